@@ -1,0 +1,1 @@
+"""Photos and people: layouts, decoding, the pixel cache, the demo data set."""

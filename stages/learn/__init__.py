@@ -1,0 +1,1 @@
+"""What is learnt: losses, samplers, model, augmentation, schedules, learning-rate range test, fit loop."""

@@ -1,0 +1,54 @@
+"""Where each stage's files lie, relative to the project folder."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+TRAIN_CSV = Path("data/train/train.csv")
+TRAIN_IMAGES = Path("data/train/images")
+EVAL_CSV = Path("data/eval/info.csv")
+EVAL_IMAGES = Path("data/eval/images")
+
+PEOPLE = Path("out/prepare/people.csv")
+PHOTOS = Path("out/prepare/photos.csv")
+CLASS_COUNTS = Path("out/prepare/class_counts.csv")
+FAULTS = Path("out/prepare/faults.csv")
+PIXELS = Path("out/prepare/pixels.npy")
+
+FOLDS = Path("out/kfold/folds.csv")
+FOLD_SUMMARY = Path("out/kfold/summary.json")
+
+LR_CURVE = Path("out/lr-find/curve.csv")
+LR_SUGGESTIONS = Path("out/lr-find/suggestions.csv")
+LR_CHOSEN = Path("out/lr-find/lr.json")
+LR_PNG = Path("out/lr-find/curve.png")
+
+TRAIN = Path("out/train")
+
+OOF = Path("out/oof-ensemble/oof.csv")
+OOF_METRICS = Path("out/oof-ensemble/metrics.json")
+CONFUSION = Path("out/oof-ensemble/confusion.csv")
+PER_CLASS = Path("out/oof-ensemble/per_class.csv")
+
+SUBMISSION = Path("out/tta-predict/submission.csv")
+PROBABILITIES = Path("out/tta-predict/probabilities.npz")
+
+
+def history(fold: int) -> Path:
+    return TRAIN / str(fold) / "history.csv"
+
+
+def oof_logits(fold: int) -> Path:
+    return TRAIN / str(fold) / "oof_logits.npz"
+
+
+def weights(fold: int) -> Path:
+    return TRAIN / str(fold) / "model.safetensors"
+
+
+def train_metrics(fold: int) -> Path:
+    return TRAIN / str(fold) / "metrics.json"
+
+
+def tensorboard(fold: int) -> Path:
+    return TRAIN / str(fold) / "tensorboard"
