@@ -1,0 +1,57 @@
+"""The pixel cache: every photo decoded once, as one memory-mapped uint8 array [photos, height, width, 3]."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from stages.data.decode import BadPhoto, decode
+from stages.errors import UserError
+from stages.files import replacing
+from stages.params import Params
+
+
+def build(
+    path: Path, files: list[Path], params: Params, progress: Callable[[Iterable[int], int], Iterable[int]]
+) -> list[tuple[int, BadPhoto]]:
+    """Decode `files` in order into a new cache at `path`; return (position, fault) of those that cannot be read.
+
+    Faulty photos stay black in the cache. `progress(items, total)` wraps the loop.
+    """
+    height, width = params.cache_size
+    faults: list[tuple[int, BadPhoto]] = []
+    with replacing(path) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
+        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(files), height, width, 3))
+
+        def work(position: int) -> BadPhoto | None:
+            try:
+                photo = decode(files[position], height, width, params.image.face, params.data.max_pixels)
+            except BadPhoto as fault:
+                return fault
+            pixels[position] = photo.pixels
+            return None
+
+        for position, fault in zip(progress(range(len(files)), len(files)), pool.map(work, range(len(files))), strict=True):
+            if fault:
+                faults.append((position, fault))
+        pixels.flush()
+        del pixels
+    return faults
+
+
+def open_cache(path: Path, photos: int, params: Params) -> np.ndarray:
+    """Open a cache for reading, uint8 [photos, height, width, 3], and check that it fits the tables and the params."""
+    if not path.exists():
+        raise UserError(f"{path}: not found; run `maskcli prepare` (or `dvc repro`) first")
+    try:
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        raise UserError(f"{path}: is damaged; run `maskcli prepare` to write it again") from None
+    expected = (photos, *params.cache_size, 3)
+    if pixels.shape != expected or pixels.dtype != np.uint8:
+        raise UserError(
+            f"{path}: holds {pixels.shape}, params.yaml and the tables ask for {expected}; run `maskcli prepare` again"
+        )
+    return pixels

@@ -1,0 +1,117 @@
+"""A photo file to pixels: uint8 RGB at the size of the pixel cache.
+
+OpenCV decodes (fastest of the libraries at hand, and JPEG at a reduced size); Pillow reads the header first, so that a
+bomb, a cut-off file or text named .jpg is refused with its own message before memory is spent on it.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+cv2.setNumThreads(0)  # photos are decoded side by side; threads inside one photo only get in the way
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo: pixels uint8 [height, width, 3] RGB, and the file's own size, px."""
+
+    pixels: np.ndarray
+    source_height: int
+    source_width: int
+
+
+class BadPhoto(Exception):
+    """Why a photo cannot be used (`problem`) and how to mend it (`mend`)."""
+
+    def __init__(self, problem: str, mend: str) -> None:
+        super().__init__(f"{problem}; {mend}")
+        self.problem, self.mend = problem, mend
+
+
+def decode(path: Path, height: int, width: int, face: float = 1.0, max_pixels: int = 50_000_000) -> Photo:
+    """Read a photo, turn it upright (EXIF), crop its centre to the share `face`, and resize it to height x width px.
+
+    Grey, CMYK, palette, 16-bit and transparent photos become 8-bit RGB; transparency is laid on white.
+    Raises BadPhoto.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadPhoto(f"cannot be read ({error.strerror})", "check that the file is there and readable") from None
+    if not content:
+        raise BadPhoto("is empty (zero bytes)", "replace it by the original")
+    kind, mode, source_height, source_width = _header(content, max_pixels)
+    if _cut_off(content, kind):
+        raise BadPhoto("is cut off before its end", "replace it by the original")
+    pixels = _decode_opencv(content, kind, mode, min(source_height / height, source_width / width) * face)
+    pixels = _centre(pixels, face)
+    return Photo(_resize(pixels, height, width), source_height, source_width)
+
+
+def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
+    """Format, colour mode and size, px, read without decoding."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of bombs; the limit below refuses them
+            with Image.open(io.BytesIO(content)) as image:
+                kind, mode, (width, height) = image.format or "", image.mode, image.size
+                if "transparency" in image.info:
+                    mode = f"{mode} with transparency"
+    except Image.DecompressionBombError:
+        raise BadPhoto(f"has more than {max_pixels} pixels", "shrink it, or raise data.max_pixels") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError):
+        raise BadPhoto("is not a photo that can be read", "replace it by a JPEG or PNG") from None
+    if kind not in ("JPEG", "PNG", "MPO"):
+        raise BadPhoto(f"is {kind}, not JPEG or PNG", "convert it")
+    if width * height > max_pixels:
+        raise BadPhoto(f"is {width}x{height}, more than {max_pixels} pixels", "shrink it, or raise data.max_pixels")
+    return kind, mode, height, width
+
+
+def _cut_off(content: bytes, kind: str) -> bool:
+    """Whether the end marker is missing; decoders fill the rest with grey and say nothing."""
+    if kind == "PNG":
+        return content.rfind(b"IEND") < 0
+    return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+
+
+def _decode_opencv(content: bytes, kind: str, mode: str, shrink: float) -> np.ndarray:
+    buffer = np.frombuffer(content, np.uint8)
+    transparent = "transparency" in mode or mode in ("RGBA", "LA", "PA")
+    if kind == "PNG" and transparent:
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = np.asarray(image.convert("RGBA"))
+        alpha = pixels[..., 3:].astype(np.float32) / 255
+        return np.asarray(pixels[..., :3] * alpha + 255 * (1 - alpha), np.float32).round().astype(np.uint8)
+    # JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time. Twice the wanted size is kept, so that the final
+    # area average still sees every wanted pixel from four or more.
+    flag = cv2.IMREAD_COLOR
+    for factor, reduced in ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2)):
+        if kind != "PNG" and shrink >= 2 * factor:
+            flag = reduced
+            break
+    try:
+        pixels = cv2.imdecode(buffer, flag)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise BadPhoto("is damaged: its header can be read but not its pixels", "replace it by the original")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _centre(pixels: np.ndarray, face: float) -> np.ndarray:
+    height, width = (max(1, round(size * face)) for size in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    if pixels.shape[:2] == (height, width):
+        return np.ascontiguousarray(pixels)
+    smaller = pixels.shape[0] >= height and pixels.shape[1] >= width
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
