@@ -1,0 +1,50 @@
+"""One fold's view of the data: all photos' pixels and labels, and which of them train and validate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages import paths
+from stages.data.cache import open_cache
+from stages.data.layout import CLASSES, age_bin, label
+from stages.errors import UserError
+from stages.files import read_csv
+from stages.params import Params
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """Arrays over all N photos, and the positions of one fold's two sides in them."""
+
+    pixels: np.ndarray  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped
+    labels: np.ndarray  # [N] class numbers by data.age_bins: what is scored
+    train_labels: np.ndarray  # [N] class numbers by data.train_age_bins: what is learnt
+    ages: np.ndarray  # [N] years
+    train: np.ndarray  # positions of the training side
+    val: np.ndarray  # positions of the validation side
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Photos per class on the training side only, [18]."""
+        return np.bincount(self.train_labels[self.train], minlength=CLASSES)
+
+
+def open_fold(params: Params, fold: int) -> FoldData:
+    """Join photos.csv, folds.csv and the pixel cache. Raises UserError if one is missing or they disagree."""
+    if fold not in params.folds:
+        raise UserError(f"--fold {fold}: params.yaml has folds {list(params.folds)}; name one of them")
+    photos = read_csv(paths.PHOTOS, "prepare", dtype={"person": str, "file": str})
+    folds = read_csv(paths.FOLDS, "kfold", dtype={"person": str}).set_index("person")["fold"]
+    of_photo = photos["person"].map(folds)
+    if of_photo.isna().any() or sorted(folds.unique()) != list(params.folds):
+        raise UserError(f"{paths.FOLDS}: does not fit {paths.PHOTOS} or params.yaml; run `maskcli kfold` again")
+    ages = photos["age"].to_numpy()
+    mask, gender = photos["mask"].to_numpy(), photos["gender"].to_numpy()
+    return FoldData(
+        pixels=open_cache(paths.PIXELS, len(photos), params),
+        labels=label(mask, gender, age_bin(ages, params.data.age_bins)),
+        train_labels=label(mask, gender, age_bin(ages, params.train_age_bins)),
+        ages=ages,
+        train=np.flatnonzero(of_photo.to_numpy() != fold),
+        val=np.flatnonzero(of_photo.to_numpy() == fold),
+    )

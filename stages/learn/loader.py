@@ -1,0 +1,92 @@
+"""Batches from the pixel cache, made ahead of the model by a thread."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.data.fold import FoldData
+from stages.learn import samplers
+from stages.learn.augment import Augment, centre
+from stages.params import Params
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+AHEAD = 3  # batches made before they are asked for
+
+
+@dataclass(frozen=True)
+class Batch:
+    photos: Tensor  # uint8 [n, H, W, 3]
+    labels: Tensor  # [n] class numbers of `which`
+    ages: Tensor  # [n] years, float32
+    which: np.ndarray  # positions in the pixel cache
+
+
+def epoch_order(params: Params, data: FoldData, fold: int, epoch: int) -> np.ndarray:
+    """Positions [len(data.train)] that this epoch draws, in order."""
+    rng = np.random.default_rng([params.seed, fold, epoch, 0])
+    return data.train[samplers.draw(params.sampler, data.train_labels[data.train], rng)]
+
+
+def split(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cut an order into ceil(N / batch_size) batches of equal size, give or take one.
+
+    Every photo is seen, and no tiny last batch upsets batch norm.
+    """
+    return np.array_split(order, -(-len(order) // batch_size))
+
+
+def training(
+    params: Params, data: FoldData, fold: int, epoch: int, order: np.ndarray, augment: Augment, first_step: int = 0
+) -> Iterator[Batch]:
+    """Augmented training batches; what a batch holds follows from (seed, fold, epoch, step) alone."""
+
+    def load(step: int) -> Batch:
+        which = batches[step]
+        rng = np.random.default_rng([params.seed, fold, epoch, 1, step])
+        # Reading in the file's order is kinder to disks; the order within a batch does not matter.
+        which = np.sort(which)
+        return _batch(augment(data.pixels[which], rng), data.train_labels, data.ages, which)
+
+    batches = split(order, params.train.batch_size)
+    return _ahead(load, range(first_step, len(batches)))
+
+
+def evaluation(pixels: np.ndarray, positions: np.ndarray, margin: int, batch_size: int) -> Iterator[Tensor]:
+    """Centre crops uint8 [n, H, W, 3] of the photos at `positions`, in order."""
+
+    def load(which: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(centre(pixels[which], margin)))
+
+    return _ahead(load, split(positions, batch_size))
+
+
+def _batch(photos: np.ndarray, labels: np.ndarray, ages: np.ndarray, which: np.ndarray) -> Batch:
+    return Batch(
+        torch.from_numpy(photos),
+        torch.from_numpy(labels[which].astype(np.int64)),
+        torch.from_numpy(ages[which].astype(np.float32)),
+        which,
+    )
+
+
+def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """map(make, items), computed in one thread up to AHEAD items early; order and results are those of map."""
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

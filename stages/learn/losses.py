@@ -1,0 +1,156 @@
+"""The training objectives. Each is made by one function and named by one line of LOSSES.
+
+A loss takes logits z [N, C] and class numbers y [N] to a scalar. `counts` n_c [C] are photos per class on the fold's
+training side; a class without any counts as one photo, so that its weight, prior and margin stay finite.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def make(name: str, class_counts: Sequence[int] | Any, progress: float = 0.0, **options: Any) -> LossFunction:
+    """The loss `name` with its options (see stages/params.py) for training photos per class `class_counts` [C].
+
+    `progress` is the share of epochs gone by, 0..1; only ldam's deferred re-weighting looks at it.
+    Raises KeyError for an unknown name, ValueError for counts that are negative or all zero.
+    """
+    counts = torch.as_tensor(class_counts, dtype=torch.float64)
+    if (counts < 0).any() or counts.sum() == 0:
+        raise ValueError("class_counts must be 0 or more, and not all 0")
+    absent = (counts == 0).nonzero().flatten().tolist()
+    if absent:
+        warnings.warn(f"classes {absent} have no training photo; each counts as one", stacklevel=2)
+    counts = counts.clamp(min=1)
+    if name == "ldam":
+        options["progress"] = progress
+    return LOSSES[name](counts, **options)
+
+
+def ce(counts: Tensor) -> LossFunction:
+    """Cross entropy, -log softmax(z)_y."""
+    return F.cross_entropy
+
+
+def weighted_ce(counts: Tensor) -> LossFunction:
+    """Cross entropy with weights 1/n_c of mean 1 over classes, divided by the summed weights of the batch (PyTorch's)."""
+    return _weighted(_mean_one(1 / counts))
+
+
+def label_smoothing(counts: Tensor, eps: float = 0.1) -> LossFunction:
+    """(1-eps) CE + eps * mean over classes of -log p (Szegedy et al. 2016, arXiv:1512.00567; PyTorch's definition)."""
+    return lambda logits, targets: F.cross_entropy(logits, targets, label_smoothing=eps)
+
+
+def focal(counts: Tensor, gamma: float = 2.0, alpha: str = "none") -> LossFunction:
+    """Mean of a_y (1-p_y)^gamma CE (Lin et al. 2017, arXiv:1708.02002); a_c = 1, or 1/n_c with mean 1 if balanced."""
+    weights = _mean_one(1 / counts) if alpha == "balanced" else torch.ones_like(counts)
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        log_p = -F.cross_entropy(logits, targets, reduction="none")
+        # -expm1(log p) = 1 - p without cancellation; the floor keeps the power's gradient finite where p = 1.
+        miss = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+        power = miss**gamma if gamma else torch.ones_like(miss)
+        return (weights.to(logits)[targets] * power * -log_p).mean()
+
+    return loss
+
+
+def f1(counts: Tensor, eps: float = 1e-7, ce_mix: float = 0.0) -> LossFunction:
+    """1 - mean over classes of soft F1 = 2tp / (2tp + fp + fn + eps), from sums of probabilities over the batch.
+
+    `ce_mix` * CE + (1 - ce_mix) * that. All C classes count, also those without a photo in the batch.
+    Source: the differentiable F1 of Lipton et al. 2014 (arXiv:1402.1892) as the contestants used it.
+    """
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        p = logits.softmax(dim=1)
+        truth = F.one_hot(targets, logits.shape[1]).to(p)
+        tp, fp, fn = (p * truth).sum(0), (p * (1 - truth)).sum(0), ((1 - p) * truth).sum(0)
+        soft_f1 = 2 * tp / (2 * tp + fp + fn + eps)
+        return ce_mix * F.cross_entropy(logits, targets) + (1 - ce_mix) * (1 - soft_f1.mean())
+
+    return loss
+
+
+def ldam(counts: Tensor, max_margin: float = 0.5, scale: float = 30.0, drw: float = 0.8, progress: float = 0.0) -> LossFunction:
+    """CE of scale * (z - m_y at y), margins m_c ~ n_c^(-1/4), the largest max_margin (Cao et al. 2019, arXiv:1906.07413).
+
+    z are cosines (the model's cosine classifier). From the share `drw` of the epochs on, class-balanced weights with
+    beta 0.9999 join (deferred re-weighting); drw = 1 means never.
+    """
+    margins = counts**-0.25
+    margins = margins * (max_margin / margins.max())
+    weights = _effective_number(counts, 0.9999) if drw < 1 and progress >= drw else None
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        moved = logits - F.one_hot(targets, logits.shape[1]).to(logits) * margins.to(logits)
+        return F.cross_entropy(scale * moved, targets, weight=None if weights is None else weights.to(logits))
+
+    return loss
+
+
+def class_balanced(counts: Tensor, beta: float = 0.9999) -> LossFunction:
+    """Cross entropy with weights (1-beta)/(1-beta^n_c) summing to C (Cui et al. 2019, arXiv:1901.05555)."""
+    return _weighted(_effective_number(counts, beta))
+
+
+def balanced_softmax(counts: Tensor) -> LossFunction:
+    """CE of z + log n_c (Ren et al. 2020, arXiv:2007.10740)."""
+    return _shifted(counts.log())
+
+
+def logit_adjust(counts: Tensor, tau: float = 1.0) -> LossFunction:
+    """CE of z + tau * log(n_c / sum n) (Menon et al. 2021, arXiv:2007.07314)."""
+    return _shifted(tau * (counts / counts.sum()).log())
+
+
+def bce(counts: Tensor, smoothing: float = 0.0) -> LossFunction:
+    """One-vs-all binary cross entropy, mean over photos and classes, as timm's BinaryCrossEntropy.
+
+    Targets are 1 - smoothing + smoothing/C for the true class and smoothing/C for the others.
+    """
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        classes = logits.shape[1]
+        truth = F.one_hot(targets, classes).to(logits) * (1 - smoothing) + smoothing / classes
+        return F.binary_cross_entropy_with_logits(logits, truth)
+
+    return loss
+
+
+LOSSES: dict[str, Callable[..., LossFunction]] = {
+    "ce": ce,
+    "weighted_ce": weighted_ce,
+    "label_smoothing": label_smoothing,
+    "focal": focal,
+    "f1": f1,
+    "ldam": ldam,
+    "class_balanced": class_balanced,
+    "balanced_softmax": balanced_softmax,
+    "logit_adjust": logit_adjust,
+    "bce": bce,
+}
+
+
+def _mean_one(weights: Tensor) -> Tensor:
+    return weights / weights.mean()
+
+
+def _effective_number(counts: Tensor, beta: float) -> Tensor:
+    weights = (1 - beta) / (1 - beta**counts)
+    return weights * (len(counts) / weights.sum())
+
+
+def _weighted(weights: Tensor) -> LossFunction:
+    return lambda logits, targets: F.cross_entropy(logits, targets, weight=weights.to(logits))
+
+
+def _shifted(shift: Tensor) -> LossFunction:
+    return lambda logits, targets: F.cross_entropy(logits + shift.to(logits), targets)

@@ -1,0 +1,212 @@
+"""The model: a timm backbone, a head, and where asked for one more output for age."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.data.layout import CLASSES
+from stages.errors import UserError
+from stages.files import replacing
+from stages.learn.timm_import import load_timm
+from stages.params import Params
+
+FACTORED_LOGITS = 8  # mask 3 + gender 2 + age bin 3
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build the model again around its weights; stored in the weights file."""
+
+    name: str
+    options: dict[str, Any]
+    head: str
+    hidden: int
+    dropout: float
+    drop_path: float
+    targets: str
+    cosine: bool
+    scale: float
+    age_output: bool
+    height: int
+    width: int
+    margin: int
+
+
+class Classifier(nn.Module):
+    """Photos [N, 3, H, W] (normalised) to raw outputs [N, 18] or [N, 8], and age in units of 10 years [N] or None.
+
+    Raw outputs go into the loss. `logits = scale * raw` are for predictions; scale is 1 but for the cosine classifier.
+    """
+
+    def __init__(self, architecture: Architecture, backbone: nn.Module, features: int) -> None:
+        super().__init__()
+        outputs = CLASSES if architecture.targets == "joint" else FACTORED_LOGITS
+        self.architecture = architecture
+        self.backbone = backbone
+        self.body, features = _body(architecture, features)
+        self.head: nn.Module = Cosine(features, outputs) if architecture.cosine else nn.Linear(features, outputs)
+        self.age = nn.Linear(features, 1) if architecture.age_output else None
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
+        features = self.body(self.backbone(photos))
+        return self.head(features), None if self.age is None else self.age(features).squeeze(1)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        modules = [self.body, self.head] + ([self.age] if self.age is not None else [])
+        return [parameter for module in modules for parameter in module.parameters()]
+
+
+class Cosine(nn.Module):
+    """Cosine classifier: inner products of normalised features and normalised weights (LDAM, Cao et al. 2019)."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, features))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+def _body(architecture: Architecture, features: int) -> tuple[nn.Module, int]:
+    """What stands between pooled features and the last linear layer, and the width it hands on."""
+    dropout = architecture.dropout
+    if architecture.head == "linear":
+        return nn.Dropout(dropout), features
+    hidden = architecture.hidden
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout)), hidden
+
+
+def architecture(params: Params) -> Architecture:
+    cosine = params.loss == "ldam"
+    return Architecture(
+        name=params.model.name,
+        options=params.model.options,
+        head=params.model.head,
+        hidden=params.model.hidden,
+        dropout=params.model.dropout,
+        drop_path=params.model.drop_path,
+        targets=params.targets,
+        cosine=cosine,
+        scale=params.losses.ldam.scale if cosine else 1.0,
+        age_output=params.age_regression.weight > 0,
+        height=params.image.height,
+        width=params.image.width,
+        margin=params.image.margin,
+    )
+
+
+def build(shape: Architecture, pretrained: bool = False) -> Classifier:
+    """Build the model with random weights, or timm's published ones for the backbone (network).
+
+    Raises UserError for a name or an option that timm does not know, and where published weights cannot be had.
+    """
+    timm = load_timm()
+    if not timm.is_model(shape.name):
+        close = timm.list_models(f"*{shape.name[:8]}*")[:3]
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+        raise UserError(f"params.yaml: model.name: timm has no model `{shape.name}`; {hint}")
+    options = dict(shape.options) | ({"drop_path_rate": shape.drop_path} if shape.drop_path else {})
+    try:
+        backbone = timm.create_model(shape.name, pretrained=pretrained, num_classes=0, **options)
+    except (TypeError, AssertionError) as error:
+        raise UserError(f"params.yaml: model.options: {shape.name} refuses them ({error}); mend or remove them") from None
+    except Exception as error:  # whatever the hub's client raises: without a network there are many kinds
+        if not pretrained:
+            raise
+        raise UserError(
+            f"params.yaml: model.pretrained: weights of {shape.name} cannot be had ({type(error).__name__}); "
+            "check the network, or name a local .safetensors or .pth file"
+        ) from None
+    backbone.eval()
+    with torch.no_grad():
+        try:
+            features = backbone(torch.zeros(1, 3, shape.height, shape.width)).shape[-1]
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise UserError(
+                f"params.yaml: image: {shape.name} cannot take {shape.height}x{shape.width} px ({str(error)[:120]}); "
+                "change image.height and image.width, or set model.options: {img_size: [height, width]}"
+            ) from None
+    return Classifier(shape, backbone, features)
+
+
+def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of pixels (0..255) that the backbone expects, each [1, 3, 1, 1]."""
+    config = model.backbone.pretrained_cfg
+    mean, std = (torch.tensor(config[key], dtype=torch.float32).view(1, 3, 1, 1) * 255 for key in ("mean", "std"))
+    return mean, std
+
+
+def load_backbone(model: Classifier, path: Path) -> str:
+    """Load local weights into the backbone and say in one line what was taken and what was dropped.
+
+    Classifier layers, and layers of another shape, are dropped. Raises UserError if less than half of the backbone fits,
+    or if the file is no weights file; pickles that would run code are never loaded.
+    """
+    state = _read_weights(path)
+    own = model.backbone.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    dropped = sorted(set(state) - set(fitting))
+    if len(fitting) < len(own) / 2:
+        raise UserError(
+            f"{path}: only {len(fitting)} of {len(own)} arrays fit {model.architecture.name}; "
+            "set model.name to the model that these weights belong to"
+        )
+    model.backbone.load_state_dict(own | fitting)
+    line = f"{path}: {len(fitting)} of {len(own)} backbone arrays loaded"
+    return line + (f"; dropped {', '.join(dropped[:6])}{' ...' if len(dropped) > 6 else ''}" if dropped else "")
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"params.yaml: model.pretrained: {path} not found; give the path of a .safetensors or .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise many kinds for damaged or unsafe files
+        raise UserError(
+            f"{path}: is not a weights file that can be loaded safely ({type(error).__name__}); "
+            "give a .safetensors file, or a .pth that holds only tensors"
+        ) from None
+    for key in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds no table of weights; give a state dict")
+    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def save(path: Path, shape: Architecture, state: dict[str, Tensor]) -> None:
+    """Write weights with the architecture in their metadata."""
+    with replacing(path) as temporary:
+        arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        safetensors.torch.save_file(arrays, temporary, metadata={"architecture": json.dumps(asdict(shape))})
+
+
+def load(path: Path) -> Classifier:
+    """Build a trained model again from its weights file, in eval mode. Raises UserError if the file is damaged."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            shape = Architecture(**json.loads(file.metadata()["architecture"]))
+        model = build(shape)
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run `maskcli train` (or `dvc repro`) first") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
+        raise UserError(f"{path}: is damaged ({type(error).__name__}); train this fold again") from None
+    return model.eval()
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
