@@ -13,7 +13,9 @@ PEOPLE = Path("out/prepare/people.csv")
 PHOTOS = Path("out/prepare/photos.csv")
 CLASS_COUNTS = Path("out/prepare/class_counts.csv")
 FAULTS = Path("out/prepare/faults.csv")
+EVAL = Path("out/prepare/eval.csv")
 PIXELS = Path("out/prepare/pixels.npy")
+EVAL_PIXELS = Path("out/prepare/eval_pixels.npy")
 
 FOLDS = Path("out/kfold/folds.csv")
 FOLD_SUMMARY = Path("out/kfold/summary.json")
@@ -27,6 +29,7 @@ TRAIN = Path("out/train")
 
 OOF = Path("out/oof-ensemble/oof.csv")
 OOF_METRICS = Path("out/oof-ensemble/metrics.json")
+OOF_HISTORY = Path("out/oof-ensemble/history.csv")
 CONFUSION = Path("out/oof-ensemble/confusion.csv")
 PER_CLASS = Path("out/oof-ensemble/per_class.csv")
 

@@ -1,7 +1,6 @@
 """The pixel cache: every photo decoded once, as one memory-mapped uint8 array [photos, height, width, 3]."""
 
 import os
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,14 +10,15 @@ from stages.data.decode import BadPhoto, decode
 from stages.errors import UserError
 from stages.files import replacing
 from stages.params import Params
+from stages.talk import Talk
+
+CHUNK = 256  # photos handed to the threads at a time, so that a million photos do not mean a million waiting tasks
 
 
-def build(
-    path: Path, files: list[Path], params: Params, progress: Callable[[Iterable[int], int], Iterable[int]]
-) -> list[tuple[int, BadPhoto]]:
+def build(path: Path, files: list[Path], params: Params, talk: Talk, title: str) -> list[tuple[int, BadPhoto]]:
     """Decode `files` in order into a new cache at `path`; return (position, fault) of those that cannot be read.
 
-    Faulty photos stay black in the cache. `progress(items, total)` wraps the loop.
+    Faulty photos stay black in the cache.
     """
     height, width = params.cache_size
     faults: list[tuple[int, BadPhoto]] = []
@@ -33,9 +33,14 @@ def build(
             pixels[position] = photo.pixels
             return None
 
-        for position, fault in zip(progress(range(len(files)), len(files)), pool.map(work, range(len(files))), strict=True):
-            if fault:
-                faults.append((position, fault))
+        ticks = talk.track(range(len(files)), len(files), title)
+        for start in range(0, len(files), CHUNK):
+            chunk = range(start, min(start + CHUNK, len(files)))
+            for position, fault in zip(chunk, pool.map(work, chunk), strict=True):
+                next(ticks)
+                if fault:
+                    faults.append((position, fault))
+        next(ticks, None)
         pixels.flush()
         del pixels
     return faults

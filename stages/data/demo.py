@@ -17,6 +17,7 @@ import pandas as pd
 
 from stages.data import layout
 from stages.errors import UserError
+from stages.talk import SILENT, Talk
 
 # People per (gender, age bin): 60/40 female/male, 47 % under 30, 45 % 30-59, 8 % 60+; five or more for five folds.
 TRAIN_STRATA = {(0, 0): 25, (0, 1): 23, (0, 2): 5, (1, 0): 37, (1, 1): 36, (1, 2): 6}
@@ -49,7 +50,7 @@ def write(
     seed: int = 0,
     people: int = 132,
     eval_people: int = 40,
-    progress: Callable[[Iterable[int], int], Iterable[int]] = lambda items, total: items,
+    talk: Talk = SILENT,
 ) -> None:
     """Write train/, eval/ and eval_truth.csv below `folder`, whole or not at all.
 
@@ -62,7 +63,7 @@ def write(
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        steps = iter(progress(range(people + eval_people), people + eval_people))
+        steps = talk.track(range(people + eval_people), people + eval_people, "draw people")
         _write_train(temporary / "train", seed, _scaled(TRAIN_STRATA, people), steps)
         _write_eval(temporary, seed, _scaled(EVAL_STRATA, eval_people), steps)
         next(steps, None)

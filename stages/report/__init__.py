@@ -1,1 +1,1 @@
-"""What is drawn. No torch here."""
+"""What is drawn and logged. Nothing here computes with torch."""

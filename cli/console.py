@@ -1,0 +1,50 @@
+"""Progress and talk on stderr: a bar with rate and ETA on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from stages.talk import Talk
+
+PLAIN_EVERY = 10.0  # seconds between plain progress lines
+
+
+class _Rate(ProgressColumn):
+    """Items a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f}/s" if task.speed else "", style="dim")
+
+
+def talk() -> Talk:
+    """A Talk to stderr, so that stdout carries results alone."""
+    console = Console(stderr=True, highlight=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+        return _bar(console, items, total, label) if console.is_terminal else _lines(say, items, total, label)
+
+    return Talk(say, track)
+
+
+def _bar(console: Console, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TextColumn("ETA"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(items, total, description=label)
+
+
+def _lines(say: Any, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+    began = told = time.monotonic()
+    for number, item in enumerate(items):
+        yield item
+        now = time.monotonic()
+        if now - told >= PLAIN_EVERY:
+            told = now
+            rate = (number + 1) / (now - began)
+            say(f"{label}: {number + 1}/{total}, {rate:.1f}/s, ETA {(total - number - 1) / rate:.0f} s")

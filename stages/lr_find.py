@@ -1,0 +1,81 @@
+"""lr-find: an exponential learning-rate range test on one fold's training side, and the learning rate that train uses."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+
+from stages import paths
+from stages.data.fold import open_fold
+from stages.errors import UserError
+from stages.files import write_csv, write_json
+from stages.learn import fit, loader, lr_range, objective
+from stages.params import Params
+from stages.report.figures import lr_curve
+from stages.talk import Talk
+
+
+def run(params: Params, talk: Talk, fold: int = 0) -> None:
+    """Write curve.csv (lr, loss, smoothed), suggestions.csv, curve.png and lr.json (the learning rate to train with).
+
+    The test runs also where `lr` is a number, so that a guess can be seen against the curve.
+    """
+    data = open_fold(params, fold)
+    accelerator = Accelerator(mixed_precision=params.train.mixed_precision)
+    learner = fit.start(params, data, fold, params.lr_find.start, accelerator, talk)
+    lrs, losses = range_test(learner, talk)
+    if len(lrs) < 3:
+        raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")
+    smooth = lr_range.smoothed(losses, params.lr_find.smoothing)
+    suggestions = lr_range.suggest(lrs, smooth)
+    chosen = suggestions[params.lr_find.take] if params.lr == "auto" else float(params.lr)
+    source = params.lr_find.take if params.lr == "auto" else "params.yaml"
+
+    write_csv(paths.LR_CURVE, pd.DataFrame({"lr": lrs, "loss": losses, "smoothed": smooth}))
+    marks = suggestions | {"chosen": chosen}
+    heights = np.interp(np.log(list(marks.values())), np.log(lrs), smooth)
+    write_csv(paths.LR_SUGGESTIONS, pd.DataFrame({"lr": marks.values(), "smoothed": heights, "name": marks.keys()}))
+    lr_curve(paths.LR_PNG, lrs, losses, smooth, suggestions, chosen)
+    write_json(paths.LR_CHOSEN, {"lr": chosen, "source": source})
+    listed = ", ".join(f"{name} {value:.2g}" for name, value in suggestions.items())
+    talk.say(f"lr-find: {listed}; training uses {chosen:.3g} ({source})")
+
+
+def range_test(learner: fit.Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
+    """Learning rates [n] and the loss [n] of each step while the learning rate rises; stops at divergence.
+
+    The learner's weights and optimizer are as before when it returns.
+    """
+    params = learner.params
+    options = params.lr_find
+    before = fit.frozen_copy(learner)
+    goal = objective.make(params, learner.data.class_counts)
+    fit.set_mode(learner, 0)
+    lrs = np.geomspace(options.start, options.end, options.steps)
+    losses: list[float] = []
+    average, lowest = 0.0, math.inf
+    try:
+        for number, batch in zip(talk.track(range(options.steps), options.steps, "lr-find"), _endless(learner), strict=False):
+            parts = fit.step(learner, goal, batch, float(lrs[number]), params.seed + number)
+            loss = float(sum(parts.values()))
+            if not math.isfinite(loss):
+                break
+            losses.append(loss)
+            average = options.smoothing * average + (1 - options.smoothing) * loss
+            smooth = average / (1 - options.smoothing ** len(losses))
+            lowest = min(lowest, smooth)
+            if smooth > options.diverge * lowest:
+                break
+    finally:
+        fit.restore(learner, before)
+    return lrs[: len(losses)], np.array(losses)
+
+
+def _endless(learner: fit.Learner):  # type: ignore[no-untyped-def]
+    """Training batches of epoch after epoch."""
+    epoch = 0
+    while True:
+        order = loader.epoch_order(learner.params, learner.data, learner.fold, epoch)
+        yield from loader.training(learner.params, learner.data, learner.fold, epoch, order, learner.augment)
+        epoch += 1

@@ -1,0 +1,57 @@
+"""TensorBoard events of one fold: tags loss/train, loss/val, nll/val, f1/val, accuracy/val, lr and the like."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from stages.report.figures import confusion_figure
+
+TAGS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/val",
+    "val_nll": "nll/val",
+    "val_f1": "f1/val",
+    "val_acc": "accuracy/val",
+    "lr": "lr",
+    "train_class_loss": "loss/train_class",
+    "train_age_loss": "loss/train_age",
+    "val_age_mae": "age_mae/val",
+    "photos_per_second": "photos_per_second/train",
+}
+
+
+class Board:
+    """Writes what history.csv holds under TAGS; the step is the epoch, from 1."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = SummaryWriter(str(folder))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.writer.close()
+
+    def epoch(self, row: dict[str, float]) -> None:
+        for column, tag in TAGS.items():
+            if column in row:
+                self.writer.add_scalar(tag, row[column], int(row["epoch"]))
+        self.writer.flush()
+
+    def confusion(self, labels: np.ndarray, predictions: np.ndarray, epoch: int) -> None:
+        self.writer.add_figure("confusion/val", confusion_figure(labels, predictions), epoch)
+
+    def hyperparameters(self, params: dict[str, Any], selected: dict[str, float]) -> None:
+        flat = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in _flat(params).items()}
+        scores = {f"selected/{name}": selected[name] for name in ("val_f1", "val_nll")}
+        self.writer.add_hparams(flat, scores, run_name=".")
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) and item else {f"{prefix}{key}": item}
+    return out
