@@ -56,7 +56,9 @@ def range_test(learner: fit.Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray
     losses: list[float] = []
     average, lowest = 0.0, math.inf
     try:
-        for number, batch in zip(talk.track(range(options.steps), options.steps, "lr-find"), _endless(learner), strict=False):
+        for number, batch in zip(
+            talk.track(range(options.steps), options.steps, "lr-find"), _endless(learner), strict=False
+        ):
             parts = fit.step(learner, goal, batch, float(lrs[number]), params.seed + number)
             loss = float(sum(parts.values()))
             if not math.isfinite(loss):

@@ -25,7 +25,9 @@ def run(params: Params, talk: Talk) -> None:
     write_csv(paths.OOF_HISTORY, _histories(params))
     scores = score(labels, person, selected, last, params)
     write_json(paths.OOF_METRICS, scores)
-    absent = [class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))]
+    absent = [
+        class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))
+    ]
     talk.say(
         f"oof-ensemble: macro F1 {scores['macro_f1']:.4f} (95 % interval {scores['macro_f1_low']:.4f} to "
         f"{scores['macro_f1_high']:.4f}), of the last epochs {scores['macro_f1_last']:.4f}; accuracy {scores['accuracy']:.4f}"
@@ -59,7 +61,9 @@ def join(params: Params, photos: int) -> tuple[np.ndarray, np.ndarray]:
     return selected, last
 
 
-def score(labels: np.ndarray, person: np.ndarray, selected: np.ndarray, last: np.ndarray, params: Params) -> dict[str, float | int]:
+def score(
+    labels: np.ndarray, person: np.ndarray, selected: np.ndarray, last: np.ndarray, params: Params
+) -> dict[str, float | int]:
     """All of metrics.json from labels [N], people [N] and log probabilities [N, 18]."""
     predictions = selected.argmax(1)
     low, high = bootstrap.macro_f1_interval(person, labels, predictions, params.ensemble.replicates, params.seed)

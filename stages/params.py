@@ -47,10 +47,12 @@ class Group(BaseModel):
 class Data(Group):
     age_bins: tuple[Age, Age] = Field((30, 60), description="Ages, in years, where the second and third age bin begin")
     train_age_bins: tuple[Age, Age] | None = Field(
-        None, description="The same for training labels only (the 58-for-60 trick); null: as age_bins. Scoring never moves"
+        None,
+        description="The same for training labels only (the 58-for-60 trick); null: as age_bins. Scoring never moves",
     )
     on_fault: Literal["stop", "skip"] = Field(
-        "stop", description="What prepare does about bad rows and photos: refuse the data set, or leave those people out"
+        "stop",
+        description="What prepare does about bad rows and photos: refuse the data set, or leave those people out",
     )
     max_pixels: Count = Field(50_000_000, description="A photo of more pixels than this is refused undecoded, px")
 
@@ -70,12 +72,14 @@ class Image(Group):
         4, description="Cached on every side for random crops, px; evaluation takes the centre"
     )
     face: Share = Field(
-        1.0, gt=0.2, description="Share of the photo's height and width kept, centred, before resizing (1 = whole photo)"
+        1.0,
+        gt=0.2,
+        description="Share of the photo's height and width kept, centred, before resizing (1 = whole photo)",
     )
 
 
 class Model(Group):
-    name: str = Field("resnet10t", description="A timm model name (`timm.list_models()`)")
+    name: str = Field("test_resnet", description="A timm model name (`timm.list_models()`)")
     pretrained: StrictBool | str = Field(
         False, description="true: timm's published weights (network); false: random; or a path to .safetensors or .pth"
     )
@@ -84,9 +88,13 @@ class Model(Group):
     )
     hidden: Count = Field(256, description="Width of the mlp head's hidden layer, units")
     dropout: ShareBelowOne = Field(0.0, description="Dropout before each linear layer of the head")
-    drop_path: ShareBelowOne = Field(0.0, description="Stochastic depth rate, for backbones that have it (Huang et al. 2016)")
+    drop_path: ShareBelowOne = Field(
+        0.0, description="Stochastic depth rate, for backbones that have it (Huang et al. 2016)"
+    )
     freeze_epochs: CountOrZero = Field(0, description="First epochs in which only the head learns, epochs")
-    options: dict[str, Any] = Field(default_factory=dict, description="More arguments for timm.create_model, as `pad_type: same`")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="More arguments for timm.create_model, as `pad_type: same`"
+    )
 
 
 class NoOptions(Group):
@@ -99,7 +107,9 @@ class LabelSmoothing(Group):
 
 class Focal(Group):
     gamma: NotNegative = Field(2.0, description="Exponent of (1 - p_y); 0 is ce (Lin et al. 2017)")
-    alpha: Literal["none", "balanced"] = Field("none", description="balanced: times 1/n_c, normalised to mean 1 over classes")
+    alpha: Literal["none", "balanced"] = Field(
+        "none", description="balanced: times 1/n_c, normalised to mean 1 over classes"
+    )
 
 
 class F1(Group):
@@ -111,7 +121,8 @@ class Ldam(Group):
     max_margin: Positive = Field(0.5, description="Margin of the rarest class (Cao et al. 2019)")
     scale: Positive = Field(30.0, description="Factor on the cosine logits (Cao et al. 2019)")
     drw: Share = Field(
-        0.8, description="Share of epochs after which class-balanced weights (beta 0.9999) begin; 1 = never (Cao et al. 2019)"
+        0.8,
+        description="Share of epochs after which class-balanced weights (beta 0.9999) begin; 1 = never (Cao et al. 2019)",
     )
 
 
@@ -120,7 +131,9 @@ class ClassBalanced(Group):
 
 
 class LogitAdjust(Group):
-    tau: NotNegative = Field(1.0, description="Factor on the log prior added to the logits in training (Menon et al. 2021)")
+    tau: NotNegative = Field(
+        1.0, description="Factor on the log prior added to the logits in training (Menon et al. 2021)"
+    )
 
 
 class Bce(Group):
@@ -152,7 +165,8 @@ class Optimizer(Group):
     name: str = Field("adamw", description="A name of timm's optimizer factory: adamw, sgd, lion, ...")
     weight_decay: NotNegative = Field(0.05, description="Weight decay, not applied to biases and norms")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="Each layer's learning rate as a share of the one above it; 1 = the same everywhere (Clark et al. 2020)"
+        1.0,
+        description="Each layer's learning rate as a share of the one above it; 1 = the same everywhere (Clark et al. 2020)",
     )
     clip_grad: NotNegative = Field(0.0, description="Largest gradient norm; 0 = unclipped")
 
@@ -162,21 +176,27 @@ class Schedule(Group):
         "cosine", description="plateau: ReduceLROnPlateau on val_nll; onecycle: Smith & Topin 2018"
     )
     warmup_epochs: NotNegative = Field(1.0, description="Linear warm-up, epochs (onecycle has its own)")
-    min_share: ShareBelowOne = Field(0.01, description="Final learning rate as a share of lr (cosine, plateau, onecycle)")
+    min_share: ShareBelowOne = Field(
+        0.01, description="Final learning rate as a share of lr (cosine, plateau, onecycle)"
+    )
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="plateau: factor on the learning rate")
-    plateau_patience: CountOrZero = Field(2, description="plateau: epochs without a better val_nll before it falls, epochs")
+    plateau_patience: CountOrZero = Field(
+        2, description="plateau: epochs without a better val_nll before it falls, epochs"
+    )
 
 
 class Train(Group):
     epochs: Count = Field(20, description="Most epochs, epochs")
-    batch_size: Annotated[int, Field(ge=2, strict=True)] = Field(64, description="Photos a step")
+    batch_size: Annotated[int, Field(ge=2, strict=True)] = Field(32, description="Photos a step")
     select: Literal["best_f1", "best_nll", "last"] = Field(
         "best_f1", description="The epoch whose weights are kept; best_f1 breaks ties by val_nll"
     )
     patience: CountOrZero = Field(
         0, description="Stop after so many epochs in which neither val_nll nor val_f1 got better, epochs; 0 = never"
     )
-    ema_decay: ShareBelowOne = Field(0.0, description="Exponential moving average of weights (timm's ModelEmaV3); 0 = off")
+    ema_decay: ShareBelowOne = Field(
+        0.0, description="Exponential moving average of weights (timm's ModelEmaV3); 0 = off"
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="AMP through accelerate")
     compile: StrictBool = Field(False, description="torch.compile the model")
 
@@ -184,19 +204,24 @@ class Train(Group):
 class Augment(Group):
     hflip: Share = Field(0.5, description="Probability of a horizontal flip")
     pipeline: Literal["none", "light", "medium", "strong"] | list[str | dict[str, dict[str, Any]]] = Field(
-        "light", description="albumentations after crop and flip: a name, or a list of transforms as `- CLAHE: {p: 0.3}`"
+        "light",
+        description="albumentations after crop and flip: a name, or a list of transforms as `- CLAHE: {p: 0.3}`",
     )
     mixup: NotNegative = Field(0.0, description="Alpha of mixup (Zhang et al. 2018); 0 = off")
     cutmix: NotNegative = Field(0.0, description="Alpha of CutMix (Yun et al. 2019); 0 = off")
 
 
 class LrFind(Group):
-    take: Literal["steepest", "valley", "minimum/10"] = Field("valley", description="The suggestion that `lr: auto` uses")
+    take: Literal["steepest", "valley", "minimum/10"] = Field(
+        "valley", description="The suggestion that `lr: auto` uses"
+    )
     start: Positive = Field(1e-6, description="First learning rate")
     end: Positive = Field(1.0, description="Last learning rate")
     steps: Annotated[int, Field(ge=10, strict=True)] = Field(100, description="Batches from start to end")
     smoothing: ShareBelowOne = Field(0.9, description="Decay of the bias-corrected moving average of the loss")
-    diverge: Annotated[float, Field(gt=1)] = Field(4.0, description="Stop when the smoothed loss is so many times its minimum")
+    diverge: Annotated[float, Field(gt=1)] = Field(
+        4.0, description="Stop when the smoothed loss is so many times its minimum"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -206,7 +231,9 @@ class LrFind(Group):
 
 
 class Ensemble(Group):
-    vote: Literal["soft", "geometric", "hard"] = Field("soft", description="How folds and views are joined in the submission")
+    vote: Literal["soft", "geometric", "hard"] = Field(
+        "soft", description="How folds and views are joined in the submission"
+    )
     replicates: Annotated[int, Field(ge=100, strict=True)] = Field(2000, description="Bootstrap samples of people")
 
 
@@ -230,7 +257,9 @@ class Params(Group):
     loss: Loss = Field("ce", description="The training objective; its options stand under losses")
     losses: Losses = Losses()
     age_regression: AgeRegression = AgeRegression()
-    sampler: Sampler = Field("none", description="How training photos are drawn; every epoch draws as many as there are")
+    sampler: Sampler = Field(
+        "none", description="How training photos are drawn; every epoch draws as many as there are"
+    )
     optimizer: Optimizer = Optimizer()
     lr: Literal["auto"] | Positive = Field("auto", description="Peak learning rate, or auto: the one lr-find suggests")
     schedule: Schedule = Schedule()
@@ -322,7 +351,9 @@ def _same_key(location: tuple[Any, ...], keys: list[Any]) -> bool:
 
 def _is_union_branch(part: Any) -> bool:
     """pydantic puts the name of a union's branch among the keys: `float`, `literal['auto']`, `list[...]`."""
-    return isinstance(part, str) and (not part.isidentifier() or part in {"float", "int", "str", "bool", "list", "none"})
+    return isinstance(part, str) and (
+        not part.isidentifier() or part in {"float", "int", "str", "bool", "list", "none"}
+    )
 
 
 def _keys_beside(keys: list[Any]) -> list[str]:

@@ -33,7 +33,8 @@ def run(params: Params, talk: Talk) -> None:
     eval_faults += _decode_eval(eval_ids, params, talk)
     _report(faults, eval_faults, params, talk)
 
-    photos["label"] = layout.label(photos["mask"], photos["gender"], layout.age_bin(photos["age"], params.data.age_bins))
+    mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
+    photos["label"] = layout.label(mask, gender, layout.age_bin(age, params.data.age_bins))
     people = people[people["person"].isin(set(photos["person"]))]
     write_csv(paths.PEOPLE, people)
     write_csv(paths.PHOTOS, photos)
@@ -47,7 +48,9 @@ def _decode_train(photos: pd.DataFrame, params: Params, talk: Talk) -> tuple[pd.
     while True:
         files = [paths.TRAIN_IMAGES / file for file in photos["file"]]
         bad = cache.build(paths.PIXELS, files, params, talk, "decode training photos") if files else []
-        faults = [Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place]) for place, fault in bad]
+        faults = [
+            Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place]) for place, fault in bad
+        ]
         if not faults or params.data.on_fault == "stop":
             return photos, faults
         photos = photos[~photos["person"].isin({fault.person for fault in faults})].reset_index(drop=True)
@@ -70,7 +73,9 @@ def _report(faults: list[Fault], eval_faults: list[Fault], params: Params, talk:
         return
     if skippable:
         people = sorted({fault.person for fault in faults})
-        talk.say(f"prepare: skipped {len(people)} people with faults, listed in {paths.FAULTS}: {', '.join(people[:8])}")
+        talk.say(
+            f"prepare: skipped {len(people)} people with faults, listed in {paths.FAULTS}: {', '.join(people[:8])}"
+        )
         return
     for path in (paths.PIXELS, paths.EVAL_PIXELS, paths.PHOTOS):
         Path(path).unlink(missing_ok=True)

@@ -36,7 +36,9 @@ def run(truth: Path, submission: Path) -> dict[str, float | int]:
 def _answers(path: Path) -> "pd.Series[int]":
     try:
         table = read_csv(path, "tta-predict", dtype={"ImageID": str})
-        answers = table.set_index("ImageID", verify_integrity=True)["ans"]
+        if table["ImageID"].duplicated().any():
+            raise ValueError
+        answers = table.set_index("ImageID")["ans"]
     except (KeyError, ValueError):
         raise UserError(f"{path}: must have the columns ImageID and ans, each ImageID once") from None
     if not pd.api.types.is_integer_dtype(answers) or not answers.between(0, CLASSES - 1).all():

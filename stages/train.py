@@ -63,6 +63,10 @@ def _closing_line(fold: int, history: list[dict[str, float]], selected: int) -> 
     nlls = [row["val_nll"] for row in history]
     lowest = int(np.argmin(nlls)) + 1
     line = f"fold {fold}: kept epoch {selected} of {len(history)} (val_f1 {history[selected - 1]['val_f1']:.4f})"
-    if lowest < len(history) and history[-1]["train_loss"] < history[lowest - 1]["train_loss"] and nlls[-1] > 1.02 * nlls[lowest - 1]:
+    if (
+        lowest < len(history)
+        and history[-1]["train_loss"] < history[lowest - 1]["train_loss"]
+        and nlls[-1] > 1.02 * nlls[lowest - 1]
+    ):
         line += f"; overfitting: val_nll is lowest at epoch {lowest} and has risen since, while train_loss fell"
     return line

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -32,7 +31,9 @@ def run(params: Params, talk: Talk) -> None:
     with replacing(paths.PROBABILITIES) as temporary:
         np.savez_compressed(temporary, image=images.to_numpy(str), probabilities=joined.astype(np.float32))
     write_csv(paths.SUBMISSION, pd.DataFrame({"ImageID": images, "ans": joined.argmax(1)}))
-    talk.say(f"tta-predict: {len(images)} answers from {len(params.folds)} folds x {len(params.tta.views)} views in {paths.SUBMISSION}")
+    talk.say(
+        f"tta-predict: {len(images)} answers from {len(params.folds)} folds x {len(params.tta.views)} views in {paths.SUBMISSION}"
+    )
 
 
 def predict(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
@@ -42,9 +43,12 @@ def predict(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
     pairs = [(fold, view) for fold in params.folds for view in params.tta.views]
     for fold, view in talk.track(pairs, len(pairs), "predict eval photos"):
         if view == params.tta.views[0]:
-            net = model.load(paths.weights(fold)).to(accelerator.device, memory_format=torch.channels_last)
+            net = model.channels_last(model.load(paths.weights(fold)), accelerator.device)
             mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
-        batches = (_view(view, photos) for photos in loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, BATCH))
+        batches = (
+            _view(view, photos)
+            for photos in loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, BATCH)
+        )
         raw, _ = raw_outputs(net, batches, mean, std, accelerator)
         found.append(np.exp(metrics.joint_log_probabilities(raw * net.architecture.scale, net.architecture.targets)))
     return np.stack(found).astype(np.float32)

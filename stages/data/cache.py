@@ -42,7 +42,6 @@ def build(path: Path, files: list[Path], params: Params, talk: Talk, title: str)
                     faults.append((position, fault))
         next(ticks, None)
         pixels.flush()
-        del pixels
     return faults
 
 

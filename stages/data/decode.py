@@ -91,17 +91,21 @@ def _decode_opencv(content: bytes, kind: str, mode: str, shrink: float) -> np.nd
     # JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time. Twice the wanted size is kept, so that the final
     # area average still sees every wanted pixel from four or more.
     flag = cv2.IMREAD_COLOR
-    for factor, reduced in ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2)):
+    for factor, reduced in (
+        (8, cv2.IMREAD_REDUCED_COLOR_8),
+        (4, cv2.IMREAD_REDUCED_COLOR_4),
+        (2, cv2.IMREAD_REDUCED_COLOR_2),
+    ):
         if kind != "PNG" and shrink >= 2 * factor:
             flag = reduced
             break
     try:
-        pixels = cv2.imdecode(buffer, flag)
+        decoded = cv2.imdecode(buffer, flag)
     except cv2.error:
-        pixels = None
-    if pixels is None:
+        decoded = None
+    if decoded is None:
         raise BadPhoto("is damaged: its header can be read but not its pixels", "replace it by the original")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
 def _centre(pixels: np.ndarray, face: float) -> np.ndarray:

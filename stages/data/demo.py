@@ -71,7 +71,9 @@ def write(
             folder.rmdir()
         temporary.rename(folder)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); free disk space or check permissions") from None
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); free disk space or check permissions"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -92,7 +94,7 @@ def _write_train(folder: Path, seed: int, strata: list[tuple[int, int]], steps: 
     wrong_gender = next(position for position, (_, age_bin) in enumerate(order) if age_bin == 0)
     wrong_mask = len(order) - 1
     rows = []
-    for number, (_, (gender, age_bin)) in enumerate(zip(steps, order, strict=False)):
+    for number, ((gender, age_bin), _) in enumerate(zip(order, steps, strict=False)):
         person = _person(rng, gender, age_bin)
         shown = 1 - gender if number == wrong_gender else gender
         race = RACES[int(rng.integers(len(RACES)))]
@@ -107,7 +109,7 @@ def _write_train(folder: Path, seed: int, strata: list[tuple[int, int]], steps: 
 def _write_eval(folder: Path, seed: int, strata: list[tuple[int, int]], steps: Iterable[int]) -> None:
     rng = np.random.default_rng([seed, 2])
     truth = []
-    for _, (gender, age_bin) in zip(steps, strata, strict=False):
+    for (gender, age_bin), _ in zip(strata, steps, strict=False):
         person = _person(rng, gender, age_bin)
         for mask in layout.PHOTO_MASKS.values():
             image = f"{rng.bytes(20).hex()}.jpg"
@@ -182,7 +184,9 @@ def _draw(rng: np.random.Generator, person: Person, mask: int) -> np.ndarray:
         cv2.fillPoly(image, [place(points, inner)], _colour(colour), cv2.LINE_AA, 4)
 
     def line(points: np.ndarray, colour: np.ndarray, thickness: float) -> None:
-        cv2.polylines(image, [place(points, True)], False, _colour(colour), max(1, round(thickness * scale)), cv2.LINE_AA, 4)
+        cv2.polylines(
+            image, [place(points, True)], False, _colour(colour), max(1, round(thickness * scale)), cv2.LINE_AA, 4
+        )
 
     _draw_head(rng, person, fill)
     _draw_features(rng, person, fill, line)
@@ -202,10 +206,26 @@ def _draw_head(rng: np.random.Generator, person: Person, fill: Callable[..., Non
     narrow = 0.28 * person.jaw * np.clip(np.sin(t), 0, 1) ** 1.5  # a feminine jaw is narrower
     fill(np.stack([np.cos(t) * (0.93 - narrow) * 0.95, np.sin(t) * 1.25], 1), person.skin)
     fringe = -0.62 - 0.12 * rng.uniform(0, 1)
-    fill(np.array([(-0.95, -0.25), (-0.9, -0.9), (-0.4, -1.32), (0.4, -1.32), (0.9, -0.9), (0.95, -0.25), (0.62, fringe), (-0.62, fringe)]), person.hair)
+    fill(
+        np.array(
+            [
+                (-0.95, -0.25),
+                (-0.9, -0.9),
+                (-0.4, -1.32),
+                (0.4, -1.32),
+                (0.9, -0.9),
+                (0.95, -0.25),
+                (0.62, fringe),
+                (-0.62, fringe),
+            ]
+        ),
+        person.hair,
+    )
 
 
-def _draw_features(rng: np.random.Generator, person: Person, fill: Callable[..., None], line: Callable[..., None]) -> None:
+def _draw_features(
+    rng: np.random.Generator, person: Person, fill: Callable[..., None], line: Callable[..., None]
+) -> None:
     dark = person.skin * 0.62
     thick = 0.15 - 0.1 * person.brow
     open_eye = 0.075 - 0.025 * person.tired + rng.normal(0, 0.006)
@@ -214,7 +234,11 @@ def _draw_features(rng: np.random.Generator, person: Person, fill: Callable[...,
         fill(_ellipse(side * 0.36, -0.08, 0.16, open_eye), np.array([245, 245, 245]), True)
         fill(_ellipse(side * 0.36 + rng.normal(0, 0.01), -0.08, 0.07, open_eye), np.array([40, 30, 25]), True)
         if person.tired > 0.35:
-            line(np.array([(side * 0.24, 0.06), (side * 0.36, 0.1), (side * 0.5, 0.05)]), person.skin * (1 - 0.3 * person.tired), 0.04)
+            line(
+                np.array([(side * 0.24, 0.06), (side * 0.36, 0.1), (side * 0.5, 0.05)]),
+                person.skin * (1 - 0.3 * person.tired),
+                0.04,
+            )
         if person.glasses:
             ring = _ellipse(side * 0.36, -0.07, 0.27, 0.2)
             line(np.concatenate([ring, ring[:1]]), np.array([35, 35, 40]), 0.035)
@@ -233,9 +257,26 @@ def _draw_features(rng: np.random.Generator, person: Person, fill: Callable[...,
 
 def _draw_mask(rng: np.random.Generator, mask: int, fill: Callable[..., None], line: Callable[..., None]) -> None:
     """Worn: over the nose. Incorrect: under the nose, or on the chin."""
-    colour = np.array([(225, 235, 240), (150, 195, 225), (40, 42, 48), (215, 180, 190), (120, 150, 110)][int(rng.integers(5))])
-    top = rng.uniform(0.02, 0.14) if mask == 0 else (rng.uniform(0.4, 0.5) if rng.random() < 0.6 else rng.uniform(0.84, 0.94))
-    outline = np.array([(-0.84, top + 0.05), (-0.3, top), (0.3, top), (0.84, top + 0.05), (0.66, 0.98), (0.3, 1.3), (-0.3, 1.3), (-0.66, 0.98)])
+    colour = np.array(
+        [(225, 235, 240), (150, 195, 225), (40, 42, 48), (215, 180, 190), (120, 150, 110)][int(rng.integers(5))]
+    )
+    top = (
+        rng.uniform(0.02, 0.14)
+        if mask == 0
+        else (rng.uniform(0.4, 0.5) if rng.random() < 0.6 else rng.uniform(0.84, 0.94))
+    )
+    outline = np.array(
+        [
+            (-0.84, top + 0.05),
+            (-0.3, top),
+            (0.3, top),
+            (0.84, top + 0.05),
+            (0.66, 0.98),
+            (0.3, 1.3),
+            (-0.3, 1.3),
+            (-0.66, 0.98),
+        ]
+    )
     fill(outline + rng.normal(0, 0.012, outline.shape), colour)
     for share in (0.35, 0.6):
         y = top + (1.28 - top) * share

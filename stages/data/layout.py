@@ -1,9 +1,9 @@
 """The contest's layout: which people and photos there are, what their labels are, and what is wrong with them.
 
-    data/train/train.csv                 id,gender,race,age,path
-    data/train/images/<path>/<photo>.*   photo in mask1..mask5, incorrect_mask, normal
-    data/eval/info.csv                   ImageID,ans
-    data/eval/images/<ImageID>
+data/train/train.csv                 id,gender,race,age,path
+data/train/images/<path>/<photo>.*   photo in mask1..mask5, incorrect_mask, normal
+data/eval/info.csv                   ImageID,ans
+data/eval/images/<ImageID>
 """
 
 import csv
@@ -12,6 +12,7 @@ import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,9 @@ def _row_faults(where: str, row: dict[str, str], seen: dict[str, int], seen_path
     if unsafe:
         found.append((f"path `{row['path']}` {unsafe}", "write the name of a folder in data/train/images"))
     elif row["path"] in seen_paths:
-        found.append((f"path `{row['path']}` stands on line {seen_paths[row['path']]} already", "give each person a folder"))
+        found.append(
+            (f"path `{row['path']}` stands on line {seen_paths[row['path']]} already", "give each person a folder")
+        )
     return [Fault(where, problem, mend, person) for problem, mend in found]
 
 
@@ -123,25 +126,41 @@ def _photo_table(rows: list[tuple[str, str, int, int, int]]) -> pd.DataFrame:
 
 
 def _person_photos(
-    person: "pd.core.frame._PandasNamedTuple", images: Path, folders: dict[str, str], allowed: list[Path]
+    person: Any, images: Path, folders: dict[str, str], allowed: list[Path]
 ) -> tuple[list[tuple[str, str, int, int, int]], list[Fault]]:
     folder = images / person.path
     if not folder.is_dir():
         # macOS writes decomposed names (NFD) where a CSV has composed ones (NFC); both mean the same folder.
         folder = images / folders.get(unicodedata.normalize("NFC", person.path), person.path)
     if not folder.is_dir():
-        return [], [Fault(str(folder), "this folder is missing", f"add it, or remove `{person.person}` from train.csv", person.person)]
+        return [], [
+            Fault(
+                str(folder),
+                "this folder is missing",
+                f"add it, or remove `{person.person}` from train.csv",
+                person.person,
+            )
+        ]
     if not _inside(folder, allowed):
-        return [], [Fault(str(folder), "is a link that leads out of data/", "copy the photos into data/", person.person)]
+        return [], [
+            Fault(str(folder), "is a link that leads out of data/", "copy the photos into data/", person.person)
+        ]
     files: dict[str, str] = {}
     faults = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        stem, suffix = os.path.splitext(entry.name)
+        stem, suffix = Path(entry.name).stem, Path(entry.name).suffix
         if entry.name.startswith("."):
             continue  # .DS_Store and the ._ twins that macOS leaves in archives
         where = str(folder / entry.name)
         if suffix.lower() not in SUFFIXES or stem not in PHOTO_MASKS:
-            faults.append(Fault(where, "is not one of the seven photos", f"remove it, or name it as one of {', '.join(PHOTO_MASKS)}", person.person))
+            faults.append(
+                Fault(
+                    where,
+                    "is not one of the seven photos",
+                    f"remove it, or name it as one of {', '.join(PHOTO_MASKS)}",
+                    person.person,
+                )
+            )
         elif stem in files:
             faults.append(Fault(where, f"is a second `{stem}` beside {files[stem]}", "keep one of them", person.person))
         elif entry.is_symlink() and not _inside(Path(entry.path), allowed):
@@ -150,7 +169,14 @@ def _person_photos(
             files[stem] = entry.name
     for stem in PHOTO_MASKS:
         if stem not in files:
-            faults.append(Fault(str(folder / f"{stem}.*"), "this photo is missing", f"add it, or remove `{person.person}` from train.csv", person.person))
+            faults.append(
+                Fault(
+                    str(folder / f"{stem}.*"),
+                    "this photo is missing",
+                    f"add it, or remove `{person.person}` from train.csv",
+                    person.person,
+                )
+            )
     found = [
         (person.person, f"{folder.name}/{files[stem]}", mask, person.gender, person.age)
         for stem, mask in PHOTO_MASKS.items()
@@ -173,7 +199,9 @@ def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
         elif image in seen:
             faults.append(Fault(where, f"ImageID `{image}` stands on line {seen[image]} already", "keep one row"))
         elif not (images / image).is_file():
-            faults.append(Fault(where, f"ImageID `{image}` has no photo in {images}", "add the photo or remove the row"))
+            faults.append(
+                Fault(where, f"ImageID `{image}` has no photo in {images}", "add the photo or remove the row")
+            )
         elif not _inside(images / image, allowed):
             faults.append(Fault(str(images / image), "is a link that leads out of data/", "copy the photo into data/"))
         else:
@@ -194,7 +222,9 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> tuple[list[tuple[int, d
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        return [], [Fault(f"{path} line {line}", "is not UTF-8 text", "save the table as UTF-8 (Korean Excel writes cp949)")]
+        return [], [
+            Fault(f"{path} line {line}", "is not UTF-8 text", "save the table as UTF-8 (Korean Excel writes cp949)")
+        ]
     reader = csv.reader(io.StringIO(text, newline=""))
     header = ",".join(columns)
     rows: list[tuple[int, dict[str, str]]] = []
@@ -213,7 +243,9 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> tuple[list[tuple[int, d
                 continue
             if len(values) != len(names):
                 problem = f"{len(values)} values where the header has {len(names)}"
-                faults.append(Fault(f"{path} line {reader.line_num}", problem, "mend the row (quote values that hold commas)"))
+                faults.append(
+                    Fault(f"{path} line {reader.line_num}", problem, "mend the row (quote values that hold commas)")
+                )
             else:
                 rows.append((reader.line_num, dict(zip(names, values, strict=True))))
     except csv.Error as error:
@@ -252,4 +284,6 @@ def _inside(path: Path, roots: list[Path]) -> bool:
 
 
 def _by_normal_form(images: Path) -> dict[str, str]:
-    return {unicodedata.normalize("NFC", entry.name): entry.name for entry in os.scandir(images) if not entry.name.isascii()}
+    return {
+        unicodedata.normalize("NFC", entry.name): entry.name for entry in os.scandir(images) if not entry.name.isascii()
+    }

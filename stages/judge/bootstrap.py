@@ -6,15 +6,18 @@ from stages.data.layout import CLASSES
 from stages.judge.metrics import f1_from_counts, present
 
 
-def person_counts(person: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int = CLASSES) -> np.ndarray:
+def person_counts(
+    person: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int = CLASSES
+) -> np.ndarray:
     """Per person the photos hit, true and predicted of each class, float32 [P, 3, C]; F1 needs no more."""
     _, index = np.unique(person, return_inverse=True)
-    counts = np.zeros((index.max() + 1, 3, classes), np.float32)
-    np.add.at(counts, (index, 1, labels), 1)
-    np.add.at(counts, (index, 2, predictions), 1)
-    right = labels == predictions
-    np.add.at(counts, (index[right], 0, labels[right]), 1)
-    return counts
+    people, right = int(index.max()) + 1, labels == predictions
+
+    def count(who: np.ndarray, which: np.ndarray) -> np.ndarray:
+        return np.bincount(who * classes + which, minlength=people * classes).reshape(people, classes)
+
+    hits = count(index[right], labels[right])
+    return np.stack([hits, count(index, labels), count(index, predictions)], axis=1).astype(np.float32)
 
 
 def resampled(counts: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray:

@@ -72,7 +72,11 @@ def pipeline(params: Params) -> Any | None:
         "medium": medium,
         "strong": [*medium, A.ToGray(p=0.1), A.CLAHE(p=0.2), A.GaussianBlur(p=0.1), A.GaussNoise(p=0.2)],
     }
-    transforms = named[choice] if isinstance(choice, str) else [_transform(A, entry, place) for place, entry in enumerate(choice)]
+    transforms = (
+        named[choice]
+        if isinstance(choice, str)
+        else [_transform(A, entry, place) for place, entry in enumerate(choice)]
+    )
     made = A.Compose(transforms)
     sample = made(image=np.zeros((height, width, 3), np.uint8))["image"]
     if sample.shape != (height, width, 3) or sample.dtype != np.uint8:
@@ -91,7 +95,9 @@ def _transform(albumentations: Any, entry: str | dict[str, dict[str, Any]], plac
     kind = getattr(albumentations, name, None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
         close = difflib.get_close_matches(name, dir(albumentations), n=1)
-        raise UserError(f"{where}: albumentations has no `{name}`; {f'did you mean `{close[0]}`?' if close else 'check the name'}")
+        raise UserError(
+            f"{where}: albumentations has no `{name}`; {f'did you mean `{close[0]}`?' if close else 'check the name'}"
+        )
     import warnings
 
     try:

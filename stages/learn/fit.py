@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,9 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     shape = model.architecture(params)
     net = model.build(shape, params.model.pretrained is True)
     if isinstance(params.model.pretrained, str):
-        from pathlib import Path
-
         talk.say(model.load_backbone(net, Path(params.model.pretrained)))
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
-    net = net.to(memory_format=torch.channels_last)
+    net = model.channels_last(net, accelerator.device)
     made = optimizer.make(net, params.optimizer, lr)
     net, made = accelerator.prepare(net, made)
     learner = Learner(params, data, fold, accelerator, net, made, make_augment, mean, std)
@@ -97,7 +96,9 @@ def fit(learner: Learner, lr: float, talk: Talk, on_epoch: Callable[[Progress], 
     progress = Progress()
     plateau = _plateau(params)
     steps = len(loader.split(learner.data.train, params.train.batch_size))
-    ticks = iter(talk.track(range(params.train.epochs * steps), params.train.epochs * steps, f"train fold {learner.fold}"))
+    ticks = iter(
+        talk.track(range(params.train.epochs * steps), params.train.epochs * steps, f"train fold {learner.fold}")
+    )
     for epoch in range(params.train.epochs):
         began = time.perf_counter()
         goal = objective.make(params, learner.data.class_counts, epoch / params.train.epochs)
@@ -121,7 +122,9 @@ def fit(learner: Learner, lr: float, talk: Talk, on_epoch: Callable[[Progress], 
         _note(progress, params, row, found, learner)
         on_epoch(progress)
         if params.train.patience and progress.stale_epochs >= params.train.patience:
-            talk.say(f"fold {learner.fold}: stopped after epoch {epoch + 1}: {params.train.patience} epochs brought nothing better")
+            talk.say(
+                f"fold {learner.fold}: stopped after epoch {epoch + 1}: {params.train.patience} epochs brought nothing better"
+            )
             break
     for _ in ticks:
         pass
@@ -211,7 +214,9 @@ def _train_epoch(
             _check_finite(seen[-CHECK_EVERY:], epoch, number, now)
     _check_finite(seen[-CHECK_EVERY:], epoch, steps - 1, now)
     weights = np.array(sizes) / sum(sizes)
-    means = {name: float(torch.stack([parts[name] for parts in seen]).cpu().double().numpy() @ weights) for name in seen[0]}
+    means = {
+        name: float(torch.stack([parts[name] for parts in seen]).cpu().double().numpy() @ weights) for name in seen[0]
+    }
     row: dict[str, float] = {"epoch": epoch + 1, "train_loss": sum(means.values())}
     if len(means) > 1:
         row |= {f"train_{name}_loss": value for name, value in means.items()}

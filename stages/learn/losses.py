@@ -79,7 +79,9 @@ def f1(counts: Tensor, eps: float = 1e-7, ce_mix: float = 0.0) -> LossFunction:
     return loss
 
 
-def ldam(counts: Tensor, max_margin: float = 0.5, scale: float = 30.0, drw: float = 0.8, progress: float = 0.0) -> LossFunction:
+def ldam(
+    counts: Tensor, max_margin: float = 0.5, scale: float = 30.0, drw: float = 0.8, progress: float = 0.0
+) -> LossFunction:
     """CE of scale * (z - m_y at y), margins m_c ~ n_c^(-1/4), the largest max_margin (Cao et al. 2019, arXiv:1906.07413).
 
     z are cosines (the model's cosine classifier). From the share `drw` of the epochs on, class-balanced weights with

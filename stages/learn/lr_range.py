@@ -25,7 +25,11 @@ def suggest(lrs: np.ndarray, losses: np.ndarray) -> dict[str, float]:
     lowest = int(losses.argmin())
     slope = np.gradient(losses, np.log(lrs))
     steepest = int(slope[: lowest + 1].argmin())
-    return {"steepest": float(lrs[steepest]), "valley": float(lrs[_valley(losses)]), "minimum/10": float(lrs[lowest] / 10)}
+    return {
+        "steepest": float(lrs[steepest]),
+        "valley": float(lrs[_valley(losses)]),
+        "minimum/10": float(lrs[lowest] / 10),
+    }
 
 
 def _valley(losses: np.ndarray) -> int:

@@ -118,7 +118,9 @@ def build(shape: Architecture, pretrained: bool = False) -> Classifier:
     try:
         backbone = timm.create_model(shape.name, pretrained=pretrained, num_classes=0, **options)
     except (TypeError, AssertionError) as error:
-        raise UserError(f"params.yaml: model.options: {shape.name} refuses them ({error}); mend or remove them") from None
+        raise UserError(
+            f"params.yaml: model.options: {shape.name} refuses them ({error}); mend or remove them"
+        ) from None
     except Exception as error:  # whatever the hub's client raises: without a network there are many kinds
         if not pretrained:
             raise
@@ -140,7 +142,7 @@ def build(shape: Architecture, pretrained: bool = False) -> Classifier:
 
 def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of pixels (0..255) that the backbone expects, each [1, 3, 1, 1]."""
-    config = model.backbone.pretrained_cfg
+    config: Any = model.backbone.pretrained_cfg
     mean, std = (torch.tensor(config[key], dtype=torch.float32).view(1, 3, 1, 1) * 255 for key in ("mean", "std"))
     return mean, std
 
@@ -167,7 +169,9 @@ def load_backbone(model: Classifier, path: Path) -> str:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise UserError(f"params.yaml: model.pretrained: {path} not found; give the path of a .safetensors or .pth file")
+        raise UserError(
+            f"params.yaml: model.pretrained: {path} not found; give the path of a .safetensors or .pth file"
+        )
     try:
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load_file(path)
@@ -206,6 +210,11 @@ def load(path: Path) -> Classifier:
     except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: is damaged ({type(error).__name__}); train this fold again") from None
     return model.eval()
+
+
+def channels_last(model: Classifier, device: torch.device) -> Classifier:
+    """Move the model to the device, its weights laid out as channels_last, in which convolutions run faster."""
+    return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

@@ -32,7 +32,9 @@ class Board:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.writer.close()
 
     def epoch(self, row: dict[str, float]) -> None:
@@ -45,7 +47,10 @@ class Board:
         self.writer.add_figure("confusion/val", confusion_figure(labels, predictions), epoch)
 
     def hyperparameters(self, params: dict[str, Any], selected: dict[str, float]) -> None:
-        flat = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in _flat(params).items()}
+        flat = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in _flat(params).items()
+        }
         scores = {f"selected/{name}": selected[name] for name in ("val_f1", "val_nll")}
         self.writer.add_hparams(flat, scores, run_name=".")
 
