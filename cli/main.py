@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,6 +151,7 @@ def run() -> None:
     from stages.errors import UserError
 
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    warnings.showwarning = _warn
     debug = "--debug" in sys.argv[1:2]
     try:
         app()
@@ -168,6 +170,10 @@ def run() -> None:
             raise
         text = " ".join(str(error).split())[:300]
         sys.exit(_fail(f"unexpected {type(error).__name__}: {text}; run `maskcli --debug ...` for the traceback", 1))
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"maskcli: warning: {message}", file=sys.stderr)
 
 
 def _fail(line: str, code: int) -> int:

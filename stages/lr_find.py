@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pandas as pd
-from accelerate import Accelerator
 
 from stages import paths
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_csv, write_json
-from stages.learn import fit, loader, lr_range, objective
+from stages.learn import fit, loader, lr_range, objective, predict
 from stages.params import Params
 from stages.report.figures import lr_curve
 from stages.talk import Talk
@@ -22,8 +21,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
     data = open_fold(params, fold)
-    accelerator = Accelerator(mixed_precision=params.train.mixed_precision)
-    learner = fit.start(params, data, fold, params.lr_find.start, accelerator, talk)
+    learner = fit.start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk)
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")

@@ -71,7 +71,7 @@ class Image(Group):
     margin: Annotated[int, Field(ge=0, le=128, strict=True)] = Field(
         4, description="Cached on every side for random crops, px; evaluation takes the centre"
     )
-    face: Share = Field(
+    face: Annotated[float, Field(gt=0.2, le=1)] = Field(
         1.0,
         gt=0.2,
         description="Share of the photo's height and width kept, centred, before resizing (1 = whole photo)",
@@ -197,8 +197,7 @@ class Train(Group):
     ema_decay: ShareBelowOne = Field(
         0.0, description="Exponential moving average of weights (timm's ModelEmaV3); 0 = off"
     )
-    mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="AMP through accelerate")
-    compile: StrictBool = Field(False, description="torch.compile the model")
+    mixed_precision: Literal["none", "bf16", "fp16"] = Field("none", description="AMP through accelerate")
 
 
 class Augment(Group):

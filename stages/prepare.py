@@ -45,16 +45,17 @@ def run(params: Params, talk: Talk) -> None:
 
 def _decode_train(photos: pd.DataFrame, params: Params, talk: Talk) -> tuple[pd.DataFrame, list[Fault]]:
     """Write the training cache; with data.on_fault: skip, once more without the people whose photos cannot be read."""
+    everything: list[Fault] = []
     while True:
         files = [paths.TRAIN_IMAGES / file for file in photos["file"]]
         bad = cache.build(paths.PIXELS, files, params, talk, "decode training photos") if files else []
         faults = [
             Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place]) for place, fault in bad
         ]
+        everything += faults
         if not faults or params.data.on_fault == "stop":
-            return photos, faults
+            return photos, everything
         photos = photos[~photos["person"].isin({fault.person for fault in faults})].reset_index(drop=True)
-        talk.say(f"prepare: {len(faults)} photos cannot be read: {faults[0]}; their people are skipped")
 
 
 def _decode_eval(ids: list[str], params: Params, talk: Talk) -> list[Fault]:

@@ -4,12 +4,11 @@ import shutil
 
 import numpy as np
 import pandas as pd
-from accelerate import Accelerator
 
 from stages import paths
 from stages.data.fold import open_fold
 from stages.files import read_json, write_csv, write_json, write_npz
-from stages.learn import fit, model
+from stages.learn import fit, model, predict
 from stages.params import Params
 from stages.report.tensorboard import Board
 from stages.talk import Talk
@@ -19,9 +18,8 @@ def run(params: Params, talk: Talk, fold: int) -> None:
     """Write history.csv after every epoch; then oof_logits.npz, model.safetensors, metrics.json; TensorBoard beside."""
     data = open_fold(params, fold)
     lr = float(read_json(paths.LR_CHOSEN, "lr-find")["lr"])
-    accelerator = Accelerator(mixed_precision=params.train.mixed_precision)
     shutil.rmtree(paths.tensorboard(fold), ignore_errors=True)
-    learner = fit.start(params, data, fold, lr, accelerator, talk)
+    learner = fit.start(params, data, fold, lr, predict.accelerator(params), talk)
     with Board(paths.tensorboard(fold)) as board:
 
         def on_epoch(progress: fit.Progress) -> None:

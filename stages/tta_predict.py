@@ -2,15 +2,13 @@
 
 import numpy as np
 import pandas as pd
-from accelerate import Accelerator
 from torch import Tensor
 
 from stages import paths
 from stages.data.cache import open_cache
 from stages.files import read_csv, replacing, write_csv
 from stages.judge import metrics, votes
-from stages.learn import loader, model
-from stages.learn.predict import raw_outputs
+from stages.learn import loader, model, predict
 from stages.params import Params
 from stages.talk import Talk
 
@@ -26,7 +24,7 @@ def run(params: Params, talk: Talk) -> None:
     """Write submission.csv (ImageID, ans) in info.csv's order, and probabilities.npz (image, probabilities [N, 18])."""
     images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    probabilities = predict(params, pixels, talk)
+    probabilities = predict_views(params, pixels, talk)
     joined = votes.VOTES[params.ensemble.vote](probabilities)
     with replacing(paths.PROBABILITIES) as temporary:
         np.savez_compressed(temporary, image=images.to_numpy(str), probabilities=joined.astype(np.float32))
@@ -36,9 +34,9 @@ def run(params: Params, talk: Talk) -> None:
     )
 
 
-def predict(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
+def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
     """Probabilities [folds x views, N, 18] of cached photos."""
-    accelerator = Accelerator(mixed_precision=params.train.mixed_precision)
+    accelerator = predict.accelerator(params)
     found = []
     pairs = [(fold, view) for fold in params.folds for view in params.tta.views]
     for fold, view in talk.track(pairs, len(pairs), "predict eval photos"):
@@ -49,7 +47,7 @@ def predict(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
             _view(view, photos)
             for photos in loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, BATCH)
         )
-        raw, _ = raw_outputs(net, batches, mean, std, accelerator)
+        raw, _ = predict.raw_outputs(net, batches, mean, std, accelerator)
         found.append(np.exp(metrics.joint_log_probabilities(raw * net.architecture.scale, net.architecture.targets)))
     return np.stack(found).astype(np.float32)
 

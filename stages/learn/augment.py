@@ -94,7 +94,8 @@ def _transform(albumentations: Any, entry: str | dict[str, dict[str, Any]], plac
     name, arguments = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
     kind = getattr(albumentations, name, None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
-        close = difflib.get_close_matches(name, dir(albumentations), n=1)
+        by_lower = {known.lower(): known for known in dir(albumentations)}
+        close = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=1)]
         raise UserError(
             f"{where}: albumentations has no `{name}`; {f'did you mean `{close[0]}`?' if close else 'check the name'}"
         )

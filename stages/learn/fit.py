@@ -231,7 +231,7 @@ def _check_finite(seen: list[dict[str, Tensor]], epoch: int, last: int, lr: floa
             number = last - len(seen) + 1 + int(bad[0])
             raise UserError(
                 f"train: the {name} loss is NaN or infinite at epoch {epoch + 1}, step {number + 1}, learning rate {lr:.3g}; "
-                "lower lr, set optimizer.clip_grad: 1, or train.mixed_precision: no"
+                "lower lr, set optimizer.clip_grad: 1, or train.mixed_precision: none"
             )
 
 

@@ -1,5 +1,6 @@
 """The model: a timm backbone, a head, and where asked for one more output for age."""
 
+import difflib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def build(shape: Architecture, pretrained: bool = False) -> Classifier:
     """
     timm = load_timm()
     if not timm.is_model(shape.name):
-        close = timm.list_models(f"*{shape.name[:8]}*")[:3]
+        close = difflib.get_close_matches(shape.name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
         raise UserError(f"params.yaml: model.name: timm has no model `{shape.name}`; {hint}")
     options = dict(shape.options) | ({"drop_path_rate": shape.drop_path} if shape.drop_path else {})

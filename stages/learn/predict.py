@@ -8,6 +8,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from stages.learn.model import Classifier, to_numpy
+from stages.params import Params
+
+
+def accelerator(params: Params) -> Accelerator:
+    """The device and the precision to compute in. (`no` would be false in YAML, so params.yaml says none.)"""
+    precision = params.train.mixed_precision
+    return Accelerator(mixed_precision="no" if precision == "none" else precision)
 
 
 def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:

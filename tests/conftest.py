@@ -1,0 +1,54 @@
+"""One small demo data set, prepared once; tests work in copies of it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import kfold, prepare
+from stages.data import demo
+from stages.params import Params, parse
+from stages.talk import SILENT
+
+ROOT = Path(__file__).resolve().parent.parent
+# A quick configuration: 24 people, two folds, 32x32 px.
+SMALL: dict[str, Any] = {
+    "folds": [0, 1],
+    "image": {"height": 32, "width": 32, "margin": 2},
+    "train": {"epochs": 2, "batch_size": 32},
+    "lr": 0.003,
+    "lr_find": {"steps": 12},
+    "ensemble": {"replicates": 100},
+}
+
+
+def small(**changes: Any) -> Params:
+    """SMALL with groups updated and other keys replaced."""
+    value = {key: dict(group) if isinstance(group, dict) else group for key, group in SMALL.items()}
+    for key, change in changes.items():
+        value[key] = value.get(key, {}) | change if isinstance(change, dict) else change
+    return parse(value)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with data/ and the outputs of prepare and kfold; never written to."""
+    folder = tmp_path_factory.mktemp("prepared")
+    demo.write(folder / "data", people=24, eval_people=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "params.yaml").write_text(yaml.safe_dump(SMALL))
+        prepare.run(small(), SILENT)
+        kfold.run(small(), SILENT)
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `prepared`, as the working folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(prepared, folder)
+    monkeypatch.chdir(folder)
+    return folder

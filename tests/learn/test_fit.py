@@ -1,0 +1,189 @@
+"""What the words of history.csv mean: train_loss, val_loss, the selected epoch."""
+
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from accelerate import Accelerator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stages import lr_find, train
+from stages.data.fold import FoldData, open_fold
+from stages.errors import UserError
+from stages.files import write_json
+from stages.judge import metrics
+from stages.learn import fit, loader, objective
+from stages.learn.losses import LOSSES
+from stages.learn.samplers import SAMPLERS
+from stages.params import Params
+from stages.talk import SILENT
+from tests.conftest import small
+
+
+def learner(params: Params, data: FoldData | None = None, lr: float = 0.003) -> fit.Learner:
+    return fit.start(params, data or open_fold(params, 0), 0, lr, Accelerator(), SILENT)
+
+
+def run(params: Params, data: FoldData | None = None) -> fit.Progress:
+    return fit.fit(learner(params, data), 0.003, SILENT, lambda progress: None)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_combination_trains_two_finite_steps(project: Path, loss: str, sampler: str) -> None:
+    for targets, head in itertools.product(("joint", "factored"), ("linear", "mlp")):
+        params = small(loss=loss, sampler=sampler, targets=targets, model={"head": head}, augment={"pipeline": "none"})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # small data: classes may be absent
+            goal = objective.make(params, open_fold(params, 0).class_counts)
+        made = learner(params)
+        order = loader.epoch_order(params, made.data, 0, 0)
+        for number, batch in itertools.islice(
+            enumerate(loader.training(params, made.data, 0, 0, order, made.augment)), 2
+        ):
+            parts = fit.step(made, goal, batch, 0.003, number)
+            assert all(torch.isfinite(part) for part in parts.values()), (targets, head)
+
+
+def test_a_planted_overfit_shows_as_rising_val_loss_and_falling_train_loss(project: Path) -> None:
+    """Random labels: whatever is learnt is learnt by heart. The mistake that started this project was one curve for both."""
+    params = small(train={"epochs": 12}, augment={"pipeline": "none", "hflip": 0.0}, image={"margin": 2}, lr=0.01)
+    photos = pd.read_csv("out/prepare/photos.csv", dtype={"person": str})
+    rng = np.random.default_rng(0)
+    photos["mask"], photos["gender"] = rng.integers(0, 3, len(photos)), rng.integers(0, 2, len(photos))
+    photos.to_csv("out/prepare/photos.csv", index=False)
+    write_json(Path("out/lr-find/lr.json"), {"lr": 0.01})
+    train.run(params, SILENT, 0)
+
+    history = pd.read_csv("out/train/0/history.csv")
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.5
+    assert history["val_loss"].iloc[-1] > history["val_loss"].min() + 0.3
+    assert (history["val_nll"] - history["val_loss"]).abs().max() < 1e-4  # ce: the objective is the cross entropy
+    events = EventAccumulator("out/train/0/tensorboard").Reload()
+    for tag, column in (("loss/train", "train_loss"), ("loss/val", "val_loss")):
+        values = [event.value for event in events.Scalars(tag)]
+        assert values == pytest.approx(history[column].tolist(), rel=1e-4)
+
+
+def test_val_loss_is_the_objective_and_val_nll_the_cross_entropy(project: Path) -> None:
+    params = small(loss="focal")
+    made = learner(params)
+    found = fit.validate(made, objective.make(params, made.data.class_counts))
+    log_p = found.logits[np.arange(len(made.data.val)), made.data.labels[made.data.val]].astype(np.float64)
+    assert found.val_nll == pytest.approx(-log_p.mean(), rel=1e-5)
+    assert found.val_loss == pytest.approx(np.mean((1 - np.exp(log_p)) ** 2 * -log_p), rel=1e-4)
+    assert found.val_f1 == pytest.approx(metrics.macro_f1(made.data.labels[made.data.val], found.logits.argmax(1)))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(project: Path) -> None:
+    params = small(
+        augment={"pipeline": "medium", "mixup": 0.2, "cutmix": 1.0}, model={"dropout": 0.2}, sampler="weighted"
+    )
+    first, second, other = run(params), run(params), run(small(seed=1))
+    for key, value in first.selected_state.items():
+        assert torch.equal(value, second.selected_state[key]), key
+    assert any(not torch.equal(value, other.selected_state[key]) for key, value in first.selected_state.items())
+
+
+def test_history_shows_what_the_sampler_drew(project: Path) -> None:
+    row = run(small(sampler="class_uniform", train={"epochs": 1})).history[0]
+    drawn = np.array([row[f"drawn_{number}"] for number in range(18)])
+    data = open_fold(small(), 0)
+    assert drawn.sum() == len(data.train)
+    assert drawn[data.class_counts == 0].sum() == 0
+    assert np.abs(drawn - data.class_counts).sum() > 0
+
+
+def test_class_counts_come_from_the_training_side_alone(project: Path) -> None:
+    data = open_fold(small(), 0)
+    assert data.class_counts.sum() == len(data.train)
+    assert not set(data.train) & set(data.val)
+
+
+def test_train_age_bins_move_what_is_learnt_and_not_what_is_scored(project: Path) -> None:
+    plain, moved = open_fold(small(), 0), open_fold(small(data={"train_age_bins": [30, 50]}), 0)
+    assert (plain.labels == moved.labels).all()
+    old = (moved.ages >= 50) & (moved.ages < 60)
+    assert old.any()
+    assert ((moved.train_labels - moved.labels)[old] == 1).all()
+    assert (moved.train_labels == moved.labels)[~old].all()
+
+
+def test_age_regression_is_logged_apart(project: Path) -> None:
+    row = run(small(age_regression={"weight": 0.5}, train={"epochs": 1})).history[0]
+    assert row["train_loss"] == pytest.approx(row["train_class_loss"] + row["train_age_loss"])
+    assert 0 < row["val_age_mae"] < 100
+
+
+def test_a_frozen_backbone_stands_still_and_the_head_learns(project: Path) -> None:
+    params = small(model={"freeze_epochs": 1}, train={"epochs": 1})
+    made = learner(params)
+    before = {key: value.clone() for key, value in made.model.state_dict().items()}
+    fit.fit(made, 0.003, SILENT, lambda progress: None)
+    changed = {key for key, value in made.model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed
+    assert not any(key.startswith("backbone.") for key in changed)
+
+
+def test_layer_decay_slows_lower_layers(project: Path) -> None:
+    made = learner(small(optimizer={"layer_decay": 0.5}))
+    scales = sorted({group.get("lr_scale", 1.0) for group in made.optimizer.param_groups})
+    assert scales[0] < scales[-1] == 1.0
+
+
+def test_ema_weights_are_those_validated_and_kept(project: Path) -> None:
+    params = small(train={"epochs": 1, "ema_decay": 0.9, "select": "last"})
+    made = learner(params)
+    progress = fit.fit(made, 0.003, SILENT, lambda progress: None)
+    averaged = made.ema.module.state_dict()
+    assert all(torch.equal(value, averaged[key]) for key, value in progress.selected_state.items())
+    own = made.model.state_dict()
+    assert any(not torch.equal(value, own[key]) for key, value in averaged.items())
+
+
+def test_selection_rules() -> None:
+    rows = [{"val_f1": f1, "val_nll": nll} for f1, nll in ((0.5, 1.0), (0.6, 1.2), (0.6, 1.1), (0.4, 0.9))]
+    assert [fit.select(rows, rule) for rule in ("best_f1", "best_nll", "last")] == [2, 3, 3]
+
+
+def test_patience_stops_and_plateau_lowers_the_learning_rate(project: Path) -> None:
+    params = small(
+        train={"epochs": 12, "patience": 2},
+        schedule={"name": "plateau", "plateau_patience": 0, "warmup_epochs": 0.0},
+        optimizer={"name": "sgd"},
+    )
+    history = fit.fit(learner(params), 1e-9, SILENT, lambda progress: None).history
+    assert len(history) < 12
+    assert history[-1]["lr"] < history[0]["lr"]
+
+
+def test_an_exploding_loss_stops_with_step_and_hint(project: Path) -> None:
+    params = small(optimizer={"name": "sgd"})
+    with pytest.raises(
+        UserError, match=r"the class loss is NaN or infinite at epoch \d+, step \d+, learning rate .*; lower lr"
+    ):
+        fit.fit(learner(params), 1e30, SILENT, lambda progress: None)
+
+
+def test_an_unknown_optimizer_is_named_with_its_like(project: Path) -> None:
+    with pytest.raises(UserError, match="timm has no optimizer `adamww`; did you mean `adamw"):
+        learner(small(optimizer={"name": "adamww"}))
+
+
+def test_lr_find_gives_the_weights_back(project: Path) -> None:
+    made = learner(small(lr_find={"steps": 12, "end": 10.0}))
+    before = {key: value.clone() for key, value in made.model.state_dict().items()}
+    lrs, losses = lr_find.range_test(made, SILENT)
+    assert len(lrs) == len(losses) >= 3
+    assert (np.diff(lrs) > 0).all()
+    assert all(torch.equal(value, before[key]) for key, value in made.model.state_dict().items())
+
+
+def test_batches_are_of_equal_size_and_hold_every_photo(project: Path) -> None:
+    parts = loader.split(np.arange(97), 32)
+    assert sorted(len(part) for part in parts) == [24, 24, 24, 25]
+    assert np.concatenate(parts).tolist() == list(range(97))

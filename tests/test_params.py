@@ -1,0 +1,91 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.errors import UserError
+from stages.learn.losses import LOSSES
+from stages.learn.samplers import SAMPLERS
+from stages.params import Losses, Params, Sampler, load, parse
+from tests.conftest import ROOT
+
+
+def test_params_yaml_spells_out_the_defaults_of_the_schema() -> None:
+    assert load(ROOT / "params.yaml") == Params()
+
+
+def test_presets_are_valid_and_hold_the_keys_dvc_yaml_names() -> None:
+    preset = ROOT / "presets/contest.yaml"
+    assert load(preset).model.name == "efficientnet_b0"
+    content = yaml.safe_load(preset.read_text())
+    for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+        for key in stage["params"]:
+            value = content
+            for part in key.replace("${loss}", content["loss"]).split("."):
+                assert part in value, key
+                value = value[part]
+
+
+def test_every_loss_and_sampler_of_the_schema_has_its_function() -> None:
+    assert set(Losses.model_fields) == set(LOSSES)
+    assert set(Sampler.__args__) == set(SAMPLERS)  # type: ignore[attr-defined]
+
+
+def test_methods_page_agrees_with_the_schema() -> None:
+    path = ROOT / "docs/write_methods.py"
+    spec = importlib.util.spec_from_file_location("write_methods", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs/methods.md").read_text(encoding="utf-8") == module.text()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"loss": "focl"}, "params.yaml: loss: `focl` is not known; did you mean `focal`?; valid: ce, weighted_ce"),
+        ({"losses": {"focal": {"gama": 1}}}, "params.yaml: unknown key `losses.focal.gama`; did you mean `gamma`?"),
+        ({"optimizr": {}}, "params.yaml: unknown key `optimizr`; did you mean `optimizer`?"),
+        ({"lr": "fast"}, "params.yaml: lr: `fast` is not known; did you mean `auto`?; valid: auto, or a number"),
+        ({"lr": -1}, "params.yaml: lr: `-1` is wrong; input should be 'auto'; or input should be greater than 0"),
+        ({"folds": [0, 2]}, "params.yaml: folds: must count up from 0 without gaps, as [0, 1]"),
+        ({"folds": 5}, "params.yaml: folds: `5` is wrong; input should be a valid tuple"),
+        ({"train": {"epochs": "many"}}, "params.yaml: train.epochs: `many` is wrong; input should be a valid integer"),
+        (
+            {"train": {"epochs": 0}},
+            "params.yaml: train.epochs: `0` is wrong; input should be greater than or equal to 1",
+        ),
+        ({"data": {"age_bins": [60, 30]}}, "params.yaml: data.age_bins: the first age must be below the second"),
+        ({"tta": {"views": ["flip"]}}, "params.yaml: tta.views.0: `flip` is not known; did you mean `hflip`?"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_key(value: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(value)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not found; run maskcli in the project's folder"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("seed: 0\nlr: [1\n")
+    with pytest.raises(UserError, match="line 3: is not valid YAML"):
+        load(tmp_path / "params.yaml")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_give_params_or_one_line(content: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_bytes(content)
+        try:
+            assert isinstance(load(path), Params)
+        except UserError as error:
+            assert str(path) in str(error)  # noqa: PT017 -- both outcomes are right

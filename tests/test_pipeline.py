@@ -1,0 +1,171 @@
+"""The whole path with real DVC and real processes, on a small data set."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import f1_score
+
+from tests.conftest import ROOT, SMALL
+
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
+
+
+def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """A git and DVC project on the small data set, after one `dvc repro`, its results committed."""
+    folder = tmp_path_factory.mktemp("repository")
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    shutil.copytree(prepared / "data", folder / "data")
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key, value in SMALL.items():
+        params[key] = params[key] | value if isinstance(value, dict) else value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    command(folder, "git", "init", "-q")
+    command(folder, "git", "config", "user.email", "a@example.org")
+    command(folder, "git", "config", "user.name", "a")
+    command(folder, "dvc", "add", "-q", "data")
+    command(folder, "dvc", "repro")
+    command(folder, "git", "add", "-A")
+    command(folder, "git", "commit", "-qm", "ce")
+    return folder
+
+
+def test_every_training_photo_has_one_oof_prediction_and_the_metrics_are_theirs(repository: Path) -> None:
+    oof = pd.read_csv(repository / "out/oof-ensemble/oof.csv", dtype={"person": str})
+    photos = pd.read_csv(repository / "out/prepare/photos.csv", dtype={"person": str})
+    assert oof["photo"].tolist() == photos["file"].tolist()
+    probabilities = oof[[f"p{number}" for number in range(18)]].to_numpy()
+    assert probabilities.sum(1) == pytest.approx(np.ones(len(oof)), abs=1e-4)
+    scores = json.loads((repository / "out/oof-ensemble/metrics.json").read_text())
+    expected = f1_score(oof["label"], probabilities.argmax(1), average="macro", zero_division=0)
+    assert scores["macro_f1"] == pytest.approx(expected, abs=1e-6)
+    assert scores["macro_f1_low"] <= scores["macro_f1"] + 0.05
+    assert scores["people"] == 24
+    assert scores["photos"] == 168
+
+
+def test_an_oof_prediction_comes_from_the_model_that_never_saw_the_person(repository: Path) -> None:
+    photos = pd.read_csv(repository / "out/prepare/photos.csv", dtype={"person": str})
+    folds = pd.read_csv(repository / "out/kfold/folds.csv", dtype={"person": str}).set_index("person")["fold"]
+    for fold in (0, 1):
+        which = np.load(repository / f"out/train/{fold}/oof_logits.npz")["photo"]
+        assert (photos["person"].iloc[which].map(folds) == fold).all()
+
+
+def test_the_submission_answers_in_the_order_of_info_csv(repository: Path) -> None:
+    submission = pd.read_csv(repository / "out/tta-predict/submission.csv")
+    info = pd.read_csv(repository / "data/eval/info.csv")
+    assert submission["ImageID"].tolist() == info["ImageID"].tolist()
+    arrays = np.load(repository / "out/tta-predict/probabilities.npz")
+    assert (arrays["probabilities"].argmax(1) == submission["ans"]).all()
+    scored = json.loads(command(repository, "maskcli", "score", "data/eval_truth.csv", "--json").stdout)
+    truth = pd.read_csv(repository / "data/eval_truth.csv")
+    assert scored["macro_f1"] == pytest.approx(
+        f1_score(truth["ans"], submission["ans"], average="macro", zero_division=0)
+    )
+
+
+def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
+    params = (repository / "params.yaml").read_text()
+    try:
+        for old, new, stages in (
+            ("gamma: 2.0", "gamma: 1.5", []),
+            ("loss: ce", "loss: balanced_softmax", ["lr-find", "train@0", "train@1"]),
+            ("- hflip\n", "", ["tta-predict"]),
+        ):
+            assert old in params
+            (repository / "params.yaml").write_text(params.replace(old, new))
+            assert list(json.loads(command(repository, "dvc", "status", "--json").stdout)) == stages
+    finally:
+        (repository / "params.yaml").write_text(params)
+
+
+def test_a_stage_by_hand_gives_what_dvc_gave_and_plots_compare_commits(repository: Path) -> None:
+    before = np.load(repository / "out/train/0/oof_logits.npz")["last"]
+    command(repository, "maskcli", "train", "--fold", "0")
+    assert (np.load(repository / "out/train/0/oof_logits.npz")["last"] == before).all()
+    history = pd.read_csv(repository / "out/oof-ensemble/history.csv")
+    plots = json.loads(command(repository, "dvc", "plots", "diff", "HEAD", "--json").stdout)["data"]
+    (loss,) = [content for name, content in plots.items() if name.startswith("Loss")]
+    content = loss[0]["content"]
+    spec = json.loads(content) if isinstance(content, str) else content
+    points = [point for point in spec["data"]["values"] if point["rev"] == "HEAD"]
+    for column in ("train_loss", "val_loss"):
+        shown = [point["dvc_inferred_y_value"] for point in points if point["field"] == column]
+        assert [float(value) for value in shown] == pytest.approx(history[column].tolist())
+
+
+def test_an_experiment_changes_the_loss_and_shows_its_score(repository: Path) -> None:
+    command(repository, "git", "checkout", "-q", ".")
+    command(repository, "dvc", "exp", "run", "-n", "smooth", "-S", "loss=label_smoothing", "-S", "train.epochs=1")
+    shown = json.loads(command(repository, "dvc", "exp", "show", "--json").stdout)
+    assert "smooth" in json.dumps(shown)
+    difference = json.loads(command(repository, "dvc", "params", "diff", "--json").stdout)
+    assert difference["params.yaml"]["loss"] == {"old": "ce", "new": "label_smoothing"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        ("params", ("prepare",), "maskcli: params.yaml: loss: `focl` is not known; did you mean `focal`?"),
+        ("photo", ("prepare",), "mask2.jpg: is empty (zero bytes); replace it by the original"),
+        ("row", ("prepare",), "maskcli: data: 2 faults, all listed in out/prepare/faults.csv"),
+        ("none", ("train", "--fold", "7"), "maskcli: --fold 7: params.yaml has folds [0, 1]; name one of them"),
+        ("none", ("oof-ensemble",), "out/train/0/oof_logits.npz: not found; run `maskcli train --fold 0`"),
+        ("cache", ("train", "--fold", "0"), "out/prepare/pixels.npy: is damaged; run `maskcli prepare`"),
+    ],
+)
+def test_what_a_person_gets_wrong_is_one_line_and_exit_code_2(
+    project: Path, change: str, words: tuple[str, ...], message: str
+) -> None:
+    if change == "params":
+        (project / "params.yaml").write_text("loss: focl\n")
+    elif change == "photo":
+        next(project.glob("data/train/images/*/mask2.jpg")).write_bytes(b"")
+    elif change == "row":
+        table = project / "data/train/train.csv"
+        table.write_text(table.read_text().replace("female", "femail", 1) + "x,male,A,999,y\n")
+    elif change == "cache":
+        (project / "out/lr-find").mkdir(parents=True)
+        (project / "out/lr-find/lr.json").write_text('{"lr": 0.001}')
+        path = project / "out/prepare/pixels.npy"
+        path.write_bytes(path.read_bytes()[:5000])
+    done = command(project, "maskcli", *words, code=2)
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_faulty_people_are_skipped_on_request(project: Path) -> None:
+    next(project.glob("data/train/images/*/mask2.jpg")).write_bytes(b"")
+    (project / "params.yaml").write_text(yaml.safe_dump(SMALL | {"data": {"on_fault": "skip"}}))
+    command(project, "maskcli", "prepare")
+    assert len(pd.read_csv(project / "out/prepare/people.csv")) == 23
+    assert len(pd.read_csv(project / "out/prepare/photos.csv")) == 161
+    assert len(np.load(project / "out/prepare/pixels.npy")) == 161
+    assert len(pd.read_csv(project / "out/prepare/faults.csv")) == 1
+
+
+def test_help_is_quick_to_import() -> None:
+    code = "import sys, cli.main; print(sorted({'torch', 'pandas', 'sklearn', 'dvc', 'pydantic'} & set(sys.modules)))"
+    assert command(ROOT, sys.executable, "-c", code).stdout.strip() == "[]"
