@@ -68,7 +68,9 @@ def ceiling(learner: fit.Learner, goal: objective.Objective) -> float:
     """Photos/s of forward, backward and optimizer on one batch that is there already."""
     fit.set_mode(learner, 0)
     image, size = learner.params.image, learner.params.train.batch_size
-    photos = torch.randn(size, 3, image.height, image.width, device=learner.mean.device).to(memory_format=torch.channels_last)
+    photos = torch.randn(size, 3, image.height, image.width, device=learner.mean.device).to(
+        memory_format=torch.channels_last
+    )
     labels = torch.randint(0, 18, (size,), device=learner.mean.device)
     ages = torch.full((size,), 30.0, device=learner.mean.device)
     steps = len(loader.split(learner.data.train, size))

@@ -20,6 +20,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
 
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
+    fit.check(params)
     data = open_fold(params, fold)
     learner = fit.start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk)
     lrs, losses = range_test(learner, talk)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from stages.data.fold import FoldData
@@ -71,7 +72,9 @@ class Progress:
 
 def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk) -> Learner:
     """Build model, optimizer and augmentation for one fold, the same for the same seed and fold."""
-    make_augment = augment.make(params)
+    make_augment = check(params)
+    if params.model.freeze_epochs and accelerator.num_processes > 1:
+        raise UserError("params.yaml: model.freeze_epochs: works in one process only; set it to 0 or run one process")
     torch.manual_seed(_key(params, fold, 0))
     shape = model.architecture(params)
     net = model.build(shape, params.model.pretrained is True)
@@ -90,6 +93,13 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     return learner
 
 
+def check(params: Params) -> augment.Augment:
+    """Check the names that only timm and albumentations know, before any data is read; returns the augmentation."""
+    model.check_name(params.model.name)
+    optimizer.check_name(params.optimizer.name)
+    return augment.make(params)
+
+
 def fit(learner: Learner, lr: float, talk: Talk, on_epoch: Callable[[Progress], None]) -> Progress:
     """Train until train.epochs, or until train.patience epochs brought nothing better; call `on_epoch` after each."""
     params = learner.params
@@ -105,7 +115,7 @@ def fit(learner: Learner, lr: float, talk: Talk, on_epoch: Callable[[Progress], 
         order = loader.epoch_order(params, learner.data, learner.fold, epoch)
         row = _train_epoch(learner, goal, epoch, order, lr * plateau.optimizer.param_groups[0]["lr"], ticks)
         trained = time.perf_counter()
-        found = validate(learner, goal)
+        found = _validate_once(learner, goal)
         plateau.step(found.val_nll)
         row |= {
             "val_loss": found.val_loss,
@@ -160,6 +170,12 @@ def validate(learner: Learner, goal: objective.Objective) -> Validation:
     )
 
 
+def _validate_once(learner: Learner, goal: objective.Objective) -> Validation:
+    """`validate` in the main process, its result handed to the others, so that all stop and select alike."""
+    found = [validate(learner, goal) if learner.accelerator.is_main_process else None]
+    return broadcast_object_list(found)[0]
+
+
 def step(learner: Learner, goal: objective.Objective, batch: loader.Batch, lr: float, seed: int) -> dict[str, Tensor]:
     """One step of the optimizer on one batch; the loss parts it had before the step."""
     torch.manual_seed(seed)  # dropout and stochastic depth
@@ -204,7 +220,8 @@ def _train_epoch(
     set_mode(learner, epoch)
     sizes, seen, now = [], [], 0.0
     steps = len(loader.split(order, params.train.batch_size))
-    batches = loader.training(params, learner.data, learner.fold, epoch, order, learner.augment)
+    process = (learner.accelerator.process_index, learner.accelerator.num_processes)
+    batches = loader.training(params, learner.data, learner.fold, epoch, order, learner.augment, process=process)
     for number, batch in enumerate(batches):
         now = lr * schedule.share(params.schedule, epoch + number / steps, params.train.epochs)
         seen.append(step(learner, goal, batch, now, _key(params, learner.fold, epoch + 1, number)))
@@ -214,13 +231,17 @@ def _train_epoch(
             _check_finite(seen[-CHECK_EVERY:], epoch, number, now)
     _check_finite(seen[-CHECK_EVERY:], epoch, steps - 1, now)
     weights = np.array(sizes) / sum(sizes)
-    means = {
-        name: float(torch.stack([parts[name] for parts in seen]).cpu().double().numpy() @ weights) for name in seen[0]
-    }
+    means = {name: _mean(learner, torch.stack([parts[name] for parts in seen]), weights) for name in seen[0]}
     row: dict[str, float] = {"epoch": epoch + 1, "train_loss": sum(means.values())}
     if len(means) > 1:
         row |= {f"train_{name}_loss": value for name, value in means.items()}
     return row | {"lr": now}
+
+
+def _mean(learner: Learner, values: Tensor, weights: np.ndarray) -> float:
+    """Weighted mean of one loss part over an epoch's steps, and over processes where there are several."""
+    mean = torch.tensor(values.cpu().double().numpy() @ weights, device=learner.accelerator.device)
+    return float(learner.accelerator.reduce(mean, "mean"))
 
 
 def _check_finite(seen: list[dict[str, Tensor]], epoch: int, last: int, lr: float) -> None:

@@ -43,15 +43,27 @@ def split(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 
 def training(
-    params: Params, data: FoldData, fold: int, epoch: int, order: np.ndarray, augment: Augment, first_step: int = 0
+    params: Params,
+    data: FoldData,
+    fold: int,
+    epoch: int,
+    order: np.ndarray,
+    augment: Augment,
+    first_step: int = 0,
+    process: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Augmented training batches; what a batch holds follows from (seed, fold, epoch, step) alone."""
+    """Augmented training batches; what a batch holds follows from (seed, fold, epoch, step) alone.
+
+    With several processes, `process` = (index, number): all draw the same order and share every batch among them, so
+    that an epoch holds the same photos however many there are.
+    """
 
     def load(step: int) -> Batch:
         which = batches[step]
-        rng = np.random.default_rng([params.seed, fold, epoch, 1, step])
+        index, processes = process
+        rng = np.random.default_rng([params.seed, fold, epoch, 1, step] + [index] * (index > 0))
         # Reading in the file's order is kinder to disks; the order within a batch does not matter.
-        which = np.sort(which)
+        which = np.sort(which)[index::processes]
         return _batch(augment(data.pixels[which], rng), data.train_labels, data.ages, which)
 
     batches = split(order, params.train.batch_size)

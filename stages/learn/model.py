@@ -105,16 +105,22 @@ def architecture(params: Params) -> Architecture:
     )
 
 
+def check_name(name: str) -> None:
+    """Raise UserError, with the nearest names, if timm has no model of this name."""
+    timm = load_timm()
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+        raise UserError(f"params.yaml: model.name: timm has no model `{name}`; {hint}")
+
+
 def build(shape: Architecture, pretrained: bool = False) -> Classifier:
     """Build the model with random weights, or timm's published ones for the backbone (network).
 
     Raises UserError for a name or an option that timm does not know, and where published weights cannot be had.
     """
     timm = load_timm()
-    if not timm.is_model(shape.name):
-        close = difflib.get_close_matches(shape.name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
-        raise UserError(f"params.yaml: model.name: timm has no model `{shape.name}`; {hint}")
+    check_name(shape.name)
     options = dict(shape.options) | ({"drop_path_rate": shape.drop_path} if shape.drop_path else {})
     try:
         backbone = timm.create_model(shape.name, pretrained=pretrained, num_classes=0, **options)

@@ -16,16 +16,23 @@ FUSED = ("adam", "adamw", "sgd")  # PyTorch's own fused kernels, also on CPU
 
 def make(model: Classifier, params: Optimizer, lr: float) -> torch.optim.Optimizer:
     """The optimizer over backbone and head. Raises UserError for a name that timm does not know."""
-    load_timm()
-    from timm.optim import create_optimizer_v2, list_optimizers
+    check_name(params.name)
+    from timm.optim import create_optimizer_v2
 
-    known = list_optimizers()
-    if params.name not in known:
-        close = difflib.get_close_matches(params.name, known, n=1)
-        hint = f"did you mean `{close[0]}`?" if close else "see timm.optim.list_optimizers()"
-        raise UserError(f"params.yaml: optimizer.name: timm has no optimizer `{params.name}`; {hint}")
     options: dict[str, Any] = {"fused": True} if params.name in FUSED else {}
     return create_optimizer_v2(_groups(model, params), opt=params.name, lr=lr, weight_decay=0.0, **options)
+
+
+def check_name(name: str) -> None:
+    """Raise UserError, with the nearest name, if timm's factory has no optimizer of this name."""
+    load_timm()
+    from timm.optim import list_optimizers
+
+    known = list_optimizers()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else "see timm.optim.list_optimizers()"
+        raise UserError(f"params.yaml: optimizer.name: timm has no optimizer `{name}`; {hint}")
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

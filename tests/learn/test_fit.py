@@ -1,6 +1,9 @@
 """What the words of history.csv mean: train_loss, val_loss, the selected epoch."""
 
 import itertools
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from stages.learn.losses import LOSSES
 from stages.learn.samplers import SAMPLERS
 from stages.params import Params
 from stages.talk import SILENT
-from tests.conftest import small
+from tests.conftest import ROOT, small
 
 
 def learner(params: Params, data: FoldData | None = None, lr: float = 0.003) -> fit.Learner:
@@ -181,6 +184,51 @@ def test_lr_find_gives_the_weights_back(project: Path) -> None:
     assert len(lrs) == len(losses) >= 3
     assert (np.diff(lrs) > 0).all()
     assert all(torch.equal(value, before[key]) for key, value in made.model.state_dict().items())
+
+
+def test_an_epoch_can_be_taken_up_at_any_step_and_shared_by_processes(project: Path) -> None:
+    params = small(sampler="weighted", augment={"pipeline": "light"})
+    made = learner(params)
+    order = loader.epoch_order(params, made.data, 0, 3)
+    assert (order == loader.epoch_order(params, made.data, 0, 3)).all()
+    whole = list(loader.training(params, made.data, 0, 3, order, made.augment))
+    rest = list(loader.training(params, made.data, 0, 3, order, made.augment, first_step=1))
+    assert len(rest) == len(whole) - 1
+    assert all(torch.equal(one.photos, other.photos) for one, other in zip(rest, whole[1:], strict=True))
+    shares = [
+        list(loader.training(params, made.data, 0, 3, order, made.augment, process=(index, 2))) for index in (0, 1)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(np.concatenate([part.which for part in parts])) == sorted(batch.which)
+
+
+def test_two_processes_train_one_fold_together(project: Path) -> None:
+    write_json(Path("out/lr-find/lr.json"), {"lr": 0.003})
+    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    words = [sys.executable, "-m", *launch, "--mixed_precision", "no", "--dynamo_backend", "no"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*words, "-m", "cli.main", "train", "--fold", "0"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("fold 0 epoch  2/2") == 1
+    history = pd.read_csv("out/train/0/history.csv")
+    data = open_fold(small(), 0)
+    assert history[[f"drawn_{number}" for number in range(18)]].sum(axis=1).tolist() == [len(data.train)] * 2
+    assert np.isfinite(history["train_loss"]).all()
+    assert len(np.load("out/train/0/oof_logits.npz")["last"]) == len(data.val)
+
+
+def test_names_are_checked_before_any_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for changes, message in (
+        ({"model": {"name": "resnet18x"}}, "timm has no model"),
+        ({"optimizer": {"name": "adamww"}}, "timm has no optimizer"),
+        ({"augment": {"pipeline": ["Clahe"]}}, "albumentations has no"),
+    ):
+        for stage in (lambda params: train.run(params, SILENT, 0), lambda params: lr_find.run(params, SILENT)):
+            with pytest.raises(UserError, match=message):
+                stage(small(**changes))
 
 
 def test_batches_are_of_equal_size_and_hold_every_photo(project: Path) -> None:
