@@ -341,7 +341,8 @@ def _other_kinds(faults: list[Any]) -> str:
 
 
 def _wanted(fault: Any) -> str:
-    return str(fault["msg"])[:1].lower() + str(fault["msg"])[1:]
+    message = str(fault["msg"]).replace("tuple", "list")  # what a person writes in YAML is a list
+    return message[:1].lower() + message[1:]
 
 
 def _same_key(location: tuple[Any, ...], keys: list[Any]) -> bool:

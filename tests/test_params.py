@@ -53,7 +53,7 @@ def test_methods_page_agrees_with_the_schema() -> None:
         ({"lr": "fast"}, "params.yaml: lr: `fast` is not known; did you mean `auto`?; valid: auto, or a number"),
         ({"lr": -1}, "params.yaml: lr: `-1` is wrong; input should be 'auto'; or input should be greater than 0"),
         ({"folds": [0, 2]}, "params.yaml: folds: must count up from 0 without gaps, as [0, 1]"),
-        ({"folds": 5}, "params.yaml: folds: `5` is wrong; input should be a valid tuple"),
+        ({"folds": 5}, "params.yaml: folds: `5` is wrong; input should be a valid list"),
         ({"train": {"epochs": "many"}}, "params.yaml: train.epochs: `many` is wrong; input should be a valid integer"),
         (
             {"train": {"epochs": 0}},
