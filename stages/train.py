@@ -9,6 +9,7 @@ from stages import paths
 from stages.data.fold import FoldData, open_fold
 from stages.files import read_json, write_csv, write_json, write_npz
 from stages.learn import fit, model, predict
+from stages.learn.losses import CORRECTING
 from stages.params import Params
 from stages.report.tensorboard import Board
 from stages.talk import SILENT, Talk
@@ -17,6 +18,10 @@ from stages.talk import SILENT, Talk
 def run(params: Params, talk: Talk, fold: int) -> None:
     """Write history.csv after every epoch; then oof_logits.npz, model.safetensors, metrics.json; TensorBoard beside."""
     fit.check(params)
+    if params.loss in CORRECTING and params.sampler != "none":
+        talk.say(
+            f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
+        )
     data = open_fold(params, fold)
     lr = float(read_json(paths.LR_CHOSEN, "lr-find")["lr"])
     accelerator = predict.accelerator(params)

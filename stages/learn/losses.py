@@ -141,6 +141,10 @@ LOSSES: dict[str, Callable[..., LossFunction]] = {
 }
 
 
+# Losses that correct for imbalance themselves; with a sampler that does so too, rare classes count twice.
+CORRECTING = ("weighted_ce", "class_balanced", "balanced_softmax", "logit_adjust")
+
+
 def _mean_one(weights: Tensor) -> Tensor:
     return weights / weights.mean()
 

@@ -23,7 +23,7 @@ from stages.learn import fit, loader, objective
 from stages.learn.losses import LOSSES
 from stages.learn.samplers import SAMPLERS
 from stages.params import Params
-from stages.talk import SILENT
+from stages.talk import SILENT, Talk
 from tests.conftest import ROOT, small
 
 
@@ -217,6 +217,18 @@ def test_two_processes_train_one_fold_together(project: Path) -> None:
     assert history[[f"drawn_{number}" for number in range(18)]].sum(axis=1).tolist() == [len(data.train)] * 2
     assert np.isfinite(history["train_loss"]).all()
     assert len(np.load("out/train/0/oof_logits.npz")["last"]) == len(data.val)
+
+
+def test_correcting_for_imbalance_twice_is_warned_of(project: Path) -> None:
+    write_json(Path("out/lr-find/lr.json"), {"lr": 0.003})
+    for loss, sampler, warned in (
+        ("weighted_ce", "weighted", True),
+        ("weighted_ce", "none", False),
+        ("ce", "weighted", False),
+    ):
+        said: list[str] = []
+        train.run(small(loss=loss, sampler=sampler, train={"epochs": 1}), Talk(said.append), 0)
+        assert any("rare classes count twice" in line for line in said) == warned
 
 
 def test_names_are_checked_before_any_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
