@@ -160,7 +160,7 @@ def run() -> None:
             raise
         sys.exit(_fail(str(error), 2))
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; the same command goes on from what is written", 130))
+        sys.exit(_fail("interrupted; finished stages are kept, the same command runs the rest", 130))
     except OSError as error:
         if debug:
             raise
