@@ -68,7 +68,9 @@ def train(results: Path, seed: int, params_file: Path) -> None:
         learner = fit.start(params, data, fold, lr, predict.accelerator(params), SILENT)
         val, eval_answers = [], []
 
-        def look(progress: fit.Progress, learner: fit.Learner = learner, val: list = val, out: list = eval_answers) -> None:
+        def look(
+            progress: fit.Progress, learner: fit.Learner = learner, val: list = val, out: list = eval_answers
+        ) -> None:
             learner.model.eval()
             photos = loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, 256)
             raw, _ = predict.raw_outputs(learner.model, photos, learner.mean, learner.std, learner.accelerator)
@@ -97,7 +99,9 @@ def table(files: list[Path]) -> dict[str, Any]:
                 sizes = [len(arrays[f"labels{fold}"]) for fold in folds]
                 answers = [arrays[f"eval{fold}"][chosen[fold]] for fold in folds]
                 score = metrics.macro_f1(labels, oof)
-                found.setdefault(rule, []).append((score, _true(arrays["eval_labels"], answers, sizes), np.mean(chosen) + 1))
+                found.setdefault(rule, []).append(
+                    (score, _true(arrays["eval_labels"], answers, sizes), np.mean(chosen) + 1)
+                )
     rows = {}
     for rule, values in found.items():
         oof, true, epoch = np.array(values).T

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from stages.judge import bootstrap, metrics, votes
+from stages.judge import metrics, votes
 
 ANSWERS = st.lists(st.tuples(st.integers(0, 17), st.integers(0, 17)), min_size=1, max_size=60)
 
@@ -24,25 +24,6 @@ def test_factored_logits_multiply_to_a_joint_probability() -> None:
     assert joint.sum(1) == pytest.approx(np.ones(5))
     for label in range(18):
         assert joint[:, label] == pytest.approx(mask[:, label // 6] * gender[:, label // 3 % 2] * age[:, label % 3])
-
-
-def test_a_bootstrap_keeps_people_together_and_its_interval_covers_the_score() -> None:
-    rng = np.random.default_rng(0)
-    person = np.repeat(np.arange(60), 7)
-    labels = rng.integers(0, 18, 420)
-    predictions = np.where(rng.random(420) < 0.6, labels, rng.integers(0, 18, 420))
-    counts = bootstrap.person_counts(person, labels, predictions)
-    assert counts.shape == (60, 3, 18)
-    assert (counts[:, 1].sum(1) == 7).all()
-    assert (bootstrap.resampled(counts, 50, rng)[:, 1].sum(1) == 420).all()
-    low, high = bootstrap.macro_f1_interval(person, labels, predictions, 1000, 0)
-    assert low < metrics.macro_f1(labels, predictions) < high
-    assert (low, high) == bootstrap.macro_f1_interval(person, labels, predictions, 1000, 0)
-    # Right or wrong by person: seven photos hold the evidence of one, so the interval is far wider than by photo.
-    by_person = np.where(np.repeat(rng.random(60) < 0.6, 7), labels, (labels + 1) % 18)
-    wide = np.diff(bootstrap.macro_f1_interval(person, labels, by_person, 1000, 0))
-    narrow = np.diff(bootstrap.macro_f1_interval(np.arange(420), labels, by_person, 1000, 0))
-    assert wide > 1.3 * narrow
 
 
 def test_votes_with_known_answers() -> None:

@@ -1,0 +1,135 @@
+"""Do the intervals cover the truth, and how often does an A/A pair raise an alarm? Simulation with known truth.
+
+python bench/intervals.py [--people 2700] [--sets 1000] [--replicates 1000]     (no photos, no training; prints JSON)
+
+Simulated people have the contest's shape: 60 % female, 47/45/8 % in the age bins, 7 photos each. Predictions err in age and
+gender by a part that all photos of a person share, a part that all models share, and a part of each photo, and in the
+mask by photo. The truth is the score over 400,000 people. Compared: bootstrap over people (as maskcli does: bootstrap-t),
+its percentile variant, and the bootstrap over photos that users would do by habit.
+"""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import numpy as np
+
+from stages.judge import bootstrap, compare
+from stages.judge.bootstrap import Scores
+
+MASKS = np.array([0, 0, 0, 0, 0, 1, 2])
+NAMES = ("macro_f1", "f1_60plus")
+TRUTH_PEOPLE = 400_000
+PHOTOS_EVERY = 4  # the bootstrap over photos is several times slower, so it sees every fourth data set
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=2700)
+    parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--power-sets", type=int, default=200)
+    options = parser.parse_args()
+    print(json.dumps(simulate(options.people, options.sets, options.replicates, options.power_sets), indent=2))
+
+
+def simulate(people: int, sets: int, replicates: int, power_sets: int) -> dict[str, Any]:
+    """Coverage of intervals, A/A alarm rates, and power for true differences of macro F1."""
+    truth = bootstrap.estimate(bootstrap.pick(one_set(TRUTH_PEOPLE, 0, [0.0])[0], NAMES))
+    covered: dict[str, list[bool]] = {}
+    alarms: dict[str, list[bool]] = {}
+    for number in range(sets):
+        pair = one_set(people, number + 1, [0.0, 0.0])
+        units = {"people": pair}
+        if number % PHOTOS_EVERY == 0:
+            units["photos"] = one_set(people, number + 1, [0.0, 0.0], by_photo=True)
+        for unit, runs in units.items():
+            found = bootstrap.replicate(bootstrap.pick(runs[0], NAMES), replicates, number)
+            for kind, interval in (("bootstrap_t", bootstrap.interval), ("percentile", bootstrap.percentile)):
+                low, high = interval(found)
+                for place, name in enumerate(NAMES):
+                    inside = bool(low[place] <= truth[place] <= high[place])
+                    covered.setdefault(f"{name} {kind} over {unit}", []).append(inside)
+            a, b = ([bootstrap.pick(run, NAMES)] for run in runs)
+            for row in compare.compare(a, b, {}, replicates, number):
+                alarms.setdefault(f"{row.metric} over {unit}", []).append(row.verdict in ("better", "worse"))
+    return {
+        "people": people,
+        "sets": sets,
+        "replicates": replicates,
+        "truth": dict(zip(NAMES, truth.tolist(), strict=True)),
+        "coverage_95": {name: rate(hits) for name, hits in covered.items()},
+        "alarms_on_A_A": {name: rate(hits) for name, hits in alarms.items()},
+        "power": power(people, power_sets, replicates, float(truth[0])),
+        "seconds_full_comparison": full_comparison(),
+    }
+
+
+def power(people: int, sets: int, replicates: int, truth: float) -> list[dict[str, Any]]:
+    """Share of pairs with verdict better, for true differences of macro F1 of about 0.005 to 0.05."""
+    rows = []
+    for target in (0.005, 0.01, 0.02, 0.03, 0.05):
+        gain = gain_for(target, truth)
+        true = float(bootstrap.estimate(bootstrap.pick(one_set(TRUTH_PEOPLE, 0, [gain])[0], ("macro_f1",)))[0]) - truth
+        hits = []
+        for number in range(sets):
+            a, b = ([bootstrap.pick(run, ("macro_f1",))] for run in one_set(people, 10_000 + number, [0.0, gain]))
+            hits.append(compare.compare(a, b, {}, replicates, number)[0].verdict == "better")
+        rows.append({"true_difference": true, "better": rate(hits)})
+    return rows
+
+
+def gain_for(target: float, truth: float) -> float:
+    """The share of noise to take from a model so that its true macro F1 rises by about `target` (bisection)."""
+    low, high = 0.0, 0.9
+    for _ in range(12):
+        middle = (low + high) / 2
+        reached = bootstrap.estimate(bootstrap.pick(one_set(100_000, 0, [middle])[0], ("macro_f1",)))[0] - truth
+        low, high = (middle, high) if reached < target else (low, middle)
+    return (low + high) / 2
+
+
+def one_set(people: int, seed: int, gains: list[float], by_photo: bool = False) -> list[Scores]:
+    """Scores of one simulated data set under one model for each gain (share of its own noise taken away)."""
+    rng = np.random.default_rng([people, seed])
+    gender = (rng.random(people) < 0.6).astype(int)
+    age = rng.choice(3, people, p=[0.47, 0.45, 0.08])
+    shared_age, shared_gender = rng.normal(size=(2, people))
+    labels = (MASKS * 6 + (gender * 3 + age)[:, None]).ravel()
+    person = np.arange(len(labels)) if by_photo else np.repeat(np.arange(people), len(MASKS))
+    runs = []
+    for gain in gains:
+        own = (1 - gain) * rng.normal(size=(2, people))
+        photo = (1 - gain) * rng.normal(size=(2, people, len(MASKS)))
+        years = np.array([-1.3, 0.6, 2.1])[age] + (1 - gain) * 0.7 * shared_age + 0.3 * own[0]
+        years = years[:, None] + 0.5 * photo[0]
+        looks = (2 * gender - 1) + (1 - gain) * 0.5 * shared_gender + 0.25 * own[1]
+        looks = looks[:, None] + 0.3 * photo[1]
+        masks = np.where(rng.random((people, 7)) < 0.04 * (1 - gain), rng.integers(0, 3, (people, 7)), MASKS)
+        answer = masks * 6 + (looks > 0) * 3 + (years > -0.3) + (years > 1.7)
+        runs.append(bootstrap.of_run(person, labels, answer.ravel()))
+    return runs
+
+
+def rate(hits: list[bool]) -> dict[str, float]:
+    """A share with its 95 % Wilson interval (Wilson 1927)."""
+    n, p, z = len(hits), float(np.mean(hits)), 1.96
+    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return {
+        "share": p,
+        "low": max(0.0, float((centre - half) / (1 + z**2 / n))),
+        "high": float((centre + half) / (1 + z**2 / n)),
+    }
+
+
+def full_comparison() -> float:
+    """Seconds of a comparison of all scores, 10,000 replicates over 2,700 people x 7 photos x 18 classes."""
+    a, b = one_set(2700, 1, [0.0, 0.05])
+    began = time.perf_counter()
+    compare.compare([a], [b], {}, 10_000, 0)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
