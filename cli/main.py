@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import warnings
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,13 @@ app = typer.Typer(
     "`dvc repro` runs all stages; each can be run by hand with the same effect.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Rule(StrEnum):
+    auto = "auto"
+    selected = "selected"
+    last = "last"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -116,6 +124,52 @@ def score(
     _print_result(stage.run(truth, submission), as_json)
 
 
+@app.command(
+    epilog="Examples: maskcli compare HEAD~1 HEAD  |  maskcli compare main smooth focal --json  |  maskcli compare HEAD"
+)
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Git revisions, experiment names or workspace: the base, then candidates.")
+    ],
+    rule: Annotated[
+        Rule, typer.Option(help="Epochs compared; auto: selected if all runs chose by one rule, else last.")
+    ] = Rule.auto,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+    png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
+    as_json: Json = False,
+) -> None:
+    """Say whether runs are better than the first: paired over people, with 95 % intervals and a verdict."""
+    from stages import compare as stage
+
+    found = stage.run(runs, rule.value, replicates, seed, csv, png, _talk())
+    if as_json:
+        print(stage.as_json(found))
+        return
+    from cli.tables import show_comparison
+
+    for comparison in found:
+        show_comparison(comparison)
+    print(f"forest plot  {png}")
+
+
+@app.command(epilog="Example: maskcli epochs --json")
+def epochs(as_json: Json = False) -> None:
+    """When to stop: best epochs over folds, the cost of stopping earlier, overfitting, epochs for a refit."""
+    from stages import best_epochs as stage
+
+    found = stage.run(_params(), _talk())
+    if as_json:
+        print(json.dumps(found))
+        return
+    from cli.tables import show_epochs
+    from stages import paths
+
+    show_epochs(found)
+    print(f"curves       {paths.EPOCHS_PNG}")
+
+
 @app.command(epilog="Example: maskcli summary")
 def summary(as_json: Json = False) -> None:
     """Say where the results of the last run are and what they come to."""
@@ -131,10 +185,14 @@ def summary(as_json: Json = False) -> None:
         f"OOF score    macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to "
         f"{found['macro_f1_high']:.4f} ({found['people']} people, {found['photos']} photos)"
     )
-    print(f"             last epochs instead of selected ones: {found['macro_f1_last']:.4f}")
+    print(
+        f"             last epochs {found['macro_f1_last']:.4f}, fixed from the other folds "
+        f"{found['macro_f1_other_folds']:.4f}, best epochs (chosen on the scored photos, so too high) "
+        f"{found['macro_f1_best_epochs']:.4f}"
+    )
     print("plots        dvc plots show    (or: tensorboard --logdir out/train)")
     print(f"LR curve     {paths.LR_PNG}")
-    print("next         dvc exp run -S loss=focal; dvc exp show")
+    print("next         dvc exp run -n focal -S loss=focal; maskcli compare HEAD focal")
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:

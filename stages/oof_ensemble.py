@@ -1,4 +1,6 @@
-"""oof-ensemble: join the folds' validation predictions, one per training photo, and score them."""
+"""oof-ensemble: join the folds' validation predictions, one per training photo and repeat, and score them."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -6,42 +8,73 @@ import pandas as pd
 from stages import paths
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
-from stages.files import read_csv, require, write_csv, write_json
-from stages.judge import bootstrap, metrics
+from stages.files import read_csv, require, write_csv, write_json, write_npz
+from stages.judge import bootstrap, calibration, epochs, metrics
 from stages.params import Params
 from stages.talk import Talk
 
 
+@dataclass(frozen=True)
+class Joined:
+    """OOF predictions of N photos by R repeats: log probabilities, and the class predicted after each of E epochs."""
+
+    fold: np.ndarray  # [N]
+    selected: np.ndarray  # float32 [R, N, 18], of the selected epochs
+    last: np.ndarray  # float32 [R, N, 18], of the last epochs
+    predicted: np.ndarray  # uint8 [R, E, N]
+
+
 def run(params: Params, talk: Talk) -> None:
-    """Write oof.csv, metrics.json, confusion.csv, per_class.csv and history.csv (all folds' histories, with the fold)."""
+    """Write oof.npz, oof.csv, metrics.json, confusion.csv, per_class.csv and history.csv (all folds' histories).
+
+    oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities.
+    """
     photos = read_csv(paths.PHOTOS, "prepare", dtype={"person": str, "file": str})
-    selected, last = join(params, len(photos))
+    joined = join(params, len(photos))
     labels, person = photos["label"].to_numpy(), photos["person"].to_numpy()
+    history = _histories(params)
+    selected = _mean(joined.selected)
     probabilities = np.exp(selected)
     columns = {f"p{number}": probabilities[:, number] for number in range(CLASSES)}
     write_csv(paths.OOF, pd.DataFrame({"photo": photos["file"], "person": person, "label": labels, **columns}))
+    write_npz(
+        paths.OOF_ARRAYS,
+        photo=photos["file"].to_numpy(str),
+        person=person.astype(str),
+        label=labels,
+        fold=joined.fold,
+        selected=joined.selected,
+        last=joined.last,
+        select=np.array(params.train.select),
+        seed=np.array(params.seed),
+    )
     write_csv(paths.CONFUSION, _confusion_table(labels, selected.argmax(1)))
     write_csv(paths.PER_CLASS, _per_class_table(labels, selected.argmax(1)))
-    write_csv(paths.OOF_HISTORY, _histories(params))
-    scores = score(labels, person, selected, last, params)
+    write_csv(paths.OOF_HISTORY, history)
+    scores = score(labels, person, joined, history, params)
     write_json(paths.OOF_METRICS, scores)
     absent = [
         class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))
     ]
     talk.say(
         f"oof-ensemble: macro F1 {scores['macro_f1']:.4f} (95 % interval {scores['macro_f1_low']:.4f} to "
-        f"{scores['macro_f1_high']:.4f}), of the last epochs {scores['macro_f1_last']:.4f}; accuracy {scores['accuracy']:.4f}"
+        f"{scores['macro_f1_high']:.4f}), last epochs {scores['macro_f1_last']:.4f}, "
+        f"epochs fixed from the other folds {scores['macro_f1_other_folds']:.4f}, "
+        f"best epochs, which flatter, {scores['macro_f1_best_epochs']:.4f}; accuracy {scores['accuracy']:.4f}"
         + (f"; in neither truth nor prediction: {', '.join(absent)}" if absent else "")
     )
 
 
-def join(params: Params, photos: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log probabilities [N, 18] of the selected and the last epochs, every training photo predicted exactly once.
+def join(params: Params, photos: int) -> Joined:
+    """All folds' predictions, every training photo predicted exactly once in each repeat.
 
     Raises UserError if a fold is missing, or a photo has none or more than one prediction.
     """
-    selected = np.zeros((photos, CLASSES), np.float32)
+    repeats = params.train.repeats
+    fold_of = np.zeros(photos, np.int64)
+    selected = np.zeros((repeats, photos, CLASSES), np.float32)
     last = np.zeros_like(selected)
+    predicted = np.zeros((repeats, params.train.epochs, photos), np.uint8)
     times = np.zeros(photos, int)
     for fold in params.folds:
         path = paths.oof_logits(fold)
@@ -50,7 +83,12 @@ def join(params: Params, photos: int) -> tuple[np.ndarray, np.ndarray]:
             which = arrays["photo"]
             if len(which) and which.max() >= photos:
                 raise UserError(f"{path}: predicts photos that {paths.PHOTOS} does not have; train this fold again")
-            selected[which], last[which] = arrays["selected"], arrays["last"]
+            if arrays["predicted"].shape[:2] != predicted.shape[:2]:
+                raise UserError(
+                    f"{path}: has other train.repeats or train.epochs than params.yaml; train this fold again"
+                )
+            fold_of[which], selected[:, which], last[:, which] = fold, arrays["selected"], arrays["last"]
+            predicted[:, :, which] = arrays["predicted"]
             np.add.at(times, which, 1)
     if (times != 1).any():
         place = int(np.flatnonzero(times != 1)[0])
@@ -58,30 +96,67 @@ def join(params: Params, photos: int) -> tuple[np.ndarray, np.ndarray]:
             f"{paths.TRAIN}: photo {place} of {paths.PHOTOS} has {times[place]} OOF predictions instead of one; "
             "the folds come from different runs of kfold: train them all again (`dvc repro`)"
         )
-    return selected, last
+    return Joined(fold_of, selected, last, predicted)
 
 
 def score(
-    labels: np.ndarray, person: np.ndarray, selected: np.ndarray, last: np.ndarray, params: Params
+    labels: np.ndarray, person: np.ndarray, joined: Joined, history: pd.DataFrame, params: Params
 ) -> dict[str, float | int]:
-    """All of metrics.json from labels [N], people [N] and log probabilities [N, 18]."""
+    """All of metrics.json from labels [N], people [N] and the joined predictions.
+
+    macro_f1 is of the selected epochs (train.select). Beside it stand the scores of other rules: the last epochs; for each
+    fold the epoch that the other folds' mean val_f1 names; and each fold's best epoch, which is chosen on the very photos
+    that are scored and so reads too high.
+    """
+    selected, last = _mean(joined.selected), _mean(joined.last)
     predictions = selected.argmax(1)
     low, high = bootstrap.macro_f1_interval(person, labels, predictions, params.ensemble.replicates, params.seed)
+    temperature = calibration.temperature(selected, labels)
+    seeds = [metrics.macro_f1(labels, one.argmax(1)) for one in joined.selected]
+    of_seeds = (
+        {"macro_f1_seed_mean": np.mean(seeds), "macro_f1_seed_sd": np.std(seeds, ddof=1)} if len(seeds) > 1 else {}
+    )
     return {
         "macro_f1": metrics.macro_f1(labels, predictions),
         "macro_f1_low": low,
         "macro_f1_high": high,
+        "macro_f1_other_folds": _by_rule(labels, joined, history, "other_folds_f1"),
         "macro_f1_last": metrics.macro_f1(labels, last.argmax(1)),
+        "macro_f1_best_epochs": _by_rule(labels, joined, history, "best_f1"),
+        **of_seeds,
         "accuracy": metrics.accuracy(labels, predictions),
         "nll": metrics.nll(selected, labels),
         "nll_last": metrics.nll(last, labels),
+        "ece": calibration.ece(np.exp(selected), labels),
+        "temperature": temperature,
+        "nll_calibrated": metrics.nll(metrics.log_softmax(selected / temperature), labels),
+        "ece_calibrated": calibration.ece(np.exp(metrics.log_softmax(selected / temperature)), labels),
         "f1_60plus": metrics.f1_60plus(labels, predictions),
         **metrics.part_f1(labels, predictions),
         "classes_scored": len(metrics.present(labels, predictions)),
         "people": len(np.unique(person)),
         "photos": len(labels),
         "folds": len(params.folds),
+        "repeats": len(joined.selected),
     }
+
+
+def _mean(log_probabilities: np.ndarray) -> np.ndarray:
+    """Log of the mean probability over repeats, [R, N, 18] to [N, 18]."""
+    if len(log_probabilities) == 1:
+        return log_probabilities[0]
+    return np.log(np.maximum(np.exp(log_probabilities.astype(np.float64)).mean(0), 1e-30))
+
+
+def _by_rule(labels: np.ndarray, joined: Joined, history: pd.DataFrame, rule: str) -> float:
+    """Macro F1, mean over repeats, with each fold's epoch chosen by a rule of stages.judge.epochs."""
+    found = []
+    for repeat, predicted in enumerate(joined.predicted):
+        own = history[history["repeat"] == repeat]
+        f1, nll = (epochs.curves(own, column, len(predicted)) for column in ("val_f1", "val_nll"))
+        chosen = epochs.rules(f1, nll)[rule]
+        found.append(metrics.macro_f1(labels, predicted[chosen[joined.fold], np.arange(len(labels))]))
+    return float(np.mean(found))
 
 
 def _confusion_table(labels: np.ndarray, predictions: np.ndarray) -> pd.DataFrame:

@@ -189,7 +189,11 @@ class Train(Group):
     epochs: Count = Field(20, description="Most epochs, epochs")
     batch_size: Annotated[int, Field(ge=2, strict=True)] = Field(32, description="Photos a step")
     select: Literal["best_f1", "best_nll", "last"] = Field(
-        "best_f1", description="The epoch whose weights are kept; best_f1 breaks ties by val_nll"
+        "last",
+        description="The epoch whose weights are kept; best_f1 (ties by val_nll) and best_nll choose on the scored photos",
+    )
+    repeats: Count = Field(
+        1, description="Times each fold is trained, each with its own seed; two or more show the noise of the seed"
     )
     patience: CountOrZero = Field(
         0, description="Stop after so many epochs in which neither val_nll nor val_f1 got better, epochs; 0 = never"

@@ -28,10 +28,15 @@ LR_PNG = Path("out/lr-find/curve.png")
 TRAIN = Path("out/train")
 
 OOF = Path("out/oof-ensemble/oof.csv")
+OOF_ARRAYS = Path("out/oof-ensemble/oof.npz")
 OOF_METRICS = Path("out/oof-ensemble/metrics.json")
 OOF_HISTORY = Path("out/oof-ensemble/history.csv")
 CONFUSION = Path("out/oof-ensemble/confusion.csv")
 PER_CLASS = Path("out/oof-ensemble/per_class.csv")
+
+FOREST_PNG = Path("out/compare/forest.png")
+EPOCHS_CSV = Path("out/epochs/curve.csv")
+EPOCHS_PNG = Path("out/epochs/curve.png")
 
 SUBMISSION = Path("out/tta-predict/submission.csv")
 PROBABILITIES = Path("out/tta-predict/probabilities.npz")
@@ -45,8 +50,12 @@ def oof_logits(fold: int) -> Path:
     return TRAIN / str(fold) / "oof_logits.npz"
 
 
-def weights(fold: int) -> Path:
-    return TRAIN / str(fold) / "model.safetensors"
+def models(fold: int) -> Path:
+    return TRAIN / str(fold) / "models"
+
+
+def weights(fold: int, repeat: int = 0) -> Path:
+    return models(fold) / f"{repeat}.safetensors"
 
 
 def train_metrics(fold: int) -> Path:

@@ -35,13 +35,14 @@ def run(params: Params, talk: Talk) -> None:
 
 
 def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
-    """Probabilities [folds x views, N, 18] of cached photos."""
+    """Probabilities [folds x repeats x views, N, 18] of cached photos."""
     accelerator = predict.accelerator(params)
     found = []
-    pairs = [(fold, view) for fold in params.folds for view in params.tta.views]
-    for fold, view in talk.track(pairs, len(pairs), "predict eval photos"):
+    models = [(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
+    pairs = [(weights, view) for weights in models for view in params.tta.views]
+    for (fold, repeat), view in talk.track(pairs, len(pairs), "predict eval photos"):
         if view == params.tta.views[0]:
-            net = model.channels_last(model.load(paths.weights(fold)), accelerator.device)
+            net = model.channels_last(model.load(paths.weights(fold, repeat)), accelerator.device)
             mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
         batches = (
             _view(view, photos)

@@ -124,6 +124,33 @@ def test_an_experiment_changes_the_loss_and_shows_its_score(repository: Path) ->
     assert difference["params.yaml"]["loss"] == {"old": "ce", "new": "label_smoothing"}
 
 
+def test_compare_pairs_revisions_experiments_and_the_workspace(repository: Path) -> None:
+    shown = json.loads(command(repository, "maskcli", "compare", "HEAD", "smooth", "--json").stdout)
+    rows = {row["metric"]: row for row in shown["comparisons"]}
+    assert set(rows) == {"macro_f1", "f1_60plus", "accuracy", "nll", *(f"f1_{number}" for number in range(18))}
+    scores = json.loads((repository / "out/oof-ensemble/metrics.json").read_text())
+    base = json.loads(command(repository, "git", "show", "HEAD:out/oof-ensemble/metrics.json").stdout)
+    row = rows["macro_f1"]
+    assert row["a"] == pytest.approx(base["macro_f1"], abs=1e-6)
+    assert row["b"] == pytest.approx(scores["macro_f1"], abs=1e-6)  # the experiment's results stand in the workspace
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert any("noise of the seed" in note for note in shown["notes"]["smooth"])
+    alone = command(repository, "maskcli", "compare", "smooth", "--csv", "out/compare/table.csv").stdout
+    assert "no evidence either way" in alone
+    assert (pd.read_csv(repository / "out/compare/table.csv")["difference"] == 0).all()
+    assert (repository / "out/compare/forest.png").stat().st_size > 10_000
+    missing = command(repository, "maskcli", "compare", "nowhere", "HEAD", code=2).stderr
+    assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
+
+
+def test_compare_says_what_to_do_when_the_cache_no_longer_holds_a_run(repository: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    command(tmp_path, "git", "clone", "-q", str(repository), str(clone))
+    done = command(clone, "maskcli", "compare", "HEAD", "HEAD~0", code=2)
+    assert "oof.npz is neither in the DVC cache nor in a remote" in done.stderr
+    assert "run `dvc pull`" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [

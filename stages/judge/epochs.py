@@ -1,6 +1,33 @@
 """Which epoch to keep, how far folds differ on it, and when overfitting begins. Histories are arrays [folds, epochs]."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
+
+RISE = 1.02  # val_nll above its minimum by this factor counts as risen
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the folds' curves say about the number of epochs; epochs count from 1, curves are [epochs]."""
+
+    best_f1: list[int]  # each fold's epoch of highest val_f1
+    best_nll: list[int]  # and of lowest val_nll
+    onset: list[int | None]  # and where overfitting begins
+    mean_f1: np.ndarray
+    mean_nll: np.ndarray
+    band_f1: np.ndarray  # standard error of the mean over folds
+    band_nll: np.ndarray
+    cost_f1: np.ndarray  # mean val_f1 lost by stopping there instead of at the mean curve's best epoch
+    best_epoch: int  # of the mean val_f1 curve
+    recommended: int
+
+
+def curves(history: pd.DataFrame, column: str, epochs: int) -> np.ndarray:
+    """One column of the folds' histories as [folds, epochs]; where a fold stopped early its last value stands on."""
+    table = history.pivot(index="fold", columns="epoch", values=column).reindex(columns=range(1, epochs + 1))
+    return table.ffill(axis=1).to_numpy()
 
 
 def rules(f1: np.ndarray, nll: np.ndarray) -> dict[str, np.ndarray]:
@@ -21,3 +48,40 @@ def rules(f1: np.ndarray, nll: np.ndarray) -> dict[str, np.ndarray]:
 def from_other_folds(cost: np.ndarray) -> np.ndarray:
     """For each fold the epoch index, [folds], at which the mean `cost` [folds, epochs] of the other folds is lowest."""
     return (cost.sum(0, keepdims=True) - cost).argmin(1)
+
+
+def overfitting_onset(train_loss: np.ndarray, val_nll: np.ndarray) -> int | None:
+    """Epoch index of the lowest val_nll [epochs] if it has risen since while train_loss [epochs] went on falling."""
+    lowest = int(val_nll.argmin())
+    risen = val_nll[-1] > RISE * val_nll[lowest]
+    return lowest if risen and train_loss[-1] < train_loss[lowest] else None
+
+
+def advise(train_loss: np.ndarray, nll: np.ndarray, f1: np.ndarray) -> Advice:
+    """Advice from the folds' train_loss, val_nll and val_f1, each [folds, epochs].
+
+    Recommended is the earliest epoch whose mean val_f1 is within one standard error of the best epoch's, the error being
+    that of the paired difference over folds (the one-standard-error rule, Breiman et al. 1984).
+    """
+    best = int(f1.mean(0).argmax())
+    lost = f1[:, [best]] - f1
+    error = _standard_error(lost)
+    recommended = int(np.flatnonzero(lost.mean(0) <= error)[0])
+    onsets = [overfitting_onset(*pair) for pair in zip(train_loss, nll, strict=True)]
+    return Advice(
+        best_f1=[int(place) + 1 for place in f1.argmax(1)],
+        best_nll=[int(place) + 1 for place in nll.argmin(1)],
+        onset=[None if place is None else place + 1 for place in onsets],
+        mean_f1=f1.mean(0),
+        mean_nll=nll.mean(0),
+        band_f1=_standard_error(f1),
+        band_nll=_standard_error(nll),
+        cost_f1=lost.mean(0),
+        best_epoch=best + 1,
+        recommended=recommended + 1,
+    )
+
+
+def _standard_error(values: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over folds, [epochs]; 0 with one fold."""
+    return values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(values.shape[1])

@@ -67,6 +67,7 @@ class Progress:
     selected_state: dict[str, Tensor] = field(default_factory=dict)
     selected_logits: np.ndarray = field(default_factory=lambda: np.empty(0))
     last_logits: np.ndarray = field(default_factory=lambda: np.empty(0))
+    predicted: list[np.ndarray] = field(default_factory=list)  # class of each validation photo after each epoch
     stale_epochs: int = 0
 
 
@@ -91,6 +92,13 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     if params.augment.mixup or params.augment.cutmix:
         learner.mixup = timm.data.Mixup
     return learner
+
+
+def of_repeat(params: Params, repeat: int) -> Params:
+    """The params of one of train.repeats: the first has the seed of params.yaml, each other one a seed of its own."""
+    if not repeat:
+        return params
+    return params.model_copy(update={"seed": int(np.random.SeedSequence([params.seed, repeat]).generate_state(1)[0])})
 
 
 def check(params: Params) -> augment.Augment:
@@ -283,6 +291,7 @@ def _note(progress: Progress, params: Params, row: dict[str, float], found: Vali
     progress.stale_epochs = 0 if better_f1 or better_nll else progress.stale_epochs + 1
     progress.history.append(row)
     progress.last_logits = found.logits
+    progress.predicted.append(found.logits.argmax(1).astype(np.uint8))
     if select(progress.history, params.train.select) == len(progress.history) - 1:
         net = learner.ema.module if learner.ema is not None else learner.accelerator.unwrap_model(learner.model)
         progress.selected_epoch = len(progress.history)

@@ -66,7 +66,7 @@ def test_a_planted_overfit_shows_as_rising_val_loss_and_falling_train_loss(proje
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.5
     assert history["val_loss"].iloc[-1] > history["val_loss"].min() + 0.3
     assert (history["val_nll"] - history["val_loss"]).abs().max() < 1e-4  # ce: the objective is the cross entropy
-    events = EventAccumulator("out/train/0/tensorboard").Reload()
+    events = EventAccumulator("out/train/0/tensorboard/0").Reload()
     for tag, column in (("loss/train", "train_loss"), ("loss/val", "val_loss")):
         values = [event.value for event in events.Scalars(tag)]
         assert values == pytest.approx(history[column].tolist(), rel=1e-4)
@@ -216,7 +216,7 @@ def test_two_processes_train_one_fold_together(project: Path) -> None:
     data = open_fold(small(), 0)
     assert history[[f"drawn_{number}" for number in range(18)]].sum(axis=1).tolist() == [len(data.train)] * 2
     assert np.isfinite(history["train_loss"]).all()
-    assert len(np.load("out/train/0/oof_logits.npz")["last"]) == len(data.val)
+    assert np.load("out/train/0/oof_logits.npz")["last"].shape == (1, len(data.val), 18)
 
 
 def test_correcting_for_imbalance_twice_is_warned_of(project: Path) -> None:

@@ -1,0 +1,64 @@
+"""Rich tables on stdout for results that people read."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from stages.compare import Comparison, in_words, title
+
+STYLES = {"better": "green", "worse": "red"}
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
+def show_comparison(found: Comparison) -> None:
+    """One comparison: every score with its difference, interval, probability of improvement and verdict."""
+    table = Table(title=f"{found.run_b} against {found.run_a}", title_justify="left", pad_edge=False)
+    table.add_column("score")
+    for name in (found.run_a, found.run_b, "difference", "95 % interval", "P(improved)"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in sorted(found.rows, key=lambda row: row.metric.removeprefix("f1_").isdigit()):
+        few = row.verdict == "too few people"
+        table.add_row(
+            title(row.metric),
+            f"{row.a:.4f}",
+            f"{row.b:.4f}",
+            f"{row.difference:+.4f}",
+            "" if few else f"{row.low:+.4f} to {row.high:+.4f}",
+            "" if few else f"{row.p_improved:.3f}",
+            in_words(row),
+            style=STYLES.get(row.verdict),
+        )
+    console = _console()
+    console.print(table)
+    seed_sd = next(row.seed_sd for row in found.rows if row.metric == "macro_f1")
+    if seed_sd is not None:
+        console.print(
+            f"macro F1 varies by {seed_sd:.4f} (standard deviation) from seed to seed; the intervals take it in"
+        )
+    for note in found.notes:
+        console.print(f"note: {note}")
+
+
+def show_epochs(found: dict[str, Any]) -> None:
+    """The folds' epochs, the mean curve, and the advice."""
+    folds = Table(title="Best epoch of each fold", title_justify="left", pad_edge=False)
+    for name in ("fold", "best val_f1", "best val_nll", "overfitting from"):
+        folds.add_column(name, justify="right")
+    for fold, f1, nll, onset in zip(found["runs"], found["best_f1"], found["best_nll"], found["onset"], strict=True):
+        folds.add_row(fold, str(f1), str(nll), "never" if onset is None else str(onset))
+    curve = Table(title="Mean over folds, and what stopping there costs", title_justify="left", pad_edge=False)
+    for name in ("epoch", "val_f1", "+-", "val_f1 lost", "val_nll", "+-"):
+        curve.add_column(name, justify="right")
+    for row in found["curve"]:
+        curve.add_row(str(row["epoch"]), *(f"{row[name]:.4f}" for name in row if name != "epoch"))
+    console = _console()
+    console.print(folds)
+    console.print(curve)
+    console.print(f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation)")
+    console.print(found["advice"])

@@ -1,0 +1,79 @@
+"""epochs: when to stop. What the folds' histories say about the number of epochs, before or after all are trained."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages import paths
+from stages.errors import UserError
+from stages.files import read_csv, write_csv
+from stages.judge import epochs
+from stages.judge.epochs import Advice
+from stages.params import Params
+from stages.report.figures import epoch_curves
+from stages.talk import Talk
+
+
+def run(params: Params, talk: Talk) -> dict[str, Any]:
+    """Write curve.csv and curve.png; return the advice, flat enough for JSON. Folds not yet trained are left out."""
+    done = [fold for fold in params.folds if paths.history(fold).exists()]
+    if not done:
+        raise UserError(
+            f"{paths.TRAIN}: no fold has a history.csv yet; run `dvc repro train` or `maskcli train --fold 0` first"
+        )
+    if len(done) < len(params.folds):
+        talk.say(f"epochs: folds {done} of {list(params.folds)} are trained")
+    history = pd.concat([_runs(fold) for fold in done], ignore_index=True)
+    longest = int(history["epoch"].max())
+    train_loss, nll, f1 = (epochs.curves(history, column, longest) for column in ("train_loss", "val_nll", "val_f1"))
+    advice = epochs.advise(train_loss, nll, f1)
+    table = pd.DataFrame(
+        {
+            "epoch": np.arange(1, longest + 1),
+            "val_f1": advice.mean_f1,
+            "val_f1_error": advice.band_f1,
+            "val_f1_lost": advice.cost_f1,
+            "val_nll": advice.mean_nll,
+            "val_nll_error": advice.band_nll,
+        }
+    )
+    write_csv(paths.EPOCHS_CSV, table)
+    epoch_curves(paths.EPOCHS_PNG, f1, nll, advice)
+    return {
+        "folds": done,
+        "runs": sorted(set(history["fold"])),
+        **{name: value for name, value in asdict(advice).items() if not isinstance(value, np.ndarray)},
+        "best_epoch_sd": float(np.std(advice.best_f1, ddof=1)) if len(f1) > 1 else 0.0,
+        "trained_epochs": longest,
+        "curve": table.to_dict("records"),
+        "advice": _in_words(advice, longest, params),
+    }
+
+
+def _runs(fold: int) -> pd.DataFrame:
+    """A fold's history, its repeats as runs of their own named fold or fold.repeat."""
+    table = read_csv(paths.history(fold), f"train --fold {fold}")
+    several = table["repeat"].nunique() > 1
+    return table.assign(fold=[f"{fold}.{repeat}" if several else str(fold) for repeat in table["repeat"]])
+
+
+def _in_words(advice: Advice, longest: int, params: Params) -> str:
+    """The recommendation in one sentence or two."""
+    overfitting = sum(onset is not None for onset in advice.onset)
+    where = (
+        f"{overfitting} of {len(advice.onset)} runs overfit by val_nll" if overfitting else "no run overfits by val_nll"
+    )
+    if advice.recommended == longest:
+        return f"refit with train.epochs: {longest}; val_f1 still rose at the end, so try more; {where}"
+    falls_at_end = params.schedule.name in ("cosine", "onecycle") and advice.best_epoch > 0.8 * longest
+    line = (
+        f"epoch {advice.recommended} is the earliest within one standard error of the best (epoch {advice.best_epoch})"
+    )
+    if falls_at_end:
+        return (
+            f"refit with train.epochs: {longest}; {line}, but the learning rate had not come down there: a shorter "
+            f"schedule, train.epochs: {advice.recommended}, may do as well and is worth one experiment; {where}"
+        )
+    return f"refit with train.epochs: {advice.recommended}; {line}; {where}"
