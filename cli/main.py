@@ -69,6 +69,20 @@ def prepare() -> None:
     stage.run(_params(), _talk())
 
 
+@app.command(epilog="Example: maskcli eda --json")
+def eda(as_json: Json = False) -> None:
+    """Show classes, ages, genders, photo sizes, near-duplicate photos across people and unreadable files."""
+    from stages import eda as stage
+
+    found = stage.run(_params(), _talk())
+    if as_json:
+        _print_result(found, True)
+        return
+    from cli.tables import show_eda
+
+    show_eda(found)
+
+
 @app.command(epilog="Example: maskcli kfold")
 def kfold() -> None:
     """Give each person a fold, stratified by gender and age bin."""

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from stages import paths
 from stages.compare import Comparison, in_words, title
 
 STYLES = {"better": "green", "worse": "red"}
@@ -62,3 +63,54 @@ def show_epochs(found: dict[str, Any]) -> None:
     console.print(curve)
     console.print(f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation)")
     console.print(found["advice"])
+
+
+def show_eda(found: dict[str, Any]) -> None:
+    """What `stages.eda.run` found: classes, genders, age bins, sizes, then what needs a look."""
+    console = _console()
+    people, photos = found["people"], found["photos"]
+    classes = [
+        (row["class"], row["people"], row["photos"], f"{row['photos'] / photos:.1%}") for row in found["classes"]
+    ]
+    _print(console, "Classes", ("class", "people", "photos", "share of photos"), classes)
+    groups = [(f"gender {name}", count) for name, count in found["gender_people"].items()]
+    groups += [(f"age {name}", count) for name, count in found["age_people"].items()]
+    _print(console, "People", ("group", "people", "share"), [(*row, f"{row[1] / people:.1%}") for row in groups])
+    sizes = [(f"{row['width']} x {row['height']}", row["photos"], row["eval_photos"]) for row in found["common_sizes"]]
+    more = f", the {len(sizes)} most common of {found['sizes']}" if found["sizes"] > len(sizes) else ""
+    _print(console, f"Photo sizes{more}", ("width x height, px", "train photos", "eval photos"), sizes)
+    for line in _findings(found):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _findings(found: dict[str, Any]) -> list[str]:
+    lines = [f"{found['people']} people, {found['photos']} training photos, {found['eval_photos']} eval photos"]
+    pairs, with_eval = found["near_duplicates"], found["near_duplicates_with_eval"]
+    if pairs:
+        least = "" if found["near_duplicates_complete"] else "at least "
+        lines.append(
+            f"near-duplicates: {least}{pairs} {'pair' if pairs == 1 else 'pairs'} under different people "
+            f"({with_eval} of them with eval photos); "
+            f"they leak across folds: look at {paths.EDA_DUPLICATES_PNG}, listed in {paths.EDA_DUPLICATES}"
+        )
+    else:
+        lines.append("near-duplicates: none across people")
+    if found["blank_photos"]:
+        lines.append(f"blank: {found['blank_photos']} photos show one flat colour, listed in {paths.EDA_UNREADABLE}")
+    if found["faults"]:
+        lines.append(
+            f"faults: {found['faults']} ({found['unreadable_photos']} unreadable photos), "
+            f"listed in {paths.EDA_UNREADABLE}; the people concerned are left out of the counts"
+        )
+    else:
+        lines.append("faults: none")
+    return [*lines, f"pictures: {paths.EDA}/*.png"]
+
+
+def _print(console: Console, title: str, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(names):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)

@@ -17,6 +17,18 @@ EVAL = Path("out/prepare/eval.csv")
 PIXELS = Path("out/prepare/pixels.npy")
 EVAL_PIXELS = Path("out/prepare/eval_pixels.npy")
 
+EDA = Path("out/eda")
+EDA_SUMMARY = EDA / "summary.json"
+EDA_CLASS_COUNTS = EDA / "class_counts.csv"
+EDA_AGES = EDA / "ages.csv"
+EDA_SIZES = EDA / "sizes.csv"
+EDA_DUPLICATES = EDA / "near_duplicates.csv"
+EDA_UNREADABLE = EDA / "unreadable.csv"
+EDA_CLASSES_PNG = EDA / "classes.png"
+EDA_AGES_PNG = EDA / "ages.png"
+EDA_SIZES_PNG = EDA / "sizes.png"
+EDA_DUPLICATES_PNG = EDA / "near_duplicates.png"
+
 FOLDS = Path("out/kfold/folds.csv")
 FOLD_SUMMARY = Path("out/kfold/summary.json")
 

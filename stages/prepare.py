@@ -39,7 +39,7 @@ def run(params: Params, talk: Talk) -> None:
     write_csv(paths.PEOPLE, people)
     write_csv(paths.PHOTOS, photos)
     write_csv(paths.EVAL, pd.DataFrame({"ImageID": eval_ids}))
-    write_csv(paths.CLASS_COUNTS, _class_counts(photos))
+    write_csv(paths.CLASS_COUNTS, layout.class_counts(photos))
     talk.say(f"prepare: {len(people)} people, {len(photos)} training photos, {len(eval_ids)} eval photos")
 
 
@@ -88,18 +88,4 @@ def _report(faults: list[Fault], eval_faults: list[Fault], params: Params, talk:
     raise UserError(
         f"data: {len(everything)} faults{more}, all listed in {paths.FAULTS}; "
         "mend them, or set data.on_fault: skip to leave out the people concerned"
-    )
-
-
-def _class_counts(photos: pd.DataFrame) -> pd.DataFrame:
-    """Photos and people per class."""
-    groups = photos.groupby("label")["person"].agg(["size", "nunique"])
-    table = groups.reindex(range(layout.CLASSES), fill_value=0)
-    return pd.DataFrame(
-        {
-            "label": table.index,
-            "class": [layout.class_name(number) for number in table.index],
-            "photos": table["size"].to_numpy(),
-            "people": table["nunique"].to_numpy(),
-        }
     )

@@ -58,9 +58,28 @@ def age_bin(age: np.ndarray, bins: tuple[int, int]) -> np.ndarray:
     return np.digitize(age, bins)
 
 
+def age_bin_names(bins: tuple[int, int]) -> tuple[str, str, str]:
+    """The age bins in words, for data.age_bins other than AGES' too."""
+    return f"below {bins[0]}", f"{bins[0]} to {bins[1] - 1}", f"{bins[1]} and over"
+
+
 def class_name(number: int) -> str:
     mask, gender, age = number // 6, number // 3 % 2, number % 3
     return f"{MASKS[mask]} {GENDERS[gender]} {AGES[age]}"
+
+
+def class_counts(photos: pd.DataFrame) -> pd.DataFrame:
+    """Photos and people per class, from columns label and person: label, class (name), photos, people; all classes."""
+    groups = photos.groupby("label")["person"].agg(["size", "nunique"])
+    table = groups.reindex(range(CLASSES), fill_value=0)
+    return pd.DataFrame(
+        {
+            "label": table.index,
+            "class": [class_name(number) for number in table.index],
+            "photos": table["size"].to_numpy(),
+            "people": table["nunique"].to_numpy(),
+        }
+    )
 
 
 def read_people(path: Path) -> tuple[pd.DataFrame, list[Fault]]:

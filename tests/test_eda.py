@@ -1,0 +1,166 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages import eda
+from stages.errors import UserError
+from stages.talk import SILENT
+from tests.conftest import ROOT, small
+
+PICTURES = ("classes.png", "ages.png", "sizes.png", "near_duplicates.png")
+
+
+def photos_of(project: Path) -> list[Path]:
+    return sorted(project.glob("data/train/images/*/normal.jpg"))
+
+
+def near_duplicates() -> pd.DataFrame:
+    return pd.read_csv("out/eda/near_duplicates.csv", dtype={"person_a": str, "person_b": str}, keep_default_na=False)
+
+
+def people() -> pd.DataFrame:
+    return pd.read_csv("data/train/train.csv", dtype=str)
+
+
+def test_class_counts_are_those_of_prepare(project: Path) -> None:
+    eda.run(small(), SILENT)
+    counts = pd.read_csv("out/eda/class_counts.csv")
+    pd.testing.assert_frame_equal(counts, pd.read_csv("out/prepare/class_counts.csv"))
+    assert counts["photos"].sum() == 168
+
+
+def test_ages_and_genders_count_every_person_once(project: Path) -> None:
+    result = eda.run(small(), SILENT)
+    table, truth = pd.read_csv("out/eda/ages.csv"), people()
+    assert result["people"] == table["people"].sum() == len(truth) == 24
+    assert result["gender_people"] == truth["gender"].value_counts().to_dict()
+    for (age, gender), rows in table.groupby(["age", "gender"]):
+        assert rows["people"].sum() == ((truth["age"].astype(int) == age) & (truth["gender"] == gender)).sum()
+
+
+def test_age_bins_follow_the_params(project: Path) -> None:
+    result = eda.run(small(data={"age_bins": [20, 50]}), SILENT)
+    ages = people()["age"].astype(int)
+    in_bins = {"below 20": ages < 20, "20 to 49": (ages >= 20) & (ages < 50), "50 and over": ages >= 50}
+    assert result["age_people"] == {name: members.sum() for name, members in in_bins.items()}
+    assert result["age_people"] != eda.run(small(), SILENT)["age_people"]
+    assert sum(count > 0 for count in result["age_people"].values()) >= 2
+
+
+def test_photo_sizes_are_those_of_the_files(project: Path) -> None:
+    with Image.open(photos_of(project)[0]) as image:
+        width, height = image.size
+        image.resize((width + 30, height + 5)).save(photos_of(project)[0])
+    eda.run(small(), SILENT)
+    rows = pd.read_csv("out/eda/sizes.csv")[["height", "width", "photos", "eval_photos"]].to_numpy().tolist()
+    assert rows == [[height, width, 167, 42], [height + 5, width + 30, 1, 0]]
+
+
+def test_nothing_is_reported_where_nothing_was_planted(project: Path) -> None:
+    result = eda.run(small(), SILENT)
+    assert result["near_duplicates"] == result["faults"] == result["unreadable_photos"] == result["blank_photos"] == 0
+    assert near_duplicates().empty
+    assert all((Path("out/eda") / name).stat().st_size > 1000 for name in PICTURES)
+
+
+def test_planted_copies_under_another_person_are_found_and_only_these(project: Path) -> None:
+    photos = photos_of(project)
+    shutil.copy(photos[0], photos[1])
+    with Image.open(photos[2]) as image:
+        image.save(photos[3], quality=60)
+    with Image.open(photos[4]) as image:
+        image.resize((image.width * 9 // 10, image.height * 9 // 10)).save(photos[5], quality=90)
+    eval_photo = min((project / "data/eval/images").iterdir())
+    shutil.copy(photos[6], eval_photo)
+    result = eda.run(small(), SILENT)
+    found = near_duplicates()
+    planted = [{photos[a], photos[b]} for a, b in ((0, 1), (2, 3), (4, 5))] + [{photos[6], eval_photo}]
+    reported = [{project / a, project / b} for a, b in zip(found["photo_a"], found["photo_b"], strict=True)]
+    assert sorted(map(sorted, reported)) == sorted(map(sorted, planted))
+    assert result["near_duplicates"] == 4
+    assert result["near_duplicates_with_eval"] == 1
+    assert result["near_duplicate_people"] == 7
+    of_folder = dict(zip(people()["path"], people()["id"], strict=True))
+    for row in found.itertuples():
+        assert row.person_a == of_folder[Path(row.photo_a).parent.name]
+        assert row.person_b == ("" if "eval" in row.photo_b else of_folder[Path(row.photo_b).parent.name])
+
+
+def test_alike_photos_of_one_person_and_of_the_eval_set_are_not_reported(project: Path) -> None:
+    folder = photos_of(project)[0].parent
+    shutil.copy(folder / "mask1.jpg", folder / "mask2.jpg")
+    first, second, *_ = sorted((project / "data/eval/images").iterdir())
+    shutil.copy(first, second)
+    assert eda.run(small(), SILENT)["near_duplicates"] == 0
+
+
+def test_an_unreadable_photo_is_listed_and_its_person_left_out_of_the_counts(project: Path) -> None:
+    broken, missing, *_ = photos_of(project)
+    broken.write_bytes(b"not a photo")
+    missing.unlink()
+    next((project / "data/eval/images").iterdir()).write_bytes(b"")
+    result = eda.run(small(), SILENT)
+    table = pd.read_csv("out/eda/unreadable.csv")
+    assert table.columns.tolist() == ["where", "problem", "mend"]
+    assert str(broken.relative_to(project)) in table["where"].tolist()
+    assert table["problem"].str.contains("missing").sum() == 1
+    assert table["problem"].str.contains("zero bytes").sum() == 1
+    assert (result["unreadable_photos"], result["faults"]) == (2, 3)
+    assert (result["people"], result["photos"]) == (22, 154)
+
+
+def test_blank_photos_are_listed_and_make_no_pairs(project: Path) -> None:
+    for photo in photos_of(project)[:3]:
+        Image.new("RGB", (40, 50), (120, 110, 100)).save(photo)
+    result = eda.run(small(), SILENT)
+    assert (result["blank_photos"], result["near_duplicates"], result["faults"]) == (3, 0, 0)
+    assert pd.read_csv("out/eda/unreadable.csv")["problem"].str.contains("blank").sum() == 3
+    assert result["people"] == 24
+
+
+def test_a_data_set_without_one_complete_person_is_an_error(project: Path) -> None:
+    (project / "data/train/train.csv").write_text("id,gender,race,age,path\n")
+    with pytest.raises(UserError, match=r"train\.csv: has a header but no rows"):
+        eda.run(small(), SILENT)
+
+
+def test_the_command_prints_json_or_tables(project: Path) -> None:
+    shutil.copy(photos_of(project)[0], photos_of(project)[1])
+
+    def printed(*words: str) -> str:
+        command = [sys.executable, "-m", "cli.main", "eda", *words]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert json.loads(printed("--json")) == json.loads(Path("out/eda/summary.json").read_text())
+    tables = printed()
+    assert "wear male <30" in tables
+    assert "near-duplicates: 1 pair under different people" in tables
+    assert "out/eda/near_duplicates.csv" in tables
+
+
+def test_the_report_knows_no_torch() -> None:
+    code = "import sys, stages.eda; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_pictures_hold_up_against_one_person_and_many_pairs(project: Path) -> None:
+    photos = photos_of(project)
+    for folder in photos[1:16]:
+        shutil.copy(photos[0], folder)
+    result = eda.run(small(), SILENT)
+    assert result["near_duplicates"] == 16 * 15 // 2
+    with Image.open("out/eda/near_duplicates.png") as image:
+        assert np.asarray(image.convert("L")).std() > 10
+    table = people()
+    table.head(1).to_csv("data/train/train.csv", index=False)
+    assert eda.run(small(), SILENT)["people"] == 1
