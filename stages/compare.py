@@ -136,6 +136,10 @@ def notes(base: Run, other: Run, rule: str) -> list[str]:
         found.append(
             "the folds differ: models were trained on other people, so part of the difference is the luck of the split"
         )
+    found.append(
+        f"the F1 of {CLASSES} classes is tested one by one: about one in twenty would look better or worse by luck, so decide "
+        "by macro_f1"
+    )
     fewest = min(len(base.selected), len(other.selected))
     if fewest < 2:
         seeds = "the same seed" if base.seed == other.seed else f"seeds {base.seed} and {other.seed}"
