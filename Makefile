@@ -15,6 +15,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 demo: install
 	test -e data || (maskcli demo-data data && dvc add --quiet data)
 	dvc repro
+	maskcli report
 	maskcli summary
 
 test: install

@@ -60,17 +60,22 @@ def run(
         raise UserError(f"compare: {', '.join(names)}: the same run stands twice; name each once")
     runs = [load(name) for name in names]
     base, candidates = runs[0], [aligned(runs[0], other) for other in runs[1:]]
-    rule = _settle_rule(rule, runs)
-    of_base, people_of = scores(base, rule), _people_of_classes(base)
-    found = []
-    for candidate in talk.track(candidates, len(candidates), "compare"):
-        rows = compare.compare(of_base, scores(candidate, rule), people_of, replicates, seed)
-        found.append(Comparison(base.name, candidate.name, rows, notes(base, candidate, rule)))
+    rule = settle_rule(rule, runs)
+    found = [
+        against(base, candidate, rule, replicates, seed)
+        for candidate in talk.track(candidates, len(candidates), "compare")
+    ]
     found = corrected(found)
     if csv:
         write_csv(csv, pd.DataFrame(as_rows(found)))
     forest(png, [(result.run_b, result.rows) for result in found], base.name)
     return found
+
+
+def against(base: Run, candidate: Run, rule: str, replicates: int, seed: int) -> Comparison:
+    """Every score of `candidate`, aligned to `base`, against it; no correction for several candidates."""
+    rows = compare.compare(scores(base, rule), scores(candidate, rule), _people_of_classes(base), replicates, seed)
+    return Comparison(base.name, candidate.name, rows, notes(base, candidate, rule))
 
 
 def load(name: str) -> Run:
@@ -193,7 +198,7 @@ def _with_p(row: Difference, p_value: float) -> Difference:
     return replace(row, p_value=p_value, verdict="no evidence either way" if lost else row.verdict)
 
 
-def _settle_rule(rule: str, runs: list[Run]) -> str:
+def settle_rule(rule: str, runs: list[Run]) -> str:
     if rule != "auto":
         return rule
     return "selected" if len({run.select for run in runs}) == 1 else "last"

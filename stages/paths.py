@@ -53,6 +53,9 @@ EPOCHS_PNG = Path("out/epochs/curve.png")
 SUBMISSION = Path("out/tta-predict/submission.csv")
 PROBABILITIES = Path("out/tta-predict/probabilities.npz")
 
+REPORT = Path("out/report/report.html")
+PLOTS = Path("out/plots")
+
 
 def history(fold: int) -> Path:
     return TRAIN / str(fold) / "history.csv"

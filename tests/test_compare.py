@@ -51,8 +51,8 @@ def test_notes_say_what_the_interval_leaves_out() -> None:
     told = " ".join(compare.notes(base, other, "last"))
     for part in ("different rules (last, best_f1)", "the folds differ", "seeds 0 and 7", "train.repeats: 3"):
         assert part in told
-    assert compare._settle_rule("auto", [base, other]) == "last"
-    assert compare._settle_rule("auto", [other, other]) == "selected"
+    assert compare.settle_rule("auto", [base, other]) == "last"
+    assert compare.settle_rule("auto", [other, other]) == "selected"
 
 
 def test_two_repeats_are_trained_apart_scored_together_and_never_mixed_up(project: Path) -> None:

@@ -1,0 +1,88 @@
+"""The stages as commands, in the order in which DVC runs them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.common import Json, params, print_result, talk
+
+commands = typer.Typer()
+
+
+@commands.command("demo-data", epilog="Example: maskcli demo-data data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data"),
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    people: Annotated[int, typer.Option(min=12, help="Training people, 7 photos each.")] = 132,
+    eval_people: Annotated[int, typer.Option(min=6, help="Eval people, 7 photos each.")] = 40,
+) -> None:
+    """Draw the demo data set in the contest's layout, with the eval truth beside it in eval_truth.csv."""
+    from stages.data import demo
+
+    demo.write(folder, seed, people, eval_people, talk())
+
+
+@commands.command(epilog="Example: maskcli prepare")
+def prepare() -> None:
+    """Check every row and photo, label them, decode each photo once."""
+    from stages import prepare as stage
+
+    stage.run(params(), talk())
+
+
+@commands.command(epilog="Example: maskcli eda --json")
+def eda(as_json: Json = False) -> None:
+    """Show classes, ages, genders, photo sizes, near-duplicate photos across people and unreadable files."""
+    from stages import eda as stage
+
+    found = stage.run(params(), talk())
+    if as_json:
+        print_result(found, True)
+        return
+    from cli.tables import show_eda
+
+    show_eda(found)
+
+
+@commands.command(epilog="Example: maskcli kfold")
+def kfold() -> None:
+    """Give each person a fold, stratified by gender and age bin."""
+    from stages import kfold as stage
+
+    stage.run(params(), talk())
+
+
+@commands.command("lr-find", epilog="Example: maskcli lr-find --fold 0")
+def lr_find(fold: Annotated[int, typer.Option(min=0, help="Fold whose training side is used.")] = 0) -> None:
+    """Run a learning-rate range test and settle the learning rate."""
+    checked = params()
+    from stages import lr_find as stage
+
+    stage.run(checked, talk(), fold)
+
+
+@commands.command(epilog="Example: maskcli train --fold 0")
+def train(fold: Annotated[int, typer.Option(min=0, help="Fold to validate on; the others train.")]) -> None:
+    """Train one fold and predict its validation photos."""
+    checked = params()
+    from stages import train as stage
+
+    stage.run(checked, talk(), fold)
+
+
+@commands.command("oof-ensemble", epilog="Example: maskcli oof-ensemble")
+def oof_ensemble() -> None:
+    """Join the folds' OOF predictions and score them, with a 95 % interval over people."""
+    from stages import oof_ensemble as stage
+
+    stage.run(params(), talk())
+
+
+@commands.command("tta-predict", epilog="Example: maskcli tta-predict")
+def tta_predict() -> None:
+    """Predict the eval photos with all folds and views; write the submission."""
+    checked = params()
+    from stages import tta_predict as stage
+
+    stage.run(checked, talk())

@@ -1,0 +1,140 @@
+"""Commands that read results: scores, comparisons, when to stop, report and plots."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cli.common import Json, params, print_result, talk
+
+commands = typer.Typer()
+Format = Literal["png", "svg"]
+
+
+class Rule(StrEnum):
+    auto = "auto"
+    selected = "selected"
+    last = "last"
+
+
+@commands.command(epilog="Example: maskcli score data/eval_truth.csv --json")
+def score(
+    truth: Annotated[Path, typer.Argument(help="CSV with the columns ImageID and ans.")],
+    submission: Annotated[Path, typer.Option(help="Submission to score.")] = Path("out/tta-predict/submission.csv"),
+    as_json: Json = False,
+) -> None:
+    """Score a submission against the truth."""
+    from stages import score as stage
+
+    print_result(stage.run(truth, submission), as_json)
+
+
+@commands.command(
+    epilog="Examples: maskcli compare HEAD~1 HEAD  |  maskcli compare main smooth focal --json  |  maskcli compare HEAD"
+)
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Git revisions, experiment names or workspace: the base, then candidates.")
+    ],
+    rule: Annotated[
+        Rule, typer.Option(help="Epochs compared; auto: selected if all runs chose by one rule, else last.")
+    ] = Rule.auto,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+    png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
+    as_json: Json = False,
+) -> None:
+    """Say whether runs are better than the first: paired over people, with 95 % intervals and a verdict."""
+    from stages import compare as stage
+
+    found = stage.run(runs, rule.value, replicates, seed, csv, png, talk())
+    if as_json:
+        print(stage.as_json(found))
+        return
+    from cli.tables import show_comparison
+
+    for comparison in found:
+        show_comparison(comparison)
+    print(f"forest plot  {png}")
+
+
+@commands.command(epilog="Example: maskcli epochs --json")
+def epochs(as_json: Json = False) -> None:
+    """When to stop: best epochs over folds, the cost of stopping earlier, overfitting, epochs for a refit."""
+    from stages import best_epochs as stage
+
+    found = stage.run(params(), talk())
+    if as_json:
+        print(json.dumps(found))
+        return
+    from cli.tables import show_epochs
+    from stages import paths
+
+    show_epochs(found)
+    print(f"curves       {paths.EPOCHS_PNG}")
+
+
+@commands.command(
+    epilog="Examples: maskcli report  |  maskcli report HEAD~1 workspace  |  maskcli report main my-experiment"
+)
+def report(
+    revision: Annotated[
+        str, typer.Argument(help="Commit, branch, tag, experiment, or `workspace`.", show_default=True)
+    ] = "workspace",
+    other: Annotated[str | None, typer.Argument(help="A second one, shown beside the first.")] = None,
+    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("out/report/report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page on a run, or two side by side: scores, curves, confusion, calibration, worst photos."""
+    checked = params()
+    from stages import build_report as stage
+
+    written = stage.run(checked, talk(), [revision] if other is None else [revision, other], output)
+    if as_json:
+        print_result(written, True)
+    else:
+        print(written["report"])
+
+
+@commands.command(epilog="Examples: maskcli plots  |  maskcli plots HEAD~1 workspace --format svg")
+def plots(
+    revisions: Annotated[list[str] | None, typer.Argument(help="Revisions to draw over each other.")] = None,
+    kind: Annotated[Format, typer.Option("--format", help="Kind of file.")] = "png",
+    output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("out/plots"),
+    as_json: Json = False,
+) -> None:
+    """Draw DVC's plots as picture files, without browser and network  |  print the paths."""
+    from stages import draw_plots as stage
+
+    drawn = [str(path) for path in stage.run(talk(), revisions or [], kind, output)]
+    print(json.dumps(drawn) if as_json else "\n".join(drawn))
+
+
+@commands.command(epilog="Example: maskcli summary")
+def summary(as_json: Json = False) -> None:
+    """Say where the results of the last run are and what they come to."""
+    from stages import paths
+    from stages.files import read_json
+
+    found = read_json(paths.OOF_METRICS, "oof-ensemble")
+    if as_json:
+        print_result(found, True)
+        return
+    print(f"submission   {paths.SUBMISSION}")
+    print(
+        f"OOF score    macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to "
+        f"{found['macro_f1_high']:.4f} ({found['people']} people, {found['photos']} photos)"
+    )
+    print(
+        f"             last epochs {found['macro_f1_last']:.4f}, fixed from the other folds "
+        f"{found['macro_f1_other_folds']:.4f}, best epochs (chosen on the scored photos, so too high) "
+        f"{found['macro_f1_best_epochs']:.4f}"
+    )
+    if paths.REPORT.exists():
+        print(f"report       {paths.REPORT}    (opens in any browser, no network needed)")
+    print("plots        maskcli plots    (or: dvc plots show; tensorboard --logdir out/train)")
+    print(f"LR curve     {paths.LR_PNG}")
+    print("next         dvc exp run -n focal -S loss=focal; maskcli compare HEAD focal")

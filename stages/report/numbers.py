@@ -1,0 +1,113 @@
+"""The numbers of the report: every headline metric with its interval over people, and what the tables show of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.data.layout import CLASSES, parts
+from stages.judge import bootstrap
+from stages.judge.compare import Difference
+
+# Key in metrics.json, name on the page, whether higher is better.
+HEADLINES = (
+    ("macro_f1", "macro F1", True),
+    ("macro_f1_last", "macro F1 of the last epochs", True),
+    ("macro_f1_other_folds", "macro F1, epochs fixed from the other folds", True),
+    ("macro_f1_best_epochs", "macro F1 of the best epochs (chosen on the scored photos: too high)", True),
+    ("accuracy", "accuracy", True),
+    ("nll", "cross entropy, nats a photo", False),
+    ("f1_60plus", "F1 of the 60+ classes", True),
+    ("f1_mask", "F1 of mask alone", True),
+    ("f1_gender", "F1 of gender alone", True),
+    ("f1_age", "F1 of age bin alone", True),
+    ("ece", "expected calibration error (ECE)", False),
+    ("ece_calibrated", "ECE after temperature scaling", False),
+    ("temperature", "fitted temperature (above 1: too sure)", None),
+)
+SMALLEST = 1e-30  # a probability of 0 in the table still has a finite loss
+
+
+@dataclass(frozen=True)
+class Oof:
+    """OOF predictions of N photos, as oof.csv holds them."""
+
+    photo: np.ndarray  # [N] file names
+    person: np.ndarray  # [N]
+    labels: np.ndarray  # [N] class numbers
+    probabilities: np.ndarray  # [N, 18]
+
+    @property
+    def predictions(self) -> np.ndarray:
+        return self.probabilities.argmax(1)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Cross entropy of each photo, nats, [N]."""
+        true = self.probabilities[np.arange(len(self.labels)), self.labels]
+        return -np.log(np.maximum(true, SMALLEST))
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals over people: low and high end by key of metrics.json, and of each class's F1, [18] each."""
+
+    headline: dict[str, tuple[float, float]]
+    class_low: np.ndarray
+    class_high: np.ndarray
+
+
+def intervals(oof: Oof, replicates: int, seed: int) -> Intervals:
+    """Bootstrap-t intervals (stages.judge.bootstrap) of the headline metrics and of each class's F1."""
+    names = ("macro_f1", "accuracy", "nll", "f1_60plus", *(f"f1_{number}" for number in range(CLASSES)))
+    scores = bootstrap.of_run(oof.person, oof.labels, oof.predictions, oof.losses)
+    low, high = bootstrap.interval(bootstrap.replicate(bootstrap.pick(scores, names), replicates, seed))
+    low, high = np.maximum(low, 0), np.where(np.array(names) == "nll", high, np.minimum(high, 1))
+    found = {name: (float(low[place]), float(high[place])) for place, name in enumerate(names[:4])}
+    for key, true, predicted in zip(
+        ("f1_mask", "f1_gender", "f1_age"), parts(oof.labels), parts(oof.predictions), strict=True
+    ):
+        part = bootstrap.pick(bootstrap.of_run(oof.person, true, predicted, classes=3), ("macro_f1",))
+        ends = bootstrap.interval(bootstrap.replicate(part, replicates, seed))
+        found[key] = (max(0.0, float(ends[0][0])), min(1.0, float(ends[1][0])))
+    return Intervals(found, low[4:], high[4:])
+
+
+def highest_loss(oof: Oof, most: int) -> np.ndarray:
+    """Positions of the photos with the highest loss, worst first."""
+    return np.argsort(-oof.losses, kind="stable")[:most]
+
+
+def confident_mistakes(oof: Oof, most: int) -> np.ndarray:
+    """Positions of wrongly predicted photos, largest predicted probability first."""
+    wrong = np.flatnonzero(oof.predictions != oof.labels)
+    return wrong[np.argsort(-oof.probabilities[wrong].max(1), kind="stable")][:most]
+
+
+def headline_rows(
+    scores: list[dict[str, float]], found: list[Intervals], differences: dict[str, Difference]
+) -> list[dict[str, object]]:
+    """Rows of the headline table: name, a cell per run (value, interval), and the paired difference where there is one."""
+    rows: list[dict[str, object]] = []
+    for key, name, higher in HEADLINES:
+        if not any(key in score for score in scores):
+            continue
+        arrow = {True: " ↑", False: " ↓", None: ""}[higher]
+        cells = [_cell(key, score, one) for score, one in zip(scores, found, strict=True)]
+        difference = _difference(differences[key]) if key in differences else None
+        rows.append({"name": name + arrow, "cells": cells, "difference": difference})
+    return rows
+
+
+def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]:
+    if key not in score:
+        return {"value": "–", "interval": ""}
+    low, high = found.headline.get(key, (None, None))
+    return {"value": f"{score[key]:.4f}", "interval": "" if low is None else f"{low:.4f} to {high:.4f}"}
+
+
+def _difference(row: Difference) -> dict[str, str]:
+    return {
+        "value": f"{row.difference:+.4f}",
+        "interval": f"{row.low:+.4f} to {row.high:+.4f}",
+        "verdict": row.verdict,
+    }

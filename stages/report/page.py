@@ -1,0 +1,199 @@
+"""The report as one HTML page that needs nothing else: charts are SVG and photos JPEG inside the page."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stages.compare import Comparison
+from stages.data.layout import CLASSES, class_name
+from stages.errors import UserError
+from stages.judge import calibration, metrics
+from stages.params import Params
+from stages.report import charts, numbers
+from stages.report.thumbnails import jpeg
+
+TEMPLATE = "report.html.jinja"
+LIMIT = 5_000_000  # bytes
+QUALITIES = (85, 60, 35, 15)  # of the JPEGs: the first with which the page stays under LIMIT
+MOST = 40  # photos in each list
+NAMES = [class_name(number) for number in range(CLASSES)]
+
+Pictures = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the report shows of one revision; tables as the stages write them."""
+
+    name: str
+    oof: numbers.Oof
+    scores: dict[str, float]  # metrics.json
+    history: pd.DataFrame
+    lr_curve: pd.DataFrame
+    lr_suggestions: pd.DataFrame
+    lr: float
+    params: dict[str, Any]
+
+    @property
+    def objective(self) -> str:
+        return str(self.params.get("loss", "ce"))
+
+
+def build(
+    runs: list[Run], pair: Comparison | str | None, params: Params, find_pictures: Callable[[set[str]], Pictures]
+) -> str:
+    """HTML text under LIMIT bytes for one run or two side by side; pair: their comparison, or why there is none.
+
+    `find_pictures` gives the pixels of those photos it can find. Raises UserError if the page cannot be made small enough.
+    """
+    found = [numbers.intervals(run.oof, params.ensemble.replicates, params.seed) for run in runs]
+    differences = {row.metric: row for row in pair.rows} if isinstance(pair, Comparison) else {}
+    scores = [run.scores for run in runs]
+    worst = [(numbers.highest_loss(run.oof, MOST), numbers.confident_mistakes(run.oof, MOST)) for run in runs]
+    pictures = find_pictures(
+        {
+            str(run.oof.photo[place])
+            for run, lists in zip(runs, worst, strict=True)
+            for places in lists
+            for place in places
+        }
+    )
+    content = {
+        "headline": numbers.headline_rows(scores, found, differences),
+        "paired": bool(differences),
+        "unpaired": pair if isinstance(pair, str) else "",
+        "notes": pair.notes if isinstance(pair, Comparison) else [],
+        "replicates": params.ensemble.replicates,
+        "views": _views(runs, scores),
+        "class_chart": _picture(_class_chart(runs, found)),
+        "class_rows": _class_rows(runs, found),
+        "params": _params_rows(runs),
+        "most": MOST,
+    }
+    template = _template()
+    for quality in QUALITIES:
+        sources = {name: jpeg(pixels, quality) for name, pixels in pictures.items()}
+        photos = [
+            {"highest": _cards(run.oof, highest, sources), "mistakes": _cards(run.oof, mistakes, sources)}
+            for run, (highest, mistakes) in zip(runs, worst, strict=True)
+        ]
+        html = template.render(**content, photos=photos)
+        if len(html.encode()) < LIMIT:
+            return html
+    raise UserError(f"report: is larger than {LIMIT} bytes at every JPEG quality; shorten the photos' file names")
+
+
+def _template() -> Any:
+    """The page's template. Everything put into it is escaped: file names and revisions are anyone's text."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(TEMPLATE)
+
+
+def _views(runs: list[Run], scores: list[dict[str, float]]) -> list[dict[str, Any]]:
+    """Per run its name, facts and charts."""
+    histories = [run.history for run in runs]
+    nll, f1 = charts.limits(histories, "val_nll"), charts.limits(histories, "val_f1")
+    views = []
+    for run, score, colour in zip(runs, scores, charts.COLOURS, strict=False):
+        counts = metrics.confusion(run.oof.labels, run.oof.predictions)
+        table = calibration.reliability(run.oof.probabilities, run.oof.labels)
+        views.append(
+            {
+                "name": run.name,
+                "colour": colour,
+                "objective": run.objective,
+                "score": score,
+                "folds": run.history["fold"].nunique(),
+                "photos": len(run.oof.labels),
+                "people": len(np.unique(run.oof.person)),
+                "losses": _picture(charts.losses(run.history, run.objective, colour)),
+                "validation": _picture(charts.validation(run.history, colour, nll, f1)),
+                "lr": _picture(charts.learning_rate(run.lr_curve, run.lr_suggestions, run.lr, run.history, colour)),
+                "counts": _picture(charts.confusion(counts, NAMES, normalised=False)),
+                "shares": _picture(charts.confusion(counts, NAMES, normalised=True)),
+                "reliability": _picture(charts.reliability(*table, colour)),
+            }
+        )
+    return views
+
+
+def _class_chart(runs: list[Run], found: list[numbers.Intervals]) -> str:
+    rows = [
+        charts.ClassF1(
+            run.name, metrics.f1_per_class(run.oof.labels, run.oof.predictions), one.class_low, one.class_high
+        )
+        for run, one in zip(runs, found, strict=True)
+    ]
+    return charts.per_class(NAMES, _photos_per_class(runs[0]), rows)
+
+
+def _class_rows(runs: list[Run], found: list[numbers.Intervals]) -> list[dict[str, Any]]:
+    """The same numbers as text: class, photos, and F1 with interval of each run."""
+    f1 = [metrics.f1_per_class(run.oof.labels, run.oof.predictions) for run in runs]
+    ends = [(one.class_low, one.class_high) for one in found]
+    return [
+        {
+            "name": NAMES[number],
+            "photos": int(_photos_per_class(runs[0])[number]),
+            "cells": [
+                {"value": f"{value[number]:.3f}", "interval": f"{low[number]:.3f} to {high[number]:.3f}"}
+                for value, (low, high) in zip(f1, ends, strict=True)
+            ],
+        }
+        for number in range(CLASSES)
+    ]
+
+
+def _photos_per_class(run: Run) -> np.ndarray:
+    return np.bincount(run.oof.labels, minlength=CLASSES)
+
+
+def _cards(oof: numbers.Oof, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, str]]:
+    """What stands beside each thumbnail; an empty source where the photo cannot be had."""
+    losses, predictions, sure = oof.losses, oof.predictions, oof.probabilities.max(1)
+    return [
+        {
+            "photo": str(oof.photo[place]),
+            "source": sources.get(str(oof.photo[place]), ""),
+            "true": NAMES[oof.labels[place]],
+            "predicted": NAMES[predictions[place]],
+            "wrong": "wrong" if predictions[place] != oof.labels[place] else "",
+            "probability": f"{100 * sure[place]:.0f} %",
+            "loss": f"{losses[place]:.2f}",
+        }
+        for place in places
+    ]
+
+
+def _params_rows(runs: list[Run]) -> list[dict[str, Any]]:
+    """Flattened keys of params.yaml with each run's value; of two runs only the keys that differ."""
+    flat = [_flat(run.params) for run in runs]
+    keys = sorted(set().union(*flat))
+    rows = [{"key": key, "values": [values.get(key, "not set") for values in flat]} for key in keys]
+    return rows if len(runs) == 1 else [row for row in rows if row["values"][0] != row["values"][1]]
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            flat |= _flat(item, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = (
+                "null" if item is None else str(item).lower() if isinstance(item, bool) else str(item)
+            )
+    return flat
+
+
+def _picture(svg: str) -> str:
+    """A data: URI. Charts are images of their own, so that ids and styles of one never meet those of another."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
