@@ -14,7 +14,9 @@ import time
 import torch
 
 from stages.data.fold import open_fold
-from stages.learn import fit, loader, objective, predict
+from stages.learn import loader, objective, predict
+from stages.learn.learner import Learner, set_mode, start
+from stages.learn.step import step
 from stages.params import load
 from stages.talk import SILENT
 
@@ -33,7 +35,7 @@ def main() -> None:
     if options.pipeline:
         params = params.model_copy(update={"augment": params.augment.model_copy(update={"pipeline": options.pipeline})})
     data = open_fold(params, 0)
-    learner = fit.start(params, data, 0, LR, predict.accelerator(params), SILENT)
+    learner = start(params, data, 0, LR, predict.accelerator(params), SILENT)
     goal = objective.make(params, data.class_counts)
     epoch(learner, goal, 0)
     ceiling(learner, goal)
@@ -53,20 +55,20 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def epoch(learner: fit.Learner, goal: objective.Objective, number: int) -> float:
+def epoch(learner: Learner, goal: objective.Objective, number: int) -> float:
     """Photos/s of a real training epoch: reading, augmentation, normalisation, step."""
-    fit.set_mode(learner, 0)
+    set_mode(learner, 0)
     order = loader.epoch_order(learner.params, learner.data, 0, number)
     began = time.perf_counter()
-    for step, batch in enumerate(loader.training(learner.params, learner.data, 0, number, order, learner.augment)):
-        fit.step(learner, goal, batch, LR, step)
+    for place, batch in enumerate(loader.training(learner.params, learner.data, 0, number, order, learner.augment)):
+        step(learner, goal, batch, LR, place)
     _wait()
     return len(order) / (time.perf_counter() - began)
 
 
-def ceiling(learner: fit.Learner, goal: objective.Objective) -> float:
+def ceiling(learner: Learner, goal: objective.Objective) -> float:
     """Photos/s of forward, backward and optimizer on one batch that is there already."""
-    fit.set_mode(learner, 0)
+    set_mode(learner, 0)
     image, size = learner.params.image, learner.params.train.batch_size
     photos = torch.randn(size, 3, image.height, image.width, device=learner.mean.device).to(
         memory_format=torch.channels_last

@@ -50,6 +50,8 @@ def main() -> None:
 def train(results: Path, seed: int, params_file: Path) -> None:
     """Cross-validate one demo data set; write labels and the predicted class of every photo after every epoch."""
     from stages.learn import fit, loader, predict
+    from stages.learn.learner import Learner, start
+    from stages.learn.progress import Progress
 
     folder = results / f"project{seed}"
     folder.mkdir(parents=True)
@@ -65,12 +67,10 @@ def train(results: Path, seed: int, params_file: Path) -> None:
     arrays: dict[str, Any] = {"eval_labels": truth}
     for fold in params.folds:
         data = open_fold(params, fold)
-        learner = fit.start(params, data, fold, lr, predict.accelerator(params), SILENT)
+        learner = start(params, data, fold, lr, predict.accelerator(params), SILENT)
         val, eval_answers = [], []
 
-        def look(
-            progress: fit.Progress, learner: fit.Learner = learner, val: list = val, out: list = eval_answers
-        ) -> None:
+        def look(progress: Progress, learner: Learner = learner, val: list = val, out: list = eval_answers) -> None:
             learner.model.eval()
             photos = loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, 256)
             raw, _ = predict.raw_outputs(learner.model, photos, learner.mean, learner.std, learner.accelerator)

@@ -1,5 +1,6 @@
 """The stages as commands, in the order in which DVC runs them."""
 
+import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -62,13 +63,29 @@ def lr_find(fold: Annotated[int, typer.Option(min=0, help="Fold whose training s
     stage.run(checked, talk(), fold)
 
 
-@commands.command(epilog="Example: maskcli train --fold 0")
-def train(fold: Annotated[int, typer.Option(min=0, help="Fold to validate on; the others train.")]) -> None:
-    """Train one fold and predict its validation photos."""
+@commands.command(
+    epilog="Examples: maskcli train --fold 0  |  maskcli train --until 18:00  |  maskcli train --fold 0 --fresh"
+)
+def train(
+    fold: Annotated[
+        int | None, typer.Option(min=0, help="Fold to validate on; the others train. Left out: all folds in turn.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Shorten the schedule so that all is done by then: 18:00, or 2026-01-31 18:00.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a checkpoint could go on.")] = False,
+) -> None:
+    """Train one fold or all, going on from a checkpoint where there is one, and predict the validation photos."""
     checked = params()
     from stages import train as stage
 
-    stage.run(checked, talk(), fold)
+    stage.run(checked, talk(), fold, fresh, _moment(until))
+
+
+def _moment(until: str | None) -> datetime.datetime | None:
+    from stages.learn.budget import parse_until
+
+    return None if until is None else parse_until(until, datetime.datetime.now())
 
 
 @commands.command("oof-ensemble", epilog="Example: maskcli oof-ensemble")

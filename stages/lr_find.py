@@ -9,7 +9,9 @@ from stages import paths
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_csv, write_json
-from stages.learn import fit, loader, lr_range, objective, predict
+from stages.learn import loader, lr_range, objective, predict
+from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start
+from stages.learn.step import step
 from stages.params import Params
 from stages.report.figures import lr_curve
 from stages.talk import Talk
@@ -20,9 +22,9 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
 
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
-    fit.check(params)
+    check(params)
     data = open_fold(params, fold)
-    learner = fit.start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk)
+    learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk)
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")
@@ -41,16 +43,16 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     talk.say(f"lr-find: {listed}; training uses {chosen:.3g} ({source})")
 
 
-def range_test(learner: fit.Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
+def range_test(learner: Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
     """Learning rates [n] and the loss [n] of each step while the learning rate rises; stops at divergence.
 
     The learner's weights and optimizer are as before when it returns.
     """
     params = learner.params
     options = params.lr_find
-    before = fit.frozen_copy(learner)
+    before = frozen_copy(learner)
     goal = objective.make(params, learner.data.class_counts)
-    fit.set_mode(learner, 0)
+    set_mode(learner, 0)
     lrs = np.geomspace(options.start, options.end, options.steps)
     losses: list[float] = []
     average, lowest = 0.0, math.inf
@@ -58,7 +60,7 @@ def range_test(learner: fit.Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray
         for number, batch in zip(
             talk.track(range(options.steps), options.steps, "lr-find"), _endless(learner), strict=False
         ):
-            parts = fit.step(learner, goal, batch, float(lrs[number]), params.seed + number)
+            parts = step(learner, goal, batch, float(lrs[number]), params.seed + number)
             loss = float(sum(parts.values()))
             if not math.isfinite(loss):
                 break
@@ -69,11 +71,11 @@ def range_test(learner: fit.Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray
             if smooth > options.diverge * lowest:
                 break
     finally:
-        fit.restore(learner, before)
+        restore(learner, before)
     return lrs[: len(losses)], np.array(losses)
 
 
-def _endless(learner: fit.Learner):  # type: ignore[no-untyped-def]
+def _endless(learner: Learner):  # type: ignore[no-untyped-def]
     """Training batches of epoch after epoch."""
     epoch = 0
     while True:

@@ -202,6 +202,23 @@ class Train(Group):
         0.0, description="Exponential moving average of weights (timm's ModelEmaV3); 0 = off"
     )
     mixed_precision: Literal["none", "bf16", "fp16"] = Field("none", description="AMP through accelerate")
+    auto_batch: StrictBool = Field(
+        False,
+        description="Where memory runs out: cut batches in pieces and add up their gradients, instead of stopping",
+    )
+
+
+class Budget(Group):
+    minutes: NotNegative = Field(
+        0.0,
+        description="Time for training all folds and predicting, minutes; the schedule is shortened to fit; 0 = no limit",
+    )
+
+
+class Checkpoint(Group):
+    minutes: Positive = Field(
+        5.0, description="Time between checkpoints within an epoch, minutes; every epoch ends with one"
+    )
 
 
 class Augment(Group):
@@ -267,6 +284,8 @@ class Params(Group):
     lr: Literal["auto"] | Positive = Field("auto", description="Peak learning rate, or auto: the one lr-find suggests")
     schedule: Schedule = Schedule()
     train: Train = Train()
+    budget: Budget = Budget()
+    checkpoint: Checkpoint = Checkpoint()
     augment: Augment = Augment()
     lr_find: LrFind = LrFind()
     ensemble: Ensemble = Ensemble()

@@ -38,6 +38,7 @@ LR_CHOSEN = Path("out/lr-find/lr.json")
 LR_PNG = Path("out/lr-find/curve.png")
 
 TRAIN = Path("out/train")
+CHECKPOINTS = Path("out/checkpoints")
 
 OOF = Path("out/oof-ensemble/oof.csv")
 OOF_ARRAYS = Path("out/oof-ensemble/oof.npz")
@@ -52,6 +53,10 @@ EPOCHS_PNG = Path("out/epochs/curve.png")
 
 SUBMISSION = Path("out/tta-predict/submission.csv")
 PROBABILITIES = Path("out/tta-predict/probabilities.npz")
+
+NOW = Path("out/submit-now")
+NOW_SUBMISSION = NOW / "submission.csv"
+NOW_SOURCES = NOW / "made_of.json"
 
 REPORT = Path("out/report/report.html")
 PLOTS = Path("out/plots")

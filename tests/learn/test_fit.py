@@ -20,18 +20,22 @@ from stages.errors import UserError
 from stages.files import write_json
 from stages.judge import metrics
 from stages.learn import fit, loader, objective
+from stages.learn.learner import Learner, start
 from stages.learn.losses import LOSSES
+from stages.learn.progress import Progress, select
 from stages.learn.samplers import SAMPLERS
+from stages.learn.step import step
+from stages.learn.validation import validate
 from stages.params import Params
 from stages.talk import SILENT, Talk
 from tests.conftest import ROOT, small
 
 
-def learner(params: Params, data: FoldData | None = None, lr: float = 0.003) -> fit.Learner:
-    return fit.start(params, data or open_fold(params, 0), 0, lr, Accelerator(), SILENT)
+def learner(params: Params, data: FoldData | None = None, lr: float = 0.003) -> Learner:
+    return start(params, data or open_fold(params, 0), 0, lr, Accelerator(), SILENT)
 
 
-def run(params: Params, data: FoldData | None = None) -> fit.Progress:
+def run(params: Params, data: FoldData | None = None) -> Progress:
     return fit.fit(learner(params, data), 0.003, SILENT, lambda progress: None)
 
 
@@ -48,7 +52,7 @@ def test_every_combination_trains_two_finite_steps(project: Path, loss: str, sam
         for number, batch in itertools.islice(
             enumerate(loader.training(params, made.data, 0, 0, order, made.augment)), 2
         ):
-            parts = fit.step(made, goal, batch, 0.003, number)
+            parts = step(made, goal, batch, 0.003, number)
             assert all(torch.isfinite(part) for part in parts.values()), (targets, head)
 
 
@@ -75,7 +79,7 @@ def test_a_planted_overfit_shows_as_rising_val_loss_and_falling_train_loss(proje
 def test_val_loss_is_the_objective_and_val_nll_the_cross_entropy(project: Path) -> None:
     params = small(loss="focal")
     made = learner(params)
-    found = fit.validate(made, objective.make(params, made.data.class_counts))
+    found = validate(made, objective.make(params, made.data.class_counts))
     log_p = found.logits[np.arange(len(made.data.val)), made.data.labels[made.data.val]].astype(np.float64)
     assert found.val_nll == pytest.approx(-log_p.mean(), rel=1e-5)
     assert found.val_loss == pytest.approx(np.mean((1 - np.exp(log_p)) ** 2 * -log_p), rel=1e-4)
@@ -150,7 +154,7 @@ def test_ema_weights_are_those_validated_and_kept(project: Path) -> None:
 
 def test_selection_rules() -> None:
     rows = [{"val_f1": f1, "val_nll": nll} for f1, nll in ((0.5, 1.0), (0.6, 1.2), (0.6, 1.1), (0.4, 0.9))]
-    assert [fit.select(rows, rule) for rule in ("best_f1", "best_nll", "last")] == [2, 3, 3]
+    assert [select(rows, rule) for rule in ("best_f1", "best_nll", "last")] == [2, 3, 3]
 
 
 def test_patience_stops_and_plateau_lowers_the_learning_rate(project: Path) -> None:

@@ -1,0 +1,304 @@
+"""Checkpoints: training's whole state in one file, so that the same command goes on where it was cut off.
+
+They lie in out/checkpoints, outside the outputs that DVC deletes before a stage, one file per fold and repeat, named by a
+hash of everything that determines the run: a checkpoint of other params, data or code is never taken. A file is a line of
+JSON that tells what it is, the SHA-256 of the rest, and torch's archive of tensors and plain values, which is read
+without running any code in it. Files appear whole (written beside, flushed to disk, renamed).
+"""
+
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+from stages import paths
+from stages.errors import UserError
+from stages.files import replacing, write_json
+from stages.learn import learner as learning
+from stages.learn.learner import Learner
+from stages.learn.progress import Progress
+from stages.params import Params
+from stages.talk import Talk
+
+MAGIC = b"maskcli checkpoint 1\n"
+KEPT_OF_OTHER_RUNS = 2  # checkpoints a fold: enough to go back and forth between two experiments
+# Groups of params.yaml that determine training, as dvc.yaml's train stage names them (besides losses.<loss>). The time
+# limit is not among them: a checkpoint that it shaped says so itself.
+GROUPS = (
+    "seed",
+    "image",
+    "model",
+    "targets",
+    "loss",
+    "age_regression",
+    "sampler",
+    "optimizer",
+    "schedule",
+    "train",
+    "augment",
+)
+LIBRARIES = ("torch", "timm", "accelerate", "albumentations", "numpy")
+CODE = ("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/judge/metrics.py")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself."""
+
+    run: str
+    fold: int
+    repeat: int
+    epoch: int  # epochs that are complete
+    epochs: int
+    step: int  # steps of the running epoch
+    finished: bool
+    limit: str
+    val_f1: float  # of the newest validation; 0 before the first
+    used: float  # seconds that the run's trainings have used, all folds together
+    saved: float  # time.time()
+
+
+@dataclass
+class Keeper:
+    """Writes and reads the checkpoint of one training."""
+
+    run: str
+    fold: int
+    repeat: int
+    epochs: int
+    every: float  # seconds between checkpoints within an epoch
+    used: float  # seconds that the run had used when this process began
+    began: float  # time.time() then
+    wrote: float = field(default_factory=time.monotonic)
+    kept: str = ""  # the newest checkpoint, in words
+
+    @property
+    def path(self) -> Path:
+        return paths.CHECKPOINTS / f"{self.fold}-{self.repeat}-{self.run}.ckpt"
+
+    def due(self) -> bool:
+        return time.monotonic() - self.wrote >= self.every
+
+    def save(self, learner: Learner, progress: Progress) -> None:
+        """Replace the checkpoint by the state of now; what only going on needs is left out once training has finished."""
+        if not learner.accelerator.is_main_process:
+            return
+        header = Header(
+            run=self.run,
+            fold=self.fold,
+            repeat=self.repeat,
+            epoch=len(progress.history),
+            epochs=self.epochs,
+            step=len(progress.seen),
+            finished=progress.finished,
+            limit=progress.limit,
+            val_f1=float(progress.history[-1]["val_f1"]) if progress.history else 0.0,
+            used=self.used + time.time() - self.began,
+            saved=time.time(),
+        )
+        _write(
+            self.path,
+            header,
+            {"learner": None if progress.finished else learning.state(learner), "progress": _plain(progress)},
+        )
+        self.wrote = time.monotonic()
+        self.kept = f"{self.path} (epoch {header.epoch}, step {header.step})"
+
+    def load(self, learner: Learner, limit: str, talk: Talk) -> Progress:
+        """The progress of this training's checkpoint, its state put into the learner; an empty one if there is none.
+
+        A damaged checkpoint, and one shaped by another time limit than `limit`, is not taken; it says so.
+        """
+        if not self.path.exists():
+            return Progress()
+        try:
+            header, content = read(self.path)
+        except DamagedCheckpoint as error:
+            talk.say(f"fold {self.fold}: {error}; training begins anew")
+            return Progress()
+        if header.limit and not _same_limit(header, limit):
+            talk.say(
+                f"fold {self.fold}: the checkpoint was shortened by a time limit ({header.limit}); training begins anew"
+            )
+            return Progress()
+        progress = _progress(content["progress"], learner.accelerator.device)
+        if content["learner"] is not None:
+            learning.restore(learner, content["learner"])
+        self.kept = f"{self.path} (epoch {header.epoch}, step {header.step})"
+        where = (
+            "finished"
+            if header.finished
+            else f"epoch {header.epoch} of {header.epochs}, step {header.step} of the next"
+        )
+        talk.say(f"fold {self.fold}: goes on from {self.path} ({where}); `maskcli train --fresh` would begin anew")
+        return progress
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that cannot be read; says which."""
+
+
+def run_key(params: Params, lr: float) -> str:
+    """Hash of everything that determines the trainings of a run, but for fold and repeat: 16 hexadecimal digits.
+
+    The params that train reads, the learning rate, photos, labels, folds, starting weights, this code, and the versions of
+    the libraries that compute.
+    """
+    chosen: dict[str, Any] = params.model_dump(mode="json", include=set(GROUPS))
+    chosen |= {
+        "age_bins": [params.data.age_bins, params.train_age_bins],
+        "options": getattr(params.losses, params.loss).model_dump(),
+        "lr": lr,
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+    root = Path(__file__).resolve().parents[2]
+    code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
+    files = [paths.PHOTOS, paths.FOLDS, paths.PIXELS, *code]
+    if isinstance(params.model.pretrained, str):
+        files.append(Path(params.model.pretrained))
+    digest = hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode())
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()[:16]
+
+
+def headers() -> list[Header]:
+    """What the readable checkpoints say of themselves, newest first."""
+    found = []
+    for path in paths.CHECKPOINTS.glob("*.ckpt"):
+        try:
+            with path.open("rb") as file:
+                found.append(_header(path, file.readline(100), file.readline(10_000)))
+        except (DamagedCheckpoint, OSError):  # a file may be replaced or pruned at any moment
+            continue
+    return sorted(found, key=lambda header: -header.saved)
+
+
+def read(path: Path) -> tuple[Header, dict[str, Any]]:
+    """A checkpoint's header and content (learner, progress). Raises DamagedCheckpoint."""
+    try:
+        with path.open("rb") as file:
+            header = _header(path, file.readline(100), file.readline(10_000))
+            digest, payload = file.read(32), file.read()
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path} cannot be read ({error.strerror})") from None
+    if hashlib.sha256(payload).digest() != digest:
+        raise DamagedCheckpoint(f"{path} is damaged (its checksum is wrong)")
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise DamagedCheckpoint(f"{path} is damaged ({type(error).__name__})") from None
+    return header, content
+
+
+def prune(fold: int, run: str, repeats: int) -> None:
+    """Remove what a killed process left half-written, repeats that are no more, and all but the newest of other runs."""
+    for path in paths.CHECKPOINTS.glob(f".{fold}-*.tmp.ckpt"):
+        path.unlink(missing_ok=True)
+    others = [path for path in paths.CHECKPOINTS.glob(f"{fold}-*.ckpt") if not path.stem.endswith(f"-{run}")]
+    newest = sorted(others, key=lambda path: -path.stat().st_mtime)
+    kept = {path.stem.rsplit("-", 1)[1] for path in newest[:KEPT_OF_OTHER_RUNS]}
+    for path in newest:
+        if path.stem.rsplit("-", 1)[1] not in kept:
+            path.unlink(missing_ok=True)
+    for path in paths.CHECKPOINTS.glob(f"{fold}-*-{run}.ckpt"):
+        if int(path.stem.split("-")[1]) >= repeats:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(fold: int, run: str, talk: Talk) -> Iterator[None]:
+    """Hold the fold's lock, so that no second process trains it in this folder at the same time.
+
+    A process that outlived a killed `dvc repro` may still be at it: then wait for it, and go on from what it leaves. The
+    lock goes with its process, however that ends. Raises UserError if the other process trains another run.
+    """
+    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(paths.CHECKPOINTS / f"{fold}.lock")
+    holder = paths.CHECKPOINTS / f"{fold}.holder.json"
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        other = _holder(holder)
+        if other.get("run", run) != run:
+            raise UserError(
+                f"train: process {other['process']} trains fold {fold} with other params or data; wait for it, or stop it"
+            ) from None
+        talk.say(f"fold {fold}: process {other.get('process', '?')} is training it already; waiting for what it leaves")
+        lock.acquire()
+    try:
+        write_json(holder, {"process": os.getpid(), "run": run})
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError):
+        return {}
+
+
+def _write(path: Path, header: Header, content: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getvalue()
+    with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+        file.write(MAGIC)
+        file.write(json.dumps(asdict(header)).encode() + b"\n")
+        file.write(hashlib.sha256(payload).digest())
+        file.write(payload)
+
+
+def _header(path: Path, magic: bytes, line: bytes) -> Header:
+    if magic != MAGIC:
+        raise DamagedCheckpoint(f"{path} is no checkpoint of this version")
+    try:
+        return Header(**json.loads(line))
+    except (ValueError, TypeError):
+        raise DamagedCheckpoint(f"{path} is damaged (its header cannot be read)") from None
+
+
+def _same_limit(header: Header, limit: str) -> bool:
+    """A deadline may go on from what any limit shaped, unless that has finished; other limits only from their own."""
+    return header.limit == limit or (limit.startswith("until") and not header.finished)
+
+
+def _plain(progress: Progress) -> dict[str, Any]:
+    """Progress as tensors and plain values, which torch.load reads without running code."""
+    names = list(progress.seen[0]) if progress.seen else []
+    return vars(progress) | {
+        "history": json.dumps(progress.history),  # JSON gives every float back exactly
+        "selected_logits": torch.from_numpy(progress.selected_logits),
+        "last_logits": torch.from_numpy(progress.last_logits),
+        "predicted": [torch.from_numpy(one) for one in progress.predicted],
+        "seen": {name: torch.stack([parts[name] for parts in progress.seen]) for name in names},
+    }
+
+
+def _progress(plain: dict[str, Any], device: torch.device) -> Progress:
+    seen = {name: values.to(device).unbind() for name, values in plain["seen"].items()}
+    return Progress(
+        **plain
+        | {
+            "history": json.loads(plain["history"]),
+            "selected_logits": plain["selected_logits"].numpy(),
+            "last_logits": plain["last_logits"].numpy(),
+            "predicted": [one.numpy() for one in plain["predicted"]],
+            "seen": [dict(zip(seen, parts, strict=True)) for parts in zip(*seen.values(), strict=True)],
+        }
+    )

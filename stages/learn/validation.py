@@ -1,0 +1,61 @@
+"""A model's look at the validation side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+
+from stages.judge import metrics
+from stages.learn import loader
+from stages.learn.learner import Learner
+from stages.learn.objective import Objective
+from stages.learn.predict import raw_outputs
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One epoch's look at the validation side."""
+
+    val_loss: float
+    val_nll: float
+    val_f1: float
+    val_acc: float
+    logits: np.ndarray  # joint log probabilities, float32 [len(val), 18]
+    age_mae: float | None
+
+
+def validate(learner: Learner, goal: Objective) -> Validation:
+    """The objective, nll, macro F1 and accuracy on the validation side: eval mode, centre crops, no sampler, no mixup.
+
+    The objective is taken once over all validation photos, so that it does not depend on how they are batched.
+    """
+    params, data = learner.params, learner.data
+    net = learner.validated
+    net.eval()
+    batch = max(1, 2 * params.train.batch_size // learner.parts)
+    photos = loader.evaluation(data.pixels, data.val, params.image.margin, batch)
+    raw, age = raw_outputs(net, photos, learner.mean, learner.std, learner.accelerator)
+    ages = torch.from_numpy(data.ages[data.val].astype(np.float32))
+    parts = goal(
+        torch.from_numpy(raw),
+        torch.from_numpy(data.train_labels[data.val]),
+        None if age is None else torch.from_numpy(age),
+        ages,
+    )
+    logits = metrics.joint_log_probabilities(raw * net.architecture.scale, params.targets).astype(np.float32)
+    labels, predictions = data.labels[data.val], logits.argmax(1)
+    return Validation(
+        val_loss=float(sum(parts.values())),
+        val_nll=metrics.nll(logits, labels),
+        val_f1=metrics.macro_f1(labels, predictions),
+        val_acc=metrics.accuracy(labels, predictions),
+        logits=logits,
+        age_mae=None if age is None else float(np.abs(age * 10 - data.ages[data.val]).mean()),
+    )
+
+
+def validate_once(learner: Learner, goal: Objective) -> Validation:
+    """`validate` in the main process, its result handed to the others, so that all stop and select alike."""
+    found = [validate(learner, goal) if learner.accelerator.is_main_process else None]
+    return broadcast_object_list(found)[0]
