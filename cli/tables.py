@@ -1,12 +1,16 @@
 """Rich tables on stdout for results that people read."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stages import paths
 from stages.compare import Comparison, in_words, title
+
+if TYPE_CHECKING:  # it imports torch, which the other tables do without
+    from stages.check import Report
 
 STYLES = {"better": "green", "worse": "red"}
 
@@ -81,6 +85,36 @@ def show_eda(found: dict[str, Any]) -> None:
     _print(console, f"Photo sizes{more}", ("width x height, px", "train photos", "eval photos"), sizes)
     for line in _findings(found):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def show_check(report: "Report") -> None:
+    """What `stages.check.run` looked at, and how long each stage will take."""
+    console = _console()
+    table = Table(title="Checked", title_justify="left", pad_edge=False)
+    for name in ("what", "result", "found"):
+        table.add_column(name)
+    colours = {"failed": "red", "warning": "yellow"}
+    for finding in report.findings:
+        table.add_row(finding.what, finding.state, escape(finding.detail), style=colours.get(finding.state))
+    console.print(table)
+    if report.failed:
+        return
+    times = Table(title="Estimated time of `dvc repro`", title_justify="left", pad_edge=False)
+    times.add_column("stage")
+    times.add_column("measured", justify="right")
+    times.add_column("time", justify="right")
+    for estimate in report.estimates:
+        times.add_row(estimate.stage, estimate.speed, _duration(estimate.seconds))
+    times.add_row("all", "", _duration(report.total_seconds), style="bold")
+    console.print(times)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _findings(found: dict[str, Any]) -> list[str]:

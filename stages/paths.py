@@ -78,6 +78,10 @@ def weights(fold: int, repeat: int = 0) -> Path:
     return models(fold) / f"{repeat}.safetensors"
 
 
+def checkpoint(fold: int, repeat: int, run: str) -> Path:
+    return CHECKPOINTS / f"{fold}-{repeat}-{run}.ckpt"
+
+
 def train_metrics(fold: int) -> Path:
     return TRAIN / str(fold) / "metrics.json"
 

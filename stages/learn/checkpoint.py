@@ -25,7 +25,9 @@ from stages import paths
 from stages.errors import UserError
 from stages.files import replacing, write_json
 from stages.learn import learner as learning
+from stages.learn import model
 from stages.learn.learner import Learner
+from stages.learn.model import Classifier
 from stages.learn.progress import Progress
 from stages.params import Params
 from stages.talk import Talk
@@ -84,7 +86,7 @@ class Keeper:
 
     @property
     def path(self) -> Path:
-        return paths.CHECKPOINTS / f"{self.fold}-{self.repeat}-{self.run}.ckpt"
+        return paths.checkpoint(self.fold, self.repeat, self.run)
 
     def due(self) -> bool:
         return time.monotonic() - self.wrote >= self.every
@@ -186,7 +188,7 @@ def headers() -> list[Header]:
 
 
 def read(path: Path) -> tuple[Header, dict[str, Any]]:
-    """A checkpoint's header and content (learner, progress). Raises DamagedCheckpoint."""
+    """A checkpoint's header and content (learner, progress, architecture). Raises DamagedCheckpoint."""
     try:
         with path.open("rb") as file:
             header = _header(path, file.readline(100), file.readline(10_000))
@@ -200,6 +202,17 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
     except Exception as error:  # torch raises many kinds
         raise DamagedCheckpoint(f"{path} is damaged ({type(error).__name__})") from None
     return header, content
+
+
+def model_of(path: Path) -> Classifier:
+    """The model of the selected epoch so far, in eval mode. Raises DamagedCheckpoint, also where no epoch is complete."""
+    _, content = read(path)
+    state = content["progress"]["selected_state"]
+    if not state:
+        raise DamagedCheckpoint(f"{path} has no complete epoch yet")
+    net = model.build(model.Architecture(**json.loads(content["architecture"])))
+    net.load_state_dict(state)
+    return net.eval()
 
 
 def prune(fold: int, run: str, repeats: int) -> None:

@@ -1,0 +1,53 @@
+"""Commands for the last night: look ahead, and have something to submit at every moment."""
+
+import json
+from typing import Any
+
+import typer
+
+from cli.common import Json, params, talk
+
+commands = typer.Typer()
+
+
+@commands.command(epilog="Examples: maskcli check  |  maskcli check --json")
+def check(context: typer.Context, as_json: Json = False) -> None:
+    """Run every stage on a handful of people with the real params; say what would fail, and how long all will take."""
+    checked = params()
+    from stages import check as stage
+
+    parent: Any = context.parent
+    report = stage.run(checked, talk(), debug=bool(parent and parent.params.get("debug")))
+    if as_json:
+        print(json.dumps(report.as_dict()))
+    else:
+        from cli.tables import show_check
+
+        show_check(report)
+    if report.failed:
+        raise typer.Exit(2)
+
+
+@commands.command("submit-now", epilog="Example: maskcli submit-now, also while `dvc repro` runs in another terminal")
+def submit_now(as_json: Json = False) -> None:
+    """Write a valid submission from whatever folds and epochs exist at this moment, and say what it is made of."""
+    checked = params()
+    from stages import submit_now as stage
+
+    made = stage.run(checked, talk())
+    if as_json:
+        print(json.dumps(made))
+        return
+    for source in made["models"]:
+        print(f"fold {source['fold']}       {source['state']}, val_f1 {source['val_f1']:.4f}")
+    for source in made["left_out"]:
+        print(
+            f"left out     fold {source['fold']}, {source['state']}, val_f1 {source['val_f1']:.4f}: it would spoil the vote"
+        )
+    if made["folds_missing"] and made["models"]:
+        print(f"no model of  folds {', '.join(str(fold) for fold in made['folds_missing'])}")
+    if not made["models"]:
+        print("no model     every answer is the most common class: valid, and poor; train at least one epoch")
+    print(
+        f"submission   {made['submission']} ({made['answers']} answers, {made['vote']} vote, {', '.join(made['views'])})"
+    )

@@ -1,0 +1,358 @@
+"""check: every stage, end to end, on a handful of people in a temporary folder, with the real params, model and device.
+
+It finds in a minute what would fail late, measures speed on the way, and says how long `dvc repro` will take.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+import yaml
+
+from stages import kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
+from stages.data import layout
+from stages.data.fold import FoldData, open_fold
+from stages.errors import UserError
+from stages.judge import bootstrap
+from stages.learn import loader, objective, predict, validation
+from stages.learn.checkpoint import Keeper
+from stages.learn.learner import Learner, set_mode, start
+from stages.learn.progress import Progress
+from stages.learn.step import step
+from stages.params import Params
+from stages.talk import SILENT, Talk
+
+PEOPLE_OF_A_KIND = 3  # people of each gender and age bin in the trial
+EVAL_PHOTOS = 8
+MEASURED_STEPS = 6
+MEASURED_SECONDS = 4.0  # of steps, at most
+DVC_STAGE = 1.0  # seconds that DVC takes about a stage: hashing outputs, writing dvc.lock
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `ok`, `warning` or `failed`, and what was found."""
+
+    what: str
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a stage will take: speed as measured, in words, and seconds for all of the data."""
+
+    stage: str
+    speed: str
+    seconds: float
+
+
+@dataclass
+class Report:
+    findings: list[Finding] = field(default_factory=list)
+    estimates: list[Estimate] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.state == "failed"]
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(estimate.seconds for estimate in self.estimates)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": not self.failed, "total_seconds": self.total_seconds}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The whole data set, as far as its tables tell."""
+
+    people: pd.DataFrame
+    photos: pd.DataFrame
+    eval_ids: list[str]
+
+
+def run(params: Params, talk: Talk, debug: bool = False) -> Report:
+    """Look at everything, in the order in which `dvc repro` would; nothing is written but in a temporary folder.
+
+    debug: raise what a stage raises, instead of reporting it.
+    """
+    report = Report()
+    data = _tables(params, report)
+    if data is None:
+        return report
+    with tempfile.TemporaryDirectory(prefix="maskcli-check-") as folder:
+        trial = _trial_params(params)
+        _lay_out(Path(folder), data, trial)
+        free = shutil.disk_usage(Path.cwd()).free
+        with contextlib.chdir(folder):
+            _stages(params, trial, data, free, report, talk, debug)
+    return report
+
+
+def _tables(params: Params, report: Report) -> Data | None:
+    """The tables of the whole data set, and whether every fold will have every class; None where nobody is usable."""
+    people, faults = layout.read_people(paths.TRAIN_CSV)
+    photos, photo_faults = layout.find_photos(people, paths.TRAIN_IMAGES)
+    eval_ids, eval_faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
+    faults += photo_faults
+    everything = faults + eval_faults
+    skipped = params.data.on_fault == "skip" and not eval_faults and all(fault.person for fault in faults)
+    if everything:
+        more = f" (and {len(everything) - 1} more)" if len(everything) > 1 else ""
+        report.findings.append(Finding("data set", "warning" if skipped else "failed", f"{everything[0]}{more}"))
+    else:
+        report.findings.append(
+            Finding("data set", "ok", f"{len(people)} people, {len(photos)} photos, {len(eval_ids)} eval photos")
+        )
+    if photos.empty or not eval_ids:
+        return None
+    people = people[people["person"].isin(set(photos["person"]))]
+    bins = layout.age_bin(people["age"].to_numpy(int), params.data.age_bins)
+    try:
+        kfold.assign(people["gender"].to_numpy(int), bins, len(params.folds), params.seed)
+    except UserError as error:
+        report.findings.append(Finding("folds", "failed", str(error)))
+    else:
+        kinds = people["gender"].to_numpy(int) * len(layout.AGES) + bins
+        absent = sorted(set(range(len(layout.GENDERS) * len(layout.AGES))) - set(kinds))
+        names = [f"{layout.GENDERS[kind // 3]} {layout.AGES[kind % 3]}" for kind in absent]
+        state, detail = ("warning", f"nobody is {', '.join(names)}") if absent else ("ok", "every class in every fold")
+        report.findings.append(Finding("folds", state, detail))
+    return Data(people, photos, eval_ids)
+
+
+def _trial_params(params: Params) -> Params:
+    """The real params, but for what makes a run long: two folds, one epoch, one repeat, few steps and bootstrap samples."""
+    model = params.model
+    if isinstance(model.pretrained, str):
+        model = model.model_copy(update={"pretrained": str(Path(model.pretrained).resolve())})
+    return params.model_copy(
+        update={
+            "folds": (0, 1),
+            "model": model,
+            "data": params.data.model_copy(update={"on_fault": "stop"}),
+            "train": params.train.model_copy(update={"epochs": 1, "repeats": 1, "patience": 0}),
+            "budget": params.budget.model_copy(update={"minutes": 0.0}),
+            "lr_find": params.lr_find.model_copy(update={"steps": 10}),
+            "ensemble": params.ensemble.model_copy(update={"replicates": 100}),
+        }
+    )
+
+
+def _lay_out(folder: Path, data: Data, trial: Params) -> None:
+    """A project folder with a few people of every kind, their photos, and the first eval photos."""
+    kinds = [data.people["gender"], layout.age_bin(data.people["age"].to_numpy(int), trial.data.age_bins)]
+    few = data.people.groupby(kinds).head(PEOPLE_OF_A_KIND)
+    if len(few) < 2 * len(trial.folds):
+        few = data.people.head(4 * len(trial.folds))
+    table = few.assign(gender=[layout.GENDERS[code] for code in few["gender"]])
+    table = table.rename(columns={"person": "id"})[list(layout.TRAIN_COLUMNS)]
+    (folder / paths.TRAIN_CSV).parent.mkdir(parents=True)
+    table.to_csv(folder / paths.TRAIN_CSV, index=False)
+    for file in data.photos[data.photos["person"].isin(set(few["person"]))]["file"]:
+        _copy(paths.TRAIN_IMAGES / file, folder)
+    shown = data.eval_ids[:EVAL_PHOTOS]
+    for name in shown:
+        _copy(paths.EVAL_IMAGES / name, folder)
+    pd.DataFrame({"ImageID": shown, "ans": 0}).to_csv(folder / paths.EVAL_CSV, index=False)
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(trial.model_dump(mode="json")))
+
+
+def _copy(path: Path, folder: Path) -> None:
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+
+
+def _stages(real: Params, trial: Params, data: Data, free: int, report: Report, talk: Talk, debug: bool) -> None:
+    """Run the stages in the working folder, which holds the trial; stop at the first that fails."""
+    seconds: dict[str, float] = {}
+    measured: dict[str, Any] = {}
+    trials = {
+        "prepare": lambda: prepare.run(trial, SILENT),
+        "kfold": lambda: kfold.run(trial, SILENT),
+        "lr-find": lambda: lr_find.run(trial, SILENT),
+        "train": lambda: train.run(trial, SILENT, None),
+        "oof-ensemble": lambda: oof_ensemble.run(trial, SILENT),
+        "tta-predict": lambda: tta_predict.run(trial, SILENT),
+        "real batch": lambda: measured.update(_full_batches(real, trial, data)),
+    }
+    for name, work in talk.track(trials.items(), len(trials), "check"):
+        began = time.perf_counter()
+        try:
+            work()
+        except Exception as error:  # the very thing looked for: whatever would fail on the last night
+            if debug:
+                raise
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            report.findings.append(Finding(name, "failed", f"{kind}{' '.join(str(error).split())[:300]}"))
+            return
+        seconds[name] = time.perf_counter() - began
+        report.findings.append(Finding(name, "ok", _said(name, seconds, measured)))
+    report.findings += [_memory(measured), _disk(real, data, free, measured)]
+    report.estimates += _estimates(real, data, seconds, measured)
+
+
+def _said(name: str, seconds: dict[str, float], measured: dict[str, Any]) -> str:
+    if name == "train":
+        return f"two folds, one epoch each, {seconds[name]:.1f} s"
+    if name == "real batch":
+        return f"{measured['batch']} photos a step, and the smallest batch of an epoch, {measured['smallest']}"
+    return f"{seconds[name]:.1f} s"
+
+
+def _full_batches(real: Params, trial: Params, data: Data) -> dict[str, Any]:
+    """Steps at the real batch size, reading and augmentation included, and validation, on the trial's photos repeated."""
+    fold = open_fold(trial, 0)
+    on_side = len(data.photos) * (len(real.folds) - 1) // len(real.folds)
+    sizes = sorted({len(part) for part in loader.split(np.arange(on_side), real.train.batch_size)})
+    tiled = FoldData(
+        fold.pixels,
+        fold.labels,
+        fold.train_labels,
+        fold.ages,
+        train=np.resize(fold.train, sizes[-1] * MEASURED_STEPS),
+        val=np.resize(fold.val, max(len(fold.val), 2 * real.train.batch_size)),
+    )
+    learner = start(trial, tiled, 0, 1e-6, predict.accelerator(trial), SILENT)
+    goal = objective.make(trial, tiled.class_counts)
+    set_mode(learner, trial.model.freeze_epochs)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    _steps(learner, goal, [sizes[0]])  # the smallest batch, which also warms up
+    took = _steps(learner, goal, [sizes[-1]] * MEASURED_STEPS)
+    validation.validate(learner, goal)
+    began = time.perf_counter()
+    validation.validate(learner, goal)
+    validated = time.perf_counter() - began
+    keeper = Keeper("trial", 0, 0, 1, 0.0, 0.0, time.time())
+    keeper.save(learner, Progress())
+    return {
+        "batch": sizes[-1],
+        "smallest": sizes[0],
+        "parts": learner.parts,
+        "train_rate": 1 / took,
+        "val_rate": len(tiled.val) / validated,
+        "peak": _peak(),
+        "checkpoint_bytes": keeper.path.stat().st_size,
+        "weights_bytes": paths.weights(0).stat().st_size,
+        "photo_bytes": int(np.prod(fold.pixels[:1].shape)),
+    }
+
+
+def _steps(learner: Learner, goal: objective.Objective, sizes: list[int]) -> float:
+    """Seconds a photo, of steps with batches of these sizes; ends early when MEASURED_SECONDS are over."""
+    order, photos = learner.data.train[: sum(sizes)], 0
+    params = learner.params.model_copy(
+        update={"train": learner.params.train.model_copy(update={"batch_size": sizes[0]})}
+    )
+    began = time.perf_counter()
+    for number, batch in enumerate(loader.training(params, learner.data, 0, 0, order, learner.augment)):
+        parts = step(learner, goal, batch, 1e-6, number)
+        photos += len(batch.which)
+        if time.perf_counter() - began > MEASURED_SECONDS:
+            break
+    float(sum(parts.values()))  # waits for the GPU
+    return (time.perf_counter() - began) / photos
+
+
+def _peak() -> int:
+    """Largest memory in use so far, bytes: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+def _memory(measured: dict[str, Any]) -> Finding:
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        where = torch.cuda.get_device_name(0)
+    else:
+        total, where = psutil.virtual_memory().total, "main memory"
+    detail = f"{_bytes(measured['peak'])} of {_bytes(total)} ({where}) at the real batch"
+    if measured["parts"] > 1:
+        return Finding("memory", "warning", f"{detail}; batches are cut into {measured['parts']} pieces (auto_batch)")
+    if measured["peak"] > 0.9 * total:
+        return Finding("memory", "warning", f"{detail}; that is close: lower train.batch_size or set train.auto_batch")
+    return Finding("memory", "ok", detail)
+
+
+def _disk(params: Params, data: Data, free: int, measured: dict[str, Any]) -> Finding:
+    """Pixel caches, checkpoints, and weights twice (workspace and DVC cache) against what is free."""
+    trainings = len(params.folds) * params.train.repeats
+    needed = (len(data.photos) + len(data.eval_ids)) * measured["photo_bytes"]
+    needed += trainings * (2 * measured["weights_bytes"] + measured["checkpoint_bytes"])
+    detail = f"{_bytes(needed)} needed (pixel caches, checkpoints, weights), {_bytes(free)} free"
+    return Finding("disk space", "ok" if needed < 0.9 * free else "failed", detail)
+
+
+def _estimates(params: Params, data: Data, seconds: dict[str, float], measured: dict[str, Any]) -> list[Estimate]:
+    """Seconds of each stage for all of the data, start of its process included."""
+    startup = _startup() + DVC_STAGE
+    folds, repeats = len(params.folds), params.train.repeats
+    photos, answers = len(data.photos), len(data.eval_ids)
+    train_side, val_side = photos * (folds - 1) / folds, photos / folds
+    trial_photos = len(pd.read_csv(paths.PHOTOS)) + EVAL_PHOTOS
+    decode = trial_photos / seconds["prepare"]
+    rate, val_rate = measured["train_rate"], measured["val_rate"]
+    epoch = train_side / rate + val_side / val_rate
+    views = len(params.tta.views) * folds * repeats
+    return [
+        Estimate("prepare", f"{decode:.0f} photos/s", (photos + answers) / decode + startup),
+        Estimate("eda", f"{decode:.0f} photos/s", (photos + answers) / decode + startup),
+        Estimate("kfold", "", startup),
+        Estimate("lr-find", f"{rate:.0f} photos/s", params.lr_find.steps * measured["batch"] / rate + startup),
+        Estimate(
+            f"train, {folds} folds" + (f" x {repeats}" if repeats > 1 else ""),
+            f"{rate:.0f} photos/s, epoch {epoch:.1f} s",
+            folds * (repeats * params.train.epochs * epoch + startup),
+        ),
+        Estimate("oof-ensemble", f"{params.ensemble.replicates} samples", _bootstrap(params, data) + startup),
+        Estimate("tta-predict", f"{val_rate:.0f} photos/s", answers * views / val_rate + startup),
+    ]
+
+
+def _startup() -> float:
+    """Seconds until a stage's process has imported what it needs."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import stages.train"], check=False, capture_output=True, env=_importable())
+    return time.perf_counter() - began
+
+
+def _importable() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[1])
+    return os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+
+
+def _bootstrap(params: Params, data: Data) -> float:
+    """Seconds of the score's interval over all people, with answers drawn at random."""
+    rng = np.random.default_rng(0)
+    labels, answers = rng.integers(0, layout.CLASSES, (2, len(data.photos)))
+    began = time.perf_counter()
+    bootstrap.macro_f1_interval(data.photos["person"].to_numpy(str), labels, answers, params.ensemble.replicates, 0)
+    return time.perf_counter() - began
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
