@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import paths
+from stages import decide, paths
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
 from stages.files import read_csv, require, write_csv, write_json, write_npz
-from stages.judge import bootstrap, calibration, epochs, metrics
+from stages.judge import bootstrap, calibration, epochs, metrics, votes
 from stages.params import Params
 from stages.talk import Talk
 
@@ -25,7 +25,7 @@ class Joined:
 
 
 def run(params: Params, talk: Talk) -> None:
-    """Write oof.npz, oof.csv, metrics.json, confusion.csv, per_class.csv and history.csv (all folds' histories).
+    """Write oof.npz, oof.csv, metrics.json, decision.json, confusion.csv, per_class.csv and history.csv (of all folds).
 
     oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities.
     """
@@ -51,7 +51,13 @@ def run(params: Params, talk: Talk) -> None:
     write_csv(paths.CONFUSION, _confusion_table(labels, selected.argmax(1)))
     write_csv(paths.PER_CLASS, _per_class_table(labels, selected.argmax(1)))
     write_csv(paths.OOF_HISTORY, history)
-    scores = score(labels, person, joined, history, params)
+    decision = decide.judge(selected, labels, person, params)
+    write_json(paths.DECISION, decision)
+    scores = score(labels, person, joined, history, params) | {
+        "macro_f1_adjusted": decision["macro_f1_nested"],
+        "macro_f1_adjusted_gain_low": decision["low"],
+        "macro_f1_adjusted_gain_high": decision["high"],
+    }
     write_json(paths.OOF_METRICS, scores)
     absent = [
         class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))
@@ -63,6 +69,7 @@ def run(params: Params, talk: Talk) -> None:
         f"best epochs, which flatter, {scores['macro_f1_best_epochs']:.4f}; accuracy {scores['accuracy']:.4f}"
         + (f"; in neither truth nor prediction: {', '.join(absent)}" if absent else "")
     )
+    talk.say(f"oof-ensemble: {decide.in_words(decision)}")
 
 
 def join(params: Params, photos: int) -> Joined:
@@ -114,7 +121,9 @@ def score(
     temperature = calibration.temperature(selected, labels)
     seeds = [metrics.macro_f1(labels, one.argmax(1)) for one in joined.selected]
     of_seeds = (
-        {"macro_f1_seed_mean": np.mean(seeds), "macro_f1_seed_sd": np.std(seeds, ddof=1)} if len(seeds) > 1 else {}
+        {"macro_f1_seed_mean": np.mean(seeds), "macro_f1_seed_sd": np.std(seeds, ddof=1), **_by_vote(labels, joined)}
+        if len(seeds) > 1
+        else {}
     )
     return {
         "macro_f1": metrics.macro_f1(labels, predictions),
@@ -146,6 +155,15 @@ def _mean(log_probabilities: np.ndarray) -> np.ndarray:
     if len(log_probabilities) == 1:
         return log_probabilities[0]
     return np.log(np.maximum(np.exp(log_probabilities.astype(np.float64)).mean(0), 1e-30))
+
+
+def _by_vote(labels: np.ndarray, joined: Joined) -> dict[str, float]:
+    """Macro F1 of the repeats' OOF predictions joined by each vote. (Folds have no vote here: they share no photo.)"""
+    probabilities = np.exp(joined.selected)
+    return {
+        f"macro_f1_vote_{name}": metrics.macro_f1(labels, votes.within(vote, probabilities, joined.fold).argmax(1))
+        for name, vote in votes.VOTES.items()
+    }
 
 
 def _by_rule(labels: np.ndarray, joined: Joined, history: pd.DataFrame, rule: str) -> float:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from stages import paths
+from stages import paths, view_names
 from stages.errors import UserError
 
 Loss = Literal[
@@ -27,7 +27,6 @@ Loss = Literal[
 ]
 Sampler = Literal["none", "weighted", "imbalanced", "sqrt", "class_uniform"]
 Targets = Literal["joint", "factored"]
-View = Literal["identity", "hflip"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -251,16 +250,25 @@ class LrFind(Group):
 
 
 class Ensemble(Group):
-    vote: Literal["soft", "geometric", "hard"] = Field(
-        "soft", description="How folds and views are joined in the submission"
+    vote: Literal["soft", "geometric", "hard", "rank"] = Field(
+        "soft", description="How folds, repeats and views are joined in the submission (stages/judge/votes.py)"
     )
     replicates: Annotated[int, Field(ge=100, strict=True)] = Field(2000, description="Bootstrap samples of people")
 
 
 class Tta(Group):
-    views: Annotated[tuple[View, ...], Field(min_length=1)] = Field(
-        ("identity", "hflip"), description="Views of each eval photo that are predicted and joined"
+    views: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        ("identity", "hflip"),
+        description=f"Views of each eval photo that are predicted and joined: {view_names.LISTED}; `maskcli tta-search`",
     )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        try:
+            view_names.check(self.views)
+        except ValueError as error:
+            raise ValueError(f"views.{error}") from None
+        return self
 
 
 class Params(Group):
@@ -290,6 +298,29 @@ class Params(Group):
     lr_find: LrFind = LrFind()
     ensemble: Ensemble = Ensemble()
     tta: Tta = Tta()
+    decision: Literal["argmax", "adjusted"] = Field(
+        "argmax",
+        description="The class to answer: the most probable, or with offsets for macro F1 where OOF shows that they help",
+    )
+
+    @model_validator(mode="after")
+    def _views_fit_the_margin(self) -> Self:
+        for place, name in enumerate(self.tta.views):
+            needed = view_names.margin_needed(name)
+            if needed > self.image.margin:
+                raise ValueError(
+                    f"tta.views.{place}: `{name}` needs image.margin: {needed} or more, it is {self.image.margin}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _adjusted_needs_probabilities(self) -> Self:
+        if self.decision == "adjusted" and self.ensemble.vote in ("hard", "rank"):
+            raise ValueError(
+                f"decision: adjusted needs ensemble.vote: soft or geometric, because {self.ensemble.vote} votes are no "
+                "probabilities"
+            )
+        return self
 
     @model_validator(mode="after")
     def _folds_count_up(self) -> Self:

@@ -46,6 +46,7 @@ OOF_METRICS = Path("out/oof-ensemble/metrics.json")
 OOF_HISTORY = Path("out/oof-ensemble/history.csv")
 CONFUSION = Path("out/oof-ensemble/confusion.csv")
 PER_CLASS = Path("out/oof-ensemble/per_class.csv")
+DECISION = Path("out/oof-ensemble/decision.json")
 
 FOREST_PNG = Path("out/compare/forest.png")
 EPOCHS_CSV = Path("out/epochs/curve.csv")
@@ -53,6 +54,15 @@ EPOCHS_PNG = Path("out/epochs/curve.png")
 
 SUBMISSION = Path("out/tta-predict/submission.csv")
 PROBABILITIES = Path("out/tta-predict/probabilities.npz")
+SUBMISSION_SUMMARY = Path("out/tta-predict/summary.json")
+
+TTA_VIEWS = Path("out/tta-search/views.csv")
+TTA_VOTES = Path("out/tta-search/votes.csv")
+TTA_SUMMARY = Path("out/tta-search/summary.json")
+
+BLEND_SUBMISSION = Path("out/blend/submission.csv")
+BLEND_PROBABILITIES = Path("out/blend/probabilities.npz")
+BLEND_WEIGHTS = Path("out/blend/weights.json")
 
 NOW = Path("out/submit-now")
 NOW_SUBMISSION = NOW / "submission.csv"

@@ -1,58 +1,64 @@
 """tta-predict: predict the eval photos with every fold's model and every view, join them by vote, write the submission."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from stages import paths
+from stages import decide, paths
 from stages.data.cache import open_cache
-from stages.files import read_csv, replacing, write_csv
-from stages.judge import metrics, votes
-from stages.learn import loader, model, predict
+from stages.files import read_csv, write_csv, write_json, write_npz
+from stages.judge import decision, votes
+from stages.learn import predict
 from stages.params import Params
 from stages.talk import Talk
 
-BATCH = 256
-
-VIEWS = {
-    "identity": lambda photos: photos,
-    "hflip": lambda photos: photos.flip(2),
-}
-
 
 def run(params: Params, talk: Talk) -> None:
-    """Write submission.csv (ImageID, ans) in info.csv's order, and probabilities.npz (image, probabilities [N, 18])."""
+    """Write submission.csv (ImageID, ans) in info.csv's order, probabilities.npz (image, probabilities [N, 18] as voted,
+    before any offset) and summary.json: what was joined, and how the answers were decided.
+    """
     images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
+    settled = decide.settle(params, talk)  # before the long part, so that a missing file is told at once
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    probabilities = predict_views(params, pixels, talk)
-    joined = votes.VOTES[params.ensemble.vote](probabilities)
-    with replacing(paths.PROBABILITIES) as temporary:
-        np.savez_compressed(temporary, image=images.to_numpy(str), probabilities=joined.astype(np.float32))
-    write_csv(paths.SUBMISSION, pd.DataFrame({"ImageID": images, "ans": joined.argmax(1)}))
+    joined = votes.VOTES[params.ensemble.vote](predict_views(params, pixels, talk))
+    answers = answer(joined, settled.offsets)
+    write_npz(paths.PROBABILITIES, image=images.to_numpy(str), probabilities=joined.astype(np.float32))
+    write_csv(paths.SUBMISSION, pd.DataFrame({"ImageID": images, "ans": answers}))
+    write_json(paths.SUBMISSION_SUMMARY, summary(params, settled, joined, answers))
     talk.say(
         f"tta-predict: {len(images)} answers from {len(params.folds)} folds x {len(params.tta.views)} views in {paths.SUBMISSION}"
     )
 
 
 def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
-    """Probabilities [folds x repeats x views, N, 18] of cached photos."""
-    accelerator = predict.accelerator(params)
-    found = []
-    models = [(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
-    pairs = [(weights, view) for weights in models for view in params.tta.views]
-    for (fold, repeat), view in talk.track(pairs, len(pairs), "predict eval photos"):
-        if view == params.tta.views[0]:
-            net = model.channels_last(model.load(paths.weights(fold, repeat)), accelerator.device)
-            mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
-        batches = (
-            _view(view, photos)
-            for photos in loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, BATCH)
-        )
-        raw, _ = predict.raw_outputs(net, batches, mean, std, accelerator)
-        found.append(np.exp(metrics.joint_log_probabilities(raw * net.architecture.scale, net.architecture.targets)))
-    return np.stack(found).astype(np.float32)
+    """Probabilities float32 [folds x repeats x views, N, 18] of cached photos."""
+    models = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
+    everything = np.arange(len(pixels))
+    predicted = (
+        found for weights in models for found in predict.of_views(weights, pixels, everything, params.tta.views, params)
+    )
+    total = len(models) * len(params.tta.views)
+    return np.stack(list(talk.track(predicted, total, "predict eval photos")))
 
 
-def _view(name: str, photos: Tensor) -> Tensor:
-    """One view of photos uint8 [N, H, W, 3]."""
-    return VIEWS[name](photos)
+def answer(probabilities: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
+    """The class answered for each photo, [N]."""
+    if offsets is None:
+        return probabilities.argmax(1)
+    return decision.adjusted(np.log(np.maximum(probabilities.astype(np.float64), 1e-30)), offsets).argmax(1)
+
+
+def summary(params: Params, settled: decide.Settled, joined: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
+    """What stands in summary.json beside the submission."""
+    return {
+        "photos": len(answers),
+        "folds": len(params.folds),
+        "repeats": params.train.repeats,
+        "views": list(params.tta.views),
+        "vote": params.ensemble.vote,
+        "decision_asked": params.decision,
+        "decision": settled.decision,
+        "reason": settled.reason,
+        "answers_changed": int((answers != joined.argmax(1)).sum()),
+    }

@@ -1,14 +1,19 @@
 """Logits of photos: what validation and the submission share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stages.judge import metrics
+from stages.learn import loader, model, views
 from stages.learn.model import Classifier, to_numpy
 from stages.params import Params
+
+BATCH = 256
 
 
 def accelerator(params: Params) -> Accelerator:
@@ -28,14 +33,32 @@ def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def raw_outputs(
-    model: Classifier, batches: Iterable[Tensor], mean: Tensor, std: Tensor, accelerator: Accelerator
+    net: Classifier, batches: Iterable[Tensor], mean: Tensor, std: Tensor, accelerator: Accelerator
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Raw outputs [N, C] and age outputs [N] (or None) of a model in eval mode, float32."""
     outputs, ages = [], []
     for photos in batches:
         with accelerator.autocast():
-            raw, age = model(normalise(photos, mean, std))
+            raw, age = net(normalise(photos, mean, std))
         outputs.append(to_numpy(raw))
         if age is not None:
             ages.append(to_numpy(age))
     return np.concatenate(outputs), np.concatenate(ages) if ages else None
+
+
+def of_views(
+    weights: Path, pixels: np.ndarray, positions: np.ndarray, names: tuple[str, ...], params: Params
+) -> Iterator[np.ndarray]:
+    """Probabilities float32 [n, 18] of a model's weights under each view in turn, for the cached photos at `positions`."""
+    device = accelerator(params)
+    net = model.channels_last(model.load(weights), device.device)
+    mean, std = (tensor.to(device.device) for tensor in model.normalisation(net))
+    for name in names:
+        view = views.make(name)
+        batches = (
+            view(photos.to(device.device, non_blocking=True), params.image.margin)
+            for photos in loader.evaluation(pixels, positions, 0, BATCH)
+        )
+        raw, _ = raw_outputs(net, batches, mean, std, device)
+        logits = raw * net.architecture.scale
+        yield np.exp(metrics.joint_log_probabilities(logits, net.architecture.targets)).astype(np.float32)
