@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stages import paths
 from stages.data.cache import open_cache
-from stages.files import read_csv, replacing, write_csv
+from stages.files import read_csv, write_csv, write_npz
 from stages.judge import metrics, votes
 from stages.learn import loader, model, predict
 from stages.params import Params
@@ -22,12 +22,11 @@ VIEWS = {
 
 def run(params: Params, talk: Talk) -> None:
     """Write submission.csv (ImageID, ans) in info.csv's order, and probabilities.npz (image, probabilities [N, 18])."""
-    images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
+    images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     probabilities = predict_views(params, pixels, talk)
     joined = votes.VOTES[params.ensemble.vote](probabilities)
-    with replacing(paths.PROBABILITIES) as temporary:
-        np.savez_compressed(temporary, image=images.to_numpy(str), probabilities=joined.astype(np.float32))
+    write_npz(paths.PROBABILITIES, image=images.to_numpy(str), probabilities=joined.astype(np.float32))
     write_csv(paths.SUBMISSION, pd.DataFrame({"ImageID": images, "ans": joined.argmax(1)}))
     talk.say(
         f"tta-predict: {len(images)} answers from {len(params.folds)} folds x {len(params.tta.views)} views in {paths.SUBMISSION}"

@@ -28,6 +28,9 @@ PHOTO_MASKS = {f"mask{number}": 0 for number in range(1, 6)} | {"incorrect_mask"
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TRAIN_COLUMNS = ("id", "gender", "race", "age", "path")
 EVAL_COLUMNS = ("ImageID", "ans")
+# The tables that prepare writes.
+PEOPLE_TYPES = {"person": str, "gender": int, "race": str, "age": int, "path": str}
+PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int}
 
 
 @dataclass(frozen=True)
