@@ -19,7 +19,7 @@ import pandas as pd
 from stages import paths
 from stages.data import layout, phash
 from stages.data.decode import BadPhoto, decode
-from stages.data.layout import Fault
+from stages.data.tables import Fault
 from stages.errors import UserError
 from stages.files import make_folder, reserve, write_csv, write_json
 from stages.params import Params
@@ -53,7 +53,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     faults += photo_faults
     if photos.empty:
         raise UserError(str(faults[0]))
-    files = [paths.TRAIN_IMAGES / file for file in photos["file"]] + [paths.EVAL_IMAGES / name for name in eval_ids]
+    files = [paths.TRAIN_IMAGES / file for file in photos["file"]] + layout.eval_files(eval_ids, paths.EVAL_IMAGES)
     owner_names = [*photos["person"], *[""] * len(eval_ids)]
     with _greys(len(files)) as greys:
         scan = _scan(files, greys, params, talk)
