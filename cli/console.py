@@ -1,11 +1,13 @@
 """Progress and talk on stderr: a bar with rate and ETA on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from stages.talk import Talk
@@ -30,7 +32,15 @@ def talk() -> Talk:
     def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
         return _bar(console, items, total, label) if console.is_terminal else _lines(say, items, total, label)
 
-    return Talk(say, track)
+    def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        shown = Table(title=escape(title), title_justify="left", pad_edge=False)
+        for name in columns:
+            shown.add_column(name, overflow="fold")
+        for row in rows:
+            shown.add_row(*map(escape, row))
+        (console if console.is_terminal else Console(stderr=True, highlight=False, width=160)).print(shown)
+
+    return Talk(say, track, table)
 
 
 def _bar(console: Console, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:

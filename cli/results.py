@@ -119,7 +119,12 @@ def summary(as_json: Json = False) -> None:
     from stages import paths
     from stages.files import read_json
 
-    found = read_json(paths.OOF_METRICS, "oof-ensemble")
+    found = read_json(
+        paths.OOF_METRICS,
+        "oof-ensemble",
+        *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
+        *("people", "photos"),
+    )
     if as_json:
         print_result(found, True)
         return

@@ -66,9 +66,16 @@ def _valid(kind: Any, metadata: list[Any]) -> str:
         return "text"
     names = {int: "whole number", float: "number", bool: "true, false"}
     bounds = [
-        f"{sign} {getattr(item, key):g}" for item in metadata for key, sign in _SIGNS.items() if hasattr(item, key)
+        f"{sign} {_plain(getattr(item, key))}"
+        for item in metadata
+        for key, sign in _SIGNS.items()
+        if hasattr(item, key)
     ]
     return " ".join([names.get(kind, "list" if origin is list else "mapping"), ", ".join(bounds)]).strip()
+
+
+def _plain(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 _SIGNS = {"ge": ">=", "gt": "above", "le": "<=", "lt": "below"}

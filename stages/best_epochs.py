@@ -54,7 +54,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
 
 def _runs(fold: int) -> pd.DataFrame:
     """A fold's history, its repeats as runs of their own named fold or fold.repeat."""
-    table = read_csv(paths.history(fold), f"train --fold {fold}")
+    table = read_csv(paths.history(fold), f"train --fold {fold}", epochs.HISTORY_TYPES)
     several = table["repeat"].nunique() > 1
     return table.assign(fold=[f"{fold}.{repeat}" if several else str(fold) for repeat in table["repeat"]])
 

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from stages import paths, revisions
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
-from stages.files import write_csv
+from stages.files import load_npz, write_csv
 from stages.judge import bootstrap, compare
 from stages.judge.bootstrap import Scores
 from stages.judge.compare import Difference
@@ -82,11 +82,10 @@ def load(name: str) -> Run:
     """Read a run's oof.npz."""
     content = revisions.read(name, paths.OOF_ARRAYS)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            values = {key: arrays[key] for key in arrays}
-        values |= {"select": str(values["select"]), "seed": int(values["seed"])}
+        arrays = load_npz(io.BytesIO(content), [field.name for field in fields(Run) if field.name != "name"])
+        values: dict[str, Any] = arrays | {"select": str(arrays["select"]), "seed": int(arrays["seed"])}
         return Run(name=name, **values)
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, TypeError):
         raise UserError(
             f"{name}: {paths.OOF_ARRAYS} is damaged or of another version; run `dvc repro oof-ensemble` there again"
         ) from None

@@ -19,9 +19,9 @@ import pandas as pd
 from stages import paths
 from stages.data import layout, phash
 from stages.data.decode import BadPhoto, decode
-from stages.data.layout import Fault
+from stages.data.tables import Fault
 from stages.errors import UserError
-from stages.files import write_csv, write_json
+from stages.files import make_folder, reserve, write_csv, write_json
 from stages.params import Params
 from stages.report import eda_figures
 from stages.talk import Talk
@@ -53,7 +53,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     faults += photo_faults
     if photos.empty:
         raise UserError(str(faults[0]))
-    files = [paths.TRAIN_IMAGES / file for file in photos["file"]] + [paths.EVAL_IMAGES / name for name in eval_ids]
+    files = [paths.TRAIN_IMAGES / file for file in photos["file"]] + layout.eval_files(eval_ids, paths.EVAL_IMAGES)
     owner_names = [*photos["person"], *[""] * len(eval_ids)]
     with _greys(len(files)) as greys:
         scan = _scan(files, greys, params, talk)
@@ -98,9 +98,10 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
 @contextmanager
 def _greys(photos: int) -> Iterator[np.ndarray]:
     """A zeroed uint8 array [photos, 32, 32] in an unnamed file under out/, so that memory does not grow with it."""
-    paths.EDA.mkdir(parents=True, exist_ok=True)
+    make_folder(paths.EDA)
     with tempfile.TemporaryFile(dir=paths.EDA) as file:
-        yield np.memmap(file, np.uint8, "w+", shape=(photos, phash.SIDE, phash.SIDE))
+        reserve(file, max(1, photos) * phash.SIDE**2)
+        yield np.memmap(file, np.uint8, "r+", shape=(photos, phash.SIDE, phash.SIDE))
 
 
 def _scan(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> Scan:

@@ -1,11 +1,12 @@
-"""Writing files whole or not at all: write beside, then rename."""
+"""The files between the stages: written whole or not at all (beside, then renamed), and checked when read."""
 
 import json
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,7 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     The rename is atomic within one file system, so a reader sees the old file or the new one, never half of one.
     durable: also after a power loss; the content is on the disk before the name is.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent}: cannot make this folder ({error.strerror}); check its permissions") from error
+    make_folder(path.parent)
     # The suffix stays last: writers such as numpy.save and imwrite choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -50,6 +48,16 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless they are there. Raises UserError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot make this folder ({error.strerror}); free disk space or check permissions, then rerun"
+        ) from error
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table as UTF-8 CSV without its index, floats with 6 significant digits."""
     with replacing(path) as temporary:
@@ -69,21 +77,105 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
-def read_json(path: Path, made_by: str) -> Any:
-    """Read JSON that the stage `made_by` writes."""
-    require(path, made_by)
-    return json.loads(path.read_text(encoding="utf-8"))
+def reserve(file: IO[bytes], size: int) -> None:
+    """Set aside space on the disk for the first `size` bytes of an open file; those not yet written are zero.
+
+    A memory map of a file with holes kills the process (SIGBUS) when the disk fills up; this raises OSError instead.
+    """
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:  # macOS
+        file.truncate(size)
 
 
-def read_csv(path: Path, made_by: str, **options: Any) -> pd.DataFrame:
-    """Read a CSV that the stage `made_by` writes."""
+def read_json(path: Path, made_by: str, *numbers: str) -> Any:
+    """Read JSON that the stage `made_by` writes; if `numbers` are named, it must be an object that holds them.
+
+    This and the readers below raise UserError if the file is absent or damaged, and name the stage to run again.
+    """
     require(path, made_by)
-    return pd.read_csv(path, **options)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise damaged(path, "is not JSON", made_by) from None
+    for name in numbers:
+        found = value.get(name) if isinstance(value, dict) else None
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise damaged(path, f"has no number `{name}`", made_by)
+    return value
+
+
+def read_csv(path: Path, made_by: str, columns: Mapping[str, type] | None = None, **options: Any) -> pd.DataFrame:
+    """Read a CSV that the stage `made_by` writes; `columns` must be there, each of its type (str, int or float).
+
+    With a text column nothing counts as missing: a person may be called `NA`.
+    """
+    require(path, made_by)
+    if columns:
+        options |= {"dtype": dict(columns), "keep_default_na": str not in columns.values()}
+    try:
+        if not _ends_with_newline(path):
+            raise damaged(path, "is cut off", made_by)
+        table = pd.read_csv(path, **options)
+    except (ValueError, OverflowError):  # pandas' parser, type and empty-file errors are ValueErrors
+        raise damaged(path, "is not the table it should be", made_by) from None
+    missing = [name for name in columns or () if name not in table]
+    if missing:
+        raise damaged(path, f"has no column `{missing[0]}`", made_by)
+    if columns and table.empty:
+        raise damaged(path, "has no rows", made_by)
+    return table
+
+
+def _ends_with_newline(path: Path) -> bool:
+    """All tables written here do; without it, the last number may have lost digits."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read() == b"\n"
+
+
+def read_npy(path: Path, made_by: str) -> np.ndarray:
+    """Open an array that the stage `made_by` writes, memory-mapped."""
+    require(path, made_by)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:  # numpy raises many kinds for damaged files
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise damaged(path, "is not the array it should be", made_by)
+    return array
+
+
+def read_npz(path: Path, made_by: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the arrays `names` of an .npz that the stage `made_by` writes."""
+    require(path, made_by)
+    try:
+        return load_npz(path, names)
+    except ValueError:
+        raise damaged(path, "does not hold the arrays it should", made_by) from None
+
+
+def load_npz(source: Path | IO[bytes], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays `names` of an .npz. Raises ValueError if it is damaged or lacks one."""
+    try:
+        with np.load(source, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def damaged(path: Path, problem: str, made_by: str) -> UserError:
+    """What to say of a file whose content is not what the stage `made_by` writes."""
+    return UserError(f"{path}: {problem}; run `maskcli {made_by}` (or `dvc repro`) to write it again")
 
 
 def require(path: Path, made_by: str) -> None:
     """Raise UserError if a file that the stage `made_by` writes is absent."""
-    if not path.exists():
+    if not path.is_file():
         raise UserError(f"{path}: not found; run `maskcli {made_by}` (or `dvc repro`) first")
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from stages import paths
+from stages.data import layout
 from stages.data.layout import AGES, GENDERS, age_bin
 from stages.errors import UserError
 from stages.files import read_csv, write_csv, write_json
@@ -14,7 +15,7 @@ from stages.talk import Talk
 
 def run(params: Params, talk: Talk) -> None:
     """Write folds.csv (person, fold) and summary.json (people per fold and stratum)."""
-    people = read_csv(paths.PEOPLE, "prepare", dtype={"person": str, "race": str, "path": str})
+    people = read_csv(paths.PEOPLE, "prepare", layout.PEOPLE_TYPES)
     bins = age_bin(people["age"].to_numpy(), params.data.age_bins)
     folds = assign(people["gender"].to_numpy(), bins, len(params.folds), params.seed)
     write_csv(paths.FOLDS, pd.DataFrame({"person": people["person"], "fold": folds}))

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from stages import decide, paths
+from stages.data import layout
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
-from stages.files import read_csv, require, write_csv, write_json, write_npz
+from stages.files import damaged, read_csv, read_npz, write_csv, write_json, write_npz
 from stages.judge import bootstrap, calibration, epochs, metrics, votes
 from stages.params import Params
 from stages.talk import Talk
@@ -29,7 +30,7 @@ def run(params: Params, talk: Talk) -> None:
 
     oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities.
     """
-    photos = read_csv(paths.PHOTOS, "prepare", dtype={"person": str, "file": str})
+    photos = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)
     joined = join(params, len(photos))
     labels, person = photos["label"].to_numpy(), photos["person"].to_numpy()
     history = _histories(params)
@@ -85,18 +86,19 @@ def join(params: Params, photos: int) -> Joined:
     times = np.zeros(photos, int)
     for fold in params.folds:
         path = paths.oof_logits(fold)
-        require(path, f"train --fold {fold}")
-        with np.load(path, allow_pickle=False) as arrays:
-            which = arrays["photo"]
-            if len(which) and which.max() >= photos:
-                raise UserError(f"{path}: predicts photos that {paths.PHOTOS} does not have; train this fold again")
-            if arrays["predicted"].shape[:2] != predicted.shape[:2]:
-                raise UserError(
-                    f"{path}: has other train.repeats or train.epochs than params.yaml; train this fold again"
-                )
-            fold_of[which], selected[:, which], last[:, which] = fold, arrays["selected"], arrays["last"]
-            predicted[:, :, which] = arrays["predicted"]
-            np.add.at(times, which, 1)
+        arrays = read_npz(path, f"train --fold {fold}", ("photo", "selected", "last", "predicted"))
+        which = arrays["photo"]
+        if which.dtype != np.int64 or any(
+            arrays[name].shape[1:] != (len(which), CLASSES) for name in ("selected", "last")
+        ):
+            raise damaged(path, "does not hold the arrays it should", f"train --fold {fold}")
+        if len(which) and which.max() >= photos:
+            raise UserError(f"{path}: predicts photos that {paths.PHOTOS} does not have; train this fold again")
+        if arrays["predicted"].shape[:2] != predicted.shape[:2]:
+            raise UserError(f"{path}: has other train.repeats or train.epochs than params.yaml; train this fold again")
+        fold_of[which], selected[:, which], last[:, which] = fold, arrays["selected"], arrays["last"]
+        predicted[:, :, which] = arrays["predicted"]
+        np.add.at(times, which, 1)
     if (times != 1).any():
         place = int(np.flatnonzero(times != 1)[0])
         raise UserError(
@@ -196,5 +198,9 @@ def _per_class_table(labels: np.ndarray, predictions: np.ndarray) -> pd.DataFram
 
 
 def _histories(params: Params) -> pd.DataFrame:
-    tables = [read_csv(paths.history(fold), f"train --fold {fold}").assign(fold=fold) for fold in params.folds]
+    tables = [_history(fold) for fold in params.folds]
     return pd.concat(tables, ignore_index=True)
+
+
+def _history(fold: int) -> pd.DataFrame:
+    return read_csv(paths.history(fold), f"train --fold {fold}", epochs.HISTORY_TYPES).assign(fold=fold)

@@ -4,13 +4,14 @@
 """
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from stages import paths, view_names
+from stages import paths, view_names, yaml_text
 from stages.errors import UserError
 
 Loss = Literal[
@@ -28,12 +29,22 @@ Loss = Literal[
 Sampler = Literal["none", "weighted", "imbalanced", "sqrt", "class_uniform"]
 Targets = Literal["joint", "factored"]
 
-Share = Annotated[float, Field(ge=0, le=1)]
-ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-CountOrZero = Annotated[int, Field(ge=0, strict=True)]
+
+def _no_boolean(value: Any) -> Any:
+    """pydantic takes true for 1; as a rate or a share that is a slip."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("boolean", "input should be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+MOST = 1_000_000  # bound of whole numbers that have no narrower one, so that none asks for arrays beyond any memory
+Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST, strict=True)]
 Age = Annotated[int, Field(ge=1, le=120, strict=True)]
 
 
@@ -53,7 +64,10 @@ class Data(Group):
         "stop",
         description="What prepare does about bad rows and photos: refuse the data set, or leave those people out",
     )
-    max_pixels: Count = Field(50_000_000, description="A photo of more pixels than this is refused undecoded, px")
+    # Pillow refuses more than twice 89,478,485 px whatever is asked.
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970, strict=True)] = Field(
+        50_000_000, description="A photo of more pixels than this is refused undecoded, px"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -70,7 +84,7 @@ class Image(Group):
     margin: Annotated[int, Field(ge=0, le=128, strict=True)] = Field(
         4, description="Cached on every side for random crops, px; evaluation takes the centre"
     )
-    face: Annotated[float, Field(gt=0.2, le=1)] = Field(
+    face: Annotated[Number, Field(gt=0.2, le=1)] = Field(
         1.0,
         gt=0.2,
         description="Share of the photo's height and width kept, centred, before resizing (1 = whole photo)",
@@ -163,7 +177,7 @@ class AgeRegression(Group):
 class Optimizer(Group):
     name: str = Field("adamw", description="A name of timm's optimizer factory: adamw, sgd, lion, ...")
     weight_decay: NotNegative = Field(0.05, description="Weight decay, not applied to biases and norms")
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
         1.0,
         description="Each layer's learning rate as a share of the one above it; 1 = the same everywhere (Clark et al. 2020)",
     )
@@ -178,20 +192,22 @@ class Schedule(Group):
     min_share: ShareBelowOne = Field(
         0.01, description="Final learning rate as a share of lr (cosine, plateau, onecycle)"
     )
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="plateau: factor on the learning rate")
+    plateau_factor: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        0.5, description="plateau: factor on the learning rate"
+    )
     plateau_patience: CountOrZero = Field(
         2, description="plateau: epochs without a better val_nll before it falls, epochs"
     )
 
 
 class Train(Group):
-    epochs: Count = Field(20, description="Most epochs, epochs")
-    batch_size: Annotated[int, Field(ge=2, strict=True)] = Field(32, description="Photos a step")
+    epochs: Annotated[int, Field(ge=1, le=10_000, strict=True)] = Field(20, description="Most epochs, epochs")
+    batch_size: Annotated[int, Field(ge=2, le=65_536, strict=True)] = Field(32, description="Photos a step")
     select: Literal["best_f1", "best_nll", "last"] = Field(
         "last",
         description="The epoch whose weights are kept; best_f1 (ties by val_nll) and best_nll choose on the scored photos",
     )
-    repeats: Count = Field(
+    repeats: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(
         1, description="Times each fold is trained, each with its own seed; two or more show the noise of the seed"
     )
     patience: CountOrZero = Field(
@@ -236,9 +252,9 @@ class LrFind(Group):
     )
     start: Positive = Field(1e-6, description="First learning rate")
     end: Positive = Field(1.0, description="Last learning rate")
-    steps: Annotated[int, Field(ge=10, strict=True)] = Field(100, description="Batches from start to end")
+    steps: Annotated[int, Field(ge=10, le=100_000, strict=True)] = Field(100, description="Batches from start to end")
     smoothing: ShareBelowOne = Field(0.9, description="Decay of the bias-corrected moving average of the loss")
-    diverge: Annotated[float, Field(gt=1)] = Field(
+    diverge: Annotated[Number, Field(gt=1)] = Field(
         4.0, description="Stop when the smoothed loss is so many times its minimum"
     )
 
@@ -253,7 +269,9 @@ class Ensemble(Group):
     vote: Literal["soft", "geometric", "hard", "rank"] = Field(
         "soft", description="How folds, repeats and views are joined in the submission (stages/judge/votes.py)"
     )
-    replicates: Annotated[int, Field(ge=100, strict=True)] = Field(2000, description="Bootstrap samples of people")
+    replicates: Annotated[int, Field(ge=100, le=MOST, strict=True)] = Field(
+        2000, description="Bootstrap samples of people"
+    )
 
 
 class Tta(Group):
@@ -274,10 +292,12 @@ class Tta(Group):
 class Params(Group):
     """All of params.yaml."""
 
-    seed: CountOrZero = Field(0, description="Every random draw follows from it")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = Field(
+        0, description="Every random draw follows from it"
+    )
     data: Data = Data()
     image: Image = Image()
-    folds: Annotated[tuple[CountOrZero, ...], Field(min_length=2)] = Field(
+    folds: Annotated[tuple[CountOrZero, ...], Field(min_length=2, max_length=1000)] = Field(
         (0, 1, 2, 3, 4), description="Names of the folds, 0 to k-1 (a list, because a DVC matrix needs one)"
     )
     model: Model = Model()
@@ -344,17 +364,14 @@ def load(path: Path = paths.PARAMS) -> Params:
     Raises UserError with one line that names the key, what is wrong, and the nearest valid spelling.
     """
     try:
-        value = yaml.safe_load(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run maskcli in the project's folder, beside params.yaml") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check that it is a readable file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: is not valid YAML; mend the syntax there") from None
+    value = yaml_text.read(content, path)
     if value is None:
-        value = {}
+        raise UserError(f"{path}: is empty; take it from git again, or write `{{}}` for all defaults")
     if not isinstance(value, dict):
         raise UserError(f"{path}: must be a mapping of keys to values, as `seed: 0`")
     return parse(value, path)
@@ -373,7 +390,7 @@ def _one_line(error: ValidationError) -> str:
     faults = error.errors()
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     keys = [part for part in fault["loc"] if not _is_union_branch(part)]
-    key = ".".join(str(part) for part in keys)
+    key = _short(".".join(str(part) for part in keys))
     if fault["type"] == "extra_forbidden":
         nearest = _nearest(str(keys[-1]), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"
         return f"unknown key `{key}`{nearest}"
@@ -384,9 +401,16 @@ def _one_line(error: ValidationError) -> str:
     options = _options(keys)
     if options and isinstance(given, str):
         listed = ", ".join(str(option) for option in options)
-        return f"{key}: `{given}` is not known{_nearest(given, options)}; valid: {listed}{_other_kinds(faults)}"
+        return f"{key}: `{_short(given)}` is not known{_nearest(given, options)}; valid: {listed}{_other_kinds(faults)}"
     wanted = "; or ".join(dict.fromkeys(_wanted(other) for other in faults if _same_key(other["loc"], keys)))
-    return f"{key}: `{str(given)[:80]}` is wrong; {wanted}"
+    return f"{key}: `{_short(given)}` is wrong; {wanted}"
+
+
+def _short(value: Any) -> str:
+    """A value as messages quote it: one line, shortened without writing all of it out."""
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:80])
+    return text[:80]
 
 
 def _other_kinds(faults: list[Any]) -> str:

@@ -3,15 +3,16 @@
 Later stages trust what they find in out/prepare: no fault of the data set gets past this stage.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from stages import paths
 from stages.data import cache, layout
-from stages.data.layout import Fault
+from stages.data.tables import Fault, shown
 from stages.errors import UserError
-from stages.files import write_csv
+from stages.files import replacing, write_csv
 from stages.params import Params
 from stages.talk import Talk
 
@@ -21,71 +22,95 @@ SHOWN = 20
 def run(params: Params, talk: Talk) -> None:
     """Write people.csv, photos.csv, eval.csv, class_counts.csv, faults.csv, pixels.npy and eval_pixels.npy.
 
-    Raises UserError with a count and the first faults if there are any; data.on_fault: skip leaves out faulty people,
-    but an eval photo cannot be left out.
+    All faults of the data set are collected, shown as a table and written to faults.csv. data.on_fault: skip leaves out
+    the people they name. Raises UserError where there are others, or with data.on_fault: stop; then nothing but
+    faults.csv is written, and what an earlier run wrote stays.
     """
     people, faults = layout.read_people(paths.TRAIN_CSV)
     photos, photo_faults = layout.find_photos(people, paths.TRAIN_IMAGES)
-    eval_ids, eval_faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
     faults += photo_faults
-    photos, train_faults = _decode_train(photos, params, talk)
-    faults += train_faults
-    eval_faults += _decode_eval(eval_ids, params, talk)
-    _report(faults, eval_faults, params, talk)
-
-    mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
-    photos["label"] = layout.label(mask, gender, layout.age_bin(age, params.data.age_bins))
-    people = people[people["person"].isin(set(photos["person"]))]
-    write_csv(paths.PEOPLE, people)
-    write_csv(paths.PHOTOS, photos)
-    write_csv(paths.EVAL, pd.DataFrame({"ImageID": eval_ids}))
-    write_csv(paths.CLASS_COUNTS, layout.class_counts(photos))
+    eval_ids, eval_faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
+    skip = params.data.on_fault == "skip"
+    with replacing(paths.PIXELS) as train_cache, replacing(paths.EVAL_PIXELS) as eval_cache:
+        photos, bad = _decode_train(train_cache, _without(photos, faults) if skip else photos, params, talk)
+        faults += bad
+        eval_faults += _decode_eval(eval_cache, eval_ids, params, talk)
+        _report(faults, eval_faults, skip, talk)
+        if photos.empty:
+            raise UserError(f"data: all people have faults, listed in {paths.FAULTS}; mend them")
+        mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
+        photos["label"] = layout.label(mask, gender, layout.age_bin(age, params.data.age_bins))
+        rows = people["path"]
+        people = people[people["person"].isin(set(photos["person"]))]
+        write_csv(paths.PEOPLE, people)
+        write_csv(paths.PHOTOS, photos)
+        write_csv(paths.EVAL, pd.DataFrame({"ImageID": eval_ids}))
+        write_csv(paths.CLASS_COUNTS, layout.class_counts(photos))
+    if not faults:
+        _warn_of_unlisted(rows, paths.TRAIN_IMAGES, paths.TRAIN_CSV, talk)
+    _warn_of_unlisted(eval_ids, paths.EVAL_IMAGES, paths.EVAL_CSV, talk)
     talk.say(f"prepare: {len(people)} people, {len(photos)} training photos, {len(eval_ids)} eval photos")
 
 
-def _decode_train(photos: pd.DataFrame, params: Params, talk: Talk) -> tuple[pd.DataFrame, list[Fault]]:
+def _without(photos: pd.DataFrame, faults: list[Fault]) -> pd.DataFrame:
+    return photos[~photos["person"].isin({fault.person for fault in faults})].reset_index(drop=True)
+
+
+def _decode_train(path: Path, photos: pd.DataFrame, params: Params, talk: Talk) -> tuple[pd.DataFrame, list[Fault]]:
     """Write the training cache; with data.on_fault: skip, once more without the people whose photos cannot be read."""
     everything: list[Fault] = []
     while True:
         files = [paths.TRAIN_IMAGES / file for file in photos["file"]]
-        bad = cache.build(paths.PIXELS, files, params, talk, "decode training photos") if files else []
+        bad = cache.build(path, files, params, talk, "decode training photos") if files else []
         faults = [
             Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place]) for place, fault in bad
         ]
         everything += faults
         if not faults or params.data.on_fault == "stop":
             return photos, everything
-        photos = photos[~photos["person"].isin({fault.person for fault in faults})].reset_index(drop=True)
+        photos = _without(photos, faults)
 
 
-def _decode_eval(ids: list[str], params: Params, talk: Talk) -> list[Fault]:
-    files = [paths.EVAL_IMAGES / image for image in ids]
-    bad = cache.build(paths.EVAL_PIXELS, files, params, talk, "decode eval photos") if files else []
+def _decode_eval(path: Path, ids: list[str], params: Params, talk: Talk) -> list[Fault]:
+    files = layout.eval_files(ids, paths.EVAL_IMAGES) if ids else []
+    bad = cache.build(path, files, params, talk, "decode eval photos") if files else []
     return [Fault(str(files[place]), fault.problem, fault.mend) for place, fault in bad]
 
 
-def _report(faults: list[Fault], eval_faults: list[Fault], params: Params, talk: Talk) -> None:
+def _report(faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Talk) -> None:
     """Write faults.csv; stop with all faults named, or say who is skipped."""
     everything = faults + eval_faults
-    table = pd.DataFrame([vars(fault) for fault in everything], columns=["where", "problem", "mend", "person"])
+    columns = ["where", "problem", "mend", "person"]
+    table = pd.DataFrame([vars(fault) for fault in everything], columns=columns)
     write_csv(paths.FAULTS, table)
-    skippable = params.data.on_fault == "skip" and all(fault.person for fault in faults) and not eval_faults
     if not everything:
         return
-    if skippable:
-        people = sorted({fault.person for fault in faults})
+    people = sorted({fault.person for fault in faults if fault.person})
+    nobodys = len(everything) - sum(bool(fault.person) for fault in faults)
+    reason = "an eval photo cannot be left out" if eval_faults else "what concerns no one person cannot be left out"
+    stops = nobodys or not skip
+    if len(everything) == 1 and stops:
+        raise UserError(f"{everything[0]}{f' ({reason} by data.on_fault: skip)' if skip else ''}")
+    title = f"Faults of the data set{f', the first {SHOWN} of {len(everything)}' if len(everything) > SHOWN else ''}"
+    talk.table(title, columns, table.head(SHOWN).to_numpy(str).tolist())
+    if stops:
+        mend = "mend them"
+        if not nobodys:
+            mend += f", or set data.on_fault: skip to leave out the {_people(len(people))} concerned"
+        elif skip:
+            mend += f"; data.on_fault: skip does not help with {nobodys} of them: {reason}"
+        raise UserError(f"data: {len(everything)} faults, all listed in {paths.FAULTS}; {mend}")
+    names = ", ".join(people[:8]) + (", ..." if len(people) > 8 else "")
+    talk.say(f"prepare: skipped {_people(len(people))} with faults, listed in {paths.FAULTS}: {names}")
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
+
+
+def _warn_of_unlisted(listed: Iterable[str], folder: Path, table: Path, talk: Talk) -> None:
+    names = layout.unlisted(listed, folder)
+    if names:
         talk.say(
-            f"prepare: skipped {len(people)} people with faults, listed in {paths.FAULTS}: {', '.join(people[:8])}"
+            f"warning: {len(names)} names in {folder} stand in no row of {table}, first {shown(names[0])}: not used"
         )
-        return
-    for path in (paths.PIXELS, paths.EVAL_PIXELS, paths.PHOTOS):
-        Path(path).unlink(missing_ok=True)
-    if len(everything) == 1:
-        raise UserError(str(everything[0]))
-    for fault in everything[:SHOWN]:
-        talk.say(str(fault))
-    more = f" (the first {SHOWN} stand above)" if len(everything) > SHOWN else ""
-    raise UserError(
-        f"data: {len(everything)} faults{more}, all listed in {paths.FAULTS}; "
-        "mend them, or set data.on_fault: skip to leave out the people concerned"
-    )

@@ -6,7 +6,7 @@ import pandas as pd
 
 from stages.data.layout import CLASSES
 from stages.errors import UserError
-from stages.files import read_csv
+from stages.files import require
 from stages.judge import metrics
 
 
@@ -34,8 +34,9 @@ def run(truth: Path, submission: Path) -> dict[str, float | int]:
 
 
 def _answers(path: Path) -> "pd.Series[int]":
+    require(path, "tta-predict")
     try:
-        table = read_csv(path, "tta-predict", dtype={"ImageID": str})
+        table = pd.read_csv(path, dtype={"ImageID": str}, keep_default_na=False)
         if table["ImageID"].duplicated().any():
             raise ValueError
         answers = table.set_index("ImageID")["ans"]

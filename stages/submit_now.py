@@ -118,7 +118,7 @@ def _load(source: Source) -> Classifier:
 def _eval_images() -> list[str]:
     """ImageIDs in info.csv's order, every row of it, also where prepare has not run or has found faults."""
     if paths.EVAL.exists():
-        return [str(image) for image in read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]]
+        return [str(image) for image in read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]]
     ids, faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
     if not ids:
         raise UserError(str(faults[0]) if faults else f"{paths.EVAL_CSV}: has no rows; put the data set under data/")

@@ -9,7 +9,7 @@ from stages import decide, paths
 from stages.data.cache import open_cache
 from stages.files import read_csv, write_csv, write_json, write_npz
 from stages.judge import decision, votes
-from stages.learn import predict
+from stages.learn import model, predict
 from stages.params import Params
 from stages.talk import Talk
 
@@ -18,7 +18,7 @@ def run(params: Params, talk: Talk) -> None:
     """Write submission.csv (ImageID, ans) in info.csv's order, probabilities.npz (image, probabilities [N, 18] as voted,
     before any offset) and summary.json: what was joined, and how the answers were decided.
     """
-    images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
+    images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
     settled = decide.settle(params, talk)  # before the long part, so that a missing file is told at once
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     joined = votes.VOTES[params.ensemble.vote](predict_views(params, pixels, talk))
@@ -36,7 +36,9 @@ def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
     models = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
     everything = np.arange(len(pixels))
     predicted = (
-        found for weights in models for found in predict.of_views(weights, pixels, everything, params.tta.views, params)
+        found
+        for weights in models
+        for found in predict.of_views(model.load(weights), pixels, everything, params.tta.views, params)
     )
     total = len(models) * len(params.tta.views)
     return np.stack(list(talk.track(predicted, total, "predict eval photos")))

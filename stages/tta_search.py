@@ -14,7 +14,7 @@ from stages.errors import UserError
 from stages.files import read_csv, write_csv, write_json
 from stages.judge import bootstrap, compare, nested, votes
 from stages.judge.compare import Difference
-from stages.learn import predict
+from stages.learn import model, predict
 from stages.params import Params
 from stages.talk import Talk
 
@@ -128,7 +128,9 @@ def predict_oof(params: Params, names: Views, talk: Talk) -> Predicted:
         for fold, data in folds.items()
         for repeat in range(params.train.repeats)
         for name, probabilities in zip(
-            names, predict.of_views(paths.weights(fold, repeat), data.pixels, data.val, names, params), strict=True
+            names,
+            predict.of_views(model.load(paths.weights(fold, repeat)), data.pixels, data.val, names, params),
+            strict=True,
         )
     )
     total = len(folds) * params.train.repeats * len(names)

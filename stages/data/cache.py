@@ -1,5 +1,6 @@
 """The pixel cache: every photo decoded once, as one memory-mapped uint8 array [photos, height, width, 3]."""
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from stages.data.decode import BadPhoto, decode
 from stages.errors import UserError
-from stages.files import replacing
+from stages.files import read_npy, replacing, reserve
 from stages.params import Params
 from stages.talk import Talk
 
@@ -23,7 +24,7 @@ def build(path: Path, files: list[Path], params: Params, talk: Talk, title: str)
     height, width = params.cache_size
     faults: list[tuple[int, BadPhoto]] = []
     with replacing(path) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(files), height, width, 3))
+        pixels = _make(temporary, (len(files), height, width, 3))
 
         def work(position: int) -> BadPhoto | None:
             try:
@@ -45,17 +46,26 @@ def build(path: Path, files: list[Path], params: Params, talk: Talk, title: str)
     return faults
 
 
+def _make(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new .npy of uint8 zeros, open for writing, its space on the disk set aside."""
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        reserve(file, start + math.prod(shape))
+    return np.memmap(path, np.uint8, "r+", start, shape)
+
+
 def open_cache(path: Path, photos: int, params: Params) -> np.ndarray:
-    """Open a cache for reading, uint8 [photos, height, width, 3], and check that it fits the tables and the params."""
-    if not path.exists():
-        raise UserError(f"{path}: not found; run `maskcli prepare` (or `dvc repro`) first")
-    try:
-        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError):
-        raise UserError(f"{path}: is damaged; run `maskcli prepare` to write it again") from None
+    """Open a cache for reading, uint8 [photos, height, width, 3], and check that it fits the tables and the params.
+
+    Its header and size are checked; a changed pixel is not seen here, but by DVC, which keeps the file's MD5.
+    """
+    pixels = read_npy(path, "prepare")
     expected = (photos, *params.cache_size, 3)
     if pixels.shape != expected or pixels.dtype != np.uint8:
         raise UserError(
-            f"{path}: holds {pixels.shape}, params.yaml and the tables ask for {expected}; run `maskcli prepare` again"
+            f"{path}: holds {pixels.dtype} {pixels.shape}, params.yaml and the tables ask for uint8 {expected}; "
+            "run `maskcli prepare` (or `dvc repro`) again"
         )
     return pixels

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 cv2.setNumThreads(0)  # photos are decoded side by side; threads inside one photo only get in the way
 
@@ -23,6 +23,9 @@ class Photo:
     pixels: np.ndarray
     source_height: int
     source_width: int
+
+
+DAMAGED = ("is damaged: its header can be read but not its pixels", "replace it by the original")
 
 
 class BadPhoto(Exception):
@@ -48,6 +51,8 @@ def decode(path: Path, height: int, width: int, face: float = 1.0, max_pixels: i
     kind, mode, source_height, source_width = _header(content, max_pixels)
     if _cut_off(content, kind):
         raise BadPhoto("is cut off before its end", "replace it by the original")
+    if kind == "PNG" and not _sums_agree(content):
+        raise BadPhoto(*DAMAGED)
     pixels = _decode_opencv(content, kind, mode, min(source_height / height, source_width / width) * face)
     pixels = _centre(pixels, face)
     return Photo(_resize(pixels, height, width), source_height, source_width)
@@ -80,12 +85,25 @@ def _cut_off(content: bytes, kind: str) -> bool:
     return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
+def _sums_agree(content: bytes) -> bool:
+    """Whether a PNG's checksums fit; decoders draw what they can of one that was altered. JPEG has none."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()
+    except Exception:  # Pillow raises many kinds for damaged files
+        return False
+    return True
+
+
 def _decode_opencv(content: bytes, kind: str, mode: str, shrink: float) -> np.ndarray:
     buffer = np.frombuffer(content, np.uint8)
     transparent = "transparency" in mode or mode in ("RGBA", "LA", "PA")
-    if kind == "PNG" and transparent:
-        with Image.open(io.BytesIO(content)) as image:
-            pixels = np.asarray(image.convert("RGBA"))
+    if kind == "PNG" and transparent and not mode.startswith("I"):  # Pillow clips 16-bit grey; OpenCV scales it
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+        except Exception:  # Pillow raises many kinds for damaged files
+            raise BadPhoto(*DAMAGED) from None
         alpha = pixels[..., 3:].astype(np.float32) / 255
         return np.asarray(pixels[..., :3] * alpha + 255 * (1 - alpha), np.float32).round().astype(np.uint8)
     # JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time. Twice the wanted size is kept, so that the final
@@ -104,7 +122,7 @@ def _decode_opencv(content: bytes, kind: str, mode: str, shrink: float) -> np.nd
     except cv2.error:
         decoded = None
     if decoded is None:
-        raise BadPhoto("is damaged: its header can be read but not its pixels", "replace it by the original")
+        raise BadPhoto(*DAMAGED)
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from stages import paths
+from stages.data import layout
 from stages.data.cache import open_cache
 from stages.data.layout import CLASSES, age_bin, label
 from stages.errors import UserError
@@ -33,9 +35,9 @@ def open_fold(params: Params, fold: int) -> FoldData:
     """Join photos.csv, folds.csv and the pixel cache. Raises UserError if one is missing or they disagree."""
     if fold not in params.folds:
         raise UserError(f"--fold {fold}: params.yaml has folds {list(params.folds)}; name one of them")
-    photos = read_csv(paths.PHOTOS, "prepare", dtype={"person": str, "file": str})
-    folds = read_csv(paths.FOLDS, "kfold", dtype={"person": str}).set_index("person")["fold"]
-    of_photo = photos["person"].map(folds)
+    photos = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)
+    folds = read_csv(paths.FOLDS, "kfold", {"person": str, "fold": int}).set_index("person")["fold"]
+    of_photo = photos["person"].map(folds) if folds.index.is_unique else pd.Series([np.nan])  # a doubled person
     if of_photo.isna().any() or sorted(folds.unique()) != list(params.folds):
         raise UserError(f"{paths.FOLDS}: does not fit {paths.PHOTOS} or params.yaml; run `maskcli kfold` again")
     ages = photos["age"].to_numpy()

@@ -6,16 +6,16 @@ data/eval/info.csv                   ImageID,ans
 data/eval/images/<ImageID>
 """
 
-import csv
-import io
 import os
-import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from stages.data import tables
+from stages.data.tables import Fault, normal, printable, shown
 
 MASKS = ("wear", "incorrect", "none")
 GENDERS = ("male", "female")
@@ -25,22 +25,13 @@ OLD_CLASSES = (2, 5, 8, 11, 14, 17)
 OLDEST = 120
 
 PHOTO_MASKS = {f"mask{number}": 0 for number in range(1, 6)} | {"incorrect_mask": 1, "normal": 2}
+LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TRAIN_COLUMNS = ("id", "gender", "race", "age", "path")
 EVAL_COLUMNS = ("ImageID", "ans")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with the data set: where, what, and how to mend it. `person` is left out by data.on_fault: skip."""
-
-    where: str
-    problem: str
-    mend: str
-    person: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}; {self.mend}"
+# The tables that prepare writes.
+PEOPLE_TYPES = {"person": str, "gender": int, "race": str, "age": int, "path": str}
+PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int}
 
 
 def label(mask: np.ndarray, gender: np.ndarray, age_bin: np.ndarray) -> np.ndarray:
@@ -83,42 +74,49 @@ def class_counts(photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_people(path: Path) -> tuple[pd.DataFrame, list[Fault]]:
-    """Read train.csv to columns person, gender (code), race, age (years), path; faulty rows are left out and reported."""
-    rows, faults = _read_table(path, TRAIN_COLUMNS)
+    """Read train.csv to columns person, gender (code), race, age (years), path; faulty rows are left out and reported.
+
+    Of two rows with one id or one folder the first stays in the table, but both people are named by the faults.
+    """
+    rows, faults = tables.read(path, TRAIN_COLUMNS)
     people = []
-    seen: dict[str, int] = {}
-    seen_paths: dict[str, int] = {}
+    ids: dict[str, int] = {}
+    owners: dict[str, tuple[int, str]] = {}
     for number, row in rows:
-        row_faults = _row_faults(f"{path} line {number}", row, seen, seen_paths)
+        row = row | {"id": normal(row["id"]), "path": str(PurePosixPath(row["path"])) if row["path"] else ""}
+        row_faults = _row_faults(f"{path} line {number}", row, ids, owners)
         faults += row_faults
-        seen.setdefault(row["id"], number)
-        seen_paths.setdefault(row["path"], number)
+        ids.setdefault(row["id"], number)
+        owners.setdefault(normal(row["path"]), (number, row["id"]))
         if not row_faults:
-            gender = GENDERS.index(row["gender"].strip().lower())
-            people.append((row["id"], gender, row["race"], int(row["age"]), row["path"]))
-    return pd.DataFrame(people, columns=["person", "gender", "race", "age", "path"]), faults
+            people.append((row["id"], GENDERS.index(row["gender"].lower()), row["race"], int(row["age"]), row["path"]))
+    return pd.DataFrame(people, columns=list(PEOPLE_TYPES)), faults
 
 
-def _row_faults(where: str, row: dict[str, str], seen: dict[str, int], seen_paths: dict[str, int]) -> list[Fault]:
-    person = row["id"]
+def _row_faults(
+    where: str, row: dict[str, str], ids: dict[str, int], owners: dict[str, tuple[int, str]]
+) -> list[Fault]:
+    person, age = row["id"], row["age"]
     found = []
-    if not person.strip():
+    if not person:
         found.append(("id is empty", "give every person an id"))
-    elif person in seen:
-        found.append((f"id `{person}` stands on line {seen[person]} already", "give every person one row"))
-    if row["gender"].strip().lower() not in GENDERS:
-        found.append((f"gender `{row['gender']}` is not known", "write male or female"))
-    age = row["age"].strip()
-    if not (age.isascii() and age.isdigit() and int(age[:9]) <= OLDEST):
-        found.append((f"age `{row['age']}` is not a whole number from 0 to {OLDEST}", "write the age in years"))
+    elif person in ids:
+        found.append((f"id {shown(person)} stands on line {ids[person]} already", "give every person one row"))
+    if row["gender"].lower() not in GENDERS:
+        found.append((f"gender {shown(row['gender'])} is not known", "write male or female"))
+    if not (age.isascii() and age.isdigit() and len(age) <= 3 and int(age) <= OLDEST):
+        found.append((f"age {shown(age)} is not a whole number from 0 to {OLDEST}", "write the age in years"))
     unsafe = _unsafe(row["path"])
+    faults = [Fault(where, problem, mend, person) for problem, mend in found]
     if unsafe:
-        found.append((f"path `{row['path']}` {unsafe}", "write the name of a folder in data/train/images"))
-    elif row["path"] in seen_paths:
-        found.append(
-            (f"path `{row['path']}` stands on line {seen_paths[row['path']]} already", "give each person a folder")
-        )
-    return [Fault(where, problem, mend, person) for problem, mend in found]
+        mend = "write the name of a folder in data/train/images"
+        return [*faults, Fault(where, f"path {shown(row['path'])} {unsafe}", mend, person)]
+    line, owner = owners.get(normal(row["path"]), (0, ""))
+    if line:
+        # Whose photos they are is not known, so the fault stands against both.
+        problem = f"path {shown(row['path'])} stands on line {line} already"
+        faults += [Fault(where, problem, "give each person a folder", name) for name in dict.fromkeys((person, owner))]
+    return faults
 
 
 def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[Fault]]:
@@ -132,11 +130,22 @@ def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[
     rows: list[tuple[str, str, int, int, int]] = []
     folders = _by_normal_form(images)
     allowed = _roots(images)
+    owners: dict[tuple[int, int], str] = {}
+    person: Any
     for person in people.itertuples(index=False):
-        found, person_faults = _person_photos(person, images, folders, allowed)
+        folder = images / person.path
+        if not folder.is_dir():
+            # macOS writes decomposed names (NFD) where a CSV has composed ones (NFC); both mean the same folder.
+            folder = images / folders.get(normal(person.path), person.path)
+        person_faults = _folder_faults(folder, person.person, allowed, owners)
+        if not person_faults:
+            files, person_faults = _seven_photos(folder, person.person, allowed)
         faults += person_faults
         if not person_faults:
-            rows += found
+            rows += [
+                (person.person, f"{folder.name}/{files[stem]}", mask, person.gender, person.age)
+                for stem, mask in PHOTO_MASKS.items()
+            ]
     return _photo_table(rows), faults
 
 
@@ -144,134 +153,107 @@ def _photo_table(rows: list[tuple[str, str, int, int, int]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["person", "file", "mask", "gender", "age"])
 
 
-def _person_photos(
-    person: Any, images: Path, folders: dict[str, str], allowed: list[Path]
-) -> tuple[list[tuple[str, str, int, int, int]], list[Fault]]:
-    folder = images / person.path
+def _folder_faults(folder: Path, person: str, allowed: list[Path], owners: dict[tuple[int, int], str]) -> list[Fault]:
+    """Why a person's folder cannot be used. `owners` remembers whose each folder (device, inode) is."""
+    where = printable(str(folder))
     if not folder.is_dir():
-        # macOS writes decomposed names (NFD) where a CSV has composed ones (NFC); both mean the same folder.
-        folder = images / folders.get(unicodedata.normalize("NFC", person.path), person.path)
-    if not folder.is_dir():
-        return [], [
-            Fault(
-                str(folder),
-                "this folder is missing",
-                f"add it, or remove `{person.person}` from train.csv",
-                person.person,
-            )
-        ]
+        return [Fault(where, "this folder is missing", f"add it, or remove {shown(person)} from train.csv", person)]
     if not _inside(folder, allowed):
-        return [], [
-            Fault(str(folder), "is a link that leads out of data/", "copy the photos into data/", person.person)
-        ]
+        return [Fault(where, "is a link that leads out of data/", "copy the photos into data/", person)]
+    status = folder.stat()
+    owner = owners.setdefault((status.st_dev, status.st_ino), person)
+    if owner != person:
+        # A link, or names that differ in case on a file system that does not tell them apart.
+        problem = f"is the folder of {shown(owner)} by another name"
+        return [Fault(where, problem, "give each person a folder", name) for name in (person, owner)]
+    return []
+
+
+def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[str, str], list[Fault]]:
+    """File names of a person's photos by their stem, and what is wrong with the folder's content."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        where, problem = printable(str(folder)), f"cannot be read ({error.strerror})"
+        return {}, [Fault(where, problem, "check its permissions", person)]
     files: dict[str, str] = {}
     faults = []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    for entry in entries:
         stem, suffix = Path(entry.name).stem, Path(entry.name).suffix
-        if entry.name.startswith("."):
-            continue  # .DS_Store and the ._ twins that macOS leaves in archives
-        where = str(folder / entry.name)
+        if _is_litter(entry.name):
+            continue
+        problem = ""
         if suffix.lower() not in SUFFIXES or stem not in PHOTO_MASKS:
-            faults.append(
-                Fault(
-                    where,
-                    "is not one of the seven photos",
-                    f"remove it, or name it as one of {', '.join(PHOTO_MASKS)}",
-                    person.person,
-                )
+            problem, mend = (
+                "is not one of the seven photos",
+                f"remove it, or name it as one of {', '.join(PHOTO_MASKS)}",
             )
         elif stem in files:
-            faults.append(Fault(where, f"is a second `{stem}` beside {files[stem]}", "keep one of them", person.person))
+            problem, mend = f"is a second `{stem}` beside {files[stem]}", "keep one of them"
         elif entry.is_symlink() and not _inside(Path(entry.path), allowed):
-            faults.append(Fault(where, "is a link that leads out of data/", "copy the photo into data/", person.person))
+            problem, mend = "is a link that leads out of data/", "copy the photo into data/"
+        elif not entry.is_file():
+            problem, mend = "is not a file", "put the photo there"
         else:
             files[stem] = entry.name
+        if problem:
+            faults.append(Fault(printable(str(folder / entry.name)), problem, mend, person))
     for stem in PHOTO_MASKS:
         if stem not in files:
-            faults.append(
-                Fault(
-                    str(folder / f"{stem}.*"),
-                    "this photo is missing",
-                    f"add it, or remove `{person.person}` from train.csv",
-                    person.person,
-                )
-            )
-    found = [
-        (person.person, f"{folder.name}/{files[stem]}", mask, person.gender, person.age)
-        for stem, mask in PHOTO_MASKS.items()
-        if stem in files
-    ]
-    return found, faults
+            mend = f"add it, or remove {shown(person)} from train.csv"
+            faults.append(Fault(printable(str(folder / f"{stem}.*")), "this photo is missing", mend, person))
+    return files, faults
+
+
+def _is_litter(name: str) -> bool:
+    """What macOS and Windows leave beside photos: .DS_Store and ._ twins, thumbnails, marks of a download."""
+    return name.startswith(".") or name.lower() in LITTER or name.endswith(":Zone.Identifier")
 
 
 def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
     """Read the ImageIDs of info.csv in their order, and check that each has its photo."""
-    rows, faults = _read_table(path, EVAL_COLUMNS)
+    rows, faults = tables.read(path, EVAL_COLUMNS)
+    if not images.is_dir():
+        return [], [*faults, Fault(str(images), "this folder is missing", "put the photos there")]
     ids: list[str] = []
     seen: dict[str, int] = {}
     allowed = _roots(images)
-    for number, row in rows:
+    for (number, row), file in zip(rows, eval_files([row["ImageID"] for _, row in rows], images), strict=True):
         where, image = f"{path} line {number}", row["ImageID"]
-        unsafe = _unsafe(image)
+        unsafe, key = _unsafe(image), normal(image)
         if unsafe:
-            faults.append(Fault(where, f"ImageID `{image}` {unsafe}", "write the name of a file in data/eval/images"))
-        elif image in seen:
-            faults.append(Fault(where, f"ImageID `{image}` stands on line {seen[image]} already", "keep one row"))
-        elif not (images / image).is_file():
-            faults.append(
-                Fault(where, f"ImageID `{image}` has no photo in {images}", "add the photo or remove the row")
-            )
-        elif not _inside(images / image, allowed):
-            faults.append(Fault(str(images / image), "is a link that leads out of data/", "copy the photo into data/"))
+            problem = f"ImageID {shown(image)} {unsafe}"
+            faults.append(Fault(where, problem, "write the name of a file in data/eval/images"))
+        elif key in seen:
+            faults.append(Fault(where, f"ImageID {shown(image)} stands on line {seen[key]} already", "keep one row"))
+        elif not file.is_file():
+            problem = f"ImageID {shown(image)} has no photo in {images}"
+            faults.append(Fault(where, problem, "add the photo or remove the row"))
+        elif not _inside(file, allowed):
+            where = printable(str(file))
+            faults.append(Fault(where, "is a link that leads out of data/", "copy the photo into data/"))
         else:
             ids.append(image)
-        seen.setdefault(image, number)
+        seen.setdefault(key, number)
     return ids, faults
 
 
-def _read_table(path: Path, columns: tuple[str, ...]) -> tuple[list[tuple[int, dict[str, str]]], list[Fault]]:
-    """Rows of a CSV with their line numbers; all values are text."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return [], [Fault(str(path), "not found", "put the data set under data/, or run `maskcli demo-data`")]
-    except OSError as error:
-        return [], [Fault(str(path), f"cannot be read ({error.strerror})", "check its permissions")]
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        return [], [
-            Fault(f"{path} line {line}", "is not UTF-8 text", "save the table as UTF-8 (Korean Excel writes cp949)")
-        ]
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = ",".join(columns)
-    rows: list[tuple[int, dict[str, str]]] = []
-    faults: list[Fault] = []
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        missing = [name for name in columns if name not in names]
-        if not names:
-            return [], [Fault(str(path), "is empty", f"it must begin with the line {header}")]
-        if missing:
-            return [], [Fault(f"{path} line 1", f"column `{missing[0]}` is missing", f"the header must be {header}")]
-        if len(set(names)) < len(names):
-            return [], [Fault(f"{path} line 1", "a column stands twice", f"the header must be {header}")]
-        for values in reader:
-            if not values:
-                continue
-            if len(values) != len(names):
-                problem = f"{len(values)} values where the header has {len(names)}"
-                faults.append(
-                    Fault(f"{path} line {reader.line_num}", problem, "mend the row (quote values that hold commas)")
-                )
-            else:
-                rows.append((reader.line_num, dict(zip(names, values, strict=True))))
-    except csv.Error as error:
-        return [], [Fault(f"{path} line {reader.line_num}", f"is not valid CSV ({error})", "mend the row")]
-    if not rows and not faults:
-        faults.append(Fault(str(path), "has a header but no rows", "add the rows"))
-    return rows, faults
+def eval_files(ids: list[str], images: Path) -> list[Path]:
+    """The photo of each ImageID; its name on the disk may be in the other normal form."""
+    names = _by_normal_form(images)
+    found = (names.get(normal(image)) for image in ids)
+    return [
+        images / (image if name is None or _unsafe(image) or (images / image).exists() else name)
+        for image, name in zip(ids, found, strict=True)
+    ]
+
+
+def unlisted(listed: Iterable[str], folder: Path) -> list[str]:
+    """Names in `folder`, sorted, that are not among `listed` in either normal form."""
+    known = {normal(name) for name in listed}
+    return sorted(
+        entry.name for entry in os.scandir(folder) if not _is_litter(entry.name) and normal(entry.name) not in known
+    )
 
 
 def _unsafe(path: str) -> str:
@@ -279,8 +261,8 @@ def _unsafe(path: str) -> str:
     pure = PurePosixPath(path)
     if not path.strip():
         return "is empty"
-    if "\0" in path or "\\" in path:
-        return "holds a character that no file name may have"
+    if "\\" in path:
+        return "holds a backslash"
     if len(os.fsencode(path.encode("utf-8", "replace"))) > 255:
         return "is longer than a file name can be"
     if pure.is_absolute():
@@ -298,11 +280,12 @@ def _roots(images: Path) -> list[Path]:
 
 
 def _inside(path: Path, roots: list[Path]) -> bool:
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError):  # links that lead in a circle
+        return False
     return any(real.is_relative_to(root) for root in roots)
 
 
 def _by_normal_form(images: Path) -> dict[str, str]:
-    return {
-        unicodedata.normalize("NFC", entry.name): entry.name for entry in os.scandir(images) if not entry.name.isascii()
-    }
+    return {normal(entry.name): entry.name for entry in os.scandir(images) if not entry.name.isascii()}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+# What history.csv must hold for this room; it has more columns.
+HISTORY_TYPES = {"repeat": int, "epoch": int, "train_loss": float, "val_loss": float, "val_nll": float, "val_f1": float}
 RISE = 1.02  # val_nll above its minimum by this factor counts as risen
 
 

@@ -200,9 +200,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 def save(path: Path, shape: Architecture, state: dict[str, Tensor]) -> None:
     """Write weights with the architecture in their metadata."""
+    arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with replacing(path) as temporary:
-        arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-        safetensors.torch.save_file(arrays, temporary, metadata={"architecture": json.dumps(asdict(shape))})
+        try:
+            safetensors.torch.save_file(arrays, temporary, metadata={"architecture": json.dumps(asdict(shape))})
+        except safetensors.SafetensorError as error:  # what it makes of a full disk
+            raise OSError(str(error)) from error
 
 
 def load(path: Path) -> Classifier:
@@ -214,7 +217,7 @@ def load(path: Path) -> Classifier:
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `maskcli train` (or `dvc repro`) first") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: is damaged ({type(error).__name__}); train this fold again") from None
     return model.eval()
 

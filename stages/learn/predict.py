@@ -1,7 +1,6 @@
 """Logits of photos: what validation and the submission share."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,11 +46,11 @@ def raw_outputs(
 
 
 def of_views(
-    weights: Path, pixels: np.ndarray, positions: np.ndarray, names: tuple[str, ...], params: Params
+    net: Classifier, pixels: np.ndarray, positions: np.ndarray, names: tuple[str, ...], params: Params
 ) -> Iterator[np.ndarray]:
-    """Probabilities float32 [n, 18] of a model's weights under each view in turn, for the cached photos at `positions`."""
+    """Probabilities float32 [n, 18] of a model in eval mode under each view in turn, for the cached photos at `positions`."""
     device = accelerator(params)
-    net = model.channels_last(model.load(weights), device.device)
+    net = model.channels_last(net, device.device)
     mean, std = (tensor.to(device.device) for tensor in model.normalisation(net))
     for name in names:
         view = views.make(name)

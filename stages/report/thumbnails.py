@@ -4,11 +4,12 @@ import base64
 import io
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from stages import paths
 from stages.data.decode import BadPhoto, decode
+from stages.errors import UserError
+from stages.files import read_csv, read_npy
 from stages.params import Params
 
 HEIGHT = 96  # px, at most
@@ -37,9 +38,9 @@ def jpeg(pixels: np.ndarray, quality: int) -> str:
 def _cached(names: set[str]) -> dict[str, np.ndarray]:
     """Photos out of the pixel cache; none if it is absent, damaged or of other photos than photos.csv."""
     try:
-        pixels = np.load(paths.PIXELS, mmap_mode="r", allow_pickle=False)
-        files = pd.read_csv(paths.PHOTOS, dtype={"file": str})["file"]
-    except (OSError, ValueError, EOFError, KeyError):
+        pixels = read_npy(paths.PIXELS, "prepare")
+        files = read_csv(paths.PHOTOS, "prepare", {"file": str})["file"]
+    except UserError:
         return {}
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or len(pixels) != len(files):
         return {}
