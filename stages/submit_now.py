@@ -5,7 +5,7 @@ model at all, every answer is the most common class: a poor submission, and a va
 """
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from stages.learn.model import Classifier
 from stages.params import Params
 from stages.talk import Talk
 
-LEAST = 0.8  # of the best model's val_f1: a model below it has hardly begun, and would spoil the vote
+LEAST = 0.8  # of the finished models' median val_f1: an unfinished model below it would spoil the vote
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,15 @@ def sources() -> list[Source]:
         if header.run == known[0].run and (header.fold, header.repeat) not in have
     ]
     everything = sorted(finished + running, key=lambda source: (source.fold, source.repeat))
-    best = max((source.val_f1 for source in everything), default=0.0)
-    return [
-        source if source.val_f1 >= LEAST * best else Source(**asdict(source) | {"used": False}) for source in everything
-    ]
+    usual = float(np.median([source.val_f1 for source in finished or running] or [0.0]))
+    return [replace(source, used=source.state == "finished" or source.val_f1 >= LEAST * usual) for source in everything]
 
 
 def _finished_f1(fold: int) -> float:
     try:
         return float(read_json(paths.train_metrics(fold), "train")["val_f1"])
     except (UserError, KeyError, ValueError, TypeError):
-        return 1.0  # its metrics are not written yet; finished it is
+        return 0.0  # its metrics are not written yet
 
 
 def _load(source: Source) -> Classifier:
