@@ -1,0 +1,244 @@
+"""A checkpoint is the whole state: training goes on from it as if it had never stopped, and from no other run's."""
+
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+
+from stages import paths, train
+from stages.data.fold import open_fold
+from stages.errors import UserError
+from stages.files import write_json
+from stages.learn import checkpoint, fit
+from stages.learn.checkpoint import MAGIC, Keeper
+from stages.learn.learner import start
+from stages.learn.progress import Progress
+from stages.params import Params
+from stages.talk import SILENT, Talk
+from tests.conftest import ROOT, small
+
+LR = 0.003
+TIMES = ("seconds", "photos_per_second")  # columns of history that no two runs share
+
+# Everything that has a state or draws at random.
+RICH = {
+    "sampler": "weighted",
+    "augment": {"pipeline": "medium", "mixup": 0.2, "cutmix": 1.0},
+    "model": {"dropout": 0.2},
+    "train": {"epochs": 3, "batch_size": 16, "ema_decay": 0.9, "select": "best_nll"},
+    "schedule": {"name": "plateau", "plateau_patience": 0, "warmup_epochs": 0.5},
+    "age_regression": {"weight": 0.1},
+}
+
+
+def keeper(params: Params, every: float = 0.0) -> Keeper:
+    return Keeper("run", 0, 0, params.train.epochs, every, 0.0, time.time())
+
+
+def trained(params: Params, keep: Keeper | None = None, stop_after: int | None = None) -> Progress:
+    """Train fold 0, from its checkpoint if there is one, interrupted after so many steps."""
+    learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
+    progress = keep.load(learner, "", SILENT) if keep else Progress()
+    steps = iter(range(10**6))
+
+    def asked() -> bool:
+        return stop_after is not None and next(steps) + 1 >= stop_after
+
+    return fit.fit(learner, LR, SILENT, lambda now: None, progress, keep, None, asked)
+
+
+def same(one: Progress, other: Progress) -> bool:
+    """Whether two trainings came to the same weights, predictions and history, bit by bit."""
+    rows = [[{k: v for k, v in row.items() if k not in TIMES} for row in each.history] for each in (one, other)]
+    return (
+        rows[0] == rows[1]
+        and one.selected_epoch == other.selected_epoch
+        and all(torch.equal(value, other.selected_state[key]) for key, value in one.selected_state.items())
+        and np.array_equal(one.last_logits, other.last_logits)
+        and np.array_equal(one.predicted, other.predicted)
+    )
+
+
+def test_training_cut_off_at_any_step_ends_bit_identical(project: Path) -> None:
+    params = small(**RICH)
+    whole = trained(params)
+    steps = len(open_fold(params, 0).train) // 16 + 1
+    assert steps >= 4
+    for cut in (1, steps - 1, steps, steps + 1, 2 * steps + 2):  # within an epoch, and at its edges
+        with pytest.raises(KeyboardInterrupt):
+            trained(params, keeper(params), stop_after=cut)
+        assert same(trained(params, keeper(params)), whole), cut
+        keeper(params).path.unlink()
+
+
+def test_training_cut_off_again_and_again_ends_bit_identical(project: Path) -> None:
+    params = small(**RICH)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            trained(params, keeper(params), stop_after=3)
+    assert same(trained(params, keeper(params)), trained(params))
+
+
+def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(project: Path) -> None:
+    params = small()
+    first = trained(params, keeper(params))
+    finished_size = keeper(params).path.stat().st_size
+    said: list[str] = []
+    learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
+    progress = keeper(params).load(learner, "", Talk(said.append))
+    assert progress.finished
+    assert "finished" in said[0]
+    again = fit.fit(learner, LR, SILENT, lambda now: pytest.fail("an epoch was trained"), progress, keeper(params))
+    assert same(first, again)
+    with pytest.raises(KeyboardInterrupt):
+        trained(params, dataclasses.replace(keeper(params), run="other"), stop_after=4)
+    assert finished_size < paths.checkpoint(0, 0, "other").stat().st_size  # no optimizer state is kept
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"loss": "focal"},
+        {"sampler": "sqrt"},
+        {"train": {"epochs": 3}},
+        {"image": {"margin": 3}},
+        {"data": {"age_bins": [30, 58]}},
+        {"schedule": {"name": "constant"}},
+        {"augment": {"hflip": 0.4}},
+    ],
+)
+def test_another_run_has_another_key(project: Path, change: dict[str, Any]) -> None:
+    assert checkpoint.run_key(small(**change), LR) != checkpoint.run_key(small(), LR)
+
+
+def test_the_key_covers_data_and_learning_rate_and_nothing_that_does_not_matter(project: Path) -> None:
+    key = checkpoint.run_key(small(), LR)
+    other = small(tta={"views": ["identity"]}, losses={"focal": {"gamma": 1.0}}, budget={"minutes": 3.0})
+    assert checkpoint.run_key(other, LR) == key
+    assert checkpoint.run_key(small(), LR * 1.01) != key
+    for path in (paths.PHOTOS, paths.FOLDS, paths.PIXELS):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert checkpoint.run_key(small(), LR) != key, path
+        path.write_bytes(content)
+
+
+def test_the_key_covers_the_params_that_dvc_trains_again_for() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    separate = {"data.age_bins", "data.train_age_bins", "losses.${loss}", "budget"}
+    assert set(stage["params"]) - separate == set(checkpoint.GROUPS)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "text", "empty"])
+def test_a_damaged_checkpoint_is_found_out_and_training_begins_anew(project: Path, damage: str) -> None:
+    params = small()
+    with pytest.raises(KeyboardInterrupt):
+        trained(params, keeper(params), stop_after=2)
+    path = keeper(params).path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-9]), "text": b"hello\n", "empty": b""}[damage])
+    said: list[str] = []
+    learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
+    progress = keeper(params).load(learner, "", Talk(said.append))
+    assert not progress.history
+    assert not progress.seen
+    assert str(path) in said[0]
+    assert "training begins anew" in said[0]
+
+
+def test_code_hidden_in_a_checkpoint_is_not_run(project: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    buffer = io.BytesIO()
+    torch.save({"learner": Trap(), "progress": {}}, buffer)
+    header = checkpoint.Header("run", 0, 0, 1, 2, 0, False, "", 0.5, 1.0, 1.0)
+    path = paths.checkpoint(0, 0, "run")
+    path.parent.mkdir(parents=True)
+    import hashlib
+
+    line = json.dumps(dataclasses.asdict(header)).encode() + b"\n"
+    path.write_bytes(MAGIC + line + hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+    with pytest.raises(checkpoint.DamagedCheckpoint, match="is damaged"):
+        checkpoint.read(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_old_checkpoints_are_pruned_and_two_other_runs_kept(project: Path) -> None:
+    paths.CHECKPOINTS.mkdir(parents=True)
+    for age, run in enumerate(("now", "a", "b", "c", "d")):
+        for repeat in (0, 1):
+            path = paths.checkpoint(0, repeat, run)
+            path.write_bytes(b"")
+            os.utime(path, (1e9 - age, 1e9 - age))
+    other_fold = paths.checkpoint(1, 0, "d")
+    half_written = paths.CHECKPOINTS / ".0-0-now.123.tmp.ckpt"
+    for path in (other_fold, half_written):
+        path.write_bytes(b"")
+    checkpoint.prune(0, "now", repeats=1)
+    names = sorted(path.name for path in paths.CHECKPOINTS.iterdir())
+    assert names == ["0-0-a.ckpt", "0-0-now.ckpt", "0-1-a.ckpt", "1-0-d.ckpt"]
+
+
+HOLD = """
+import sys, time
+from stages.learn import checkpoint
+from stages.talk import SILENT
+with checkpoint.alone(0, sys.argv[1], SILENT):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_a_second_process_waits_for_the_same_run_and_refuses_another(project: Path) -> None:
+    def holder(run: str, seconds: float) -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        words = [sys.executable, "-c", HOLD, run, str(seconds)]
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    said: list[str] = []
+    process = holder("same", 1.0)
+    with checkpoint.alone(0, "same", Talk(said.append)):
+        assert process.wait() == 0
+    assert f"process {process.pid} is training it already" in said[0]
+    process = holder("other", 60)
+    try:
+        with (
+            pytest.raises(UserError, match=f"process {process.pid} trains fold 0 with other params or data"),
+            checkpoint.alone(0, "same", SILENT),
+        ):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+    with checkpoint.alone(0, "same", SILENT):  # a killed process holds nothing
+        pass
+
+
+def test_train_begins_anew_on_request_and_goes_on_otherwise(project: Path) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": LR})
+    said: list[str] = []
+    train.run(small(), SILENT, 0)
+    weights = paths.weights(0).read_bytes()
+    train.run(small(), Talk(said.append), 0)
+    assert not any("epoch  1/2" in line for line in said)
+    train.run(small(), Talk(said.append), 0, fresh=True)
+    assert any("epoch  1/2" in line for line in said)
+    assert paths.weights(0).read_bytes() == weights
