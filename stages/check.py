@@ -90,7 +90,7 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     debug: raise what a stage raises, instead of reporting it.
     """
     report = Report()
-    data = _tables(params, report)
+    data = look_at_tables(params, report)
     if data is None:
         return report
     with tempfile.TemporaryDirectory(prefix="maskcli-check-") as folder:
@@ -102,7 +102,7 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     return report
 
 
-def _tables(params: Params, report: Report) -> Data | None:
+def look_at_tables(params: Params, report: Report) -> Data | None:
     """The tables of the whole data set, and whether every fold will have every class; None where nobody is usable."""
     people, faults = layout.read_people(paths.TRAIN_CSV)
     photos, photo_faults = layout.find_photos(people, paths.TRAIN_IMAGES)
@@ -202,7 +202,7 @@ def _stages(real: Params, trial: Params, data: Data, free: int, report: Report, 
             return
         seconds[name] = time.perf_counter() - began
         report.findings.append(Finding(name, "ok", _said(name, seconds, measured)))
-    report.findings += [_memory(measured), _disk(real, data, free, measured)]
+    report.findings += [_memory(measured), disk_space(real, data, free, measured)]
     report.estimates += _estimates(real, data, seconds, measured)
 
 
@@ -294,7 +294,7 @@ def _memory(measured: dict[str, Any]) -> Finding:
     return Finding("memory", "ok", detail)
 
 
-def _disk(params: Params, data: Data, free: int, measured: dict[str, Any]) -> Finding:
+def disk_space(params: Params, data: Data, free: int, measured: dict[str, Any]) -> Finding:
     """Pixel caches, checkpoints, and weights twice (workspace and DVC cache) against what is free."""
     trainings = len(params.folds) * params.train.repeats
     needed = (len(data.photos) + len(data.eval_ids)) * measured["photo_bytes"]

@@ -55,8 +55,9 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
             except (UserError, DamagedCheckpoint) as error:  # its stage may have begun anew meanwhile
                 talk.say(f"submit-now: left out: {error}")
                 continue
-            pixels = _pixels(net, images, params, Path(folder), talk)
-            probabilities += list(predict.of_views(net, pixels, np.arange(len(images)), params.tta.views, params))
+            fitting = _fitting(params, net)
+            pixels = _pixels(fitting, images, Path(folder), talk)
+            probabilities += list(predict.of_views(net, pixels, np.arange(len(images)), params.tta.views, fitting))
             joined.append(source)
     if joined:
         answers = votes.VOTES[params.ensemble.vote](np.stack(probabilities)).argmax(1)
@@ -123,15 +124,19 @@ def _eval_images() -> list[str]:
     return ids
 
 
-def _pixels(net: Classifier, images: list[str], params: Params, folder: Path, talk: Talk) -> np.ndarray:
-    """Eval photos at the size of this model: prepare's cache where it fits, else decoded into `folder`."""
+def _fitting(params: Params, net: Classifier) -> Params:
+    """The params with the photo size that this model was trained at."""
     shape = net.architecture
     image = params.image.model_copy(update={"height": shape.height, "width": shape.width, "margin": shape.margin})
-    fitting = params.model_copy(update={"image": image})
+    return params.model_copy(update={"image": image})
+
+
+def _pixels(fitting: Params, images: list[str], folder: Path, talk: Talk) -> np.ndarray:
+    """Eval photos at the size of `fitting`: prepare's cache where it has that, else decoded into `folder`."""
     try:
         return cache.open_cache(paths.EVAL_PIXELS, len(images), fitting)
     except UserError:
-        path = folder / f"{shape.height}-{shape.width}-{shape.margin}.npy"
+        path = folder / f"{fitting.image.height}-{fitting.image.width}-{fitting.image.margin}.npy"
     if not path.exists():
         files = [paths.EVAL_IMAGES / name for name in images]
         bad = cache.build(path, files, fitting, talk, "decode eval photos")

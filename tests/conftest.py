@@ -1,6 +1,9 @@
 """One small demo data set, prepared once; tests work in copies of it."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from stages.params import Params, parse
 from stages.talk import SILENT
 
 ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
 # A quick configuration: 24 people, two folds, 32x32 px.
 SMALL: dict[str, Any] = {
     "folds": [0, 1],
@@ -52,3 +56,31 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a program in a folder as a person would, and check its exit code."""
+    done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def lay_out(folder: Path, prepared: Path, **changes: Any) -> None:
+    """A git and DVC project on the small data set, nothing run yet; `changes` as for `small`."""
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    shutil.copytree(prepared / "data", folder / "data")
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for updates in (SMALL, changes):
+        for key, value in updates.items():
+            params[key] = params[key] | value if isinstance(value, dict) else value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    command(folder, "git", "init", "-q")
+    command(folder, "git", "config", "user.email", "a@example.org")
+    command(folder, "git", "config", "user.name", "a")
+    command(folder, "dvc", "add", "-q", "data")

@@ -1,9 +1,6 @@
 """The whole path with real DVC and real processes, on a small data set."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,37 +10,14 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
-from tests.conftest import ROOT, SMALL
-
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
-
-
-def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+from tests.conftest import ROOT, SMALL, command, lay_out
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
     """A git and DVC project on the small data set, after one `dvc repro`, its results committed."""
     folder = tmp_path_factory.mktemp("repository")
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    shutil.copytree(prepared / "data", folder / "data")
-    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for key, value in SMALL.items():
-        params[key] = params[key] | value if isinstance(value, dict) else value
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    command(folder, "git", "init", "-q")
-    command(folder, "git", "config", "user.email", "a@example.org")
-    command(folder, "git", "config", "user.name", "a")
-    command(folder, "dvc", "add", "-q", "data")
+    lay_out(folder, prepared)
     command(folder, "dvc", "repro")
     command(folder, "git", "add", "-A")
     command(folder, "git", "commit", "-qm", "ce")

@@ -82,7 +82,7 @@ class Keeper:
     used: float  # seconds that the run had used when this process began
     began: float  # time.time() then
     wrote: float = field(default_factory=time.monotonic)
-    kept: str = ""  # the newest checkpoint, in words
+    kept: int = 0  # complete epochs of the newest checkpoint
 
     @property
     def path(self) -> Path:
@@ -108,13 +108,14 @@ class Keeper:
             used=self.used + time.time() - self.began,
             saved=time.time(),
         )
-        _write(
-            self.path,
-            header,
-            {"learner": None if progress.finished else learning.state(learner), "progress": _plain(progress)},
-        )
+        content = {
+            "learner": None if progress.finished else learning.state(learner),
+            "progress": _plain(progress),
+            "architecture": json.dumps(asdict(learner.bare.architecture)),
+        }
+        _write(self.path, header, content)
         self.wrote = time.monotonic()
-        self.kept = f"{self.path} (epoch {header.epoch}, step {header.step})"
+        self.kept = header.epoch
 
     def load(self, learner: Learner, limit: str, talk: Talk) -> Progress:
         """The progress of this training's checkpoint, its state put into the learner; an empty one if there is none.
@@ -136,7 +137,7 @@ class Keeper:
         progress = _progress(content["progress"], learner.accelerator.device)
         if content["learner"] is not None:
             learning.restore(learner, content["learner"])
-        self.kept = f"{self.path} (epoch {header.epoch}, step {header.step})"
+        self.kept = header.epoch
         where = (
             "finished"
             if header.finished

@@ -196,7 +196,7 @@ def _check_finite(progress: Progress, lr: float, keeper: Keeper | None) -> None:
 
 
 def _not_finite(what: str, epoch: int, number: int, lr: float, keeper: Keeper | None) -> UserError:
-    kept = f"; the last good state is kept for `maskcli submit-now`: {keeper.kept}" if keeper and keeper.kept else ""
+    kept = f"; epoch {keeper.kept} is kept in {keeper.path} for `maskcli submit-now`" if keeper and keeper.kept else ""
     return UserError(
         f"train: the {what} is NaN or infinite at epoch {epoch + 1}, step {number + 1}, learning rate {lr:.3g}; "
         f"lower lr, set optimizer.clip_grad: 1, or train.mixed_precision: none{kept}"

@@ -112,12 +112,12 @@ def test_a_checkpoint_shaped_by_a_time_limit_is_not_taken_by_a_run_without(
 ) -> None:
     limited(small(train={"epochs": 300}, budget={"minutes": 0.06}), monkeypatch)
     said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "epoch   1/300" in line or "epoch  1/300" in line:
+            raise StopIteration
+
     with pytest.raises(StopIteration):
-
-        def say(line: str) -> None:
-            said.append(line)
-            if "epoch   1/300" in line or "epoch  1/300" in line:
-                raise StopIteration
-
         train.run(small(train={"epochs": 300}), Talk(say), 0)
     assert any("the checkpoint was shortened by a time limit (0.06 minutes)" in line for line in said)

@@ -159,6 +159,22 @@ def test_a_damaged_checkpoint_is_found_out_and_training_begins_anew(project: Pat
     assert "training begins anew" in said[0]
 
 
+def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch_in_place(project: Path) -> None:
+    params = small(optimizer={"name": "sgd"}, train={"epochs": 4})
+    steps = len(open_fold(params, 0).train) // 32 + 1
+    with pytest.raises(KeyboardInterrupt):
+        trained(params, keeper(params), stop_after=steps + 1)
+    learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
+    keep = keeper(params)
+    progress = keep.load(learner, "", SILENT)
+    with pytest.raises(
+        UserError, match=r"class loss is NaN or infinite at epoch 2, step \d.*epoch 1 is kept in .*ckpt for"
+    ):
+        fit.fit(learner, 1e30, SILENT, lambda now: None, progress, keep)
+    kept = checkpoint.model_of(keep.path)
+    assert all(torch.isfinite(value).all() for value in kept.state_dict().values())
+
+
 def test_code_hidden_in_a_checkpoint_is_not_run(project: Path, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:

@@ -1,0 +1,108 @@
+"""Real `dvc repro` processes are killed at random moments; the same command goes on, and ends bit-identical."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ENVIRONMENT, command, lay_out
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills process groups")
+
+# Long enough to be hit in the middle, with everything on that has a state; checkpoints within epochs too.
+CHANGES = {
+    "train": {"epochs": 8, "batch_size": 16, "ema_decay": 0.9, "select": "best_nll"},
+    "augment": {"pipeline": "medium", "mixup": 0.2},
+    "checkpoint": {"minutes": 0.001},
+}
+TIMES = ["seconds", "photos_per_second"]  # no two runs share them
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> tuple[Path, float]:
+    """A project whose `dvc repro` was left alone, and how many seconds that took."""
+    folder = tmp_path_factory.mktemp("reference")
+    lay_out(folder, prepared, **CHANGES)
+    began = time.monotonic()
+    command(folder, "dvc", "repro", "oof-ensemble", "tta-predict")
+    return folder, time.monotonic() - began
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    log = (folder / "log.txt").open("ab")
+    return subprocess.Popen(
+        ["dvc", "repro", "oof-ensemble", "tta-predict"],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def kill(process: subprocess.Popen[bytes], how: signal.Signals, alone: bool) -> None:
+    """Kill DVC with all that it started, as Ctrl-C and a power loss do, or DVC alone, which leaves its stage running."""
+    try:
+        (os.kill if alone else os.killpg)(process.pid, how)
+    except ProcessLookupError:
+        return
+    process.wait(60)
+
+
+def assert_same(folder: Path, reference: Path) -> None:
+    for fold in ("0", "1"):
+        for name in ("models/0.safetensors", "oof_logits.npz"):
+            path = Path("out/train") / fold / name
+            assert (folder / path).read_bytes() == (reference / path).read_bytes(), path
+        histories = [pd.read_csv(place / f"out/train/{fold}/history.csv") for place in (folder, reference)]
+        pd.testing.assert_frame_equal(*(table.drop(columns=TIMES) for table in histories))
+    for name in ("out/tta-predict/submission.csv", "out/oof-ensemble/metrics.json"):
+        assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
+    assert not list(folder.glob("out/**/.*.tmp*"))
+    assert set(json.loads(command(folder, "dvc", "status", "--json").stdout)) == {"eda"}  # which was not asked for
+
+
+def survive(reference: tuple[Path, float], folder: Path, prepared: Path, moments: list[float]) -> int:
+    """Kill `dvc repro` so many seconds after each start, then let it end; how many of the kills hit it running."""
+    folder.mkdir()
+    lay_out(folder, prepared, **CHANGES)
+    hit = 0
+    for number, moment in enumerate(moments):
+        process = start(folder)
+        try:
+            process.wait(moment)
+            break  # it was done
+        except subprocess.TimeoutExpired:
+            kill(process, SIGNALS[number % len(SIGNALS)], alone=number % 4 == 3)
+            hit += 1
+    process = start(folder)
+    assert process.wait(300) == 0, (folder / "log.txt").read_text()[-3000:]
+    assert_same(folder, reference[0])
+    return hit
+
+
+def test_three_kills_cost_nothing_but_minutes(reference: tuple[Path, float], tmp_path: Path, prepared: Path) -> None:
+    draw = random.Random(0)
+    whole = reference[1]
+    moments = [draw.uniform(0.2, 0.9) * whole, draw.uniform(0.1, 0.5) * whole, draw.uniform(0.1, 0.5) * whole]
+    assert survive(reference, tmp_path / "killed", prepared, moments) >= 2
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(reference: tuple[Path, float], tmp_path: Path, prepared: Path) -> None:
+    draw = random.Random(time.time_ns())
+    hit, tried = 0, 0
+    while hit < 20:
+        tried += 1
+        folder = tmp_path / str(tried)
+        hit += survive(reference, folder, prepared, [draw.uniform(0, reference[1]) for _ in range(6)])
+        shutil.rmtree(folder)
+    print(f"{hit} kills survived in {tried} runs")
