@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -358,6 +359,8 @@ def _one_line(error: ValidationError) -> str:
 
 def _short(value: Any) -> str:
     """A value as messages quote it: one line, shortened without writing all of it out."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     text = value if isinstance(value, str) else reprlib.repr(value)
     text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:80])
     return text[:80]
@@ -369,8 +372,10 @@ def _other_kinds(faults: list[Any]) -> str:
 
 
 def _wanted(fault: Any) -> str:
-    message = str(fault["msg"]).replace("tuple", "list")  # what a person writes in YAML is a list
-    return message[:1].lower() + message[1:]
+    """pydantic's message in the words of YAML."""
+    message = str(fault["msg"])
+    message = (message[:1].lower() + message[1:]).replace("tuple", "list").replace(" after validation", "")
+    return re.sub("valid dictionary or instance of [A-Za-z]+", "mapping of keys to values", message)
 
 
 def _same_key(location: tuple[Any, ...], keys: list[Any]) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stages import paths
 from stages.data.cache import open_cache
-from stages.files import read_csv, write_csv, write_npz
+from stages.files import read_csv, require, write_csv, write_npz
 from stages.judge import metrics, votes
 from stages.learn import loader, model, predict
 from stages.params import Params
@@ -41,6 +41,7 @@ def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
     pairs = [(weights, view) for weights in models for view in params.tta.views]
     for (fold, repeat), view in talk.track(pairs, len(pairs), "predict eval photos"):
         if view == params.tta.views[0]:
+            require(paths.weights(fold, repeat), f"train --fold {fold}")
             net = model.channels_last(model.load(paths.weights(fold, repeat)), accelerator.device)
             mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
         batches = (
