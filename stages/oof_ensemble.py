@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import paths
+from stages import environment, paths
 from stages.data import layout
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
@@ -26,7 +26,8 @@ class Joined:
 
 
 def run(params: Params, talk: Talk) -> None:
-    """Write oof.npz, oof.csv, metrics.json, confusion.csv, per_class.csv and history.csv (all folds' histories).
+    """Write oof.npz, oof.csv, metrics.json, confusion.csv, per_class.csv, history.csv (all folds' histories) and
+    environment.json.
 
     oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities.
     """
@@ -54,6 +55,7 @@ def run(params: Params, talk: Talk) -> None:
     write_csv(paths.OOF_HISTORY, history)
     scores = score(labels, person, joined, history, params)
     write_json(paths.OOF_METRICS, scores)
+    write_json(paths.OOF_ENVIRONMENT, environment.describe())
     absent = [
         class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))
     ]
