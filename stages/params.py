@@ -340,10 +340,13 @@ def _one_line(error: ValidationError) -> str:
     """The first fault that names a key best: unknown keys before wrong values."""
     faults = error.errors()
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-    keys = [part for part in fault["loc"] if not _is_union_branch(part)]
+    *above, last = fault["loc"] or ("",)
+    unknown = fault["type"] == "extra_forbidden"  # then the last part is what a person wrote, whatever it looks like
+    keys = [part for part in above if not _is_union_branch(part)]
+    keys += [last] if last and (unknown or not _is_union_branch(last)) else []
     key = _short(".".join(str(part) for part in keys))
-    if fault["type"] == "extra_forbidden":
-        nearest = _nearest(str(keys[-1]), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"
+    if unknown:
+        nearest = _nearest(str(last), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"
         return f"unknown key `{key}`{nearest}"
     if fault["type"] == "value_error":
         message = str(fault["msg"]).removeprefix("Value error, ")

@@ -248,6 +248,7 @@ PREPARE: dict[str, Callable[[], object]] = {
     "a seed beyond 32 bits": params_yaml(f"seed: {2**40}\n"),
     "a billion epochs": params_yaml("train: {epochs: 1000000000}\n"),
     "a key that is not known": params_yaml("optimizr: {}\n"),
+    "a sentence for a key": params_yaml("Every key: is named\n"),
     "a key that is a number": params_yaml("1: 2\n"),
     "a value that is not known": params_yaml("loss: focl\n"),
     "a word for a whole number": params_yaml("train: {epochs: many}\n"),
