@@ -33,7 +33,7 @@ def talk() -> Talk:
         return _bar(console, items, total, label) if console.is_terminal else _lines(say, items, total, label)
 
     def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        shown = Table(title=escape(title), title_justify="left", pad_edge=False)
+        shown = Table(title=escape(title), title_justify="left")
         for name in columns:
             shown.add_column(name, overflow="fold")
         for row in rows:

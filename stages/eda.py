@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from stages.data import layout, phash
 from stages.data.decode import BadPhoto, decode
 from stages.data.tables import Fault
 from stages.errors import UserError
-from stages.files import make_folder, reserve, write_csv, write_json
+from stages.files import make_folder, reserve, unwritable, write_csv, write_json
 from stages.params import Params
 from stages.report import eda_figures
 from stages.talk import Talk
@@ -99,8 +99,12 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
 def _greys(photos: int) -> Iterator[np.ndarray]:
     """A zeroed uint8 array [photos, 32, 32] in an unnamed file under out/, so that memory does not grow with it."""
     make_folder(paths.EDA)
-    with tempfile.TemporaryFile(dir=paths.EDA) as file:
-        reserve(file, max(1, photos) * phash.SIDE**2)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=paths.EDA))
+            reserve(file, photos * phash.SIDE**2)
+        except OSError as error:
+            raise unwritable(paths.EDA, error) from error
         yield np.memmap(file, np.uint8, "r+", shape=(photos, phash.SIDE, phash.SIDE))
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,11 +32,16 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         if durable and os.name == "posix":
             _flush(path.parent)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); free disk space or check permissions, then rerun"
-        ) from error
+        raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk, even for a file that is not there
+            temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    """What to say where a file cannot be written."""
+    problem = error.strerror or error
+    return UserError(f"{path}: cannot be written ({problem}); free disk space or check permissions, then rerun")
 
 
 def _flush(path: Path) -> None:

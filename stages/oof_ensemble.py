@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import decide, paths
+from stages import decide, environment, paths
 from stages.data import layout
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
@@ -26,7 +26,8 @@ class Joined:
 
 
 def run(params: Params, talk: Talk) -> None:
-    """Write oof.npz, oof.csv, metrics.json, decision.json, confusion.csv, per_class.csv and history.csv (of all folds).
+    """Write oof.npz, oof.csv, metrics.json, decision.json, confusion.csv, per_class.csv, history.csv (all folds' histories)
+    and environment.json.
 
     oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities.
     """
@@ -60,6 +61,7 @@ def run(params: Params, talk: Talk) -> None:
         "macro_f1_adjusted_gain_high": decision["high"],
     }
     write_json(paths.OOF_METRICS, scores)
+    write_json(paths.OOF_ENVIRONMENT, environment.describe())
     absent = [
         class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))
     ]

@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -389,10 +390,13 @@ def _one_line(error: ValidationError) -> str:
     """The first fault that names a key best: unknown keys before wrong values."""
     faults = error.errors()
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-    keys = [part for part in fault["loc"] if not _is_union_branch(part)]
+    *above, last = fault["loc"] or ("",)
+    unknown = fault["type"] == "extra_forbidden"  # then the last part is what a person wrote, whatever it looks like
+    keys = [part for part in above if not _is_union_branch(part)]
+    keys += [last] if last and (unknown or not _is_union_branch(last)) else []
     key = _short(".".join(str(part) for part in keys))
-    if fault["type"] == "extra_forbidden":
-        nearest = _nearest(str(keys[-1]), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"
+    if unknown:
+        nearest = _nearest(str(last), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"
         return f"unknown key `{key}`{nearest}"
     if fault["type"] == "value_error":
         message = str(fault["msg"]).removeprefix("Value error, ")
@@ -408,6 +412,8 @@ def _one_line(error: ValidationError) -> str:
 
 def _short(value: Any) -> str:
     """A value as messages quote it: one line, shortened without writing all of it out."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     text = value if isinstance(value, str) else reprlib.repr(value)
     text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:80])
     return text[:80]
@@ -419,8 +425,10 @@ def _other_kinds(faults: list[Any]) -> str:
 
 
 def _wanted(fault: Any) -> str:
-    message = str(fault["msg"]).replace("tuple", "list")  # what a person writes in YAML is a list
-    return message[:1].lower() + message[1:]
+    """pydantic's message in the words of YAML."""
+    message = str(fault["msg"])
+    message = (message[:1].lower() + message[1:]).replace("tuple", "list").replace(" after validation", "")
+    return re.sub("valid dictionary or instance of [A-Za-z]+", "mapping of keys to values", message)
 
 
 def _same_key(location: tuple[Any, ...], keys: list[Any]) -> bool:

@@ -43,6 +43,7 @@ CHECKPOINTS = Path("out/checkpoints")
 OOF = Path("out/oof-ensemble/oof.csv")
 OOF_ARRAYS = Path("out/oof-ensemble/oof.npz")
 OOF_METRICS = Path("out/oof-ensemble/metrics.json")
+OOF_ENVIRONMENT = Path("out/oof-ensemble/environment.json")
 OOF_HISTORY = Path("out/oof-ensemble/history.csv")
 CONFUSION = Path("out/oof-ensemble/confusion.csv")
 PER_CLASS = Path("out/oof-ensemble/per_class.csv")
@@ -94,6 +95,10 @@ def checkpoint(fold: int, repeat: int, run: str) -> Path:
 
 def train_metrics(fold: int) -> Path:
     return TRAIN / str(fold) / "metrics.json"
+
+
+def train_environment(fold: int) -> Path:
+    return TRAIN / str(fold) / "environment.json"
 
 
 def tensorboard(fold: int) -> Path:

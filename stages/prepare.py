@@ -31,25 +31,30 @@ def run(params: Params, talk: Talk) -> None:
     faults += photo_faults
     eval_ids, eval_faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
     skip = params.data.on_fault == "skip"
-    with replacing(paths.PIXELS) as train_cache, replacing(paths.EVAL_PIXELS) as eval_cache:
+    listed = people["path"]
+    with replacing(paths.PIXELS) as train_cache:
         photos, bad = _decode_train(train_cache, _without(photos, faults) if skip else photos, params, talk)
         faults += bad
-        eval_faults += _decode_eval(eval_cache, eval_ids, params, talk)
-        _report(faults, eval_faults, skip, talk)
-        if photos.empty:
-            raise UserError(f"data: all people have faults, listed in {paths.FAULTS}; mend them")
-        mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
-        photos["label"] = layout.label(mask, gender, layout.age_bin(age, params.data.age_bins))
-        rows = people["path"]
-        people = people[people["person"].isin(set(photos["person"]))]
-        write_csv(paths.PEOPLE, people)
-        write_csv(paths.PHOTOS, photos)
-        write_csv(paths.EVAL, pd.DataFrame({"ImageID": eval_ids}))
-        write_csv(paths.CLASS_COUNTS, layout.class_counts(photos))
+        with replacing(paths.EVAL_PIXELS) as eval_cache:
+            eval_faults += _decode_eval(eval_cache, eval_ids, params, talk)
+            _report(faults, eval_faults, skip, talk)
+            if photos.empty:
+                raise UserError(f"data: all people have faults, listed in {paths.FAULTS}; mend them")
+            people = people[people["person"].isin(set(photos["person"]))]
+            _write_tables(people, photos, eval_ids, params)
     if not faults:
-        _warn_of_unlisted(rows, paths.TRAIN_IMAGES, paths.TRAIN_CSV, talk)
+        _warn_of_unlisted(listed, paths.TRAIN_IMAGES, paths.TRAIN_CSV, talk)
     _warn_of_unlisted(eval_ids, paths.EVAL_IMAGES, paths.EVAL_CSV, talk)
     talk.say(f"prepare: {len(people)} people, {len(photos)} training photos, {len(eval_ids)} eval photos")
+
+
+def _write_tables(people: pd.DataFrame, photos: pd.DataFrame, eval_ids: list[str], params: Params) -> None:
+    mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
+    photos = photos.assign(label=layout.label(mask, gender, layout.age_bin(age, params.data.age_bins)))
+    write_csv(paths.PEOPLE, people)
+    write_csv(paths.PHOTOS, photos)
+    write_csv(paths.EVAL, pd.DataFrame({"ImageID": eval_ids}))
+    write_csv(paths.CLASS_COUNTS, layout.class_counts(photos))
 
 
 def _without(photos: pd.DataFrame, faults: list[Fault]) -> pd.DataFrame:
@@ -96,7 +101,8 @@ def _report(faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Tal
     if stops:
         mend = "mend them"
         if not nobodys:
-            mend += f", or set data.on_fault: skip to leave out the {_people(len(people))} concerned"
+            whom = "person" if len(people) == 1 else f"{len(people)} people"
+            mend += f", or set data.on_fault: skip to leave out the {whom} concerned"
         elif skip:
             mend += f"; data.on_fault: skip does not help with {nobodys} of them: {reason}"
         raise UserError(f"data: {len(everything)} faults, all listed in {paths.FAULTS}; {mend}")

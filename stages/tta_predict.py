@@ -7,7 +7,7 @@ import pandas as pd
 
 from stages import decide, paths
 from stages.data.cache import open_cache
-from stages.files import read_csv, write_csv, write_json, write_npz
+from stages.files import read_csv, require, write_csv, write_json, write_npz
 from stages.judge import decision, votes
 from stages.learn import model, predict
 from stages.params import Params
@@ -33,12 +33,16 @@ def run(params: Params, talk: Talk) -> None:
 
 def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
     """Probabilities float32 [folds x repeats x views, N, 18] of cached photos."""
-    models = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
+    models = [(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
+    for fold, repeat in models:
+        require(paths.weights(fold, repeat), f"train --fold {fold}")
     everything = np.arange(len(pixels))
     predicted = (
         found
-        for weights in models
-        for found in predict.of_views(model.load(weights), pixels, everything, params.tta.views, params)
+        for fold, repeat in models
+        for found in predict.of_views(
+            model.load(paths.weights(fold, repeat)), pixels, everything, params.tta.views, params
+        )
     )
     total = len(models) * len(params.tta.views)
     return np.stack(list(talk.track(predicted, total, "predict eval photos")))

@@ -10,6 +10,7 @@ import yaml
 from stages.errors import UserError
 
 LARGEST = 1_000_000  # bytes; params.yaml has two thousand
+DEEPEST = 50  # PyYAML's time grows with the square of the depth
 DIGITS = 300  # of the longest number
 # Plain words that are true or false in YAML 1.1 alone, and numbers that are octal, binary, of base 60 or grouped there.
 BOOLEANS = re.compile(r"yes|no|on|off", re.IGNORECASE)
@@ -26,7 +27,11 @@ def read(content: bytes, path: Path) -> Any:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(f"{path} line {line}: is not UTF-8 text; save the file as UTF-8") from None
     try:
+        depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise _fault(path, event, f"is nested more than {DEEPEST} deep", "write it anew")
             if isinstance(event, yaml.AliasEvent):
                 raise _fault(path, event, f"`*{event.anchor}` is an alias", "write the value itself")
         for node in _nodes(yaml.compose(text, yaml.SafeLoader)):
@@ -39,7 +44,7 @@ def read(content: bytes, path: Path) -> Any:
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise UserError(f"{path} line {line}: holds a control character; write the line anew") from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise UserError(f"{path}: is not valid YAML ({type(error).__name__}); mend the syntax there") from None
 
 

@@ -133,7 +133,11 @@ def test_compare_says_what_to_do_when_the_cache_no_longer_holds_a_run(repository
         ("row", ("prepare",), "maskcli: data: 2 faults, all listed in out/prepare/faults.csv"),
         ("none", ("train", "--fold", "7"), "maskcli: --fold 7: params.yaml has folds [0, 1]; name one of them"),
         ("none", ("oof-ensemble",), "out/train/0/oof_logits.npz: not found; run `maskcli train --fold 0`"),
-        ("cache", ("train", "--fold", "0"), "out/prepare/pixels.npy: is damaged; run `maskcli prepare`"),
+        (
+            "cache",
+            ("train", "--fold", "0"),
+            "out/prepare/pixels.npy: is not the array it should be; run `maskcli prepare`",
+        ),
     ],
 )
 def test_what_a_person_gets_wrong_is_one_line_and_exit_code_2(

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.data.decode import BadPhoto, decode
 from stages.errors import UserError
-from stages.files import read_npy, replacing, reserve
+from stages.files import read_npy, reserve
 from stages.params import Params
 from stages.talk import Talk
 
@@ -19,12 +19,12 @@ CHUNK = 256  # photos handed to the threads at a time, so that a million photos 
 def build(path: Path, files: list[Path], params: Params, talk: Talk, title: str) -> list[tuple[int, BadPhoto]]:
     """Decode `files` in order into a new cache at `path`; return (position, fault) of those that cannot be read.
 
-    Faulty photos stay black in the cache.
+    Faulty photos stay black in the cache. An error leaves half a file: give a path of stages.files.replacing.
     """
     height, width = params.cache_size
     faults: list[tuple[int, BadPhoto]] = []
-    with replacing(path) as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
-        pixels = _make(temporary, (len(files), height, width, 3))
+    pixels = _make(path, (len(files), height, width, 3))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def work(position: int) -> BadPhoto | None:
             try:

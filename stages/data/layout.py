@@ -177,11 +177,13 @@ def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[
         where, problem = printable(str(folder)), f"cannot be read ({error.strerror})"
         return {}, [Fault(where, problem, "check its permissions", person)]
     files: dict[str, str] = {}
+    named = set()
     faults = []
     for entry in entries:
         stem, suffix = Path(entry.name).stem, Path(entry.name).suffix
         if _is_litter(entry.name):
             continue
+        named.add(stem)
         problem = ""
         if suffix.lower() not in SUFFIXES or stem not in PHOTO_MASKS:
             problem, mend = (
@@ -199,7 +201,7 @@ def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[
         if problem:
             faults.append(Fault(printable(str(folder / entry.name)), problem, mend, person))
     for stem in PHOTO_MASKS:
-        if stem not in files:
+        if stem not in named:
             mend = f"add it, or remove {shown(person)} from train.csv"
             faults.append(Fault(printable(str(folder / f"{stem}.*")), "this photo is missing", mend, person))
     return files, faults

@@ -218,7 +218,9 @@ def load(path: Path) -> Classifier:
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `maskcli train` (or `dvc repro`) first") from None
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise UserError(f"{path}: is damaged ({type(error).__name__}); train this fold again") from None
+        raise UserError(
+            f"{path}: is damaged ({type(error).__name__}); run `maskcli train` for this fold (or `dvc repro`) again"
+        ) from None
     return model.eval()
 
 

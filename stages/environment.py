@@ -1,0 +1,88 @@
+"""What a result was computed with: versions, machine and git revision, recorded beside the metrics.
+
+The numbers of two machines differ in their last digits; this says why. No stage reads it.
+"""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    *("maskcli", "torch", "timm", "accelerate", "numpy", "albumentations", "opencv-python-headless", "pillow"),
+    *("pandas", "scikit-learn", "dvc"),
+)
+# Written by dvc repro itself while it runs, so no sign of another program or other parameters.
+WRITTEN_BY_STAGES = (":(exclude)out", ":(exclude)dvc.lock")
+
+
+def describe() -> dict[str, str | int | bool | None]:
+    """Python's and the packages' versions, platform, CPU, threads, device, and the git revision; flat, fit for JSON.
+
+    What cannot be found out is None. `git_dirty` is whether anything in the
+    project folder but outputs and dvc.lock differs from the revision.
+    """
+    return {
+        "python": platform.python_version(),
+        **{_key(name): _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cpus": os.cpu_count(),
+        **_torch(),
+        **_git(),
+    }
+
+
+def _key(package: str) -> str:
+    return package.replace("-", "_")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str | None:
+    """The processor's name as it calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or None
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name") and ":" in line]
+    return names[0] if names else platform.processor() or platform.machine() or None
+
+
+def _torch() -> dict[str, str | int | None]:
+    """The device that training takes, by name, how many there are, and the threads on the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        device, devices = torch.cuda.get_device_name(), torch.cuda.device_count()
+    else:
+        device, devices = "mps" if torch.backends.mps.is_available() else "cpu", 1
+    return {
+        "device": device,
+        "devices": devices,
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git() -> dict[str, str | bool | None]:
+    revision = _run("git", "rev-parse", "HEAD")
+    if revision is None:
+        return {"git_revision": None, "git_dirty": None}
+    changes = _run("git", "status", "--porcelain", "--", ".", *WRITTEN_BY_STAGES)
+    return {"git_revision": revision, "git_dirty": None if changes is None else bool(changes)}
+
+
+def _run(*command: str) -> str | None:
+    """What a program prints; None if it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,62 @@
+"""The same seed gives the same bytes twice on a CPU, in processes of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from tests.conftest import ROOT, SMALL
+
+STAGES = """
+from stages import kfold, lr_find, oof_ensemble, prepare, train, tta_predict
+from stages.params import load
+from stages.talk import SILENT
+
+params = load()
+prepare.run(params, SILENT)
+kfold.run(params, SILENT)
+lr_find.run(params, SILENT)
+for fold in params.folds:
+    train.run(params, SILENT, fold)
+oof_ensemble.run(params, SILENT)
+tta_predict.run(params, SILENT)
+"""
+TIMED = ("seconds", "photos_per_second")  # columns of history.csv that measure the machine
+ELSEWHERE = ("events.out.tfevents", "environment.json")  # hold times, or the state of the machine
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every output below out/ by its name, histories without their timings."""
+    found = {}
+    for path in sorted((folder / "out").rglob("*")):
+        if path.is_file() and not path.name.startswith(ELSEWHERE):
+            name = str(path.relative_to(folder))
+            found[name] = path.read_bytes()
+            if path.name == "history.csv":
+                found[name] = pd.read_csv(path).drop(columns=list(TIMED)).to_csv().encode()
+    return found
+
+
+def test_the_same_seed_gives_the_same_bytes_twice(prepared: Path, tmp_path: Path) -> None:
+    running = []
+    for number in ("1", "2"):
+        shutil.copytree(prepared / "data", tmp_path / number / "data")
+        value = SMALL | {"train": {"epochs": 1, "batch_size": 32}, "lr": "auto", "model": {"dropout": 0.1}}
+        (tmp_path / number / "params.yaml").write_text(yaml.safe_dump(value))
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": number}
+        command = [sys.executable, "-W", "ignore", "-c", STAGES]
+        running.append(subprocess.Popen(command, cwd=tmp_path / number, env=environment))
+    assert [process.wait() for process in running] == [0, 0]
+    first, second = contents(tmp_path / "1"), contents(tmp_path / "2")
+    assert list(first) == list(second)
+    for name in (
+        *("prepare/pixels.npy", "lr-find/lr.json", "lr-find/curve.png", "train/1/models/0.safetensors"),
+        *("train/0/oof_logits.npz", "train/0/metrics.json", "oof-ensemble/oof.npz", "oof-ensemble/metrics.json"),
+        *("tta-predict/probabilities.npz", "tta-predict/submission.csv"),
+    ):
+        assert f"out/{name}" in first
+    assert [name for name in first if first[name] != second[name]] == []
