@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stages import paths
-from stages.compare import Comparison, in_words, title
+from stages.compare import title
+from stages.judge.compare import Comparison, in_words
 
 STYLES = {"better": "green", "worse": "red"}
 
