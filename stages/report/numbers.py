@@ -114,7 +114,7 @@ def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]
 
 def interval_text(low: float, high: float) -> str:
     """An interval of a class's F1 in words."""
-    return f"{low:.3f} to {high:.3f}" if np.isfinite(low) else "too few people for an interval"
+    return f"{low:.3f} to {high:.3f}" if np.isfinite(low) else "no interval"
 
 
 def difference(row: Difference | None) -> dict[str, str] | None:

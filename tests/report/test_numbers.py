@@ -55,7 +55,7 @@ def test_a_class_of_too_few_people_has_no_interval() -> None:
     found = numbers.intervals(replace(made, labels=rare), 100, 0)
     assert np.isnan(found.class_low[[4, 17]]).all()  # four people at most, and nobody
     assert np.isfinite(found.class_low[:4]).all()
-    assert numbers.interval_text(found.class_low[4], found.class_high[4]) == "too few people for an interval"
+    assert numbers.interval_text(found.class_low[4], found.class_high[4]) == "no interval"
 
 
 def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_has_none() -> None:
