@@ -21,6 +21,8 @@ from stages.report.thumbnails import pictures
 from stages.revisions import read
 from stages.talk import Talk
 
+AS_COMPARED = (10_000, 0)  # replicates and seed of `maskcli compare` by default: both must say the same
+
 
 def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.REPORT) -> dict[str, Any]:
     """Write the page for one or two revisions; thumbnails come from the workspace's photos.
@@ -31,7 +33,7 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
         raise UserError(f"report: {revisions[0]} stands twice; name two revisions, or one")
     predictions = [compare.load(revision) for revision in revisions]
     runs = [_read_run(one) for one in predictions]
-    pair = _pair(predictions, params) if len(predictions) > 1 else None
+    pair = _pair(predictions) if len(predictions) > 1 else None
     html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures)
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -40,14 +42,14 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
     return {"report": str(output), "revisions": revisions, "bytes": size}
 
 
-def _pair(predictions: list[compare.Run], params: Params) -> Comparison | str:
+def _pair(predictions: list[compare.Run]) -> Comparison | str:
     """The second run against the first as `maskcli compare` says it, or why they cannot be compared."""
     try:
         first, second = predictions[0], compare.aligned(*predictions)
     except UserError as error:
         return str(error)
     rule = compare.settle_rule("auto", predictions)
-    return compare.against(first, second, rule, params.ensemble.replicates, params.seed)
+    return compare.against(first, second, rule, *AS_COMPARED)
 
 
 def _read_run(predictions: compare.Run) -> page.Run:
