@@ -1,6 +1,7 @@
 """Do the intervals cover the truth, and how often does an A/A pair raise an alarm? Simulation with known truth.
 
 python bench/intervals.py [--people 2700] [--sets 1000] [--replicates 1000]     (no photos, no training; prints JSON)
+python bench/intervals.py --alarms-only --first 1000 --sets 9250 --people 900   (more A/A pairs, after the first 1000)
 
 Simulated people have the contest's shape: 60 % female, 47/45/8 % in the age bins, 7 photos each. Predictions err in age and
 gender by a part that all photos of a person share, a part that all models share, and a part of each photo, and in the
@@ -30,7 +31,13 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--replicates", type=int, default=1000)
     parser.add_argument("--power-sets", type=int, default=200)
+    parser.add_argument("--alarms-only", action="store_true", help="only the A/A pairs, over people")
+    parser.add_argument("--first", type=int, default=0, help="number of the first data set")
     options = parser.parse_args()
+    if options.alarms_only:
+        numbers = range(options.first, options.first + options.sets)
+        print(json.dumps(alarm_rates(options.people, numbers, options.replicates), indent=2))
+        return
     print(json.dumps(simulate(options.people, options.sets, options.replicates, options.power_sets), indent=2))
 
 
@@ -64,6 +71,16 @@ def simulate(people: int, sets: int, replicates: int, power_sets: int) -> dict[s
         "power": power(people, power_sets, replicates, float(truth[0])),
         "seconds_full_comparison": full_comparison(),
     }
+
+
+def alarm_rates(people: int, numbers: range, replicates: int) -> dict[str, Any]:
+    """Share of the A/A pairs of the data sets `numbers` that get the verdict better or worse."""
+    alarms: dict[str, list[bool]] = {name: [] for name in NAMES}
+    for number in numbers:
+        a, b = ([bootstrap.pick(run, NAMES)] for run in one_set(people, number + 1, [0.0, 0.0]))
+        for row in compare.compare(a, b, {}, replicates, number):
+            alarms[row.metric].append(row.verdict in ("better", "worse"))
+    return {name: rate(hits) for name, hits in alarms.items()}
 
 
 def power(people: int, sets: int, replicates: int, truth: float) -> list[dict[str, Any]]:

@@ -106,8 +106,8 @@ def plots(
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("out/plots"),
     as_json: Json = False,
 ) -> None:
-    """Draw DVC's plots as picture files, without browser and network  |  print the paths."""
-    from stages import draw_plots as stage
+    """Draw DVC's plots as picture files, without browser and network, and print their paths."""
+    from stages import plots as stage
 
     drawn = [str(path) for path in stage.run(talk(), revisions or [], kind, output)]
     print(json.dumps(drawn) if as_json else "\n".join(drawn))

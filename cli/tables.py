@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from stages import paths
-from stages.compare import Comparison, in_words, title
+from stages.compare import title
+from stages.judge.compare import Comparison, in_words
 
 if TYPE_CHECKING:  # it imports torch, which the other tables do without
     from stages.check import Report

@@ -2,17 +2,18 @@
 
 import io
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from stages import compare, paths
-from stages.data.layout import CLASSES
 from stages.errors import UserError
 from stages.files import replacing
+from stages.judge import votes
+from stages.judge.compare import Comparison
 from stages.params import Params
 from stages.report import page
 from stages.report.numbers import Oof
@@ -20,14 +21,20 @@ from stages.report.thumbnails import pictures
 from stages.revisions import read
 from stages.talk import Talk
 
+AS_COMPARED = (10_000, 0)  # replicates and seed of `maskcli compare` by default: both must say the same
+
 
 def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.REPORT) -> dict[str, Any]:
     """Write the page for one or two revisions; thumbnails come from the workspace's photos.
 
     Raises UserError if an output of a revision is missing or is not what its stage writes.
     """
-    runs = [read_run(revision) for revision in revisions]
-    html = page.build(runs, _pair(revisions, params), params, partial(pictures, params=params))
+    if len(set(revisions)) < len(revisions):
+        raise UserError(f"report: {revisions[0]} stands twice; name two revisions, or one")
+    predictions = [compare.load(revision) for revision in revisions]
+    runs = [_read_run(one) for one in predictions]
+    pair = _pair(predictions) if len(predictions) > 1 else None
+    html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures)
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
     size = output.stat().st_size
@@ -35,27 +42,34 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
     return {"report": str(output), "revisions": revisions, "bytes": size}
 
 
-def _pair(revisions: list[str], params: Params) -> compare.Comparison | str | None:
-    """The second revision against the first as `maskcli compare` says it, or why they cannot be compared."""
-    if len(revisions) < 2:
-        return None
+def _pair(predictions: list[compare.Run]) -> Comparison | str:
+    """The second run against the first as `maskcli compare` says it, or why they cannot be compared."""
     try:
-        first, second = (compare.load(revision) for revision in revisions)
-        second = compare.aligned(first, second)
+        first, second = predictions[0], compare.aligned(*predictions)
     except UserError as error:
         return str(error)
-    rule = compare.settle_rule("auto", [first, second])
-    return compare.against(first, second, rule, params.ensemble.replicates, params.seed)
+    rule = compare.settle_rule("auto", predictions)
+    return compare.against(first, second, rule, *AS_COMPARED)
 
 
-def read_run(revision: str) -> page.Run:
+def _read_run(predictions: compare.Run) -> page.Run:
     """All that the report shows of one revision."""
+    revision = predictions.name
     scores = _json(revision, paths.OOF_METRICS, "macro_f1")
     return page.Run(
         name=revision,
-        oof=_oof(revision),
+        oof=Oof(
+            photo=predictions.photo,
+            person=predictions.person,
+            labels=predictions.label,
+            probabilities=votes.soft(np.exp(predictions.selected)),
+            last=votes.soft(np.exp(predictions.last)).argmax(1),
+        ),
+        repeats=len(predictions.selected),
         scores={key: value for key, value in scores.items() if isinstance(value, int | float)},
-        history=_table(revision, paths.OOF_HISTORY, ["fold", "epoch", "train_loss", "val_loss", "val_nll", "val_f1"]),
+        history=_table(
+            revision, paths.OOF_HISTORY, ["fold", "epoch", "train_loss", "val_loss", "val_nll", "val_f1", "lr"]
+        ),
         lr_curve=_table(revision, paths.LR_CURVE, ["lr", "loss", "smoothed"]),
         lr_suggestions=_table(revision, paths.LR_SUGGESTIONS, ["lr", "smoothed", "name"]),
         lr=float(_json(revision, paths.LR_CHOSEN, "lr")["lr"]),
@@ -63,25 +77,9 @@ def read_run(revision: str) -> page.Run:
     )
 
 
-def _oof(revision: str) -> Oof:
-    columns = [f"p{number}" for number in range(CLASSES)]
-    table = _table(revision, paths.OOF, ["photo", "person", "label", *columns], dtype={"photo": str, "person": str})
-    probabilities = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    if not pd.api.types.is_integer_dtype(table["label"]) or not table["label"].between(0, CLASSES - 1).all():
-        raise _damaged(revision, paths.OOF, f"label must be whole numbers from 0 to {CLASSES - 1}")
-    if not ((probabilities >= 0) & (probabilities <= 1.001)).all():
-        raise _damaged(revision, paths.OOF, "p0 to p17 must be probabilities")
-    return Oof(
-        photo=table["photo"].fillna("").to_numpy(str),
-        person=table["person"].fillna("").to_numpy(str),
-        labels=table["label"].to_numpy(int),
-        probabilities=probabilities,
-    )
-
-
-def _table(revision: str, path: Path, columns: list[str], **options: Any) -> pd.DataFrame:
+def _table(revision: str, path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(io.BytesIO(read(revision, path)), keep_default_na=True, **options)
+        table = pd.read_csv(io.BytesIO(read(revision, path)))
     except (ValueError, UnicodeDecodeError):  # pandas' parser and empty-file errors are ValueErrors
         raise _damaged(revision, path, "is not a CSV table") from None
     missing = [column for column in columns if column not in table]

@@ -16,7 +16,7 @@ from stages.errors import UserError
 from stages.files import load_npz, write_csv
 from stages.judge import bootstrap, compare
 from stages.judge.bootstrap import Scores
-from stages.judge.compare import Difference
+from stages.judge.compare import Comparison, Difference
 from stages.report.figures import forest
 from stages.talk import Talk
 
@@ -34,16 +34,6 @@ class Run:
     last: np.ndarray  # [R, N, 18]
     select: str
     seed: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Run b against run a; notes say what the interval does not cover."""
-
-    run_a: str
-    run_b: str
-    rows: list[Difference]
-    notes: list[str]
 
 
 def run(
@@ -178,18 +168,6 @@ def title(metric: str) -> str:
     """The score's name for people: the class's name for f1_<number>."""
     number = metric.removeprefix("f1_")
     return f"F1 {int(number):02d} {class_name(int(number))}" if number.isdigit() else metric
-
-
-def in_words(row: Difference) -> str:
-    """The verdict, and how many people more would settle it."""
-    if row.verdict != "no evidence either way" or row.difference == 0 or not row.more_people:
-        return row.verdict
-    return f"{row.verdict}; about {_two_digits(row.more_people):,} more people would be needed to tell"
-
-
-def _two_digits(number: int) -> int:
-    size = 10 ** max(0, len(str(number)) - 2)
-    return round(number / size) * size
 
 
 def _with_p(row: Difference, p_value: float) -> Difference:

@@ -117,6 +117,34 @@ def test_compare_pairs_revisions_experiments_and_the_workspace(repository: Path)
     assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
 
 
+def test_report_shows_two_revisions_from_the_cache_in_one_file(repository: Path) -> None:
+    written = json.loads(command(repository, "maskcli", "report", "HEAD", "smooth", "--json").stdout)
+    assert written["revisions"] == ["HEAD", "smooth"]
+    page = repository / written["report"]
+    assert page.stat().st_size == written["bytes"] < 5_000_000
+    text = page.read_text(encoding="utf-8")
+    base = json.loads(command(repository, "git", "show", "HEAD:out/oof-ensemble/metrics.json").stdout)
+    scores = json.loads((repository / "out/oof-ensemble/metrics.json").read_text())  # the experiment's
+    for found in (base, scores):
+        for name in ("macro_f1", "macro_f1_low", "macro_f1_high", "accuracy", "nll", "ece"):
+            assert f"{found[name]:.4f}" in text, name
+    assert 'class="value">label_smoothing<' in text
+    assert "photo not found" not in text
+    missing = command(repository, "maskcli", "report", "nowhere", code=2).stderr
+    assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
+
+
+def test_plots_draws_what_dvc_plots_without_a_browser_and_a_network(repository: Path) -> None:
+    done = command(repository, "maskcli", "plots", "HEAD", "smooth", "--format", "svg", "--json")
+    drawn = {Path(path).stem: (repository / path).read_text() for path in json.loads(done.stdout)}
+    assert set(drawn) >= {"loss", "validation-cross-entropy", "validation-macro-f1", "f1-per-class", "confusion-matrix"}
+    for word in ("train_loss", "val_loss", "epoch", ">HEAD<", ">smooth<"):
+        assert word in drawn["loss"], word
+    assert ">val_nll<" in drawn["validation-cross-entropy"]
+    missing = command(repository, "maskcli", "plots", "nowhere", code=2).stderr
+    assert "maskcli: dvc plots: unknown Git revision 'nowhere'; see `git log --oneline` and `dvc exp list`" in missing
+
+
 def test_compare_says_what_to_do_when_the_cache_no_longer_holds_a_run(repository: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     command(tmp_path, "git", "clone", "-q", str(repository), str(clone))

@@ -31,6 +31,16 @@ class Difference:
     seed_sd: float | None  # standard deviation of the score over seeds; None with one seed a run
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Run b against run a; notes say what the interval does not cover."""
+
+    run_a: str
+    run_b: str
+    rows: list[Difference]
+    notes: list[str]
+
+
 def compare(
     a: list[Scores], b: list[Scores], people_of: dict[str, int], replicates: int, seed: int
 ) -> list[Difference]:
@@ -82,6 +92,18 @@ def holm(p_values: list[float]) -> list[float]:
     scaled = np.asarray(p_values)[order] * (count - np.arange(count))
     adjusted = np.minimum(1.0, np.maximum.accumulate(scaled))
     return [float(adjusted[np.flatnonzero(order == place)[0]]) for place in range(count)]
+
+
+def in_words(row: Difference) -> str:
+    """The verdict, and how many people more would settle it."""
+    if row.verdict != "no evidence either way" or row.difference == 0 or not row.more_people:
+        return row.verdict
+    return f"{row.verdict}; about {_two_digits(row.more_people):,} more people would be needed to tell"
+
+
+def _two_digits(number: int) -> int:
+    size = 10 ** max(0, len(str(number)) - 2)
+    return round(number / size) * size
 
 
 def _seed_noise(a: np.ndarray, b: np.ndarray) -> tuple[float, float | None]:

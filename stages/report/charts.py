@@ -34,7 +34,7 @@ Limits = tuple[float, float]
 
 @dataclass(frozen=True)
 class ClassF1:
-    """F1 of each class with its interval, [18] each, of one revision."""
+    """F1 of each class with its interval, [18] each, of one revision; NaN where there is no interval."""
 
     name: str
     f1: np.ndarray
@@ -42,58 +42,35 @@ class ClassF1:
     high: np.ndarray
 
 
-def losses(history: pd.DataFrame, objective: str, colour: str) -> str:
-    """train_loss and val_loss over epochs, apart, on the same scale."""
+def by_epoch(history: pd.DataFrame, column: str, colour: str, title: str, label: str, limits: Limits) -> str:
+    """A column of the histories over epochs; the y limits are given, so that charts side by side share them."""
     with matplotlib.rc_context(STYLE):
-        figure = _figure(7.4, 3.3)
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, column, what in ((left, "train_loss", "training"), (right, "val_loss", "validation")):
-            _fold_lines(axes, history, column, colour)
-            axes.set(title=f"{column} ({objective}, {what})", xlabel="epoch")
-        left.set_ylabel(f"loss: {objective}")
-        right.tick_params(labelleft=True)
-        left.legend(handles=_fold_legend(colour), loc="best")
+        figure = _figure(4.0, 3.2)
+        axes = figure.add_subplot()
+        _fold_lines(axes, history, column, colour)
+        axes.set(title=title, xlabel="epoch", ylabel=label, ylim=limits)
+        axes.legend(handles=_fold_legend(colour), loc="best")
         return _svg(figure)
 
 
-def validation(history: pd.DataFrame, colour: str, nll: Limits, f1: Limits) -> str:
-    """val_nll and val_f1 over epochs; their limits are given, so that two revisions share them."""
+def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float) -> str:
+    """The learning-rate range test over log lr, with its suggestions and the learning rate that training used."""
     with matplotlib.rc_context(STYLE):
-        figure = _figure(7.4, 3.3)
-        left, right = figure.subplots(1, 2)
-        for axes, column, what, limits in (
-            (left, "val_nll", "cross entropy, nats a photo", nll),
-            (right, "val_f1", "macro F1", f1),
-        ):
-            _fold_lines(axes, history, column, colour)
-            axes.set(title=f"{column} (validation)", xlabel="epoch", ylabel=what, ylim=limits)
-        left.legend(handles=_fold_legend(colour), loc="best")
-        return _svg(figure)
-
-
-def learning_rate(
-    curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, history: pd.DataFrame, colour: str
-) -> str:
-    """The range test over log lr with its suggestions, and the learning rate that training then used, by epoch."""
-    with matplotlib.rc_context(STYLE):
-        figure = _figure(7.4, 3.5)
-        left, right = figure.subplots(1, 2)
-        left.plot(curve["lr"], curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
-        left.plot(curve["lr"], curve["smoothed"], color="0.15", label="smoothed")
-        for row in suggestions[suggestions["name"] != "chosen"].itertuples():
-            mark = SUGGESTION_COLOURS.get(str(row.name), "0.4")
-            left.plot(row.lr, row.smoothed, "o", color=mark, label=f"{row.name}: {row.lr:.2g}")
-        left.axvline(chosen, color="0.4", linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
+        figure = _figure(4.0, 3.2)
+        axes = figure.add_subplot()
+        axes.plot(curve["lr"], curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
+        axes.plot(curve["lr"], curve["smoothed"], color="0.15", label="smoothed")
+        for name, colour in SUGGESTION_COLOURS.items():
+            mark = suggestions[suggestions["name"] == name]
+            if len(mark):
+                axes.plot(mark["lr"], mark["smoothed"], "o", color=colour, label=f"{name}: {mark['lr'].iloc[0]:.2g}")
+        axes.axvline(chosen, color="0.4", linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
         low, high = curve["smoothed"].min(), curve["smoothed"].iloc[0]
         span = high - low + 1e-9
-        left.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
-        left.set_ylim(low - 0.75 * span, high + 0.4 * span)
-        left.xaxis.set_major_locator(LogLocator(numticks=8))
-        left.legend(loc="lower left", fontsize=8)
-        right.set(xlabel="epoch", ylabel="learning rate", title="in training, at each epoch's end")
-        if "lr" in history:
-            _fold_lines(right, history, "lr", colour)
-            right.set_ylim(bottom=0)
+        axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
+        axes.set_ylim(low - 1.1 * span, high + 0.4 * span)  # the room below is the legend's
+        axes.xaxis.set_major_locator(LogLocator(numticks=8))
+        axes.legend(loc="lower left", fontsize=8)
         return _svg(figure)
 
 
@@ -111,10 +88,10 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
             value = round(100 * shares[true, predicted]) if normalised else counts[true, predicted]
             colour = "white" if values[true, predicted] > 0.55 * values.max() else "0.1"
             text = "<1" if normalised and value == 0 else str(value)
-            axes.text(predicted + 0.5, true + 0.5, text, ha="center", va="center", fontsize=8, color=colour)
+            axes.text(predicted + 0.5, true + 0.5, text, ha="center", va="center", fontsize=9, color=colour)
         middles = np.arange(classes) + 0.5
-        axes.set_xticks(middles, names, rotation=90, fontsize=9)
-        axes.set_yticks(middles, names, fontsize=9)
+        axes.set_xticks(middles, names, rotation=90)
+        axes.set_yticks(middles, names)
         axes.tick_params(length=0)
         axes.invert_yaxis()
         title = "per cent of each true class" if normalised else "photos"
@@ -123,20 +100,32 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
 
 
 def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1]) -> str:
-    """F1 of each class as a dot with its interval, the revisions one below the other, photo counts at the right."""
+    """F1 of each class as a dot with its interval, the revisions one below the other, photo counts at the right.
+
+    A hollow dot has no interval.
+    """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(7.4, 0.31 * len(names) + 1.3)
+        figure = _figure(5.4, 0.29 * len(names) + 1.2)
         axes = figure.add_subplot()
         rows = np.arange(len(names))
         offsets = np.zeros(1) if len(runs) == 1 else np.array([-0.16, 0.16])
         for run, offset, colour in zip(runs, offsets, COLOURS, strict=False):
-            # A percentile interval need not hold the value itself.
-            reach = np.maximum([run.f1 - run.low, run.high - run.f1], 0)
+            known = np.isfinite(run.low)
+            # A bootstrap-t interval need not hold the value itself.
+            reach = np.maximum([(run.f1 - run.low)[known], (run.high - run.f1)[known]], 0)
+            places = rows + offset
             axes.errorbar(
-                run.f1, rows + offset, xerr=reach, fmt="o", color=colour, markersize=5, elinewidth=1.6, label=run.name
+                run.f1[known],
+                places[known],
+                xerr=reach,
+                fmt="o",
+                color=colour,
+                markersize=5,
+                elinewidth=1.6,
+                label=run.name,
             )
-        for row, count in enumerate(photos):
-            text = f"{count} photos" if count else "none"
+            axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")
+        for row, text in [(-1, "photos"), *enumerate(map(str, photos))]:
             axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color="0.35")
         axes.set_yticks(rows, names)
         axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="F1, with 95 % interval over people")
@@ -166,9 +155,9 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray,
         return _svg(figure)
 
 
-def limits(histories: list[pd.DataFrame], column: str) -> Limits:
-    """One y range, 5 % wider than the finite values of a column in all histories; (0, 1) if there are none."""
-    values = np.concatenate([history[column].to_numpy(float) for history in histories])
+def limits(histories: list[pd.DataFrame], *columns: str) -> Limits:
+    """One y range, 5 % wider than the finite values of the columns in all histories; (0, 1) if there are none."""
+    values = np.concatenate([history[column].to_numpy(float) for history in histories for column in columns])
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0

@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.data.layout import CLASSES, parts
 from stages.judge import bootstrap
-from stages.judge.compare import Difference
+from stages.judge.compare import FEWEST_PEOPLE, Difference, in_words
 
 # Key in metrics.json, name on the page, whether higher is better.
 HEADLINES = (
@@ -24,17 +24,18 @@ HEADLINES = (
     ("ece_calibrated", "ECE after temperature scaling", False),
     ("temperature", "fitted temperature (above 1: too sure)", None),
 )
-SMALLEST = 1e-30  # a probability of 0 in the table still has a finite loss
+SMALLEST = 1e-30  # a probability of 0 still has a finite loss
 
 
 @dataclass(frozen=True)
 class Oof:
-    """OOF predictions of N photos, as oof.csv holds them."""
+    """OOF predictions of N photos."""
 
     photo: np.ndarray  # [N] file names
     person: np.ndarray  # [N]
     labels: np.ndarray  # [N] class numbers
-    probabilities: np.ndarray  # [N, 18]
+    probabilities: np.ndarray  # [N, 18], of the selected epochs, mean over repeats
+    last: np.ndarray  # [N] classes predicted after the last epochs
 
     @property
     def predictions(self) -> np.ndarray:
@@ -49,7 +50,10 @@ class Oof:
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals over people: low and high end by key of metrics.json, and of each class's F1, [18] each."""
+    """95 % intervals over people: low and high end by key of metrics.json, and of each class's F1, [18] each.
+
+    The ends of a class are NaN where it has too few people for an interval, or all its replicates are alike.
+    """
 
     headline: dict[str, tuple[float, float]]
     class_low: np.ndarray
@@ -63,13 +67,14 @@ def intervals(oof: Oof, replicates: int, seed: int) -> Intervals:
     low, high = bootstrap.interval(bootstrap.replicate(bootstrap.pick(scores, names), replicates, seed))
     low, high = np.maximum(low, 0), np.where(np.array(names) == "nll", high, np.minimum(high, 1))
     found = {name: (float(low[place]), float(high[place])) for place, name in enumerate(names[:4])}
+    found["macro_f1_last"] = bootstrap.macro_f1_interval(oof.person, oof.labels, oof.last, replicates, seed)
     for key, true, predicted in zip(
         ("f1_mask", "f1_gender", "f1_age"), parts(oof.labels), parts(oof.predictions), strict=True
     ):
-        part = bootstrap.pick(bootstrap.of_run(oof.person, true, predicted, classes=3), ("macro_f1",))
-        ends = bootstrap.interval(bootstrap.replicate(part, replicates, seed))
-        found[key] = (max(0.0, float(ends[0][0])), min(1.0, float(ends[1][0])))
-    return Intervals(found, low[4:], high[4:])
+        found[key] = bootstrap.macro_f1_interval(oof.person, true, predicted, replicates, seed)
+    people = np.array([len(np.unique(oof.person[oof.labels == number])) for number in range(CLASSES)])
+    unknown = (people < FEWEST_PEOPLE) | (low[4:] == high[4:])
+    return Intervals(found, np.where(unknown, np.nan, low[4:]), np.where(unknown, np.nan, high[4:]))
 
 
 def highest_loss(oof: Oof, most: int) -> np.ndarray:
@@ -93,21 +98,28 @@ def headline_rows(
             continue
         arrow = {True: " ↑", False: " ↓", None: ""}[higher]
         cells = [_cell(key, score, one) for score, one in zip(scores, found, strict=True)]
-        difference = _difference(differences[key]) if key in differences else None
-        rows.append({"name": name + arrow, "cells": cells, "difference": difference})
+        rows.append({"name": name + arrow, "cells": cells, "difference": difference(differences.get(key))})
     return rows
 
 
 def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]:
     if key not in score:
         return {"value": "–", "interval": ""}
-    low, high = found.headline.get(key, (None, None))
+    # metrics.json has an interval of the headline itself; it must not read otherwise here than there.
+    low, high = (score.get(f"{key}_{end}") for end in ("low", "high"))
+    if low is None or high is None:
+        low, high = found.headline.get(key, (None, None))
     return {"value": f"{score[key]:.4f}", "interval": "" if low is None else f"{low:.4f} to {high:.4f}"}
 
 
-def _difference(row: Difference) -> dict[str, str]:
-    return {
-        "value": f"{row.difference:+.4f}",
-        "interval": f"{row.low:+.4f} to {row.high:+.4f}",
-        "verdict": row.verdict,
-    }
+def interval_text(low: float, high: float) -> str:
+    """An interval of a class's F1 in words."""
+    return f"{low:.3f} to {high:.3f}" if np.isfinite(low) else "no interval"
+
+
+def difference(row: Difference | None) -> dict[str, str] | None:
+    """What the page says of a paired difference, without an interval where there are too few people for one."""
+    if row is None:
+        return None
+    interval = "" if row.verdict == "too few people" else f"{row.low:+.4f} to {row.high:+.4f}"
+    return {"value": f"{row.difference:+.4f}", "interval": interval, "verdict": in_words(row)}

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.compare import Comparison
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
 from stages.judge import calibration, metrics
-from stages.params import Params
+from stages.judge.compare import Comparison, Difference
 from stages.report import charts, numbers
 from stages.report.thumbnails import jpeg
 
@@ -33,6 +32,7 @@ class Run:
 
     name: str
     oof: numbers.Oof
+    repeats: int
     scores: dict[str, float]  # metrics.json
     history: pd.DataFrame
     lr_curve: pd.DataFrame
@@ -46,13 +46,18 @@ class Run:
 
 
 def build(
-    runs: list[Run], pair: Comparison | str | None, params: Params, find_pictures: Callable[[set[str]], Pictures]
+    runs: list[Run],
+    pair: Comparison | str | None,
+    replicates: int,
+    seed: int,
+    find_pictures: Callable[[set[str]], Pictures],
 ) -> str:
     """HTML text under LIMIT bytes for one run or two side by side; pair: their comparison, or why there is none.
 
-    `find_pictures` gives the pixels of those photos it can find. Raises UserError if the page cannot be made small enough.
+    replicates, seed: of the intervals' bootstrap. `find_pictures` gives the pixels of those photos it can find.
+    Raises UserError if the page cannot be made small enough.
     """
-    found = [numbers.intervals(run.oof, params.ensemble.replicates, params.seed) for run in runs]
+    found = [numbers.intervals(run.oof, replicates, seed) for run in runs]
     differences = {row.metric: row for row in pair.rows} if isinstance(pair, Comparison) else {}
     scores = [run.scores for run in runs]
     worst = [(numbers.highest_loss(run.oof, MOST), numbers.confident_mistakes(run.oof, MOST)) for run in runs]
@@ -69,10 +74,10 @@ def build(
         "paired": bool(differences),
         "unpaired": pair if isinstance(pair, str) else "",
         "notes": pair.notes if isinstance(pair, Comparison) else [],
-        "replicates": params.ensemble.replicates,
+        "replicates": replicates,
         "views": _views(runs, scores),
         "class_chart": _picture(_class_chart(runs, found)),
-        "class_rows": _class_rows(runs, found),
+        "class_rows": _class_rows(runs, found, differences),
         "params": _params_rows(runs),
         "most": MOST,
     }
@@ -101,7 +106,6 @@ def _template() -> Any:
 def _views(runs: list[Run], scores: list[dict[str, float]]) -> list[dict[str, Any]]:
     """Per run its name, facts and charts."""
     histories = [run.history for run in runs]
-    nll, f1 = charts.limits(histories, "val_nll"), charts.limits(histories, "val_f1")
     views = []
     for run, score, colour in zip(runs, scores, charts.COLOURS, strict=False):
         counts = metrics.confusion(run.oof.labels, run.oof.predictions)
@@ -113,17 +117,42 @@ def _views(runs: list[Run], scores: list[dict[str, float]]) -> list[dict[str, An
                 "objective": run.objective,
                 "score": score,
                 "folds": run.history["fold"].nunique(),
+                "repeats": run.repeats,
+                "absent": _absent(run.oof),
                 "photos": len(run.oof.labels),
                 "people": len(np.unique(run.oof.person)),
-                "losses": _picture(charts.losses(run.history, run.objective, colour)),
-                "validation": _picture(charts.validation(run.history, colour, nll, f1)),
-                "lr": _picture(charts.learning_rate(run.lr_curve, run.lr_suggestions, run.lr, run.history, colour)),
+                "curves": [_picture(chart) for chart in _curves(run, colour, histories)],
+                "lr": [_picture(chart) for chart in _learning_rate(run, colour)],
                 "counts": _picture(charts.confusion(counts, NAMES, normalised=False)),
                 "shares": _picture(charts.confusion(counts, NAMES, normalised=True)),
-                "reliability": _picture(charts.reliability(*table, colour)),
+                "reliability": [_picture(charts.reliability(*table, colour))],
             }
         )
     return views
+
+
+def _curves(run: Run, colour: str, histories: list[pd.DataFrame]) -> list[str]:
+    """Four charts. Both losses share one scale; val_nll and val_f1 share theirs with the other revision."""
+    loss = charts.limits([run.history], "train_loss", "val_loss")
+    return [
+        charts.by_epoch(run.history, "train_loss", colour, "train_loss (training photos)", f"loss: {run.objective}", loss),
+        charts.by_epoch(run.history, "val_loss", colour, "val_loss (validation photos)", f"loss: {run.objective}", loss),
+        charts.by_epoch(
+            run.history, "val_nll", colour, "val_nll (validation photos)", "cross entropy, nats a photo",
+            charts.limits(histories, "val_nll"),
+        ),
+        charts.by_epoch(
+            run.history, "val_f1", colour, "val_f1 (validation photos)", "macro F1", charts.limits(histories, "val_f1")
+        ),
+    ]  # fmt: skip
+
+
+def _learning_rate(run: Run, colour: str) -> list[str]:
+    highest = 1.05 * run.history["lr"].max()
+    return [
+        charts.range_test(run.lr_curve, run.lr_suggestions, run.lr),
+        charts.by_epoch(run.history, "lr", colour, "in training, at each epoch's end", "learning rate", (0.0, highest)),
+    ]
 
 
 def _class_chart(runs: list[Run], found: list[numbers.Intervals]) -> str:
@@ -136,8 +165,10 @@ def _class_chart(runs: list[Run], found: list[numbers.Intervals]) -> str:
     return charts.per_class(NAMES, _photos_per_class(runs[0]), rows)
 
 
-def _class_rows(runs: list[Run], found: list[numbers.Intervals]) -> list[dict[str, Any]]:
-    """The same numbers as text: class, photos, and F1 with interval of each run."""
+def _class_rows(
+    runs: list[Run], found: list[numbers.Intervals], differences: dict[str, Difference]
+) -> list[dict[str, Any]]:
+    """The same numbers as text: class, photos, F1 with interval of each run, and the paired difference."""
     f1 = [metrics.f1_per_class(run.oof.labels, run.oof.predictions) for run in runs]
     ends = [(one.class_low, one.class_high) for one in found]
     return [
@@ -145,12 +176,19 @@ def _class_rows(runs: list[Run], found: list[numbers.Intervals]) -> list[dict[st
             "name": NAMES[number],
             "photos": int(_photos_per_class(runs[0])[number]),
             "cells": [
-                {"value": f"{value[number]:.3f}", "interval": f"{low[number]:.3f} to {high[number]:.3f}"}
+                {"value": f"{value[number]:.3f}", "interval": numbers.interval_text(low[number], high[number])}
                 for value, (low, high) in zip(f1, ends, strict=True)
             ],
+            "difference": numbers.difference(differences.get(f"f1_{number}")),
         }
         for number in range(CLASSES)
     ]
+
+
+def _absent(oof: numbers.Oof) -> list[str]:
+    """Classes in neither truth nor prediction, over which macro F1 is not a mean."""
+    there = metrics.present(oof.labels, oof.predictions)
+    return [name for number, name in enumerate(NAMES) if number not in there]
 
 
 def _photos_per_class(run: Run) -> np.ndarray:
@@ -167,7 +205,7 @@ def _cards(oof: numbers.Oof, places: np.ndarray, sources: dict[str, str]) -> lis
             "true": NAMES[oof.labels[place]],
             "predicted": NAMES[predictions[place]],
             "wrong": "wrong" if predictions[place] != oof.labels[place] else "",
-            "probability": f"{100 * sure[place]:.0f} %",
+            "probability": f"{100 * sure[place]:.0f}\u00a0%",  # the space keeps number and sign on one line
             "loss": f"{losses[place]:.2f}",
         }
         for place in places

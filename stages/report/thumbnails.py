@@ -1,31 +1,22 @@
-"""Small pictures of photos for the report, from the pixel cache or else from the photo's file."""
+"""Small pictures of photos for the report, from the photo's file or else from the pixel cache."""
 
 import base64
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from stages import paths
-from stages.data.decode import BadPhoto, decode
 from stages.errors import UserError
 from stages.files import read_csv, read_npy
-from stages.params import Params
 
-HEIGHT = 96  # px, at most
+SIZE = 144  # px of the longer side: sharp at 72 px on a screen of two dots a pixel
 
 
-def pictures(names: set[str], params: Params) -> dict[str, np.ndarray]:
-    """Pixels uint8 [height, width, 3] of each photo that can be had, at most HEIGHT px high; the others are left out."""
-    cached = _cached(names)
-    found = {}
-    for name in sorted(names):
-        pixels = cached.get(name)
-        if pixels is None:
-            pixels = _decoded(name, params)
-        if pixels is not None:
-            found[name] = _shrunk(pixels)
-    return found
+def pictures(names: set[str]) -> dict[str, np.ndarray]:
+    """Pixels uint8 [height, width, 3] of each training photo that can be had, at most SIZE px; the others are left out."""
+    found = {name: pixels for name in sorted(names) if (pixels := _opened(name)) is not None}
+    return found | {name: _shrunk(pixels) for name, pixels in _cached(names - set(found)).items()}
 
 
 def jpeg(pixels: np.ndarray, quality: int) -> str:
@@ -35,8 +26,22 @@ def jpeg(pixels: np.ndarray, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def _opened(name: str) -> np.ndarray | None:
+    """The whole photo in its own shape, upright; None if it is not there, or is no photo that Pillow reads as it is."""
+    try:
+        with Image.open(paths.TRAIN_IMAGES / name) as image:
+            if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
+                return None
+            image.draft("RGB", (2 * SIZE, 2 * SIZE))
+            return _shrunk(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):  # ValueError: an impossible name
+        return None
+
+
 def _cached(names: set[str]) -> dict[str, np.ndarray]:
     """Photos out of the pixel cache; none if it is absent, damaged or of other photos than photos.csv."""
+    if not names:
+        return {}
     try:
         pixels = read_npy(paths.PIXELS, "prepare")
         files = read_csv(paths.PHOTOS, "prepare", {"file": str})["file"]
@@ -47,18 +52,8 @@ def _cached(names: set[str]) -> dict[str, np.ndarray]:
     return {name: np.asarray(pixels[row]) for row, name in enumerate(files) if name in names}
 
 
-def _decoded(name: str, params: Params) -> np.ndarray | None:
-    height, width = params.cache_size
-    path = paths.TRAIN_IMAGES / name
-    try:
-        return decode(path, height, width, params.image.face, params.data.max_pixels).pixels
-    except (BadPhoto, ValueError):  # ValueError: a name that no file can have
-        return None
-
-
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    if height <= HEIGHT:
-        return pixels
-    size = (max(1, round(width * HEIGHT / height)), HEIGHT)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+    """At most SIZE px high and wide, in the same shape."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return np.asarray(image)

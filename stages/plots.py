@@ -78,7 +78,9 @@ def render(spec: Any, kind: Format, name: str) -> bytes:
             return str(vl_convert.vegalite_to_svg(spec)).encode()
         return bytes(vl_convert.vegalite_to_png(spec, scale=2))
     except ValueError as error:
-        raise UserError(f"plots: {name}: cannot be drawn ({error}); mend its template in .dvc/plots") from None
+        lines = (line.strip() for line in str(error).splitlines())
+        cause = " ".join(line for line in lines if not line.startswith("at "))  # JavaScript's stack is left out
+        raise UserError(f"plots: {name}: cannot be drawn ({cause}); mend its template in .dvc/plots") from None
 
 
 def _spec(content: Any) -> Any:

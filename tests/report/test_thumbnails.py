@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages import paths
+from stages.report import thumbnails
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one wide photo, one that is turned by EXIF, one that is no photo, and a cache of four black ones."""
+    monkeypatch.chdir(tmp_path)
+    for path in (paths.TRAIN_IMAGES / "p", paths.PIXELS.parent):
+        path.mkdir(parents=True)
+    wide = Image.new("RGB", (400, 200), (200, 30, 30))
+    wide.save(paths.TRAIN_IMAGES / "p/wide.jpg")
+    turned = wide.getexif()
+    turned[0x0112] = 6
+    wide.save(paths.TRAIN_IMAGES / "p/turned.jpg", exif=turned)
+    (paths.TRAIN_IMAGES / "p/text.jpg").write_text("not a photo")
+    np.save(paths.PIXELS, np.zeros((4, 300, 200, 3), np.uint8))
+    files = ["p/wide.jpg", "p/turned.jpg", "p/text.jpg", "p/gone.jpg"]
+    pd.DataFrame({"file": files}).to_csv(paths.PHOTOS, index=False)
+    return tmp_path
+
+
+def test_a_photo_is_shown_whole_and_upright_in_its_own_shape(photos: Path) -> None:
+    found = thumbnails.pictures({"p/wide.jpg", "p/turned.jpg"})
+    assert found["p/wide.jpg"].shape == (72, 144, 3)
+    assert found["p/turned.jpg"].shape == (144, 72, 3)
+    assert np.abs(found["p/wide.jpg"].mean((0, 1)) - [200, 30, 30]).max() < 5
+
+
+def test_a_photo_that_is_gone_or_unreadable_comes_from_the_pixel_cache_and_else_is_left_out(photos: Path) -> None:
+    names = {"p/gone.jpg", "p/text.jpg", "p/never\0.jpg", "p/other.jpg"}
+    found = thumbnails.pictures(names)
+    assert set(found) == {"p/gone.jpg", "p/text.jpg"}
+    assert found["p/gone.jpg"].shape == (144, 96, 3)
+    assert not found["p/gone.jpg"].any()
+    np.save(paths.PIXELS, np.zeros((3, 300, 200, 3), np.uint8))  # not the cache of this table
+    assert thumbnails.pictures(names) == {}
+    paths.PIXELS.write_bytes(b"damaged")
+    assert thumbnails.pictures(names) == {}
