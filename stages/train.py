@@ -11,7 +11,7 @@ from contextlib import ExitStack, nullcontext
 import numpy as np
 import pandas as pd
 
-from stages import paths
+from stages import environment, paths
 from stages.data.fold import FoldData, open_fold
 from stages.files import read_csv, read_json, write_csv, write_json, write_npz
 from stages.judge import epochs
@@ -130,7 +130,7 @@ def _clock(
 
 
 def _write(params: Params, data: FoldData, fold: int, done: list[Progress]) -> None:
-    """The fold's predictions and metrics. The history again: no epoch may have been left to train."""
+    """The fold's predictions, metrics and environment. The history again: no epoch may have been left to train."""
     _remove_other_models(fold, params.train.repeats)
     _write_history(fold, done)
     write_npz(
@@ -140,6 +140,7 @@ def _write(params: Params, data: FoldData, fold: int, done: list[Progress]) -> N
         last=np.stack([progress.last_logits for progress in done]),
         predicted=np.stack([_padded(progress.predicted, params.train.epochs) for progress in done]),
     )
+    write_json(paths.train_environment(fold), environment.describe())
     write_json(paths.train_metrics(fold), _metrics(done, len(data.train), len(data.val)))
 
 
