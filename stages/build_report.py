@@ -34,7 +34,7 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
     predictions = [compare.load(revision) for revision in revisions]
     runs = [_read_run(one) for one in predictions]
     pair = _pair(predictions) if len(predictions) > 1 else None
-    html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures)
+    html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures, talk)
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
     size = output.stat().st_size

@@ -165,9 +165,11 @@ def as_json(found: list[Comparison]) -> str:
 
 
 def title(metric: str) -> str:
-    """The score's name for people: the class's name for f1_<number>."""
+    """The score's name for people: the class's name for f1_<number>, val_nll for nll as in plots and histories."""
     number = metric.removeprefix("f1_")
-    return f"F1 {int(number):02d} {class_name(int(number))}" if number.isdigit() else metric
+    if number.isdigit():
+        return f"F1 {int(number):02d} {class_name(int(number))}"
+    return "val_nll" if metric == "nll" else metric
 
 
 def _with_p(row: Difference, p_value: float) -> Difference:

@@ -25,7 +25,8 @@ def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = p
     for problem in problems:
         talk.say(f"plots: {problem}")
     drawn = []
-    for name, spec in name_files(plots).items():
+    named = name_files(plots)
+    for name, spec in talk.track(named.items(), len(named), "plots"):
         path = output / f"{name}.{kind}"
         picture = render(spec, kind, name)
         with replacing(path) as temporary:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stages.data.layout import CLASSES, class_name
 from stages.files import replacing
@@ -61,6 +62,7 @@ def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str
     grid = figure.subplots(2, len(candidates), squeeze=False, sharey="row", height_ratios=[len(names), 1.6])
     for column, (name, rows) in enumerate(candidates):
         shown = [row for row in rows if row.metric != "nll"]
+        shown.sort(key=lambda row: row.metric.removeprefix("f1_").isdigit())  # classes after the scores of all
         _forest_panel(grid[0, column], shown, "difference of F1 and accuracy (right: better)")
         _forest_panel(
             grid[1, column], [row for row in rows if row.metric == "nll"], "difference of val_nll (left: better)"
@@ -119,6 +121,7 @@ def epoch_curves(path: Path, f1: np.ndarray, nll: np.ndarray, advice: Advice) ->
             label=f"within one error of it: epoch {advice.recommended}",
         )
         axes.set(xlabel="epoch", ylabel=name, title=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for onset in advice.onset:
         if onset is not None:
             panels[1].axvline(onset, ymax=0.06, color="#b2182b", linewidth=2)

@@ -16,6 +16,7 @@ from stages.judge import calibration, metrics
 from stages.judge.compare import Comparison, Difference
 from stages.report import charts, numbers
 from stages.report.thumbnails import jpeg
+from stages.talk import SILENT, Talk
 
 TEMPLATE = "report.html.jinja"
 LIMIT = 5_000_000  # bytes
@@ -51,6 +52,7 @@ def build(
     replicates: int,
     seed: int,
     find_pictures: Callable[[set[str]], Pictures],
+    talk: Talk = SILENT,
 ) -> str:
     """HTML text under LIMIT bytes for one run or two side by side; pair: their comparison, or why there is none.
 
@@ -75,7 +77,7 @@ def build(
         "unpaired": pair if isinstance(pair, str) else "",
         "notes": pair.notes if isinstance(pair, Comparison) else [],
         "replicates": replicates,
-        "views": _views(runs, scores),
+        "views": _views(runs, scores, talk),
         "class_chart": _picture(_class_chart(runs, found)),
         "class_rows": _class_rows(runs, found, differences),
         "params": _params_rows(runs),
@@ -103,11 +105,12 @@ def _template() -> Any:
     return environment.get_template(TEMPLATE)
 
 
-def _views(runs: list[Run], scores: list[dict[str, float]]) -> list[dict[str, Any]]:
+def _views(runs: list[Run], scores: list[dict[str, float]], talk: Talk) -> list[dict[str, Any]]:
     """Per run its name, facts and charts."""
     histories = [run.history for run in runs]
     views = []
-    for run, score, colour in zip(runs, scores, charts.COLOURS, strict=False):
+    each = zip(runs, scores, charts.COLOURS, strict=False)
+    for run, score, colour in talk.track(each, len(runs), "report: charts"):
         counts = metrics.confusion(run.oof.labels, run.oof.predictions)
         table = calibration.reliability(run.oof.probabilities, run.oof.labels)
         views.append(
