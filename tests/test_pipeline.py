@@ -76,7 +76,7 @@ def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
 
 def test_a_stage_by_hand_gives_what_dvc_gave_and_plots_compare_commits(repository: Path) -> None:
     before = np.load(repository / "out/train/0/oof_logits.npz")["last"]
-    command(repository, "maskcli", "train", "--fold", "0")
+    command(repository, "maskcli", "train", "--fold", "0", "--fresh")
     assert (np.load(repository / "out/train/0/oof_logits.npz")["last"] == before).all()
     history = pd.read_csv(repository / "out/oof-ensemble/history.csv")
     plots = json.loads(command(repository, "dvc", "plots", "diff", "HEAD", "--json").stdout)["data"]
