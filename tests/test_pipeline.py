@@ -145,6 +145,33 @@ def test_plots_draws_what_dvc_plots_without_a_browser_and_a_network(repository: 
     assert "maskcli: dvc plots: unknown Git revision 'nowhere'; see `git log --oneline` and `dvc exp list`" in missing
 
 
+def test_the_environment_is_recorded_beside_the_metrics_and_committed(repository: Path) -> None:
+    record = json.loads(command(repository, "git", "show", "HEAD:out/oof-ensemble/environment.json").stdout)
+    assert record["numpy"] == np.__version__
+    assert record["git_revision"] is None  # the first run came before the first commit
+    assert "numpy" not in command(repository, "dvc", "metrics", "show", "--json").stdout
+
+
+def test_faults_can_be_read_after_dvc_repro_has_failed(repository: Path) -> None:
+    """DVC removes a stage's outputs before it runs; faults.csv is written all the same."""
+    table = repository / "data/train/train.csv"
+    content = table.read_text()
+    table.unlink()  # it may be a link into DVC's cache
+    table.write_text(content.replace("female", "femail", 1) + "x,male,A,999,y\n")
+    done = command(repository, "dvc", "repro", "prepare", code=255)
+    assert "maskcli: data: 2 faults, all listed in out/prepare/faults.csv; mend them" in done.stderr
+    faults = pd.read_csv(repository / "out/prepare/faults.csv")
+    assert faults["problem"].tolist() == [
+        "gender `femail` is not known",
+        "age `999` is not a whole number from 0 to 120",
+    ]
+    assert all(problem in done.stderr for problem in faults["problem"])
+    table.write_text(content)
+    command(repository, "dvc", "repro", "prepare")
+    assert len(pd.read_csv(repository / "out/prepare/faults.csv")) == 0
+    assert command(repository, "dvc", "status", "prepare").stdout.strip() == "Data and pipelines are up to date."
+
+
 def test_compare_says_what_to_do_when_the_cache_no_longer_holds_a_run(repository: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     command(tmp_path, "git", "clone", "-q", str(repository), str(clone))
