@@ -189,7 +189,7 @@ def in_words(row: dict[str, Any], best: str) -> str:
         return f"the blend is better: {gain}"
     if row["verdict"] == "worse":
         return f"the blend is worse: {gain}; submit {best} alone"
-    return f"the blend is not shown to be better than the best single run ({best} on all people): {gain}"
+    return f"the blend is not shown to be better than the best single run: {gain}; without evidence {best} alone is as good"
 
 
 def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict[str, Any]:

@@ -61,6 +61,28 @@ def test_methods_page_agrees_with_the_schema() -> None:
         ),
         ({"data": {"age_bins": [60, 30]}}, "params.yaml: data.age_bins: the first age must be below the second"),
         ({"tta": {"views": ["flip"]}}, "params.yaml: tta.views.0: `flip` is not known; did you mean `hflip`?"),
+        (
+            {"tta": {"views": ["identity", "rotate_90"]}},
+            "params.yaml: tta.views.1: `rotate_90`: rotate_ wants a number from -45 to 45 (degrees)",
+        ),
+        (
+            {"tta": {"views": ["shift_left_1.5"]}},
+            "params.yaml: tta.views.0: `shift_left_1.5`: shift_left_ wants a whole number from 1 to 128 (px)",
+        ),
+        (
+            {"tta": {"views": ["hflip", "hflip"]}},
+            "params.yaml: tta.views.1: `hflip` stands twice and would count twice",
+        ),
+        ({"tta": {"views": []}}, "params.yaml: tta.views: `[]` is wrong"),
+        (
+            {"tta": {"views": ["shift_up_5"]}, "image": {"margin": 4}},
+            "params.yaml: tta.views.0: `shift_up_5` needs image.margin: 5 or more, it is 4",
+        ),
+        (
+            {"decision": "adjusted", "ensemble": {"vote": "rank"}},
+            "params.yaml: decision: adjusted needs ensemble.vote: soft or geometric, because rank votes are no",
+        ),
+        ({"decision": "adjust"}, "params.yaml: decision: `adjust` is not known; did you mean `adjusted`?"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_key(value: dict[str, object], message: str) -> None:

@@ -66,6 +66,8 @@ def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
             ("gamma: 2.0", "gamma: 1.5", []),
             ("loss: ce", "loss: balanced_softmax", ["lr-find", "train@0", "train@1"]),
             ("- hflip\n", "", ["tta-predict"]),
+            ("decision: argmax", "decision: adjusted", ["tta-predict"]),
+            ("vote: soft", "vote: rank", ["tta-predict"]),
         ):
             assert old in params
             (repository / "params.yaml").write_text(params.replace(old, new))
@@ -170,6 +172,38 @@ def test_faults_can_be_read_after_dvc_repro_has_failed(repository: Path) -> None
     command(repository, "dvc", "repro", "prepare")
     assert len(pd.read_csv(repository / "out/prepare/faults.csv")) == 0
     assert command(repository, "dvc", "status", "prepare").stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_blend_of_two_revisions_writes_a_submission_and_its_weights(repository: Path) -> None:
+    found = json.loads(
+        command(repository, "maskcli", "blend", "HEAD", "smooth", "--replicates", "100", "--json").stdout
+    )
+    assert found == json.loads((repository / "out/blend/weights.json").read_text())
+    scores = json.loads(command(repository, "git", "show", "HEAD:out/oof-ensemble/metrics.json").stdout)
+    assert found["runs"]["HEAD"] == pytest.approx(scores["macro_f1"], abs=1e-6)
+    assert list(found["all_weights"]) == ["equal", "greedy", "convex"]
+    submission = pd.read_csv(repository / "out/blend/submission.csv")
+    assert submission["ImageID"].tolist() == pd.read_csv(repository / "data/eval/info.csv")["ImageID"].tolist()
+    shown = command(
+        repository, "maskcli", "blend", "HEAD", "smooth", "--weights", "equal", "--replicates", "100"
+    ).stdout
+    assert "out/blend/submission.csv (equal weights, in out/blend/weights.json)" in shown
+    missing = command(repository, "maskcli", "blend", "HEAD", "nowhere", code=2).stderr
+    assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
+
+
+def test_tta_search_names_the_line_for_params_yaml(repository: Path) -> None:
+    views = ("--view", "hflip", "--view", "crop_top_left", "--replicates", "100")
+    found = json.loads(command(repository, "maskcli", "tta-search", *views, "--json").stdout)
+    assert found == json.loads((repository / "out/tta-search/summary.json").read_text())
+    table = pd.read_csv(repository / "out/tta-search/views.csv")
+    assert table["views"].tolist() == ["identity hflip", "identity crop_top_left", "identity hflip crop_top_left"]
+    scores = json.loads((repository / "out/oof-ensemble/metrics.json").read_text())
+    assert found["identity_macro_f1"] == pytest.approx(scores["macro_f1"], abs=1e-6)
+    shown = command(repository, "maskcli", "tta-search", *views).stdout
+    assert f"params.yaml  {found['line']}" in shown
+    wrong = command(repository, "maskcli", "tta-search", "--view", "hflp", code=2).stderr
+    assert "maskcli: tta-search: --view `hflp` is not known; did you mean `hflip`?" in wrong
 
 
 def test_compare_says_what_to_do_when_the_cache_no_longer_holds_a_run(repository: Path, tmp_path: Path) -> None:
