@@ -142,4 +142,4 @@ def summary(as_json: Json = False) -> None:
         print(f"report       {paths.REPORT}    (opens in any browser, no network needed)")
     print("plots        maskcli plots    (or: dvc plots show; tensorboard --logdir out/train)")
     print(f"LR curve     {paths.LR_PNG}")
-    print("next         dvc exp run -n focal -S loss=focal; maskcli compare HEAD focal")
+    print("next         git add -A; git commit -m ce; dvc exp run -n focal -S loss=focal; maskcli compare HEAD focal")

@@ -212,6 +212,9 @@ def test_compare_says_what_to_do_when_the_cache_no_longer_holds_a_run(repository
     done = command(clone, "maskcli", "compare", "HEAD", "HEAD~0", code=2)
     assert "oof.npz is neither in the DVC cache nor in a remote" in done.stderr
     assert "run `dvc pull`" in done.stderr
+    command(clone, "git", "rm", "-q", "dvc.lock")
+    command(clone, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "no results")
+    assert "maskcli: HEAD: holds no results" in command(clone, "maskcli", "compare", "HEAD", code=2).stderr
 
 
 @pytest.mark.parametrize(

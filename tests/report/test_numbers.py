@@ -51,11 +51,16 @@ def test_intervals_lie_around_their_scores_and_within_bounds() -> None:
 
 def test_a_class_of_too_few_people_has_no_interval() -> None:
     made = oof(1)
-    rare = np.where(np.isin(made.person, ["0", "1", "2", "3"]), made.labels, np.where(made.labels == 4, 5, made.labels))
-    found = numbers.intervals(replace(made, labels=rare), 100, 0)
-    assert np.isnan(found.class_low[[4, 17]]).all()  # four people at most, and nobody
+    labels, probabilities = np.where(made.labels == 4, 5, made.labels), made.probabilities.copy()
+    first_photos = np.arange(5) * 7  # of five people
+    probabilities[first_photos[:2]] = np.eye(18)[4]  # two of them are answered rightly
+    for people, known in ((4, False), (5, True)):
+        labels[first_photos[:people]] = 4
+        found = numbers.intervals(replace(made, labels=labels, probabilities=probabilities), 200, 0)
+        assert np.isfinite([found.class_low[4], found.class_high[4]]).all() == known, people
+        assert (numbers.interval_text(found.class_low[4], found.class_high[4]) == "no interval") != known
+    assert np.isnan(found.class_low[17])  # nobody
     assert np.isfinite(found.class_low[:4]).all()
-    assert numbers.interval_text(found.class_low[4], found.class_high[4]) == "no interval"
 
 
 def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_has_none() -> None:
