@@ -3,11 +3,13 @@
 import io
 import itertools
 import os
+import re
 import resource
 import shutil
 import struct
 import subprocess
 import sys
+import threading
 import unicodedata
 import warnings
 import zlib
@@ -67,6 +69,7 @@ def maskcli(
     """Exit code, stdout and the lines of stderr of a command, run in this process."""
     monkeypatch.setattr(sys, "argv", ["maskcli", *words])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main.run()
@@ -620,6 +623,23 @@ def test_a_full_disk_is_one_line(
     size, words = FULL[case]
     with files_up_to(size):
         refused(monkeypatch, capsys, words, case)
+
+
+@pytest.mark.parametrize("size", [50, 1000, 100_000])
+def test_a_disk_that_fills_up_in_training_is_one_line(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: int
+) -> None:
+    weights = WEIGHTS.read_bytes()
+    with files_up_to(size):
+        code, out, err = maskcli(monkeypatch, capsys, *TRAIN)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in "\n".join(err)
+    assert re.fullmatch(
+        r"maskcli: \S+: cannot be written \(.*File too large.*\); free disk space or check permissions, then rerun",
+        err[-1],
+    )
+    assert WEIGHTS.read_bytes() == weights
+    assert [name for name in listing(Path("out")) if ".tmp" in name] == []
 
 
 MOUNTS = {

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+
+from stages.errors import UserError
+from stages.report.tensorboard import Board
+from tests.test_bad_input import files_up_to
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_full_disk_is_named_and_closing_does_not_hide_it(tmp_path: Path) -> None:
+    message = r"board: cannot be written \(File too large\); free disk space or check permissions, then rerun"
+    with files_up_to(200), pytest.raises(UserError, match=message), Board(tmp_path / "board") as board:
+        for epoch in range(1, 50):
+            board.epoch({"epoch": epoch, "train_loss": 1.0, "val_loss": 1.0, "lr": 0.1})
