@@ -181,6 +181,7 @@ PREPARE: dict[str, Callable[[], object]] = {
     "cp949 (Korean Excel's CSV)": train_csv((HEADER + "1,female,한국,30,one\n").encode("cp949")),
     "UTF-16 (Excel's `Unicode text`)": train_csv((HEADER + ROWS).encode("utf-16")),
     "an id twice": rows("1,female,Asian,30,one", "1,male,Asian,61,two"),
+    "a path twice": rows("1,female,Asian,30,one", "2,male,Asian,61,one"),
     "an empty id": rows(",female,Asian,30,one", "2,male,Asian,61,two"),
     "an unknown gender": rows("1,woman,Asian,30,one", "2,male,Asian,61,two"),
     "age in words": rows("1,female,Asian,thirty,one", "2,male,Asian,61,two"),
