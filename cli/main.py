@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import warnings
 from typing import Annotated, Any
 
@@ -37,6 +38,8 @@ def run() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     warnings.showwarning = _warn
     debug = "--debug" in sys.argv[1:2]
+    if not debug:
+        threading.excepthook = _thread_failed
     try:
         app()
     except UserError as error:
@@ -58,6 +61,12 @@ def run() -> None:
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"maskcli: warning: {message}", file=sys.stderr)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """An error in a thread in one line. A full disk is told by the main thread, which meets it too."""
+    if not isinstance(failure.exc_value, OSError | SystemExit):
+        _fail(f"unexpected {failure.exc_type.__name__} in a thread: {failure.exc_value}", 1)
 
 
 def _fail(line: str, code: int) -> int:

@@ -393,7 +393,7 @@ def _one_line(error: ValidationError) -> str:
     *above, last = fault["loc"] or ("",)
     unknown = fault["type"] == "extra_forbidden"  # then the last part is what a person wrote, whatever it looks like
     keys = [part for part in above if not _is_union_branch(part)]
-    keys += [last] if last and (unknown or not _is_union_branch(last)) else []
+    keys += [last] if last != "" and (unknown or not _is_union_branch(last)) else []
     key = _short(".".join(str(part) for part in keys))
     if unknown:
         nearest = _nearest(str(last), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"

@@ -3,11 +3,13 @@
 import io
 import itertools
 import os
+import re
 import resource
 import shutil
 import struct
 import subprocess
 import sys
+import threading
 import unicodedata
 import warnings
 import zlib
@@ -67,6 +69,7 @@ def maskcli(
     """Exit code, stdout and the lines of stderr of a command, run in this process."""
     monkeypatch.setattr(sys, "argv", ["maskcli", *words])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main.run()
@@ -178,6 +181,7 @@ PREPARE: dict[str, Callable[[], object]] = {
     "cp949 (Korean Excel's CSV)": train_csv((HEADER + "1,female,한국,30,one\n").encode("cp949")),
     "UTF-16 (Excel's `Unicode text`)": train_csv((HEADER + ROWS).encode("utf-16")),
     "an id twice": rows("1,female,Asian,30,one", "1,male,Asian,61,two"),
+    "a path twice": rows("1,female,Asian,30,one", "2,male,Asian,61,one"),
     "an empty id": rows(",female,Asian,30,one", "2,male,Asian,61,two"),
     "an unknown gender": rows("1,woman,Asian,30,one", "2,male,Asian,61,two"),
     "age in words": rows("1,female,Asian,thirty,one", "2,male,Asian,61,two"),
@@ -620,6 +624,23 @@ def test_a_full_disk_is_one_line(
     size, words = FULL[case]
     with files_up_to(size):
         refused(monkeypatch, capsys, words, case)
+
+
+@pytest.mark.parametrize("size", [50, 1000, 100_000])
+def test_a_disk_that_fills_up_in_training_is_one_line(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: int
+) -> None:
+    weights = WEIGHTS.read_bytes()
+    with files_up_to(size):
+        code, out, err = maskcli(monkeypatch, capsys, *TRAIN)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in "\n".join(err)
+    assert re.fullmatch(
+        r"maskcli: \S+: cannot be written \(.*File too large.*\); free disk space or check permissions, then rerun",
+        err[-1],
+    )
+    assert WEIGHTS.read_bytes() == weights
+    assert [name for name in listing(Path("out")) if ".tmp" in name] == []
 
 
 MOUNTS = {

@@ -1,5 +1,7 @@
 """TensorBoard events of one fold: tags loss/train, loss/val, nll/val, f1/val, accuracy/val, lr and the like."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -7,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from stages.files import unwritable
 from stages.report.figures import confusion_figure
 
 TAGS = {
@@ -27,7 +30,9 @@ class Board:
     """Writes what history.csv holds under TAGS; the step is the epoch, from 1."""
 
     def __init__(self, folder: Path) -> None:
-        self.writer = SummaryWriter(str(folder))
+        self.folder = folder
+        with _naming(folder):
+            self.writer = SummaryWriter(str(folder))
 
     def __enter__(self) -> Self:
         return self
@@ -35,16 +40,19 @@ class Board:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.writer.close()
+        with suppress(OSError) if error else _naming(self.folder):  # the first error is the one to tell
+            self.writer.close()
 
     def epoch(self, row: dict[str, float]) -> None:
-        for column, tag in TAGS.items():
-            if column in row:
-                self.writer.add_scalar(tag, row[column], int(row["epoch"]))
-        self.writer.flush()
+        with _naming(self.folder):
+            for column, tag in TAGS.items():
+                if column in row:
+                    self.writer.add_scalar(tag, row[column], int(row["epoch"]))
+            self.writer.flush()
 
     def confusion(self, labels: np.ndarray, predictions: np.ndarray, epoch: int) -> None:
-        self.writer.add_figure("confusion/val", confusion_figure(labels, predictions), epoch)
+        with _naming(self.folder):
+            self.writer.add_figure("confusion/val", confusion_figure(labels, predictions), epoch)
 
     def hyperparameters(self, params: dict[str, Any], selected: dict[str, float]) -> None:
         flat = {
@@ -52,7 +60,17 @@ class Board:
             for key, value in _flat(params).items()
         }
         scores = {f"selected/{name}": selected[name] for name in ("val_f1", "val_nll")}
-        self.writer.add_hparams(flat, scores, run_name=".")
+        with _naming(self.folder):
+            self.writer.add_hparams(flat, scores, run_name=".")
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """A full disk is said as such; TensorBoard raises what its writing thread met."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

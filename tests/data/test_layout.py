@@ -106,6 +106,25 @@ def test_unicode_names_match_in_both_normal_forms(tmp_path: Path, form: str) -> 
     assert found(tmp_path, unicodedata.normalize("NFC", "김é")) == (7, [])
 
 
+@pytest.mark.parametrize("again", [unicodedata.normalize("NFD", "김é"), "김é/", "./김é"])
+def test_one_folder_under_two_spellings_is_a_fault_of_both_people(tmp_path: Path, again: str) -> None:
+    """The same photos under two ids would stand on both sides of a split."""
+    table = tmp_path / "train.csv"
+    table.write_text(HEADER + f"1,female,Asian,30,{unicodedata.normalize('NFC', '김é')}\n2,male,Asian,30,{again}\n")
+    faults = layout.read_people(table)[1]
+    assert [fault.person for fault in faults] == ["2", "1"]
+    assert all(fault.problem.endswith("stands on line 2 already") for fault in faults)
+
+
+def test_ids_are_compared_in_one_normal_form(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    table.write_text(
+        HEADER + "".join(f"{unicodedata.normalize(form, '김é')},male,A,30,{form}\n" for form in ("NFC", "NFD"))
+    )
+    (fault,) = layout.read_people(table)[1]
+    assert fault.person == unicodedata.normalize("NFC", "김é")
+
+
 def test_eval_rows_must_have_one_photo_each(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").write_bytes(b"x")
