@@ -194,8 +194,8 @@ def in_words(row: dict[str, Any], best: str) -> str:
 
 def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict[str, Any]:
     row = found["macro_f1"]
-    corrected = row.p_value if p_value is None else p_value
-    lost = row.verdict in ("better", "worse") and corrected >= 0.05
+    if p_value is not None:
+        row = compare.with_p(row, p_value)
     return {
         "weights": name,
         "macro_f1": row.b,
@@ -204,8 +204,8 @@ def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict
         "low": row.low,
         "high": row.high,
         "p_improved": row.p_improved,
-        "p_value": corrected,
-        "verdict": "no evidence either way" if lost else row.verdict,
+        "p_value": row.p_value,
+        "verdict": row.verdict,
         "nll_difference": found["nll"].difference,
         "nll_low": found["nll"].low,
         "nll_high": found["nll"].high,

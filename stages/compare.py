@@ -148,7 +148,7 @@ def corrected(found: list[Comparison]) -> list[Comparison]:
     """Holm's correction over the candidates, score by score; a verdict that does not survive becomes no evidence."""
     adjusted = [compare.holm([result.rows[place].p_value for result in found]) for place in range(len(found[0].rows))]
     return [
-        replace(result, rows=[_with_p(row, adjusted[place][number]) for place, row in enumerate(result.rows)])
+        replace(result, rows=[with_p(row, adjusted[place][number]) for place, row in enumerate(result.rows)])
         for number, result in enumerate(found)
     ]
 
@@ -172,7 +172,8 @@ def title(metric: str) -> str:
     return "val_nll" if metric == "nll" else metric
 
 
-def _with_p(row: Difference, p_value: float) -> Difference:
+def with_p(row: Difference, p_value: float) -> Difference:
+    """The row with a corrected p-value; a verdict that does not survive it becomes no evidence."""
     lost = row.verdict in ("better", "worse") and p_value >= 0.05
     return replace(row, p_value=p_value, verdict="no evidence either way" if lost else row.verdict)
 

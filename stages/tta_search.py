@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages import paths, view_names
+from stages.compare import with_p
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import read_csv, write_csv, write_json
@@ -186,15 +187,10 @@ def judge_votes(params: Params, found: Predicted, replicates: int) -> list[dict[
 
 
 def corrected(rows: list[Difference]) -> list[dict[str, Any]]:
-    """Flat rows with Holm's p-values; a verdict that does not survive becomes no evidence."""
+    """Flat rows with Holm's p-values."""
     adjusted = compare.holm([row.p_value for row in rows])
-    flat = []
-    for row, p_value in zip(rows, adjusted, strict=True):
-        lost = row.verdict in ("better", "worse") and p_value >= 0.05
-        verdict = "no evidence either way" if lost else row.verdict
-        values = (row.b, row.difference, row.low, row.high, row.p_improved, p_value, verdict)
-        flat.append(dict(zip(_COLUMNS, values, strict=True)))
-    return flat
+    found = [with_p(row, p_value) for row, p_value in zip(rows, adjusted, strict=True)]
+    return [{"macro_f1": row.b, **{name: getattr(row, name) for name in _COLUMNS[1:]}} for row in found]
 
 
 _COLUMNS = ("macro_f1", "difference", "low", "high", "p_improved", "p_value", "verdict")

@@ -1,6 +1,7 @@
 """Decision rule, test-time views and blending, as stages on files; the commands themselves run in test_pipeline.py."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from stages import blend, decide, oof_ensemble, paths, revisions, train, tta_pre
 from stages.errors import UserError
 from stages.files import read_json, write_json, write_npz
 from stages.judge import blending, decision, nested, votes
+from stages.judge.compare import Difference
 from stages.judge.metrics import log_softmax
 from stages.talk import SILENT, Talk
 from tests.conftest import small
@@ -277,6 +279,14 @@ def test_only_views_with_evidence_are_recommended() -> None:
     assert tta_search.recommended(nothing, tried) == ("identity",)
     only_all = [*nothing[:2], rows[2] | {"verdict": "better"}]
     assert tta_search.recommended(only_all, tried) == ("identity", "good", "noise")
+
+
+def test_a_verdict_that_does_not_survive_the_correction_for_several_views_is_no_evidence() -> None:
+    row = Difference("macro_f1", 0.4, 0.42, 0.02, 0.001, 0.039, 0.98, 0.04, "better", 0, None)
+    assert [found["verdict"] for found in tta_search.corrected([row])] == ["better"]
+    pair = tta_search.corrected([row, replace(row, p_value=0.03)])
+    assert [found["verdict"] for found in pair] == ["no evidence either way"] * 2
+    assert [found["p_value"] for found in pair] == [0.06, 0.06]
 
 
 def test_views_of_no_worth_are_rarely_recommended() -> None:

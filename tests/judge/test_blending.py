@@ -35,6 +35,11 @@ def test_greedy_is_never_worse_than_the_best_single_run_where_it_is_fitted(count
     blended = blending.mix(blending.greedy(probabilities, labels), probabilities)
     best = max(macro_f1(labels, one.argmax(1), 4) for one in probabilities)
     assert macro_f1(labels, blended.argmax(1), 4) >= best - 1e-12
+    with pytest.MonkeyPatch.context() as patch:  # nor is it for having gone on
+        for rounds in (2, 3, 5):
+            patch.setattr(blending, "ROUNDS", rounds)
+            shorter = blending.mix(blending.greedy(probabilities, labels), probabilities)
+            assert macro_f1(labels, shorter.argmax(1), 4) >= best - 1e-12
 
 
 @settings(max_examples=20, deadline=None)

@@ -30,43 +30,44 @@ def test_people_of_each_kind_are_dealt_out_evenly() -> None:
     assert (group != nested.groups(PERSON, LABELS, 5, seed=1)).any()
 
 
-def spy(seen: list[set[int]], applied: list[tuple[set[int], set[int]]], value: float) -> Method:
-    """A method that notes the people it was fitted on, and those it is applied to with what it was fitted on."""
+def spy(seen: list[set[int]], value: float) -> Method:
+    """A method that notes the people it was fitted on; its scores are the value, the photo, and the number of the fit."""
 
-    def fit(rows: np.ndarray) -> set[int]:
-        people = set(PERSON[rows].tolist())
-        seen.append(people)
-        return people
+    def fit(rows: np.ndarray) -> int:
+        seen.append(set(PERSON[rows].tolist()))
+        return len(seen) - 1
 
-    def apply(fitted: set[int], rows: np.ndarray) -> np.ndarray:
-        applied.append((fitted, set(PERSON[rows].tolist())))
-        return np.column_stack([np.full(len(rows), value), rows])
+    def apply(fitted: int, rows: np.ndarray) -> np.ndarray:
+        return np.column_stack([np.full(len(rows), value), rows, np.full(len(rows), fitted)])
 
     return Method(fit, apply)
 
 
 def test_nothing_is_applied_to_people_it_was_fitted_on_not_even_in_the_choice_of_method() -> None:
     seen: list[set[int]] = []
-    applied: list[tuple[set[int], set[int]]] = []
-    scored: list[set[int]] = []
+    everyone = set(PERSON.tolist())
     group = nested.groups(PERSON, LABELS, 5)
-    methods = {"low": spy(seen, applied, 1.0), "high": spy(seen, applied, 2.0)}
+    choosing_for: list[set[int]] = []
 
     def score(rows: np.ndarray, scores: np.ndarray) -> float:
         assert (scores[:, 1] == rows).all()
-        scored.append(set(PERSON[rows].tolist()))
+        scored = set(PERSON[rows].tolist())
+        for row, (_, _, fitted) in zip(rows, scores, strict=True):
+            assert PERSON[row] not in seen[int(fitted)]
+            assert not seen[int(fitted)] & (everyone - scored)  # nor on those that the choice is for
+        choosing_for.append(everyone - scored)
         return float(scores[:, 0].mean())
 
-    found = nested.cross_fit(methods, group, score)
-    assert applied
-    assert all(not fitted & people for fitted, people in applied)
+    found = nested.cross_fit({"low": spy(seen, 1.0), "high": spy(seen, 2.0)}, group, score)
+    for result in (found.chosen, *found.scores.values()):
+        assert (result[:, 1] == np.arange(len(PERSON))).all()
+        assert all(person not in seen[int(fitted)] for person, (_, _, fitted) in zip(PERSON, result, strict=True))
     assert found.choices == ["high"] * 5
     assert found.choice == "high"
-    assert (found.chosen == np.column_stack([np.full(len(PERSON), 2.0), np.arange(len(PERSON))])).all()
-    # The choice for a group is scored on all the others and never on the group itself.
+    assert (found.chosen[:, 0] == 2).all()
     for g in range(5):
-        assert set(PERSON[group != g].tolist()) in scored
-    assert sum(len(people) == 30 for people in seen) == 2  # only the fits for use see everyone
+        assert choosing_for.count(set(PERSON[group == g].tolist())) == 2  # each method scored once for each group
+    assert sum(people == everyone for people in seen) == 2  # only the fits for use see everyone
 
 
 def test_the_method_is_chosen_apart_for_each_group() -> None:

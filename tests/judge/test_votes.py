@@ -45,9 +45,10 @@ def test_rank_on_numbers_done_by_hand() -> None:
 
 
 def test_rank_gives_equal_probabilities_their_mean_rank() -> None:
-    views = np.array([[[0.5, 0.5], [0.5, 0.5], [0.8, 0.2]]])
-    # Ranks of class 0: 1.5, 1.5, 3, whose values are 0.5, 0.5, 0.8.
-    assert votes.rank(views) == pytest.approx(views[0])
+    views = np.array([[[0.5, 0.5], [0.5, 0.5], [0.8, 0.2]], [[0.3, 0.7], [0.6, 0.4], [0.9, 0.1]]])
+    # Ranks of class 0: 1.5, 1.5, 3 and 1, 2, 3; means 1.25, 1.75, 3. Sorted values averaged: 0.4, 0.55, 0.85.
+    # Ranks of class 1: 2.5, 2.5, 1 and 3, 2, 1; means 2.75, 2.25, 1. Sorted values averaged: 0.15, 0.45, 0.6.
+    assert votes.rank(views) == pytest.approx(np.array([[0.4375, 0.5625], [0.5125, 0.4875], [0.85, 0.15]]))
 
 
 def test_rank_does_not_let_one_sharp_view_rule_where_soft_does() -> None:
