@@ -152,9 +152,12 @@ def fit(learner: Learner, lr: float, talk: Talk, on_epoch: Callable[[Progress], 
 def validate(learner: Learner, goal: objective.Objective) -> Validation:
     """The objective, nll, macro F1 and accuracy on the validation side: eval mode, centre crops, no sampler, no mixup.
 
-    The objective is taken once over all validation photos, so that it does not depend on how they are batched.
+    The objective is taken once over all validation photos, so that it does not depend on how they are batched. Without
+    a validation side (a refit) all of it is NaN.
     """
     params, data = learner.params, learner.data
+    if not len(data.val):
+        return Validation(np.nan, np.nan, np.nan, np.nan, np.empty((0, CLASSES), np.float32), None)
     net = learner.ema.module if learner.ema is not None else learner.accelerator.unwrap_model(learner.model)
     net.eval()
     photos = loader.evaluation(data.pixels, data.val, params.image.margin, 2 * params.train.batch_size)
