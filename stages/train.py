@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stages import paths
+from stages.data import pseudo
 from stages.data.fold import FoldData, open_fold
 from stages.files import read_json, write_csv, write_json, write_npz
 from stages.judge import epochs
@@ -27,7 +28,7 @@ def run(params: Params, talk: Talk, fold: int) -> None:
         talk.say(
             f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
         )
-    data = open_fold(params, fold)
+    data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
     lr = float(read_json(paths.LR_CHOSEN, "lr-find")["lr"])
     accelerator = predict.accelerator(params)
     repeats = [fit.of_repeat(params, repeat) for repeat in range(params.train.repeats)]

@@ -1,5 +1,7 @@
 """tta-predict: predict the eval photos with every fold's model and every view, join them by vote, write the submission."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from torch import Tensor
@@ -34,15 +36,15 @@ def run(params: Params, talk: Talk) -> None:
     )
 
 
-def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
-    """Probabilities [folds x repeats x views, N, 18] of cached photos."""
+def predict_views(params: Params, pixels: np.ndarray, talk: Talk, weights: list[Path] | None = None) -> np.ndarray:
+    """Probabilities [models x views, N, 18] of cached photos by every fold's and repeat's model, or those in `weights`."""
     accelerator = predict.accelerator(params)
     found = []
-    models = [(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
-    pairs = [(weights, view) for weights in models for view in params.tta.views]
-    for (fold, repeat), view in talk.track(pairs, len(pairs), "predict eval photos"):
+    models = weights or [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
+    pairs = [(path, view) for path in models for view in params.tta.views]
+    for path, view in talk.track(pairs, len(pairs), "predict eval photos"):
         if view == params.tta.views[0]:
-            net = model.channels_last(model.load(paths.weights(fold, repeat)), accelerator.device)
+            net = model.channels_last(model.load(path), accelerator.device)
             mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
         batches = (
             _view(view, photos)
