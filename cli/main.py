@@ -1,4 +1,4 @@
-"""The program `maskcli`: its commands come from pipeline.py and results.py; here are its options and its errors."""
+"""The program `maskcli`: its commands come from pipeline.py, results.py and refitting.py; here are its options and its errors."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import pipeline, results
+from cli import pipeline, refitting, results
 
 app = typer.Typer(
     name="maskcli",
@@ -26,7 +26,7 @@ def main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")
     """Options before the command."""
 
 
-for room in (pipeline, results):
+for room in (pipeline, results, refitting):
     app.add_typer(room.commands)
 
 
