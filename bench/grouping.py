@@ -2,9 +2,9 @@
 
 python bench/grouping.py PROJECT [--seed 0] [--weights backbone.safetensors --model NAME] [--truth FILE]
 
-PROJECT is a project after `dvc repro`. For OOF photos the person is known; for eval photos it comes from the column
-`person` of the truth, or from drawing the demo data set of `--seed` again. Everything is compared with the photos' own
-predictions, paired over people (stages.judge.compare). Rows:
+PROJECT is a project after `dvc repro`; without a truth only its OOF photos are measured. For OOF photos the person is
+known; for eval photos it comes from the column `person` of the truth, or from drawing the demo data set of `--seed`
+again. Everything is compared with the photos' own predictions, paired over people (stages.judge.compare). Rows:
 
 - known people: gender and age averaged over each person's true photos: what a perfect grouping would give;
 - an embedding: groups found by it. Embeddings: the pooled features of the fold models (OOF: of the one model that never
@@ -22,7 +22,6 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from people import draw
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.decomposition import PCA
@@ -37,12 +37,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from stages import paths
-from stages.data import demo
 from stages.data.cache import open_cache
 from stages.judge import bootstrap, compare, metrics
 from stages.learn import loader, model, predict
 from stages.params import Params, load
-from stages.talk import Talk
 
 LARGEST = 7  # photos a person has
 SHARES = np.linspace(0.05, 0.95, 19)  # thresholds, as quantiles of the nearest neighbour's distance
@@ -53,18 +51,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the demo data set, where the truth has no person")
-    parser.add_argument("--truth", type=Path, default=Path("data/eval_truth.csv"))
+    parser.add_argument("--truth", type=Path, default=None, help="default: PROJECT/data/eval_truth.csv")
     parser.add_argument("--model", default=None)
     parser.add_argument("--weights", type=Path, default=None)
     options = parser.parse_args()
-    truth_file = options.truth.resolve() if options.truth.exists() else options.truth
+    truth_file = options.truth.resolve() if options.truth else Path("data/eval_truth.csv")
     weights = options.weights.resolve() if options.weights else None
     os.chdir(options.project)
     print(json.dumps(measure(load(), truth_file, options.seed, options.model, weights), indent=2))
 
 
 def measure(params: Params, truth_file: Path, seed: int, name: str | None, weights: Path | None) -> dict[str, Any]:
-    """Rows for OOF photos and for eval photos."""
+    """Rows for OOF photos, and for eval photos where the truth is at hand."""
     with np.load(paths.OOF_ARRAYS) as arrays:
         person, labels, fold = arrays["person"], arrays["label"], arrays["fold"]
         oof = np.exp(arrays["selected"]).mean(0)
@@ -72,53 +70,49 @@ def measure(params: Params, truth_file: Path, seed: int, name: str | None, weigh
         probabilities = arrays["probabilities"].astype(np.float64)
     pixels = open_cache(paths.PIXELS, len(labels), params)
     eval_pixels = open_cache(paths.EVAL_PIXELS, len(probabilities), params)
-    truth = pd.read_csv(truth_file, dtype={"ImageID": str}).set_index("ImageID")
-    images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
-    if "person" not in truth:
-        truth["person"] = pd.Series(drawn_people(seed, len(images) // LARGEST))
-    truth = truth.loc[images]
-    eval_person, eval_labels = truth["person"].to_numpy(), truth["ans"].to_numpy()
+    truth = eval_truth(truth_file, seed)
     found: dict[str, Any] = {"oof": [], "eval": []}
     for joint in ("soft", "geometric"):
         known = {"embedding": "known people", "average": joint}
         found["oof"].append(known | row(person, labels, oof, averaged(oof, codes(person), joint)))
-        found["eval"].append(
-            known | row(eval_person, eval_labels, probabilities, averaged(probabilities, codes(eval_person), joint))
-        )
-    for title, (own_features, eval_features) in embeddings(
-        params, pixels, eval_pixels, fold, person, name, weights
-    ).items():
-        distance = [distances(own_features[fold == number]) for number in params.folds]
+        if truth:
+            perfect = averaged(probabilities, codes(truth[0]), joint)
+            found["eval"].append(known | row(*truth, probabilities, perfect))
+    for title, (own, other) in embeddings(params, pixels, eval_pixels, fold, person, name, weights).items():
+        shown = {"embedding": title, "average": "soft"}
+        apart = [distances(own[fold == number]) for number in params.folds]
         gains = np.array(
             [
-                [
-                    gain(person, labels, oof, fold == number, cut(distance[number], share), distance[number])
-                    for share in SHARES
-                ]
-                for number in params.folds
+                [gain(labels[fold == number], oof[fold == number], cut(each, share), each) for share in SHARES]
+                for number, each in zip(params.folds, apart, strict=True)
             ]
         )
         groups = np.arange(len(labels))
-        for number in params.folds:
+        for number, each in zip(params.folds, apart, strict=True):
             share = SHARES[np.delete(gains, number, 0).mean(0).argmax()]
-            own = grouped(distance[number], cut(distance[number], share))
-            groups[fold == number] = own + len(labels) * (number + 1)
-        found["oof"].append(
-            {"embedding": title, "average": "soft"}
-            | pairs(groups, person)
-            | {"nearest_is_own": nearest(own_features, person, fold)}
-            | row(person, labels, oof, averaged(oof, codes(groups), "soft"))
-        )
-        share = SHARES[gains.mean(0).argmax()]
-        apart = distances(eval_features)
-        own = grouped(apart, cut(apart, share))
-        found["eval"].append(
-            {"embedding": title, "average": "soft", "share": float(share)}
-            | pairs(own, eval_person)
-            | {"nearest_is_own": nearest(eval_features, eval_person, np.zeros(len(eval_person)))}
-            | row(eval_person, eval_labels, probabilities, averaged(probabilities, own, "soft"))
-        )
+            groups[fold == number] = grouped(each, cut(each, share)) + len(labels) * (number + 1)
+        after = averaged(oof, codes(groups), "soft")
+        found["oof"].append(shown | pairs(groups, person, own, fold) | row(person, labels, oof, after))
+        if truth:
+            between = distances(other)
+            groups = grouped(between, cut(between, SHARES[gains.mean(0).argmax()]))
+            quality = pairs(groups, truth[0], other, np.zeros(len(groups)))
+            found["eval"].append(shown | quality | row(*truth, probabilities, averaged(probabilities, groups, "soft")))
     return found
+
+
+def eval_truth(file: Path, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Person and class of each eval photo, in the order of the predictions; None without a truth."""
+    if not file.is_file():
+        return None
+    truth = pd.read_csv(file, dtype={"ImageID": str}).set_index("ImageID")
+    images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
+    if "person" not in truth:
+        truth["person"] = pd.Series(drawn_people(seed, len(images) // LARGEST))
+    truth = truth.loc[images]
+    if truth["person"].isna().any():
+        raise SystemExit(f"{file}: has no column person, and is not the demo truth of --seed {seed}")
+    return truth["person"].to_numpy(str), truth["ans"].to_numpy()
 
 
 def averaged(probabilities: np.ndarray, groups: np.ndarray, joint: str) -> np.ndarray:
@@ -150,11 +144,10 @@ def row(person: np.ndarray, labels: np.ndarray, a: np.ndarray, b: np.ndarray) ->
     } | {"people": len(np.unique(person))}
 
 
-def gain(person: Any, labels: Any, oof: Any, own: np.ndarray, threshold: float, apart: np.ndarray) -> float:
+def gain(labels: np.ndarray, oof: np.ndarray, threshold: float, apart: np.ndarray) -> float:
     """Nats a photo gained on one fold's people by groups below a threshold."""
-    groups = grouped(apart, threshold)
-    before, after = oof[own], averaged(oof[own], groups, "soft")
-    return metrics.nll(np.log(before), labels[own]) - metrics.nll(np.log(after), labels[own])
+    after = averaged(oof, grouped(apart, threshold), "soft")
+    return metrics.nll(np.log(oof), labels) - metrics.nll(np.log(after), labels)
 
 
 def distances(features: np.ndarray) -> np.ndarray:
@@ -182,26 +175,21 @@ def grouped(apart: np.ndarray, threshold: float) -> np.ndarray:
     return codes(groups)
 
 
-def pairs(groups: np.ndarray, person: np.ndarray) -> dict[str, float]:
-    """Share of grouped pairs that are one person's, share of a person's pairs that are grouped, photos in groups."""
-    together, same = groups[:, None] == groups, person[:, None] == person
+def pairs(groups: np.ndarray, person: np.ndarray, features: np.ndarray, among: np.ndarray) -> dict[str, float]:
+    """How well groups find people: over pairs of photos, and by each photo's nearest other one among its fold's."""
+    together, same = groups[:, None] == groups, (person[:, None] == person) & (among[:, None] == among)
     np.fill_diagonal(together, False)
     np.fill_diagonal(same, False)
-    right = (together & same).sum()
+    right, nearest = (together & same).sum(), 0
+    for number in np.unique(among):
+        own = among == number
+        nearest += (person[own][distances(features[own]).argmin(1)] == person[own]).sum()
     return {
         "precision": round(float(right / max(1, together.sum())), 4),
         "recall": round(float(right / same.sum()), 4),
         "photos_grouped": round(float(together.any(1).mean()), 4),
+        "nearest_is_own": round(float(nearest / len(person)), 4),
     }
-
-
-def nearest(features: np.ndarray, person: np.ndarray, among: np.ndarray) -> float:
-    """Share of photos whose nearest other photo, among those of the same fold, is the same person's."""
-    right = 0
-    for number in np.unique(among):
-        own = among == number
-        right += (person[own][distances(features[own]).argmin(1)] == person[own]).sum()
-    return round(float(right / len(person)), 4)
 
 
 def codes(values: np.ndarray) -> np.ndarray:
@@ -288,24 +276,9 @@ PIXELS = {"pixels 16x12": thumbnails, "pixels, upper face": upper_face}
 
 
 def drawn_people(seed: int, people: int) -> dict[str, str]:
-    """The person of every eval photo of the demo data set of `seed`, by drawing it again and seeing what each step adds."""
+    """The person of every eval photo of the demo data set of `seed`, by drawing it again."""
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "data"
-        known: dict[str, str] = {}
-
-        def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-            yield from watched(items, Path(folder) / ".data.tmp/eval/images", known)
-
-        demo.write(target, seed, people=12, eval_people=people, talk=Talk(track=track))
-    return known
-
-
-def watched(items: Iterable[Any], images: Path, known: dict[str, str]) -> Iterator[Any]:
-    """Pass items on; after each, name the person of the photos that were drawn since."""
-    for number, item in enumerate(items):
-        yield item
-        for image in sorted(images.glob("*")) if images.exists() else []:
-            known.setdefault(image.name, str(number))
+        return draw(Path(folder) / "data", seed, people)
 
 
 if __name__ == "__main__":
