@@ -18,16 +18,9 @@ from stages.talk import Talk
 
 def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write curve.csv and curve.png; return the advice, flat enough for JSON. Folds not yet trained are left out."""
-    done = [fold for fold in params.folds if paths.history(fold).exists()]
-    if not done:
-        raise UserError(
-            f"{paths.TRAIN}: no fold has a history.csv yet; run `dvc repro train` or `maskcli train --fold 0` first"
-        )
-    if len(done) < len(params.folds):
-        talk.say(f"epochs: folds {done} of {list(params.folds)} are trained")
-    history = pd.concat([_runs(fold) for fold in done], ignore_index=True)
+    done, history = _histories(params, talk)
     longest = int(history["epoch"].max())
-    train_loss, nll, f1 = (epochs.curves(history, column, longest) for column in ("train_loss", "val_nll", "val_f1"))
+    train_loss, nll, f1 = _curves(history, longest)
     advice = epochs.advise(train_loss, nll, f1)
     table = pd.DataFrame(
         {
@@ -47,9 +40,35 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         **{name: value for name, value in asdict(advice).items() if not isinstance(value, np.ndarray)},
         "best_epoch_sd": float(np.std(advice.best_f1, ddof=1)) if len(f1) > 1 else 0.0,
         "trained_epochs": longest,
+        "refit_epochs": _refit_epochs(advice, longest, params),
         "curve": table.to_dict("records"),
         "advice": _in_words(advice, longest, params),
     }
+
+
+def for_refit(params: Params, talk: Talk) -> int:
+    """The train.epochs that the advice names for a refit."""
+    _, history = _histories(params, talk)
+    longest = int(history["epoch"].max())
+    return _refit_epochs(epochs.advise(*_curves(history, longest)), longest, params)
+
+
+def _histories(params: Params, talk: Talk) -> tuple[list[int], pd.DataFrame]:
+    """The folds that are trained, and their histories."""
+    done = [fold for fold in params.folds if paths.history(fold).exists()]
+    if not done:
+        raise UserError(
+            f"{paths.TRAIN}: no fold has a history.csv yet; run `dvc repro train` or `maskcli train --fold 0` first"
+        )
+    if len(done) < len(params.folds):
+        talk.say(f"epochs: folds {done} of {list(params.folds)} are trained")
+    return done, pd.concat([_runs(fold) for fold in done], ignore_index=True)
+
+
+def _curves(history: pd.DataFrame, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """train_loss, val_nll and val_f1, each [runs, epochs]."""
+    train_loss, nll, f1 = (epochs.curves(history, column, longest) for column in ("train_loss", "val_nll", "val_f1"))
+    return train_loss, nll, f1
 
 
 def _runs(fold: int) -> pd.DataFrame:
@@ -59,21 +78,30 @@ def _runs(fold: int) -> pd.DataFrame:
     return table.assign(fold=[f"{fold}.{repeat}" if several else str(fold) for repeat in table["repeat"]])
 
 
+def _falls_at_end(advice: Advice, longest: int, params: Params) -> bool:
+    """A best epoch near the end of a schedule that falls to its end owes its place to the low learning rate there."""
+    return params.schedule.name in ("cosine", "onecycle") and advice.best_epoch > 0.8 * longest
+
+
+def _refit_epochs(advice: Advice, longest: int, params: Params) -> int:
+    return longest if _falls_at_end(advice, longest, params) else advice.recommended
+
+
 def _in_words(advice: Advice, longest: int, params: Params) -> str:
     """The recommendation in one sentence or two."""
     overfitting = sum(onset is not None for onset in advice.onset)
     where = (
         f"{overfitting} of {len(advice.onset)} runs overfit by val_nll" if overfitting else "no run overfits by val_nll"
     )
+    refit = f"refit with train.epochs: {_refit_epochs(advice, longest, params)}"
     if advice.recommended == longest:
-        return f"refit with train.epochs: {longest}; val_f1 still rose at the end, so try more; {where}"
-    falls_at_end = params.schedule.name in ("cosine", "onecycle") and advice.best_epoch > 0.8 * longest
+        return f"{refit}; val_f1 still rose at the end, so try more; {where}"
     line = (
         f"epoch {advice.recommended} is the earliest within one standard error of the best (epoch {advice.best_epoch})"
     )
-    if falls_at_end:
+    if _falls_at_end(advice, longest, params):
         return (
-            f"refit with train.epochs: {longest}; {line}, but the learning rate had not come down there: a shorter "
+            f"{refit}; {line}, but the learning rate had not come down there: a shorter "
             f"schedule, train.epochs: {advice.recommended}, may do as well and is worth one experiment; {where}"
         )
-    return f"refit with train.epochs: {advice.recommended}; {line}; {where}"
+    return f"{refit}; {line}; {where}"

@@ -145,6 +145,7 @@ def _trial_params(params: Params) -> Params:
             "model": model,
             "data": params.data.model_copy(update={"on_fault": "stop"}),
             "train": params.train.model_copy(update={"epochs": 1, "repeats": 1, "patience": 0}),
+            "pseudo": params.pseudo.model_copy(update={"labels": str(paths.NO_PSEUDO_LABELS)}),
             "budget": params.budget.model_copy(update={"minutes": 0.0}),
             "lr_find": params.lr_find.model_copy(update={"steps": 10}),
             "ensemble": params.ensemble.model_copy(update={"replicates": 100}),
@@ -249,7 +250,7 @@ def _full_batches(real: Params, trial: Params, data: Data) -> dict[str, Any]:
         "peak": _peak(),
         "checkpoint_bytes": keeper.path.stat().st_size,
         "weights_bytes": paths.weights(0).stat().st_size,
-        "photo_bytes": int(np.prod(fold.pixels[:1].shape)),
+        "photo_bytes": int(np.prod(fold.pixels[np.arange(1)].shape)),
     }
 
 

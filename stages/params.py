@@ -290,6 +290,23 @@ class Tta(Group):
         return self
 
 
+class Refit(Group):
+    epochs: Literal["auto"] | Count = Field(
+        "auto", description="Passes over all training photos, epochs; auto: what `maskcli epochs` names for a refit"
+    )
+    seeds: Count = Field(3, description="Models trained on all the training data, each with its own seed")
+
+
+class Pseudo(Group):
+    labels: str = Field(
+        str(paths.NO_PSEUDO_LABELS),
+        description="CSV of eval photos that join the training side of each fold, as `maskcli pseudo-label` writes it; "
+        "pseudo/none.csv: off (a file that is always there, because DVC tracks the one named here)",
+    )
+    confidence: Share = Field(0.8, description="`maskcli pseudo-label`: least probability of the predicted class")
+    per_class: Count = Field(20, description="`maskcli pseudo-label`: most photos of a class, the surest first")
+
+
 class Params(Group):
     """All of params.yaml."""
 
@@ -319,6 +336,8 @@ class Params(Group):
     lr_find: LrFind = LrFind()
     ensemble: Ensemble = Ensemble()
     tta: Tta = Tta()
+    refit: Refit = Refit()
+    pseudo: Pseudo = Pseudo()
     decision: Literal["argmax", "adjusted"] = Field(
         "argmax",
         description="The class to answer: the most probable, or with offsets for macro F1 where OOF shows that they help",

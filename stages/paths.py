@@ -69,8 +69,22 @@ NOW = Path("out/submit-now")
 NOW_SUBMISSION = NOW / "submission.csv"
 NOW_SOURCES = NOW / "made_of.json"
 
+REFIT = Path("out/refit")
+REFIT_MODELS = REFIT / "models"
+REFIT_HISTORY = REFIT / "history.csv"
+REFIT_SUMMARY = REFIT / "summary.json"
+REFIT_SUBMISSION = REFIT / "submission.csv"
+REFIT_PROBABILITIES = REFIT / "probabilities.npz"
+
+PSEUDO_LABELS = Path("pseudo/labels.csv")
+NO_PSEUDO_LABELS = Path("pseudo/none.csv")
+
 REPORT = Path("out/report/report.html")
 PLOTS = Path("out/plots")
+
+
+def refit_weights(seed: int) -> Path:
+    return REFIT_MODELS / f"{seed}.safetensors"
 
 
 def history(fold: int) -> Path:

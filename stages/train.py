@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stages import environment, paths
+from stages.data import pseudo
 from stages.data.fold import FoldData, open_fold
 from stages.files import read_csv, read_json, write_csv, write_json, write_npz
 from stages.judge import epochs
@@ -45,8 +46,8 @@ def run(
 
 
 def _fold(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.datetime | None) -> None:
-    data = open_fold(params, fold)
-    lr = float(read_json(paths.LR_CHOSEN, "lr-find")["lr"])
+    data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
+    lr = float(read_json(paths.LR_CHOSEN, "lr-find", "lr")["lr"])
     accelerator = predict.accelerator(params)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process

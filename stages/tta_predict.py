@@ -1,5 +1,6 @@
 """tta-predict: predict the eval photos with every fold's model and every view, join them by vote, write the submission."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,20 +32,19 @@ def run(params: Params, talk: Talk) -> None:
     )
 
 
-def predict_views(params: Params, pixels: np.ndarray, talk: Talk) -> np.ndarray:
-    """Probabilities float32 [folds x repeats x views, N, 18] of cached photos."""
-    models = [(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
-    for fold, repeat in models:
-        require(paths.weights(fold, repeat), f"train --fold {fold}")
+def predict_views(params: Params, pixels: np.ndarray, talk: Talk, weights: list[Path] | None = None) -> np.ndarray:
+    """Probabilities float32 [models x views, N, 18] of cached photos by every fold's and repeat's model, or `weights`."""
+    if weights is None:
+        weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
+        for path in weights:
+            require(path, f"train --fold {path.parts[-3]}")
     everything = np.arange(len(pixels))
     predicted = (
         found
-        for fold, repeat in models
-        for found in predict.of_views(
-            model.load(paths.weights(fold, repeat)), pixels, everything, params.tta.views, params
-        )
+        for path in weights
+        for found in predict.of_views(model.load(path), pixels, everything, params.tta.views, params)
     )
-    total = len(models) * len(params.tta.views)
+    total = len(weights) * len(params.tta.views)
     return np.stack(list(talk.track(predicted, total, "predict eval photos")))
 
 

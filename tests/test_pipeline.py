@@ -68,12 +68,55 @@ def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
             ("- hflip\n", "", ["tta-predict"]),
             ("decision: argmax", "decision: adjusted", ["tta-predict"]),
             ("vote: soft", "vote: rank", ["tta-predict"]),
+            ("confidence: 0.8", "confidence: 0.9", []),
+            ("seeds: 3", "seeds: 1", []),
         ):
             assert old in params
             (repository / "params.yaml").write_text(params.replace(old, new))
             assert list(json.loads(command(repository, "dvc", "status", "--json").stdout)) == stages
     finally:
         (repository / "params.yaml").write_text(params)
+
+
+def test_a_refit_answers_beside_the_fold_ensemble_and_is_no_part_of_repro(repository: Path) -> None:
+    shown = json.loads(command(repository, "maskcli", "refit", "--json").stdout)
+    ours, theirs = (
+        pd.read_csv(repository / f"out/{stage}/submission.csv").set_index("ImageID")["ans"]
+        for stage in ("refit", "tta-predict")
+    )
+    assert list(ours.index) == list(theirs.index)
+    assert shown["equal_answers"] == pytest.approx((ours == theirs).mean())
+    assert command(repository, "dvc", "status", "--json").stdout.strip() == "{}"
+
+
+def test_pseudo_labels_train_again_when_switched_on_and_when_their_content_changes(repository: Path) -> None:
+    def stale() -> list[str]:
+        return list(json.loads(command(repository, "dvc", "status", "--json").stdout))
+
+    params, labels = repository / "params.yaml", repository / "pseudo/labels.csv"
+    before, none = params.read_text(), repository / "pseudo/none.csv"
+    assert command(repository, "git", "ls-files", "pseudo").stdout.split() == ["pseudo/none.csv"]
+    try:
+        params.write_text(before.replace("confidence: 0.8", "confidence: 0.0"))
+        shown = json.loads(command(repository, "maskcli", "pseudo-label", "--json").stdout)
+        assert shown["labels"] == "pseudo/labels.csv"
+        assert stale() == []  # a file that is not in use concerns nobody
+        params.write_text(params.read_text().replace(str(none.relative_to(repository)), "pseudo/labels.csv"))
+        assert stale() == ["train@0", "train@1"]
+        command(repository, "dvc", "repro", "-s", "train@0")
+        assert stale()[0] == "train@1"
+        trained = json.loads((repository / "out/train/0/metrics.json").read_text())["train_photos"]
+        assert trained == 84 + shown["fold_0"]
+        assert len(np.load(repository / "out/train/0/oof_logits.npz")["photo"]) == 84
+        lines = labels.read_text().splitlines(keepends=True)
+        labels.write_text("".join([lines[0], *lines[2:]]))
+        assert stale()[0] == "train@0"
+    finally:
+        params.write_text(before)
+        labels.unlink(missing_ok=True)
+        command(repository, "git", "checkout", "-q", ".")
+        command(repository, "dvc", "checkout", "-q")
+    assert stale() == []
 
 
 def test_a_stage_by_hand_gives_what_dvc_gave_and_plots_compare_commits(repository: Path) -> None:

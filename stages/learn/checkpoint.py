@@ -22,6 +22,7 @@ import filelock
 import torch
 
 from stages import paths
+from stages.data import pseudo
 from stages.errors import UserError
 from stages.files import replacing, write_json
 from stages.learn import learner as learning
@@ -50,7 +51,7 @@ GROUPS = (
     "augment",
 )
 LIBRARIES = ("torch", "timm", "accelerate", "albumentations", "numpy")
-CODE = ("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/judge/metrics.py")
+CODE = ("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/data/pseudo.py", "stages/judge/metrics.py")
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ def run_key(params: Params, lr: float) -> str:
     root = Path(__file__).resolve().parents[2]
     code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
     files = [paths.PHOTOS, paths.FOLDS, paths.PIXELS, *code]
+    if not pseudo.is_off(params):
+        files.append(Path(params.pseudo.labels))
     if isinstance(params.model.pretrained, str):
         files.append(Path(params.model.pretrained))
     digest = hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode())

@@ -58,7 +58,7 @@ def fit(
         row, photos = _train_epoch(learner, goal, progress, lr, Around(ticks, began, keeper, clock, interrupt))
         trained = time.perf_counter()
         found = validate_once(learner, goal)
-        if not math.isfinite(found.val_nll):
+        if len(learner.data.val) and not math.isfinite(found.val_nll):
             raise _not_finite("validation loss", epoch, len(progress.seen), row["lr"], keeper)
         learner.plateau.step(found.val_nll)
         validated = time.perf_counter()

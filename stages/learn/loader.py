@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.data.fold import FoldData
+from stages.data.fold import FoldData, Pixels
 from stages.learn import samplers
 from stages.learn.augment import Augment, centre
 from stages.params import Params
@@ -70,7 +70,7 @@ def training(
     return _ahead(load, range(first_step, len(batches)))
 
 
-def evaluation(pixels: np.ndarray, positions: np.ndarray, margin: int, batch_size: int) -> Iterator[Tensor]:
+def evaluation(pixels: Pixels, positions: np.ndarray, margin: int, batch_size: int) -> Iterator[Tensor]:
     """Centre crops uint8 [n, H, W, 3] of the photos at `positions`, in order."""
 
     def load(which: np.ndarray) -> Tensor:

@@ -20,7 +20,7 @@ def make(params: Params, class_counts: np.ndarray, progress: float = 0.0) -> Obj
     """The objective for a fold whose training side has `class_counts` [18] photos per class.
 
     joint: the loss over 18 classes. factored: the sum of the loss over mask, gender and age bin, each with the counts of
-    its own axis. `progress` is the share of epochs gone by.
+    its own axis. `progress` is the share of epochs gone by. Photos of unknown age (NaN) have no part in the age loss.
     """
     options = getattr(params.losses, params.loss).model_dump()
     classify = _joint if params.targets == "joint" else _factored
@@ -30,10 +30,17 @@ def make(params: Params, class_counts: np.ndarray, progress: float = 0.0) -> Obj
     def objective(raw: Tensor, labels: Tensor, age_output: Tensor | None, ages: Tensor) -> dict[str, Tensor]:
         found = {"class": class_loss(raw.float(), labels)}
         if age_output is not None:
-            found["age"] = weight * F.smooth_l1_loss(age_output.float(), ages / 10)
+            found["age"] = weight * _age_loss(age_output.float(), ages / 10)
         return found
 
     return objective
+
+
+def _age_loss(output: Tensor, ages: Tensor) -> Tensor:
+    """Smooth-L1 averaged over the photos whose age is known; 0 if none is. Masked, not indexed: a GPU need not wait."""
+    known = torch.isfinite(ages)
+    target = torch.where(known, ages, output.detach())  # an unknown age differs by 0 and has no gradient
+    return F.smooth_l1_loss(output, target, reduction="sum") / known.sum().clamp(min=1)
 
 
 def _joint(make_loss: Callable[[np.ndarray], losses.LossFunction], counts: np.ndarray) -> losses.LossFunction:

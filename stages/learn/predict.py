@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stages.data.fold import Pixels
 from stages.judge import metrics
 from stages.learn import loader, model, views
 from stages.learn.model import Classifier, to_numpy
@@ -46,7 +47,7 @@ def raw_outputs(
 
 
 def of_views(
-    net: Classifier, pixels: np.ndarray, positions: np.ndarray, names: tuple[str, ...], params: Params
+    net: Classifier, pixels: Pixels, positions: np.ndarray, names: tuple[str, ...], params: Params
 ) -> Iterator[np.ndarray]:
     """Probabilities float32 [n, 18] of a model in eval mode under each view in turn, for the cached photos at `positions`."""
     device = accelerator(params)

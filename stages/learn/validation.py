@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 
+from stages.data.layout import CLASSES
 from stages.judge import metrics
 from stages.learn import loader
 from stages.learn.learner import Learner
@@ -28,9 +29,12 @@ class Validation:
 def validate(learner: Learner, goal: Objective) -> Validation:
     """The objective, nll, macro F1 and accuracy on the validation side: eval mode, centre crops, no sampler, no mixup.
 
-    The objective is taken once over all validation photos, so that it does not depend on how they are batched.
+    The objective is taken once over all validation photos, so that it does not depend on how they are batched. Without
+    a validation side (a refit) all of it is NaN.
     """
     params, data = learner.params, learner.data
+    if not len(data.val):
+        return Validation(np.nan, np.nan, np.nan, np.nan, np.empty((0, CLASSES), np.float32), None)
     net = learner.validated
     net.eval()
     batch = max(1, 2 * params.train.batch_size // learner.parts)

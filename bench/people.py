@@ -1,0 +1,25 @@
+"""Demo people whose photos are known by person, for the measurements of this folder."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.data import demo
+from stages.talk import Talk
+
+
+def draw(folder: Path, seed: int, people: int) -> dict[str, str]:
+    """Draw the demo data set of `seed` with so many eval people into `folder`; the person of every eval photo.
+
+    The files do not tell, on purpose, so the drawing is watched: what a step adds is one person's.
+    """
+    known: dict[str, str] = {}
+
+    def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+        for number, item in enumerate(items):
+            yield item
+            for image in folder.with_name(f".{folder.name}.tmp").glob("eval/images/*"):
+                known.setdefault(image.name, str(number))
+
+    demo.write(folder, seed, people=12, eval_people=people, talk=Talk(track=track))
+    return known
