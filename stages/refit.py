@@ -1,6 +1,8 @@
 """refit: train on all the training people, several seeds, and write a submission beside the fold ensemble's."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from stages.data.fold import FoldData, open_all
 from stages.errors import UserError
 from stages.files import read_csv, read_json, write_csv, write_json, write_npz
 from stages.judge import votes
-from stages.learn import fit, learner, loader, model, predict
+from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict
+from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
 from stages.params import Params
 from stages.talk import SILENT, Talk
@@ -80,22 +83,33 @@ def equal_answers(answers: pd.DataFrame, other: Path) -> float | None:
 
 
 def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
-    """Train one model a seed and write each when it is done; draws differ from every fold's, as a fold of its own would."""
+    """Train one model a seed and write each when it is done; draws differ from every fold's, as a fold of its own would.
+
+    A refit that was cut off goes on from its checkpoint, as a fold does.
+    """
     accelerator = predict.accelerator(params)
-    speaks = accelerator.is_main_process
+    main, fold = accelerator.is_main_process, len(params.folds)
+    run_key = checkpoint.run_key(params, lr)
     tables: list[pd.DataFrame] = []
-    for seed in range(params.refit.seeds):
-        own = learner.of_repeat(params, seed)
-        heard = _named(talk, f"refit seed {seed}") if speaks else SILENT
-        made = learner.start(own, data, len(params.folds), lr, accelerator, heard)
-        progress = fit.fit(made, lr, heard, lambda now, say=heard.say: say(_line(now)))  # type: ignore[misc]
-        if not speaks:
-            continue
-        if not seed:
-            _forget()
-        model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state)
-        tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
-        write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
+    with ExitStack() as stack:
+        stack.enter_context(checkpoint.alone(fold, run_key, talk) if main else nullcontext())
+        asked = stack.enter_context(interrupt.noted()) if accelerator.num_processes == 1 else interrupt.no_interrupt
+        for seed in range(params.refit.seeds):
+            heard = _named(talk, f"refit seed {seed}") if main else SILENT
+            made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, heard)
+            every = params.checkpoint.minutes * 60
+            keeper = Keeper(run_key, fold, seed, params.train.epochs, every, 0.0, time.time())
+            progress = keeper.load(made, "", heard)
+            progress = fit.fit(made, lr, heard, _saying(heard), progress, keeper, interrupt=asked)
+            if not main:
+                continue
+            if not seed:
+                _forget()
+            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state)
+            tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
+            write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
+        if main:
+            checkpoint.prune(fold, run_key, params.refit.seeds)
 
 
 def _forget() -> None:
@@ -112,6 +126,10 @@ def _named(talk: Talk, name: str) -> Talk:
         return talk.track(items, total, name)
 
     return Talk(lambda line: talk.say(f"{name}: {line}"), track)
+
+
+def _saying(talk: Talk) -> Callable[[Progress], None]:
+    return lambda progress: talk.say(_line(progress))
 
 
 def _line(progress: Progress) -> str:

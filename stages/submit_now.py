@@ -5,6 +5,7 @@ model at all, every answer is the most common class: a poor submission, and a va
 """
 
 import tempfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     DVC's own submission in out/tta-predict is left alone. Raises UserError only if info.csv names no photo.
     """
     images = _eval_images()
-    found = sources()
+    found = sources(params.folds)
     probabilities, joined = [], []
     with tempfile.TemporaryDirectory() as folder:
         for source in talk.track(found, len(found), "predict eval photos"):
@@ -77,15 +78,15 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     return made
 
 
-def sources() -> list[Source]:
-    """The models there are: finished ones, and for other folds the newest checkpoint of the newest run."""
+def sources(folds: Collection[int]) -> list[Source]:
+    """The models of these folds that there are: finished ones, and else the newest checkpoint of the newest run."""
     finished = [
         Source(int(path.parts[-3]), int(path.stem), "finished", str(path), _finished_f1(int(path.parts[-3])))
         for path in sorted(paths.TRAIN.glob("*/models/[0-9]*.safetensors"))
-        if path.parts[-3].isdigit() and path.stem.isdigit()
+        if path.parts[-3].isdigit() and int(path.parts[-3]) in folds and path.stem.isdigit()
     ]
     have = {(source.fold, source.repeat) for source in finished}
-    known = [header for header in checkpoint.headers() if header.epoch]
+    known = [header for header in checkpoint.headers() if header.epoch and header.fold in folds]
     running = [
         Source(
             header.fold,

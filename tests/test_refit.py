@@ -135,3 +135,29 @@ def test_all_photos_train_and_none_validates(project: Path) -> None:
     assert list(data.train) == list(range(len(fold.labels)))
     assert len(data.val) == 0
     assert (data.class_counts == np.bincount(fold.train_labels, minlength=18)).all()
+
+
+def test_a_refit_that_was_cut_off_goes_on(ready: Path) -> None:
+    params = small(refit={"seeds": 2})
+    run(params)
+    whole = [paths.refit_weights(seed).read_bytes() for seed in (0, 1)]
+    for path in (*paths.CHECKPOINTS.glob("*.ckpt"), *paths.REFIT_MODELS.iterdir()):
+        path.unlink()
+
+    class Stop(Exception):
+        pass
+
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "seed 1: epoch  2" in line:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(params, Talk(say))
+    assert any("seed 0: epoch  1" in line for line in said)
+    said.clear()
+    run(params, Talk(said.append))
+    assert not any("seed 0: epoch" in line or "seed 1: epoch  1" in line for line in said)
+    assert [paths.refit_weights(seed).read_bytes() for seed in (0, 1)] == whole

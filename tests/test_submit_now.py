@@ -89,13 +89,13 @@ def test_a_fold_that_has_hardly_begun_is_left_out_and_a_finished_one_never(
     interrupted(0, 1)
     for folds_f1, kept in ((0.9, [1]), (0.0, [0, 1])):
         monkeypatch.setattr(submit_now, "_finished_f1", lambda fold, f1=folds_f1: f1)
-        assert [source.fold for source in submit_now.sources() if source.used] == kept
+        assert [source.fold for source in submit_now.sources((0, 1)) if source.used] == kept
 
 
 def test_its_answers_are_those_of_the_model_in_the_checkpoint(ready: Path) -> None:
     interrupted(0, 3)
     submit_now.run(small(tta={"views": ["identity"]}), SILENT)
-    (source,) = submit_now.sources()
+    (source,) = submit_now.sources((0, 1))
     assert source.state == "epoch 3 of 8"
     net = checkpoint.model_of(Path(source.file))
     pixels = np.load(paths.EVAL_PIXELS)
