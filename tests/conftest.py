@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+# Models this small gain nothing from threads, and several test processes would fight over the cores. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from stages import kfold, prepare
 from stages.data import demo
 from stages.params import Params, parse

@@ -78,8 +78,8 @@ def maskcli(
 
 
 def listing(folder: Path) -> list[str]:
-    """Every file below a folder, hidden ones and temporary ones too."""
-    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder, hidden ones and temporary ones too, but for the locks of training, which hold nothing."""
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 # What is done to the small project, by the name that docs/bad_input.md gives it.

@@ -75,7 +75,7 @@ def test_training_cut_off_at_any_step_ends_bit_identical(project: Path) -> None:
     whole = trained(params)
     steps = len(open_fold(params, 0).train) // 16 + 1
     assert steps >= 4
-    for cut in (1, steps - 1, steps, steps + 1, 2 * steps + 2):  # within an epoch, and at its edges
+    for cut in (1, steps, 2 * steps + 2):  # within an epoch, and at its edge
         with pytest.raises(KeyboardInterrupt):
             trained(params, keeper(params), stop_after=cut)
         assert same(trained(params, keeper(params)), whole), cut
