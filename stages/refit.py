@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import best_epochs, paths, tta_predict
+from stages import best_epochs, decide, paths, tta_predict
 from stages.data import pseudo
 from stages.data.cache import open_cache
 from stages.data.fold import FoldData, open_all
@@ -41,14 +41,15 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     )
     data = pseudo.join(params, open_all(params), pseudo.ALL, talk)
     lr = float(read_json(paths.LR_CHOSEN, "lr-find", "lr")["lr"])
-    images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
+    images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
+    settled = decide.settle(params, talk)  # as tta-predict decides
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     _train(own, data, lr, talk)
     if not predict.accelerator(params).is_main_process:
         return {}
     weights = [paths.refit_weights(seed) for seed in range(params.refit.seeds)]
     probabilities = votes.VOTES[params.ensemble.vote](tta_predict.predict_views(params, pixels, talk, weights))
-    answers = pd.DataFrame({"ImageID": images, "ans": probabilities.argmax(1)})
+    answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, settled.offsets)})
     summary = {
         "epochs": epochs,
         "steps": epochs * len(loader.split(data.train, params.train.batch_size)),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import paths
+from stages import decide, paths, tta_predict
 from stages.data import cache, layout
 from stages.errors import UserError
 from stages.files import read_csv, read_json, write_csv, write_json
@@ -61,7 +61,8 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
             probabilities += list(predict.of_views(net, pixels, np.arange(len(images)), params.tta.views, fitting))
             joined.append(source)
     if joined:
-        answers = votes.VOTES[params.ensemble.vote](np.stack(probabilities)).argmax(1)
+        voted = votes.VOTES[params.ensemble.vote](np.stack(probabilities))
+        answers = tta_predict.answer(voted, _offsets(params, talk))
     else:
         answers = np.full(len(images), _most_common_class(params))
     write_csv(paths.NOW_SUBMISSION, pd.DataFrame({"ImageID": images, "ans": answers}))
@@ -113,6 +114,15 @@ def _finished_f1(fold: int) -> float:
 def _load(source: Source) -> Classifier:
     path = Path(source.file)
     return model.load(path) if source.state == "finished" else checkpoint.model_of(path)
+
+
+def _offsets(params: Params, talk: Talk) -> np.ndarray | None:
+    """Those of the decision rule where params.yaml asks for it and oof-ensemble has judged it."""
+    try:
+        return decide.settle(params, talk).offsets
+    except UserError as error:
+        talk.say(f"submit-now: answers are the most probable classes: {error}")
+        return None
 
 
 def _eval_images() -> list[str]:

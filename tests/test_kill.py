@@ -92,8 +92,8 @@ def survive(reference: tuple[Path, float], folder: Path, prepared: Path, moments
 def test_three_kills_cost_nothing_but_minutes(reference: tuple[Path, float], tmp_path: Path, prepared: Path) -> None:
     draw = random.Random(0)
     whole = reference[1]
-    moments = [draw.uniform(0.2, 0.9) * whole, draw.uniform(0.1, 0.5) * whole, draw.uniform(0.1, 0.5) * whole]
-    assert survive(reference, tmp_path / "killed", prepared, moments) >= 2
+    moments = [draw.uniform(low, high) * whole for low, high in ((0.3, 0.6), (0.15, 0.3), (0.15, 0.3))]
+    assert survive(reference, tmp_path / "killed", prepared, moments) == 3
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def fold_history(f1: list[float]) -> None:
     """Both folds' histories with this val_f1 after each epoch."""
     for fold in (0, 1):
         columns: dict[str, Any] = {"epoch": range(1, len(f1) + 1), "val_f1": np.array(f1) + 0.01 * fold, "repeat": 0}
-        write_csv(paths.history(fold), pd.DataFrame(columns | {"train_loss": 1.0, "val_nll": 1.0}))
+        write_csv(paths.history(fold), pd.DataFrame(columns | {"train_loss": 1.0, "val_loss": 1.0, "val_nll": 1.0}))
 
 
 @pytest.fixture

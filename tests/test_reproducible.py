@@ -26,7 +26,7 @@ oof_ensemble.run(params, SILENT)
 tta_predict.run(params, SILENT)
 """
 TIMED = ("seconds", "photos_per_second")  # columns of history.csv that measure the machine
-ELSEWHERE = ("events.out.tfevents", "environment.json")  # hold times, or the state of the machine
+ELSEWHERE = ("events.out.tfevents", "environment.json", "0-0-", "1-0-")  # hold times, or the state of the machine
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -170,7 +170,7 @@ def run_key(params: Params, lr: float) -> str:
     files = [paths.PHOTOS, paths.FOLDS, paths.PIXELS, *code]
     if not pseudo.is_off(params):
         files.append(Path(params.pseudo.labels))
-    if isinstance(params.model.pretrained, str):
+    if isinstance(params.model.pretrained, str) and Path(params.model.pretrained).is_file():  # else `start` says so
         files.append(Path(params.model.pretrained))
     digest = hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode())
     for path in files:
