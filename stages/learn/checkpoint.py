@@ -169,7 +169,7 @@ def run_key(params: Params, lr: float) -> str:
     code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
     files = [paths.PHOTOS, paths.FOLDS, paths.PIXELS, *code]
     if not pseudo.is_off(params):
-        files.append(Path(params.pseudo.labels))
+        files += [Path(params.pseudo.labels), paths.EVAL, paths.EVAL_PIXELS]
     if isinstance(params.model.pretrained, str) and Path(params.model.pretrained).is_file():  # else `start` says so
         files.append(Path(params.model.pretrained))
     digest = hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode())

@@ -135,6 +135,17 @@ def test_the_key_covers_data_and_learning_rate_and_nothing_that_does_not_matter(
         path.write_bytes(content)
 
 
+def test_with_pseudo_labels_the_key_covers_them_and_the_eval_photos(project: Path) -> None:
+    Path("labels.csv").write_text("fold,ImageID,label,confidence,split\n")
+    params = small(pseudo={"labels": "labels.csv"})
+    key = checkpoint.run_key(params, LR)
+    assert key != checkpoint.run_key(small(), LR)
+    for path in (Path("labels.csv"), paths.EVAL_PIXELS):
+        path.write_bytes(path.read_bytes() + b"\n")
+        assert checkpoint.run_key(params, LR) != key
+        key = checkpoint.run_key(params, LR)
+
+
 def test_the_key_covers_the_params_that_dvc_trains_again_for() -> None:
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
     separate = {"data.age_bins", "data.train_age_bins", "losses.${loss}", "budget"}
