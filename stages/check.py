@@ -239,7 +239,7 @@ def _full_batches(real: Params, trial: Params, data: Data) -> dict[str, Any]:
     began = time.perf_counter()
     validation.validate(learner, goal)
     validated = time.perf_counter() - began
-    keeper = Keeper("trial", 0, 0, 1, 0.0, 0.0, time.time())
+    keeper = Keeper("trial", 0, 0, 1, 0.0)
     keeper.save(learner, Progress())
     return {
         "batch": sizes[-1],

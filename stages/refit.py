@@ -1,6 +1,5 @@
 """refit: train on all the training people, several seeds, and write a submission beside the fold ensemble's."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -90,18 +89,21 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
     """
     accelerator = predict.accelerator(params)
     main, fold = accelerator.is_main_process, len(params.folds)
-    run_key = checkpoint.run_key(params, lr)
+    run_key = checkpoint.run_key(params, lr, accelerator.num_processes)
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
         stack.enter_context(checkpoint.alone(fold, run_key, talk) if main else nullcontext())
         asked = stack.enter_context(interrupt.noted()) if accelerator.num_processes == 1 else interrupt.no_interrupt
         for seed in range(params.refit.seeds):
             heard = _named(talk, f"refit seed {seed}") if main else SILENT
+            accelerator = predict.accelerator(
+                params
+            )  # a new one: the last one's model and gradients would stay in memory
             made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, heard)
-            every = params.checkpoint.minutes * 60
-            keeper = Keeper(run_key, fold, seed, params.train.epochs, every, 0.0, time.time())
-            progress = keeper.load(made, "", heard)
+            keeper = Keeper(run_key, fold, seed, params.train.epochs, params.checkpoint.minutes * 60)
+            progress = keeper.load(made, heard)
             progress = fit.fit(made, lr, heard, _saying(heard), progress, keeper, interrupt=asked)
+            accelerator.free_memory()
             if not main:
                 continue
             if not seed:

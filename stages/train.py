@@ -6,7 +6,8 @@ A training that was cut off goes on from its checkpoint (stages/learn/checkpoint
 import datetime
 import shutil
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -41,38 +42,56 @@ def run(
         talk.say(
             f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
         )
-    for one in params.folds if fold is None else [fold]:
-        _fold(params, talk, one, fresh, until)
+    began = budget.process_began()
+    timing = Timing(began, time.time() - began, until, fresh, together=fold is None)
+    # Several processes would not all be interrupted at the same step.
+    alone = predict.accelerator(params).num_processes == 1
+    with interrupt.noted() if alone else nullcontext(interrupt.no_interrupt) as asked:
+        for one in params.folds if fold is None else [fold]:
+            _fold(params, talk, one, timing, asked)
+            if asked():  # it came while the fold was being finished, which is written by now
+                raise KeyboardInterrupt
 
 
-def _fold(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.datetime | None) -> None:
+@dataclass(frozen=True)
+class Timing:
+    """What is asked of this process as a whole, and since when."""
+
+    began: float  # time.time()
+    startup: float  # seconds from there to the first fold
+    until: datetime.datetime | None
+    fresh: bool
+    together: bool  # all folds in this process
+
+
+def _fold(params: Params, talk: Talk, fold: int, timing: Timing, asked: interrupt.Interrupt) -> None:
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
     lr = float(read_json(paths.LR_CHOSEN, "lr-find", "lr")["lr"])
     accelerator = predict.accelerator(params)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
-    run_key = checkpoint.run_key(params, lr)
-    with ExitStack() as stack:
-        stack.enter_context(checkpoint.alone(fold, run_key, talk) if main else nullcontext())
-        alone = accelerator.num_processes == 1
-        asked = stack.enter_context(interrupt.noted()) if alone else interrupt.no_interrupt
+    run_key = checkpoint.run_key(params, lr, accelerator.num_processes)
+    with checkpoint.alone(fold, run_key, talk) if main else nullcontext():
         if main:
             checkpoint.prune(fold, run_key, params.train.repeats)
             shutil.rmtree(paths.tensorboard(fold), ignore_errors=True)
+        accelerator.wait_for_everyone()
         done: list[Progress] = []
         for repeat in range(params.train.repeats):
-            began = budget.process_began()
             known = checkpoint.headers()
-            used = budget.used(run_key, known, began)
-            keeper = Keeper(run_key, fold, repeat, params.train.epochs, params.checkpoint.minutes * 60, used, began)
-            if fresh and main:
-                keeper.path.unlink(missing_ok=True)
-            accelerator.wait_for_everyone()
-            clock = _clock(params, run_key, known, used, began, until)
-            made = learner.start(
-                learner.of_repeat(params, repeat), data, fold, lr, accelerator, talk if main else SILENT
-            )
-            _repeat(made, lr, keeper, clock, asked, done, talk)
+            limit = budget.asked(params, timing.until)
+            used = 0.0 if timing.fresh else budget.used(run_key, limit, known, timing.began, budget.pause(params))
+            rate = next((header.rate for header in known if header.run == run_key and header.rate), 0.0)
+            every = params.checkpoint.minutes * 60
+            keeper = Keeper(run_key, fold, repeat, params.train.epochs, every, limit, used, timing.began, rate)
+            clock = _clock(params, keeper, known, timing, data) if limit else None
+            accelerator = predict.accelerator(
+                params
+            )  # a new one: the last one's model and gradients would stay in memory
+            heard = talk if main else SILENT
+            made = learner.start(learner.of_repeat(params, repeat), data, fold, lr, accelerator, heard)
+            _repeat(made, lr, keeper, clock, timing.fresh, asked, done, talk)
+            accelerator.free_memory()
         if main:
             _write(params, data, fold, done)
 
@@ -82,6 +101,7 @@ def _repeat(
     lr: float,
     keeper: Keeper,
     clock: Clock | None,
+    fresh: bool,
     asked: interrupt.Interrupt,
     done: list[Progress],
     talk: Talk,
@@ -89,7 +109,7 @@ def _repeat(
     """Train one repeat, from its checkpoint where it has one, and add its progress to `done`."""
     main = made.accelerator.is_main_process
     fold, repeat = keeper.fold, keeper.repeat
-    progress = keeper.load(made, clock.limit if clock else "", talk if main else SILENT)
+    progress = Progress() if fresh else keeper.load(made, talk if main else SILENT)
     if clock:
         clock.gone = progress.share if progress.limit else len(progress.history) / keeper.epochs
     if not main:
@@ -109,25 +129,29 @@ def _repeat(
     talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
 
 
-def _clock(
-    params: Params,
-    run_key: str,
-    known: list[checkpoint.Header],
-    used: float,
-    began: float,
-    until: datetime.datetime | None,
-) -> Clock | None:
-    """The time that the next training may take; None where there is no limit."""
-    found = budget.deadline(params, until, used, began)
-    if found is None:
-        return None
-    limit, deadline = found
-    trainings = len(params.folds) * params.train.repeats
-    finished = [header for header in known if header.run == run_key and header.finished and header.limit in ("", limit)]
-    now = time.time()
-    gap = max((began - header.saved for header in known[:1] if 0 < began - header.saved < budget.PAUSE), default=0.0)
-    answers = len(read_csv(paths.EVAL, "prepare")) * len(params.tta.views) * trainings
-    return Clock(limit, deadline, now, max(1, trainings - len(finished)), now - began + gap, answers)
+def _clock(params: Params, keeper: Keeper, known: list[checkpoint.Header], timing: Timing, data: FoldData) -> Clock:
+    """The time that the next training may take: what is left, shared over the trainings that are left."""
+    own = [header for header in known if header.run == keeper.run]
+    finished = {
+        (header.fold, header.repeat)
+        for header in own
+        if header.finished and (not timing.fresh or header.saved > timing.began)
+    }
+    everything = {(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)}
+    left = (everything - finished) | {(keeper.fold, keeper.repeat)}
+    gap = timing.began - own[0].saved if own else 0.0  # what DVC takes between two stages
+    return Clock(
+        limit=keeper.asked,
+        deadline=budget.deadline(params, timing.until, keeper.used, timing.began),
+        begins=time.time(),
+        trainings=len(left),
+        processes=0 if timing.together else len({fold for fold, _ in left}) - 1,
+        startup=timing.startup + (gap if 0 < gap < budget.PAUSE else 0.0),
+        photos=len(data.labels),
+        answers=len(read_csv(paths.EVAL, "prepare")) * len(params.tta.views) * len(everything),
+        validated_photos=len(data.val),
+        rate=keeper.rate,
+    )
 
 
 def _write(params: Params, data: FoldData, fold: int, done: list[Progress]) -> None:

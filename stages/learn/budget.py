@@ -2,9 +2,9 @@
 
 The time that is left is shared evenly over the trainings that are left (folds x repeats), after taking off what comes
 behind them: the submission's predictions, and the start-up of each process. Within a training the schedule's share of the
-way follows the steps; where the clock is further on, it follows the clock, so that the learning rate has come down when
-the time is up, whatever the speed turns out to be (a budgeted schedule, Li, Yumer & Ramanan 2020, arXiv:1905.04753, with
-time in place of iterations).
+way follows the steps; where these would not be done in time, it follows the clock, so that the learning rate has come down
+when the time is up, whatever the speed turns out to be (a budgeted schedule, Li, Yumer & Ramanan 2020, arXiv:1905.04753,
+with time in place of iterations).
 """
 
 import datetime
@@ -17,9 +17,12 @@ from stages.errors import UserError
 from stages.learn.checkpoint import Header
 from stages.params import Params
 
-PAUSE = 60.0  # seconds between two processes of one run beyond which somebody had interrupted it
+PAUSE = 60.0  # seconds between two processes of one run beyond which somebody had interrupted it, at least
 MARGIN = 0.02  # of the time left
-TAIL = 6.0  # seconds: oof-ensemble's bootstrap, reading and writing
+TAIL = 6.0  # seconds of oof-ensemble and tta-predict besides their predictions
+TAIL_A_PHOTO = 0.001  # more of them for each training photo: the decision rule and the bootstrap
+LOOK_AFTER = 0.05  # of a training's time: before that, speed is not judged
+JUST_PASSED = datetime.timedelta(hours=6)
 
 
 @dataclass
@@ -30,27 +33,58 @@ class Clock:
     deadline: float  # of the whole run
     begins: float
     trainings: int  # that are left, this one included
+    processes: int  # that are still to start for them
     startup: float  # of a process, DVC's part included
+    photos: int  # training photos
     answers: int  # predictions that the submission takes: eval photos x views x trainings
+    validated_photos: int  # of this training's validation side
     gone: float = 0.0  # share of the schedule that was gone at `begins`
-    validation: float = 0.0  # seconds of a validation pass
+    validation: float = 0.0  # seconds of a validation pass; 0: not known yet
     rate: float = 0.0  # photos a second in validation; 0: not known yet
+    trained: int = 0  # photos that this process has trained on
+    first: tuple[float, float] | None = None  # moment and share after the first step
 
     def seconds(self) -> float:
         """What this training may take from `begins`, its last validation included."""
         left = (self.deadline - self.begins) * (1 - MARGIN)
-        tail = TAIL + 2 * self.startup + (self.answers / self.rate if self.rate else 0.0)
-        return (left - tail - (self.trainings - 1) * self.startup) / self.trainings
+        rate = self.rate or self._training_rate()
+        tail = TAIL + TAIL_A_PHOTO * self.photos + 2 * self.startup + (self.answers / rate if rate else 0.0)
+        return (left - tail - self.processes * self.startup) / self.trainings
 
     def share(self) -> float:
         """Share of the schedule that must be gone by now, 0..1."""
-        span = self.seconds() - self.validation
+        span = self._span()
         gone = 1.0 if span <= 0 else min(1.0, (time.time() - self.begins) / span)
         return self.gone + (1 - self.gone) * gone
 
-    def validated(self, seconds: float, photos: int) -> None:
+    def too_slow(self, by_steps: float) -> bool:
+        """Whether training at the speed so far would not be done in time; `by_steps` is the share gone after a step.
+
+        The first step, which warms up, does not count, and neither does the time before it.
+        """
+        now, span = time.time(), self._span()
+        if self.first is None:
+            self.first = now, by_steps
+            return span <= 0
+        since, steps = now - self.first[0], by_steps - self.first[1]
+        if now - self.begins < LOOK_AFTER * span:
+            return False
+        return steps <= 0 or (1 - by_steps) * since / steps > self.begins + span - now
+
+    def validated(self, seconds: float) -> None:
         """Take note of how long a validation pass took."""
-        self.validation, self.rate = seconds, photos / seconds
+        if self.validated_photos:
+            self.validation, self.rate = seconds, self.validated_photos / seconds
+
+    def _span(self) -> float:
+        """Seconds from `begins` to the last step."""
+        rate = self._training_rate()
+        return self.seconds() - (self.validation or (self.validated_photos / rate if rate else 0.0))
+
+    def _training_rate(self) -> float:
+        """Photos a second in training: what stands for prediction, which is faster, until a validation has been timed."""
+        elapsed = time.time() - (self.first[0] if self.first else self.begins)
+        return self.trained / elapsed if self.trained and self.first and elapsed > 0 else 0.0
 
 
 def process_began() -> float:
@@ -58,31 +92,42 @@ def process_began() -> float:
     return float(psutil.Process().create_time())
 
 
-def used(run: str, known: list[Header], began: float) -> float:
-    """Seconds that the run had used at `began`: its newest checkpoint's, and the gap from there if that is short.
+def used(run: str, asked: str, known: list[Header], began: float, pause: float) -> float:
+    """Seconds that the run had used at `began` under the limit `asked`: its newest checkpoint's, and the gap if short.
 
-    A checkpoint written since `began`, by this process or one beside it, has a gap below 0.
+    The gap holds DVC's work between two stages, and after a crash what was trained since the checkpoint; one of over
+    `pause` seconds was an interruption, which does not count. A checkpoint written since `began`, by this process or one
+    beside it, has a gap below 0.
     """
-    own = [header for header in known if header.run == run]
+    own = [header for header in known if header.run == run and header.asked == asked]
     if not own:
         return 0.0
     gap = began - own[0].saved
-    return max(0.0, own[0].used + (gap if gap < PAUSE else 0.0))
+    return max(0.0, own[0].used + (gap if gap < pause else 0.0))
 
 
-def deadline(
-    params: Params, until: datetime.datetime | None, used_before: float, began: float
-) -> tuple[str, float] | None:
-    """The limit in words and its moment, time.time(); None where neither budget.minutes nor `until` sets one."""
+def pause(params: Params) -> float:
+    """Seconds without a checkpoint beyond which nobody was training."""
+    return max(PAUSE, params.checkpoint.minutes * 60 + 30)
+
+
+def asked(params: Params, until: datetime.datetime | None) -> str:
+    """The time limit in words, as checkpoints record it; empty where neither budget.minutes nor `until` sets one."""
     if until is not None:
-        return f"until {until:%Y-%m-%d %H:%M}", until.timestamp()
-    if params.budget.minutes:
-        return f"{params.budget.minutes:g} minutes", began + params.budget.minutes * 60 - used_before
-    return None
+        return f"until {until:%Y-%m-%d %H:%M}"
+    return f"{params.budget.minutes:g} minutes" if params.budget.minutes else ""
+
+
+def deadline(params: Params, until: datetime.datetime | None, used_before: float, began: float) -> float:
+    """The limit's moment, time.time()."""
+    return until.timestamp() if until is not None else began + params.budget.minutes * 60 - used_before
 
 
 def parse_until(text: str, now: datetime.datetime) -> datetime.datetime:
-    """`18:00` (the next time it is that late) or `2026-11-24 18:00`. Raises UserError."""
+    """`18:00` (today, or tomorrow where that is long gone) or `2026-11-24 18:00`. Raises UserError.
+
+    A time that has just passed is refused: the same command, given once more after a crash, must not mean tomorrow.
+    """
     try:
         moment = datetime.time.fromisoformat(text)
     except ValueError:
@@ -94,4 +139,7 @@ def parse_until(text: str, now: datetime.datetime) -> datetime.datetime:
             raise UserError(f"--until {text}: has passed; name a moment to come") from None
         return chosen
     chosen = datetime.datetime.combine(now.date(), moment)
-    return chosen if chosen > now else chosen + datetime.timedelta(days=1)
+    tomorrow = chosen + datetime.timedelta(days=1)
+    if now - JUST_PASSED < chosen <= now:
+        raise UserError(f"--until {text}: has passed; write the date too, as {tomorrow:%Y-%m-%d %H:%M}")
+    return chosen if chosen > now else tomorrow

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from stages.params import Params
 from stages.talk import Talk
 
 MAGIC = b"maskcli checkpoint 1\n"
-KEPT_OF_OTHER_RUNS = 2  # checkpoints a fold: enough to go back and forth between two experiments
+KEPT_OF_OTHER_RUNS = 2  # for each fold: enough to go back and forth between two experiments
 # Groups of params.yaml that determine training, as dvc.yaml's train stage names them (besides losses.<loss>). The time
 # limit is not among them: a checkpoint that it shaped says so itself.
 GROUPS = (
@@ -50,8 +50,11 @@ GROUPS = (
     "train",
     "augment",
 )
-LIBRARIES = ("torch", "timm", "accelerate", "albumentations", "numpy")
-CODE = ("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/data/pseudo.py", "stages/judge/metrics.py")
+LIBRARIES = ("torch", "timm", "accelerate", "albumentations", "albucore", "opencv-python-headless", "numpy")
+CODE = (
+    *("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/data/layout.py", "stages/data/pseudo.py"),
+    "stages/judge/metrics.py",
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,11 @@ class Header:
     epochs: int
     step: int  # steps of the running epoch
     finished: bool
-    limit: str
+    limit: str  # the time limit that shortened the schedule, if one did
     val_f1: float  # of the newest validation; 0 before the first
-    used: float  # seconds that the run's trainings have used, all folds together
+    asked: str  # the time limit that the process ran under
+    used: float  # seconds that the run's trainings have used under it, all folds together
+    rate: float  # photos a second in validation; 0 if not known
     saved: float  # time.time()
 
 
@@ -80,8 +85,10 @@ class Keeper:
     repeat: int
     epochs: int
     every: float  # seconds between checkpoints within an epoch
-    used: float  # seconds that the run had used when this process began
-    began: float  # time.time() then
+    asked: str = ""  # the time limit that this process runs under
+    used: float = 0.0  # seconds that the run had used under it when this process began
+    began: float = field(default_factory=time.time)
+    rate: float = 0.0  # photos a second in validation, as far as known
     wrote: float = field(default_factory=time.monotonic)
     kept: int = 0  # complete epochs of the newest checkpoint
 
@@ -106,7 +113,9 @@ class Keeper:
             finished=progress.finished,
             limit=progress.limit,
             val_f1=float(progress.history[-1]["val_f1"]) if progress.history else 0.0,
+            asked=self.asked,
             used=self.used + time.time() - self.began,
+            rate=self.rate,
             saved=time.time(),
         )
         content = {
@@ -118,10 +127,10 @@ class Keeper:
         self.wrote = time.monotonic()
         self.kept = header.epoch
 
-    def load(self, learner: Learner, limit: str, talk: Talk) -> Progress:
+    def load(self, learner: Learner, talk: Talk) -> Progress:
         """The progress of this training's checkpoint, its state put into the learner; an empty one if there is none.
 
-        A damaged checkpoint, and one shaped by another time limit than `limit`, is not taken; it says so.
+        A damaged checkpoint, and one shaped by another time limit than this process's, is not taken; it says so.
         """
         if not self.path.exists():
             return Progress()
@@ -130,7 +139,7 @@ class Keeper:
         except DamagedCheckpoint as error:
             talk.say(f"fold {self.fold}: {error}; training begins anew")
             return Progress()
-        if header.limit and not _same_limit(header, limit):
+        if header.limit and not _same_limit(header, self.asked):
             talk.say(
                 f"fold {self.fold}: the checkpoint was shortened by a time limit ({header.limit}); training begins anew"
             )
@@ -152,18 +161,19 @@ class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be read; says which."""
 
 
-def run_key(params: Params, lr: float) -> str:
+def run_key(params: Params, lr: float, processes: int = 1) -> str:
     """Hash of everything that determines the trainings of a run, but for fold and repeat: 16 hexadecimal digits.
 
     The params that train reads, the learning rate, photos, labels, folds, starting weights, this code, and the versions of
-    the libraries that compute.
+    the libraries that compute, and how many processes share the batches.
     """
     chosen: dict[str, Any] = params.model_dump(mode="json", include=set(GROUPS))
     chosen |= {
         "age_bins": [params.data.age_bins, params.train_age_bins],
         "options": getattr(params.losses, params.loss).model_dump(),
         "lr": lr,
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "processes": processes,
+        "libraries": {name: _version(name) for name in LIBRARIES},
     }
     root = Path(__file__).resolve().parents[2]
     code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
@@ -179,10 +189,17 @@ def run_key(params: Params, lr: float) -> str:
     return digest.hexdigest()[:16]
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name
+        return ""
+
+
 def headers() -> list[Header]:
     """What the readable checkpoints say of themselves, newest first."""
     found = []
-    for path in paths.CHECKPOINTS.glob("*.ckpt"):
+    for path in paths.CHECKPOINTS.glob("[0-9]*.ckpt"):  # no half-written ones, whose names begin with a dot
         try:
             with path.open("rb") as file:
                 found.append(_header(path, file.readline(100), file.readline(10_000)))
@@ -225,7 +242,8 @@ def prune(fold: int, run: str, repeats: int) -> None:
         path.unlink(missing_ok=True)
     others = [path for path in paths.CHECKPOINTS.glob(f"{fold}-*.ckpt") if not path.stem.endswith(f"-{run}")]
     newest = sorted(others, key=lambda path: -path.stat().st_mtime)
-    kept = {path.stem.rsplit("-", 1)[1] for path in newest[:KEPT_OF_OTHER_RUNS]}
+    runs = dict.fromkeys(path.stem.rsplit("-", 1)[1] for path in newest)
+    kept = list(runs)[:KEPT_OF_OTHER_RUNS]
     for path in newest:
         if path.stem.rsplit("-", 1)[1] not in kept:
             path.unlink(missing_ok=True)
@@ -273,7 +291,7 @@ def _holder(path: Path) -> dict[str, Any]:
 def _write(path: Path, header: Header, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    payload = buffer.getvalue()
+    payload = buffer.getbuffer()
     with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
         file.write(MAGIC)
         file.write(json.dumps(asdict(header)).encode() + b"\n")
@@ -291,8 +309,9 @@ def _header(path: Path, magic: bytes, line: bytes) -> Header:
 
 
 def _same_limit(header: Header, limit: str) -> bool:
-    """A deadline may go on from what any limit shaped, unless that has finished; other limits only from their own."""
-    return header.limit == limit or (limit.startswith("until") and not header.finished)
+    """A deadline may go on from what any limit shaped, and takes what another deadline finished; others only their own."""
+    deadlines = limit.startswith("until") and (not header.finished or header.limit.startswith("until"))
+    return header.limit == limit or deadlines
 
 
 def _plain(progress: Progress) -> dict[str, Any]:

@@ -52,14 +52,15 @@ def fit(
 
     while not _reached(progress, params):
         epoch = len(progress.history)
-        gone = _epochs_gone(progress, params, steps) if progress.limit else epoch
+        gone = _epochs_gone(progress, params, 0, steps)
         goal = objective.make(params, learner.data.class_counts, gone / params.train.epochs)
         began = time.perf_counter() - progress.epoch_seconds
         row, photos = _train_epoch(learner, goal, progress, lr, Around(ticks, began, keeper, clock, interrupt))
         trained = time.perf_counter()
         found = validate_once(learner, goal)
-        if len(learner.data.val) and not math.isfinite(found.val_nll):
-            raise _not_finite("validation loss", epoch, len(progress.seen), row["lr"], keeper)
+        if not (math.isfinite(found.val_nll) if len(learner.data.val) else _finite(learner)):
+            what = "validation loss" if len(learner.data.val) else "weights' size"
+            raise _not_finite(what, epoch, len(progress.seen) - 1, row["lr"], keeper)
         learner.plateau.step(found.val_nll)
         validated = time.perf_counter()
         row |= {
@@ -75,9 +76,12 @@ def fit(
         drawn = np.bincount(learner.data.train_labels[photos], minlength=CLASSES)
         row |= {f"drawn_{number}": int(count) for number, count in enumerate(drawn)}
         note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
-        progress.finished = _reached(progress, params)
         if clock:
-            clock.validated(validated - trained, len(learner.data.val))
+            clock.validated(validated - trained)
+            _hurry(progress, clock, learner)
+        if keeper and clock:
+            keeper.rate = clock.rate
+        progress.finished = _reached(progress, params)
         on_epoch(progress)
         if keeper:
             keeper.save(learner, progress)
@@ -112,21 +116,26 @@ def _train_epoch(
     The row: epoch (from 1), train_loss, its parts, lr of the last step. Ends early where the clock says so.
     """
     params, epoch, seen = learner.params, len(progress.history), progress.seen
-    set_mode(learner, epoch)
     order = loader.epoch_order(params, learner.data, learner.fold, epoch)
     drawn = loader.split(order, params.train.batch_size)
     process = (learner.accelerator.process_index, learner.accelerator.num_processes)
     peak = lr * learner.plateau.optimizer.param_groups[0]["lr"]
 
-    def lr_now() -> float:
-        return peak * schedule.share(params.schedule, _epochs_gone(progress, params, len(drawn)), params.train.epochs)
+    set_mode(learner, int(_epochs_gone(progress, params, len(seen), len(drawn))))
 
-    now = lr_now()
+    def lr_at(step: int) -> float:
+        gone = _epochs_gone(progress, params, step, len(drawn))
+        share = schedule.share(params.schedule, gone, params.train.epochs)
+        return (
+            peak * share * (schedule.cooldown(params.schedule, gone / params.train.epochs) if progress.limit else 1.0)
+        )
+
+    now = lr_at(max(0, len(seen) - 1))
     batches = loader.training(
         params, learner.data, learner.fold, epoch, order, learner.augment, first_step=len(seen), process=process
     )
     for batch in batches:
-        now = lr_now()
+        now = lr_at(len(seen))
         seen.append(step(learner, goal, batch, now, key(params, learner.fold, epoch + 1, len(seen))))
         next(around.ticks, None)
         _look_up(learner, progress, now, around)
@@ -145,6 +154,7 @@ def _train_epoch(
 def _look_up(learner: Learner, progress: Progress, lr: float, around: Around) -> None:
     """After a step: look at the clock, at the loss now and then, write a checkpoint where one is due, obey an interrupt."""
     if around.clock:
+        around.clock.trained += learner.params.train.batch_size
         _hurry(progress, around.clock, learner)
     asked = around.interrupt()
     due = around.keeper is not None and around.keeper.due()
@@ -163,18 +173,19 @@ def _reached(progress: Progress, params: Params) -> bool:
     return len(progress.history) >= params.train.epochs or impatient or progress.share >= 1
 
 
-def _epochs_gone(progress: Progress, params: Params, steps: int) -> float:
-    """How far the schedule is, in epochs: by steps taken, or by time where a limit made that be further on."""
-    by_steps = len(progress.history) + len(progress.seen) / steps
+def _epochs_gone(progress: Progress, params: Params, step: int, steps: int) -> float:
+    """How far the schedule is before a step, in epochs: by steps, or by time where a limit made that be further on."""
+    by_steps = len(progress.history) + step / steps
     return max(by_steps, progress.share * params.train.epochs) if progress.limit else by_steps
 
 
 def _hurry(progress: Progress, clock: Clock, learner: Learner) -> None:
-    """Let the schedule follow the clock where steps alone would not reach its end in time."""
+    """Let the schedule follow the clock from when steps alone would not reach its end in time."""
     steps = len(loader.split(learner.data.train, learner.params.train.batch_size))
     by_steps = (len(progress.history) + len(progress.seen) / steps) / learner.params.train.epochs
-    by_time = broadcast_object_list([clock.share()])[0]  # one clock for all processes
-    if by_time > by_steps:
+    # One clock for all processes.
+    slow, by_time = broadcast_object_list([bool(progress.limit) or clock.too_slow(by_steps), clock.share()])
+    if slow and by_time > by_steps:
         progress.limit = clock.limit
         progress.share = max(progress.share, by_time)
 
@@ -193,6 +204,10 @@ def _check_finite(progress: Progress, lr: float, keeper: Keeper | None) -> None:
         if len(bad):
             number = len(progress.seen) - len(seen) + int(bad[0])
             raise _not_finite(f"{name} loss", len(progress.history), number, lr, keeper)
+
+
+def _finite(learner: Learner) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in learner.validated.parameters())
 
 
 def _not_finite(what: str, epoch: int, number: int, lr: float, keeper: Keeper | None) -> UserError:

@@ -4,6 +4,7 @@ import math
 
 from stages.params import Schedule
 
+COOLDOWN = 0.2  # share of training that a shortened constant or plateau schedule spends falling
 ONECYCLE_RISE = 0.25  # share of training that one-cycle spends rising (fastai's default)
 ONECYCLE_START = 1 / 25  # its first share of the peak (fastai's and PyTorch's default)
 
@@ -26,6 +27,16 @@ def share(schedule: Schedule, epoch: float, epochs: float) -> float:
     if schedule.name == "cosine" and epochs > warmup:
         return _cosine(1.0, schedule.min_share, (epoch - warmup) / (epochs - warmup))
     return 1.0
+
+
+def cooldown(schedule: Schedule, share: float) -> float:
+    """A factor that brings the schedules which never fall by themselves down to 0 in their last fifth; 1 for the others.
+
+    Only for trainings that a time limit shortened: the last steps of a high learning rate are its worst.
+    """
+    if schedule.name not in ("constant", "plateau"):
+        return 1.0
+    return min(1.0, max(0.0, 1 - share) / COOLDOWN)
 
 
 def _cosine(start: float, end: float, done: float) -> float:

@@ -3,6 +3,7 @@
 import datetime
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,10 +11,9 @@ import pytest
 from stages import paths, train
 from stages.errors import UserError
 from stages.files import write_json
-from stages.learn import budget
+from stages.learn import budget, learner
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Header, headers
-from stages.params import Params
 from stages.talk import SILENT, Talk
 from tests.conftest import small
 
@@ -24,7 +24,7 @@ NOW = datetime.datetime(2026, 5, 4, 17, 0)
     ("text", "expected"),
     [
         ("18:00", datetime.datetime(2026, 5, 4, 18, 0)),
-        ("16:30", datetime.datetime(2026, 5, 5, 16, 30)),  # the next time it is that late
+        ("09:30", datetime.datetime(2026, 5, 5, 9, 30)),  # the next time it is that late
         ("2026-05-06 09:15", datetime.datetime(2026, 5, 6, 9, 15)),
     ],
 )
@@ -32,7 +32,14 @@ def test_until_is_a_time_of_day_or_a_moment(text: str, expected: datetime.dateti
     assert budget.parse_until(text, NOW) == expected
 
 
-@pytest.mark.parametrize(("text", "message"), [("soon", "is no time; write 18:00"), ("2026-05-04 16:00", "has passed")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("soon", "is no time; write 18:00"),
+        ("2026-05-04 16:00", "has passed"),
+        ("16:30", "has passed; write the date too, as 2026-05-05 16:30"),  # the same command after a crash
+    ],
+)
 def test_until_that_cannot_be_met_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         budget.parse_until(text, NOW)
@@ -40,7 +47,7 @@ def test_until_that_cannot_be_met_is_refused(text: str, message: str) -> None:
 
 def clock(seconds: float, trainings: int = 1, **more: float) -> Clock:
     now = time.time()
-    values = {"startup": 0.0, "answers": 0, **more}
+    values = {"processes": 0, "startup": 0.0, "photos": 0, "answers": 0, "validated_photos": 100, **more}
     return Clock("limit", now + seconds, now, trainings, **values)  # type: ignore[arg-type]
 
 
@@ -48,9 +55,16 @@ def test_the_time_left_is_shared_evenly_after_what_comes_behind() -> None:
     alone, one_of_five = clock(1000).seconds(), clock(1000, trainings=5).seconds()
     assert alone == pytest.approx(1000 * 0.98 - budget.TAIL)
     assert one_of_five == pytest.approx(alone / 5)
-    busy = clock(1000, startup=10, answers=5000)
-    busy.validated(2.0, 100)  # 50 photos a second
-    assert busy.seconds() == pytest.approx(1000 * 0.98 - budget.TAIL - 20 - 100)
+    busy = clock(1000, trainings=2, processes=1, startup=10, photos=10_000, answers=5000)
+    busy.validated(2.0)  # 50 photos a second
+    assert busy.seconds() == pytest.approx((1000 * 0.98 - budget.TAIL - 10 - 20 - 100 - 10) / 2)
+
+
+def test_before_the_first_validation_prediction_is_taken_to_be_as_slow_as_training() -> None:
+    unknown = clock(1000, answers=5000)
+    unknown.first = (time.time() - 10, 0.1)
+    unknown.trained = 1000
+    assert unknown.seconds() == pytest.approx(1000 * 0.98 - budget.TAIL - 50, abs=1)
 
 
 def test_the_share_of_the_schedule_runs_from_where_it_was_to_the_end_in_the_time_given() -> None:
@@ -62,62 +76,122 @@ def test_the_share_of_the_schedule_runs_from_where_it_was_to_the_end_in_the_time
     assert clock(-5.0).share() == 1.0
 
 
-def header(run: str, used: float, saved: float) -> Header:
-    return Header(run, 0, 0, 1, 2, 0, True, "", 0.5, used, saved)
+def test_speed_is_judged_by_the_steps_after_the_first_and_not_at_once() -> None:
+    fast = clock(1000)
+    fast.begins -= 90  # a slow start
+    fast.first = (time.time() - 10, 0.001)
+    assert not fast.too_slow(0.02)  # 500 s for the rest, and 880 s to go
+    assert fast.too_slow(0.005)  # 2,500 s for the rest
+    early = clock(1000)
+    assert not early.too_slow(0.0001)  # the first step
+    assert not early.too_slow(0.0002)  # too early to tell
+    assert clock(-5.0).too_slow(0.0001)
 
 
-def test_time_used_is_that_of_the_run_and_counts_short_gaps_only() -> None:
-    known = [header("a", 50.0, 1000.0), header("b", 7.0, 900.0)]
-    assert budget.used("a", known, began=1010.0) == 60.0  # ten seconds of DVC between two folds
-    assert budget.used("a", known, began=9000.0) == 50.0  # somebody came back after lunch
-    assert budget.used("a", known, began=980.0) == 30.0  # saved by this very process
-    assert budget.used("c", known, began=1010.0) == 0.0
+def header(run: str, used: float, saved: float, asked: str = "90 minutes") -> Header:
+    return Header(run, 0, 0, 1, 2, 0, True, "", 0.5, asked, used, 0.0, saved)
 
 
-def limited(params: Params, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, float, list[str]]:
-    """Train both folds under the budget; fold 0's history, the seconds it all took, and what was said."""
+def test_time_used_is_that_of_the_run_under_its_limit_and_counts_short_gaps_only() -> None:
+    known = [header("a", 7200.0, 2000.0, ""), header("a", 50.0, 1000.0), header("b", 7.0, 900.0)]
+    asked = "90 minutes"
+    assert budget.used("a", asked, known, 1010.0, 60.0) == 60.0  # ten seconds of DVC between two folds
+    assert budget.used("a", asked, known, 9000.0, 60.0) == 50.0  # somebody came back after lunch
+    assert budget.used("a", asked, known, 980.0, 60.0) == 30.0  # saved by this very process
+    assert budget.used("a", "30 minutes", known, 1010.0, 60.0) == 0.0  # what came before the limit does not count
+    assert budget.used("c", asked, known, 1010.0, 60.0) == 0.0
+    assert budget.pause(small(checkpoint={"minutes": 5.0})) > 300  # time since the last checkpoint was worked
+
+
+@pytest.fixture
+def timed(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which training may begin, in a process that has just begun."""
     write_json(paths.LR_CHOSEN, {"lr": 0.003})
     began = time.time()
     monkeypatch.setattr(budget, "process_began", lambda: began)
     monkeypatch.setattr(budget, "TAIL", 0.5)
-    said: list[str] = []
-    train.run(params, Talk(said.append), None)
-    return pd.read_csv(paths.history(0)), time.time() - began, said
+    return project
 
 
-def test_a_budget_shortens_the_schedule_and_the_learning_rate_comes_down(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+def histories() -> list[pd.DataFrame]:
+    return [pd.read_csv(paths.history(fold)) for fold in (0, 1)]
+
+
+def test_a_budget_shortens_the_schedule_evenly_and_the_learning_rate_comes_down(
+    timed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = small(train={"epochs": 10_000}, budget={"minutes": 0.2}, schedule={"min_share": 0.0})
-    history, seconds, said = limited(params, monkeypatch)
-    assert len(history) < 5000
-    assert history["lr"].iloc[-1] < 0.05 * history["lr"].max()
-    assert seconds < 12 * 1.05 + 0.5
-    assert any("shortened to fit the time (0.2 minutes)" in line for line in said)
+    said: list[str] = []
+    began = time.time()
+    train.run(params, Talk(said.append), None)
+    assert time.time() - began < 12 * 1.05 + 0.5
+    for history in histories():
+        assert len(history) < 5000
+        assert history["lr"].iloc[-1] < 0.05 * history["lr"].max()
+    seconds = [history["seconds"].sum() for history in histories()]
+    assert min(seconds) > 0.6 * max(seconds)
+    assert sum("shortened to fit the time (0.2 minutes)" in line for line in said) == 2
     assert {one.limit for one in headers()} == {"0.2 minutes"}
+    said.clear()
+    again = time.time()
+    monkeypatch.setattr(budget, "process_began", lambda: again)
+    other = small(train={"epochs": 10_000}, budget={"minutes": 0.1}, schedule={"min_share": 0.0})
+    train.run(other, Talk(said.append), 0)
+    assert any("was shortened by a time limit (0.2 minutes)" in line for line in said)
+    assert len(pd.read_csv(paths.history(0))) > 3  # the time of the other limit does not count
 
 
-def test_a_budget_that_suffices_changes_nothing_and_leaves_a_checkpoint_for_all(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+def test_constant_learning_rates_come_down_too_where_time_shortens_them(timed: Path) -> None:
+    params = small(
+        train={"epochs": 10_000}, budget={"minutes": 0.1}, schedule={"name": "constant", "warmup_epochs": 0.0}
+    )
+    train.run(params, SILENT, 0)
+    lr = pd.read_csv(paths.history(0))["lr"]
+    assert lr.iloc[0] == pytest.approx(0.003)
+    assert lr.iloc[-1] < 0.6 * 0.003  # an epoch of three steps ends well before the time does
+
+
+def test_a_budget_that_suffices_changes_nothing_whatever_the_start_took(
+    timed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limited(small(budget={"minutes": 30.0}), monkeypatch)
+    start = learner.start
+
+    def slow(*values: Any) -> Any:
+        time.sleep(3.0)
+        return start(*values)
+
+    monkeypatch.setattr(learner, "start", slow)
+    train.run(small(train={"epochs": 12}, budget={"minutes": 3.0}), SILENT, 0)
     weights = paths.weights(0).read_bytes()
     assert {one.limit for one in headers()} == {""}
-    train.run(small(), SILENT, 0, fresh=True)
+    monkeypatch.undo()
+    train.run(small(train={"epochs": 12}), SILENT, 0, fresh=True)
     assert paths.weights(0).read_bytes() == weights
 
 
-def test_a_checkpoint_shaped_by_a_time_limit_is_not_taken_by_a_run_without(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limited(small(train={"epochs": 300}, budget={"minutes": 0.06}), monkeypatch)
+def test_fresh_shares_the_time_over_folds_that_had_finished(timed: Path) -> None:
+    params = small(train={"epochs": 10_000})
+    until = datetime.datetime.now() + datetime.timedelta(seconds=8)
+    train.run(params, SILENT, None, until=until)
+    again = datetime.datetime.now() + datetime.timedelta(seconds=8)
+    train.run(params, SILENT, None, fresh=True, until=again)
+    seconds = [history["seconds"].sum() for history in histories()]
+    assert min(seconds) > 0.5 * max(seconds)
+    said: list[str] = []
+    later = datetime.datetime.now() + datetime.timedelta(seconds=60)
+    train.run(params, Talk(said.append), None, until=later)  # a later deadline keeps what the earlier one finished
+    assert sum("(finished)" in line for line in said) == 2
+
+
+def test_a_checkpoint_shaped_by_a_time_limit_is_not_taken_by_a_run_without(timed: Path) -> None:
+    train.run(small(train={"epochs": 3000}, budget={"minutes": 0.06}), SILENT, None)
     said: list[str] = []
 
     def say(line: str) -> None:
         said.append(line)
-        if "epoch   1/300" in line or "epoch  1/300" in line:
+        if "1/3000" in line:
             raise StopIteration
 
     with pytest.raises(StopIteration):
-        train.run(small(train={"epochs": 300}), Talk(say), 0)
+        train.run(small(train={"epochs": 3000}), Talk(say), 0)
     assert any("the checkpoint was shortened by a time limit (0.06 minutes)" in line for line in said)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from stages import paths, train
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_json
-from stages.learn import checkpoint, fit
+from stages.learn import checkpoint, fit, loader
 from stages.learn.checkpoint import MAGIC, Keeper
 from stages.learn.learner import start
 from stages.learn.progress import Progress
@@ -43,13 +42,13 @@ RICH = {
 
 
 def keeper(params: Params, every: float = 0.0) -> Keeper:
-    return Keeper("run", 0, 0, params.train.epochs, every, 0.0, time.time())
+    return Keeper("run", 0, 0, params.train.epochs, every)
 
 
 def trained(params: Params, keep: Keeper | None = None, stop_after: int | None = None) -> Progress:
     """Train fold 0, from its checkpoint if there is one, interrupted after so many steps."""
     learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
-    progress = keep.load(learner, "", SILENT) if keep else Progress()
+    progress = keep.load(learner, SILENT) if keep else Progress()
     steps = iter(range(10**6))
 
     def asked() -> bool:
@@ -82,6 +81,16 @@ def test_training_cut_off_at_any_step_ends_bit_identical(project: Path) -> None:
         keeper(params).path.unlink()
 
 
+def test_the_learning_rate_in_the_history_is_that_of_the_last_step_also_where_only_validation_was_left(
+    project: Path,
+) -> None:
+    params = small(train={"epochs": 2, "batch_size": 32})
+    steps = len(loader.split(open_fold(params, 0).train, 32))
+    with pytest.raises(KeyboardInterrupt):
+        trained(params, keeper(params), stop_after=steps)
+    assert same(trained(params, keeper(params)), trained(params))
+
+
 def test_training_cut_off_again_and_again_ends_bit_identical(project: Path) -> None:
     params = small(**RICH)
     for _ in range(3):
@@ -96,7 +105,7 @@ def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(
     finished_size = keeper(params).path.stat().st_size
     said: list[str] = []
     learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
-    progress = keeper(params).load(learner, "", Talk(said.append))
+    progress = keeper(params).load(learner, Talk(said.append))
     assert progress.finished
     assert "finished" in said[0]
     again = fit.fit(learner, LR, SILENT, lambda now: pytest.fail("an epoch was trained"), progress, keeper(params))
@@ -163,7 +172,7 @@ def test_a_damaged_checkpoint_is_found_out_and_training_begins_anew(project: Pat
     path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-9]), "text": b"hello\n", "empty": b""}[damage])
     said: list[str] = []
     learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
-    progress = keeper(params).load(learner, "", Talk(said.append))
+    progress = keeper(params).load(learner, Talk(said.append))
     assert not progress.history
     assert not progress.seen
     assert str(path) in said[0]
@@ -177,7 +186,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch_in_place(project: 
         trained(params, keeper(params), stop_after=steps + 1)
     learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
     keep = keeper(params)
-    progress = keep.load(learner, "", SILENT)
+    progress = keep.load(learner, SILENT)
     with pytest.raises(
         UserError, match=r"class loss is NaN or infinite at epoch 2, step \d.*epoch 1 is kept in .*ckpt for"
     ):
@@ -193,7 +202,7 @@ def test_code_hidden_in_a_checkpoint_is_not_run(project: Path, tmp_path: Path) -
 
     buffer = io.BytesIO()
     torch.save({"learner": Trap(), "progress": {}}, buffer)
-    header = checkpoint.Header("run", 0, 0, 1, 2, 0, False, "", 0.5, 1.0, 1.0)
+    header = checkpoint.Header("run", 0, 0, 1, 2, 0, False, "", 0.5, "", 1.0, 0.0, 1.0)
     path = paths.checkpoint(0, 0, "run")
     path.parent.mkdir(parents=True)
     import hashlib
@@ -218,7 +227,8 @@ def test_old_checkpoints_are_pruned_and_two_other_runs_kept(project: Path) -> No
         path.write_bytes(b"")
     checkpoint.prune(0, "now", repeats=1)
     names = sorted(path.name for path in paths.CHECKPOINTS.iterdir())
-    assert names == ["0-0-a.ckpt", "0-0-now.ckpt", "0-1-a.ckpt", "1-0-d.ckpt"]
+    kept = [f"0-{repeat}-{run}.ckpt" for repeat in (0, 1) for run in ("a", "b")]
+    assert names == sorted([*kept, "0-0-now.ckpt", "1-0-d.ckpt"])
 
 
 HOLD = """
