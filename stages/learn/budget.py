@@ -39,16 +39,13 @@ class Clock:
     answers: int  # predictions that the submission takes: eval photos x views x trainings
     validated_photos: int  # of this training's validation side
     gone: float = 0.0  # share of the schedule that was gone at `begins`
-    validation: float = 0.0  # seconds of a validation pass; 0: not known yet
-    rate: float = 0.0  # photos a second in validation; 0: not known yet
-    trained: int = 0  # photos that this process has trained on
+    rate: float = 0.0  # photos a second in prediction; 0: not known yet
     first: tuple[float, float] | None = None  # moment and share after the first step
 
     def seconds(self) -> float:
         """What this training may take from `begins`, its last validation included."""
         left = (self.deadline - self.begins) * (1 - MARGIN)
-        rate = self.rate or self._training_rate()
-        tail = TAIL + TAIL_A_PHOTO * self.photos + 2 * self.startup + (self.answers / rate if rate else 0.0)
+        tail = TAIL + TAIL_A_PHOTO * self.photos + 2 * self.startup + (self.answers / self.rate if self.rate else 0.0)
         return (left - tail - self.processes * self.startup) / self.trainings
 
     def share(self) -> float:
@@ -71,20 +68,14 @@ class Clock:
             return False
         return steps <= 0 or (1 - by_steps) * since / steps > self.begins + span - now
 
-    def validated(self, seconds: float) -> None:
-        """Take note of how long a validation pass took."""
-        if self.validated_photos:
-            self.validation, self.rate = seconds, self.validated_photos / seconds
+    def predicted(self, photos: int, seconds: float) -> None:
+        """Take note of how long the prediction of so many photos took."""
+        if photos:
+            self.rate = photos / seconds
 
     def _span(self) -> float:
         """Seconds from `begins` to the last step."""
-        rate = self._training_rate()
-        return self.seconds() - (self.validation or (self.validated_photos / rate if rate else 0.0))
-
-    def _training_rate(self) -> float:
-        """Photos a second in training: what stands for prediction, which is faster, until a validation has been timed."""
-        elapsed = time.time() - (self.first[0] if self.first else self.begins)
-        return self.trained / elapsed if self.trained and self.first and elapsed > 0 else 0.0
+        return self.seconds() - (self.validated_photos / self.rate if self.rate else 0.0)
 
 
 def process_began() -> float:

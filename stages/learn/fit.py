@@ -22,7 +22,7 @@ from stages.learn.interrupt import Interrupt, no_interrupt
 from stages.learn.learner import Learner, key, set_mode
 from stages.learn.progress import Progress, note
 from stages.learn.step import step
-from stages.learn.validation import validate_once
+from stages.learn.validation import time_prediction, validate_once
 from stages.params import Params
 from stages.talk import Talk
 
@@ -50,6 +50,8 @@ def fit(
     left = params.train.epochs * steps - len(progress.history) * steps - len(progress.seen)
     ticks = iter(talk.track(range(left), left, f"train fold {learner.fold}"))
 
+    if clock and not clock.rate:
+        clock.predicted(*time_prediction(learner))
     while not _reached(progress, params):
         epoch = len(progress.history)
         gone = _epochs_gone(progress, params, 0, steps)
@@ -77,7 +79,7 @@ def fit(
         row |= {f"drawn_{number}": int(count) for number, count in enumerate(drawn)}
         note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
         if clock:
-            clock.validated(validated - trained)
+            clock.predicted(len(learner.data.val), validated - trained)
             _hurry(progress, clock, learner)
         if keeper and clock:
             keeper.rate = clock.rate
@@ -154,7 +156,6 @@ def _train_epoch(
 def _look_up(learner: Learner, progress: Progress, lr: float, around: Around) -> None:
     """After a step: look at the clock, at the loss now and then, write a checkpoint where one is due, obey an interrupt."""
     if around.clock:
-        around.clock.trained += learner.params.train.batch_size
         _hurry(progress, around.clock, learner)
     asked = around.interrupt()
     due = around.keeper is not None and around.keeper.due()

@@ -1,5 +1,6 @@
 """A model's look at the validation side."""
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,19 @@ def validate(learner: Learner, goal: Objective) -> Validation:
         logits=logits,
         age_mae=None if age is None else float(np.abs(age * 10 - data.ages[data.val]).mean()),
     )
+
+
+def time_prediction(learner: Learner) -> tuple[int, float]:
+    """How many validation photos a batch predicts, and the seconds it takes, after one that warms up."""
+    some = learner.data.val[: 2 * learner.params.train.batch_size]
+    seconds = 0.0
+    learner.validated.eval()
+    for _ in range(2 if len(some) else 0):
+        photos = loader.evaluation(learner.data.pixels, some, learner.params.image.margin, len(some))
+        began = time.perf_counter()
+        raw_outputs(learner.validated, photos, learner.mean, learner.std, learner.accelerator)
+        seconds = time.perf_counter() - began
+    return len(some), seconds
 
 
 def validate_once(learner: Learner, goal: Objective) -> Validation:

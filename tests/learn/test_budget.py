@@ -7,13 +7,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from accelerate import Accelerator
 
 from stages import paths, train
+from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_json
 from stages.learn import budget, learner
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Header, headers
+from stages.learn.validation import time_prediction
 from stages.talk import SILENT, Talk
 from tests.conftest import small
 
@@ -56,15 +59,8 @@ def test_the_time_left_is_shared_evenly_after_what_comes_behind() -> None:
     assert alone == pytest.approx(1000 * 0.98 - budget.TAIL)
     assert one_of_five == pytest.approx(alone / 5)
     busy = clock(1000, trainings=2, processes=1, startup=10, photos=10_000, answers=5000)
-    busy.validated(2.0)  # 50 photos a second
+    busy.predicted(100, 2.0)
     assert busy.seconds() == pytest.approx((1000 * 0.98 - budget.TAIL - 10 - 20 - 100 - 10) / 2)
-
-
-def test_before_the_first_validation_prediction_is_taken_to_be_as_slow_as_training() -> None:
-    unknown = clock(1000, answers=5000)
-    unknown.first = (time.time() - 10, 0.1)
-    unknown.trained = 1000
-    assert unknown.seconds() == pytest.approx(1000 * 0.98 - budget.TAIL - 50, abs=1)
 
 
 def test_the_share_of_the_schedule_runs_from_where_it_was_to_the_end_in_the_time_given() -> None:
@@ -74,6 +70,16 @@ def test_the_share_of_the_schedule_runs_from_where_it_was_to_the_end_in_the_time
     halfway = started.share()
     assert 0.6 < halfway < 0.8
     assert clock(-5.0).share() == 1.0
+
+
+def test_prediction_is_timed_before_the_first_step(project: Path) -> None:
+    made = learner.start(small(), open_fold(small(), 0), 0, 0.003, Accelerator(), SILENT)
+    photos, seconds = time_prediction(made)
+    assert photos == 64
+    assert 0 < seconds < 5
+    tight = clock(1000, validated_photos=300)
+    tight.predicted(photos, 0.64)
+    assert tight.seconds() - tight._span() == pytest.approx(3.0)  # what a validation pass takes at that rate
 
 
 def test_speed_is_judged_by_the_steps_after_the_first_and_not_at_once() -> None:
