@@ -39,11 +39,9 @@ def submit_now(as_json: Json = False) -> None:
         print(json.dumps(made))
         return
     for source in made["models"]:
-        print(f"fold {source['fold']}       {source['state']}, val_f1 {source['val_f1']:.4f}")
+        print(f"fold {source['fold']}       {source['state']}, {_score(source)}")
     for source in made["left_out"]:
-        print(
-            f"left out     fold {source['fold']}, {source['state']}, val_f1 {source['val_f1']:.4f}: it would spoil the vote"
-        )
+        print(f"left out     fold {source['fold']}, {source['state']}, {_score(source)}: {source['reason']}")
     if made["folds_missing"] and made["models"]:
         print(f"no model of  folds {', '.join(str(fold) for fold in made['folds_missing'])}")
     if not made["models"]:
@@ -51,3 +49,8 @@ def submit_now(as_json: Json = False) -> None:
     print(
         f"submission   {made['submission']} ({made['answers']} answers, {made['vote']} vote, {', '.join(made['views'])})"
     )
+
+
+def _score(source: dict[str, Any]) -> str:
+    known = source["val_f1"]
+    return "val_f1 not written yet" if known is None else f"val_f1 {known:.4f}"

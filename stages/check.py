@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ import psutil
 import torch
 import yaml
 
-from stages import kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
-from stages.data import layout
+from stages import decide, eda, kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
+from stages.data import cache, layout, phash, pseudo
+from stages.data.decode import decode
 from stages.data.fold import FoldData, open_fold
 from stages.errors import UserError
-from stages.judge import bootstrap
-from stages.learn import loader, objective, predict, validation
+from stages.judge import bootstrap, metrics
+from stages.learn import loader, model, objective, predict, validation
 from stages.learn.checkpoint import Keeper
 from stages.learn.learner import Learner, set_mode, start
 from stages.learn.progress import Progress
@@ -37,6 +39,8 @@ PEOPLE_OF_A_KIND = 3  # people of each gender and age bin in the trial
 EVAL_PHOTOS = 8
 MEASURED_STEPS = 6
 MEASURED_SECONDS = 4.0  # of steps, at most
+JUDGED_PHOTOS = 3000  # at most, from which the time of judging all is reckoned
+HASHED_PER_SECOND = 500e6  # bytes of the pixel cache that each training hashes for the name of its checkpoint
 DVC_STAGE = 1.0  # seconds that DVC takes about a stage: hashing outputs, writing dvc.lock
 
 
@@ -93,10 +97,13 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     data = look_at_tables(params, report)
     if data is None:
         return report
-    with tempfile.TemporaryDirectory(prefix="maskcli-check-") as folder:
+    look_at_pseudo_labels(params, data, report)
+    cached = sum(path.stat().st_size for path in (paths.PIXELS, paths.EVAL_PIXELS) if path.is_file())
+    # On Windows a file cannot be removed while it is mapped.
+    with tempfile.TemporaryDirectory(prefix="maskcli-check-", ignore_cleanup_errors=True) as folder:
         trial = _trial_params(params)
         _lay_out(Path(folder), data, trial)
-        free = shutil.disk_usage(Path.cwd()).free
+        free = shutil.disk_usage(Path.cwd()).free + cached  # prepare puts its new caches in their place
         with contextlib.chdir(folder):
             _stages(params, trial, data, free, report, talk, debug)
     return report
@@ -132,6 +139,30 @@ def look_at_tables(params: Params, report: Report) -> Data | None:
         state, detail = ("warning", f"nobody is {', '.join(names)}") if absent else ("ok", "every class in every fold")
         report.findings.append(Finding("folds", state, detail))
     return Data(people, photos, eval_ids)
+
+
+def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
+    """Whether the file of pseudo.labels fits: the trial does without it, since it is about other photos and folds."""
+    if pseudo.is_off(params):
+        return
+    path = Path(params.pseudo.labels)
+    try:
+        if paths.FOLDS.is_file():
+            labels = len(pseudo.read_labels(path, pd.Series(data.eval_ids)))
+            report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
+            return
+        if not path.is_file():
+            raise UserError(f"params.yaml: pseudo.labels: {path} not found; run `maskcli pseudo-label`")
+        missing = sorted(set(pseudo.COLUMNS) - set(pd.read_csv(path).columns))
+        if missing:
+            raise UserError(f"{path}: has no column `{missing[0]}`; run `maskcli pseudo-label` again")
+        detail = f"{path}: a table; whether it fits the folds is seen only after `maskcli kfold`"
+        report.findings.append(Finding("pseudo-labels", "warning", detail))
+    except UserError as error:
+        report.findings.append(Finding("pseudo-labels", "failed", str(error)))
+    except (ValueError, OSError) as error:  # what pandas makes of a file that is no table
+        detail = f"{path}: cannot be read ({type(error).__name__}); run `maskcli pseudo-label` again"
+        report.findings.append(Finding("pseudo-labels", "failed", detail))
 
 
 def _trial_params(params: Params) -> Params:
@@ -184,12 +215,14 @@ def _stages(real: Params, trial: Params, data: Data, free: int, report: Report, 
     measured: dict[str, Any] = {}
     trials = {
         "prepare": lambda: prepare.run(trial, SILENT),
+        "eda": lambda: eda.run(trial, SILENT),
         "kfold": lambda: kfold.run(trial, SILENT),
         "lr-find": lambda: lr_find.run(trial, SILENT),
         "train": lambda: train.run(trial, SILENT, None),
         "oof-ensemble": lambda: oof_ensemble.run(trial, SILENT),
         "tta-predict": lambda: tta_predict.run(trial, SILENT),
-        "real batch": lambda: measured.update(_full_batches(real, trial, data)),
+        "submission batch": lambda: measured.update(_submission_batch(trial, data)),
+        "real batch": lambda: measured.update(_full_batches(real, trial, data, measured)),
     }
     for name, work in talk.track(trials.items(), len(trials), "check"):
         began = time.perf_counter()
@@ -210,12 +243,31 @@ def _stages(real: Params, trial: Params, data: Data, free: int, report: Report, 
 def _said(name: str, seconds: dict[str, float], measured: dict[str, Any]) -> str:
     if name == "train":
         return f"two folds, one epoch each, {seconds[name]:.1f} s"
+    if name == "submission batch":
+        return f"{measured['predicted']} photos in every view"
     if name == "real batch":
         return f"{measured['batch']} photos a step, and the smallest batch of an epoch, {measured['smallest']}"
     return f"{seconds[name]:.1f} s"
 
 
-def _full_batches(real: Params, trial: Params, data: Data) -> dict[str, Any]:
+def _submission_batch(trial: Params, data: Data) -> dict[str, Any]:
+    """Predict a batch as large as tta-predict's largest in every view, on the trial's eval photos repeated."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    names = [str(name) for name in pd.read_csv(paths.EVAL)["ImageID"]]
+    pixels = cache.open_cache(paths.EVAL_PIXELS, len(names), trial)
+    sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), predict.BATCH)})
+    net = model.load(paths.weights(0))
+    few = np.resize(np.arange(len(names)), min(sizes[0], EVAL_PHOTOS))
+    list(predict.of_views(net, pixels, few, trial.tta.views, trial))  # warms up
+    began = time.perf_counter()
+    many = np.resize(np.arange(len(names)), sizes[-1])
+    views = len(list(predict.of_views(net, pixels, many, trial.tta.views, trial)))
+    rate = views * len(many) / (time.perf_counter() - began)
+    return {"predicted": sizes[-1], "predict_rate": rate, "predict_peak": _peak()}
+
+
+def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, Any]) -> dict[str, Any]:
     """Steps at the real batch size, reading and augmentation included, and validation, on the trial's photos repeated."""
     fold = open_fold(trial, 0)
     on_side = len(data.photos) * (len(real.folds) - 1) // len(real.folds)
@@ -235,6 +287,8 @@ def _full_batches(real: Params, trial: Params, data: Data) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     _steps(learner, goal, [sizes[0]])  # the smallest batch, which also warms up
     took = _steps(learner, goal, [sizes[-1]] * MEASURED_STEPS)
+    # What only the last epochs do: ldam's deferred re-weighting.
+    _steps(learner, objective.make(trial, tiled.class_counts, progress=1.0), [sizes[-1]])
     validation.validate(learner, goal)
     began = time.perf_counter()
     validation.validate(learner, goal)
@@ -247,7 +301,7 @@ def _full_batches(real: Params, trial: Params, data: Data) -> dict[str, Any]:
         "parts": learner.parts,
         "train_rate": 1 / took,
         "val_rate": len(tiled.val) / validated,
-        "peak": _peak(),
+        "peak": max(_peak(), measured["predict_peak"]),
         "checkpoint_bytes": keeper.path.stat().st_size,
         "weights_bytes": paths.weights(0).stat().st_size,
         "photo_bytes": int(np.prod(fold.pixels[np.arange(1)].shape)),
@@ -296,10 +350,16 @@ def _memory(measured: dict[str, Any]) -> Finding:
 
 
 def disk_space(params: Params, data: Data, free: int, measured: dict[str, Any]) -> Finding:
-    """Pixel caches, checkpoints, and weights twice (workspace and DVC cache) against what is free."""
+    """Pixel caches, checkpoints, and weights twice (workspace and DVC cache) against `free` bytes, which must count the
+    pixel caches that are there already.
+
+    `checkpoint_bytes` is before the first epoch: later the selected epoch's weights join. A checkpoint's successor is
+    written beside it.
+    """
     trainings = len(params.folds) * params.train.repeats
+    checkpoint = measured["checkpoint_bytes"] + measured["weights_bytes"]
     needed = (len(data.photos) + len(data.eval_ids)) * measured["photo_bytes"]
-    needed += trainings * (2 * measured["weights_bytes"] + measured["checkpoint_bytes"])
+    needed += trainings * (2 * measured["weights_bytes"] + checkpoint) + checkpoint
     detail = f"{_bytes(needed)} needed (pixel caches, checkpoints, weights), {_bytes(free)} free"
     return Finding("disk space", "ok" if needed < 0.9 * free else "failed", detail)
 
@@ -314,19 +374,24 @@ def _estimates(params: Params, data: Data, seconds: dict[str, float], measured: 
     decode = trial_photos / seconds["prepare"]
     rate, val_rate = measured["train_rate"], measured["val_rate"]
     epoch = train_side / rate + val_side / val_rate
+    hashing = photos * measured["photo_bytes"] / HASHED_PER_SECOND
     views = len(params.tta.views) * folds * repeats
     return [
         Estimate("prepare", f"{decode:.0f} photos/s", (photos + answers) / decode + startup),
-        Estimate("eda", f"{decode:.0f} photos/s", (photos + answers) / decode + startup),
+        _of_eda(data, seconds["eda"], startup),
         Estimate("kfold", "", startup),
         Estimate("lr-find", f"{rate:.0f} photos/s", params.lr_find.steps * measured["batch"] / rate + startup),
         Estimate(
             f"train, {folds} folds" + (f" x {repeats}" if repeats > 1 else ""),
             f"{rate:.0f} photos/s, epoch {epoch:.1f} s",
-            folds * (repeats * params.train.epochs * epoch + startup),
+            folds * (repeats * params.train.epochs * epoch + hashing + startup),
         ),
-        Estimate("oof-ensemble", f"{params.ensemble.replicates} samples", _bootstrap(params, data) + startup),
-        Estimate("tta-predict", f"{val_rate:.0f} photos/s", answers * views / val_rate + startup),
+        Estimate("oof-ensemble", f"{params.ensemble.replicates} samples", _judging(params, data) + startup),
+        Estimate(
+            "tta-predict",
+            f"{measured['predict_rate']:.0f} photos/s",
+            answers * views / measured["predict_rate"] + startup,
+        ),
     ]
 
 
@@ -342,13 +407,40 @@ def _importable() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 
-def _bootstrap(params: Params, data: Data) -> float:
-    """Seconds of the score's interval over all people, with answers drawn at random."""
-    rng = np.random.default_rng(0)
-    labels, answers = rng.integers(0, layout.CLASSES, (2, len(data.photos)))
+def _of_eda(data: Data, seconds: float, startup: float) -> Estimate:
+    """Reading all photos, looking for pairs among all of them, and what eda took in the trial besides reading."""
+    files = [paths.TRAIN_IMAGES / name for name in pd.read_csv(paths.PHOTOS)["file"]]
+    files += layout.eval_files(list(pd.read_csv(paths.EVAL)["ImageID"]), paths.EVAL_IMAGES)
     began = time.perf_counter()
-    bootstrap.macro_f1_interval(data.photos["person"].to_numpy(str), labels, answers, params.ensemble.replicates, 0)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda file: phash.phash(phash.grey(decode(file, phash.SIDE, phash.SIDE).pixels)), files))
+    read = time.perf_counter() - began
+    rate, photos = len(files) / read, len(data.photos) + len(data.eval_ids)
+    rest = _looking_for_pairs(photos) + max(0.0, seconds - read)
+    return Estimate("eda", f"{rate:.0f} photos/s", photos / rate + rest + startup)
+
+
+def _looking_for_pairs(photos: int) -> float:
+    """Seconds in which eda finds near-duplicates among so many photos, with hashes drawn at random."""
+    hashes = np.random.default_rng(0).integers(0, 2**64, photos, dtype=np.uint64)
+    began = time.perf_counter()
+    for _ in phash.candidates(hashes, np.arange(photos)):
+        pass
     return time.perf_counter() - began
+
+
+def _judging(params: Params, data: Data) -> float:
+    """Seconds of the decision rule's judgement and the score's interval, with answers drawn at random: measured on at most
+    JUDGED_PHOTOS photos, and taken as proportional to their number.
+    """
+    rng = np.random.default_rng(0)
+    person = data.photos["person"].to_numpy(str)[:JUDGED_PHOTOS]
+    labels = rng.integers(0, layout.CLASSES, len(np.unique(person)))[np.unique(person, return_inverse=True)[1]]
+    log_probabilities = metrics.log_softmax(rng.normal(size=(len(person), layout.CLASSES)))
+    began = time.perf_counter()
+    decide.judge(log_probabilities, labels, person, params)
+    bootstrap.macro_f1_interval(person, labels, log_probabilities.argmax(1), params.ensemble.replicates, params.seed)
+    return (time.perf_counter() - began) * len(data.photos) / len(person)
 
 
 def _bytes(number: float) -> str:

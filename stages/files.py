@@ -1,7 +1,9 @@
 """The files between the stages: written whole or not at all (beside, then renamed), and checked when read."""
 
+import glob
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,8 +12,12 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from stages.errors import UserError
+
+# Windows refuses to replace a file that another process has open at that moment; how long to try again, seconds.
+RENAME_PATIENCE = 5.0 if os.name == "nt" else 0.0
 
 
 @contextmanager
@@ -19,16 +25,18 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes `path`'s place, on any error it is removed.
 
     The rename is atomic within one file system, so a reader sees the old file or the new one, never half of one.
+    What a killed process left of its own temporary is removed first: pixel caches are gigabytes.
     durable: also after a power loss; the content is on the disk before the name is.
     """
     make_folder(path.parent)
     # The suffix stays last: writers such as numpy.save and imwrite choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    _remove_abandoned(path)
     try:
         yield temporary
         if durable:
             _flush(temporary)
-        temporary.replace(path)
+        _rename(temporary, path)
         if durable and os.name == "posix":
             _flush(path.parent)
     except OSError as error:
@@ -36,6 +44,28 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # on a read-only disk, even for a file that is not there
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporaries of `path` whose process lives no more."""
+    for found in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"):
+        process = found.name.removeprefix(f".{path.stem}.").removesuffix(f".tmp{path.suffix}")
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            with suppress(OSError):
+                found.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Rename over `path`; where a reader is in the way (Windows), wait up to RENAME_PATIENCE for it to be done."""
+    ends = time.monotonic() + RENAME_PATIENCE
+    while True:
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() >= ends:
+                raise
+            time.sleep(0.05)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

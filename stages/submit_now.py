@@ -1,17 +1,19 @@
 """submit-now: a valid submission from whatever folds and epochs exist at this moment, also while training runs elsewhere.
 
-A fold that has finished gives its model, one that is under way the model of its newest checkpoint. Where there is no
+A fold that has finished gives its model, one that is under way the model of its best checkpoint. Where there is no
 model at all, every answer is the most common class: a poor submission, and a valid one.
 """
 
+import contextlib
+import itertools
 import tempfile
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stages import decide, paths, tta_predict
 from stages.data import cache, layout
@@ -21,10 +23,12 @@ from stages.judge import votes
 from stages.learn import checkpoint, model, predict
 from stages.learn.checkpoint import DamagedCheckpoint
 from stages.learn.model import Classifier
+from stages.learn.step import out_of_memory
 from stages.params import Params
 from stages.talk import Talk
 
 LEAST = 0.8  # of the finished models' median val_f1: an unfinished model below it would spoil the vote
+SMALL_BATCH = 32  # photos, on the CPU after the GPU had no room
 
 
 @dataclass(frozen=True)
@@ -35,31 +39,50 @@ class Source:
     repeat: int
     state: str  # `finished`, or how far it has come
     file: str
-    val_f1: float
+    val_f1: float | None  # None: finished, its metrics not written yet
     used: bool = True
+    reason: str = ""  # why it is left out
+
+
+@dataclass
+class Predictor:
+    """Predicts eval photos, one model after the other."""
+
+    params: Params
+    images: list[str]
+    folder: Path  # for photos decoded again
+    talk: Talk
+    on_cpu: bool = False  # since the GPU had no room for it
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write out/submit-now/submission.csv and made_of.json; return what the latter says.
 
-    DVC's own submission in out/tta-predict is left alone. Raises UserError only if info.csv names no photo.
+    A model that cannot be used for whatever reason is left out, with the reason. DVC's own submission in out/tta-predict is
+    left alone. Raises UserError only if info.csv names no photo.
     """
     images = _eval_images()
-    found = sources(params.folds)
-    probabilities, joined = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for source in talk.track(found, len(found), "predict eval photos"):
-            if not source.used:
-                continue
-            try:
-                net = _load(source)
-            except (UserError, DamagedCheckpoint) as error:  # its stage may have begun anew meanwhile
-                talk.say(f"submit-now: left out: {error}")
-                continue
-            fitting = _fitting(params, net)
-            pixels = _pixels(fitting, images, Path(folder), talk)
-            probabilities += list(predict.of_views(net, pixels, np.arange(len(images)), params.tta.views, fitting))
-            joined.append(source)
+    everything = sources(params)
+    places = [list(group) for _, group in itertools.groupby(everything, lambda source: (source.fold, source.repeat))]
+    probabilities: list[np.ndarray] = []
+    joined: list[Source] = []
+    left_out: list[Source] = []
+    # On Windows a file cannot be removed while it is mapped.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        predictor = Predictor(params, images, Path(folder), talk)
+        for candidates in talk.track(places, len(places), "predict eval photos"):
+            for source in candidates:
+                if not source.used:  # nor are those after it, which are weaker
+                    left_out.append(source)
+                    break
+                predicted, reason = _try(predictor, source)
+                if predicted:
+                    probabilities += predicted
+                    joined.append(source)
+                    break
+                left_out.append(replace(source, used=False, reason=reason))
+        predictor.pixels.clear()
     if joined:
         voted = votes.VOTES[params.ensemble.vote](np.stack(probabilities))
         answers = tta_predict.answer(voted, _offsets(params, talk))
@@ -70,7 +93,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         "submission": str(paths.NOW_SUBMISSION),
         "answers": len(images),
         "models": [asdict(source) for source in joined],
-        "left_out": [asdict(source) for source in found if source not in joined],
+        "left_out": [asdict(source) for source in left_out],
         "folds_missing": sorted(set(params.folds) - {source.fold for source in joined}),
         "views": list(params.tta.views),
         "vote": params.ensemble.vote,
@@ -79,36 +102,92 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     return made
 
 
-def sources(folds: Collection[int]) -> list[Source]:
-    """The models of these folds that there are: finished ones, and else the newest checkpoint of the newest run."""
+def sources(params: Params) -> list[Source]:
+    """The models of params.folds that there are, by fold and repeat; of one fold and repeat the one to try first comes first.
+
+    First the finished model, then the checkpoints of all runs, that of the highest val_f1 first: the newest run may have
+    only just begun. Checkpoints of repeats that params no longer ask for are not looked at.
+    """
     finished = [
         Source(int(path.parts[-3]), int(path.stem), "finished", str(path), _finished_f1(int(path.parts[-3])))
         for path in sorted(paths.TRAIN.glob("*/models/[0-9]*.safetensors"))
-        if path.parts[-3].isdigit() and int(path.parts[-3]) in folds and path.stem.isdigit()
+        if path.parts[-3].isdigit() and int(path.parts[-3]) in params.folds and path.stem.isdigit()
     ]
-    have = {(source.fold, source.repeat) for source in finished}
-    known = [header for header in checkpoint.headers() if header.epoch and header.fold in folds]
+    known = [header for header in checkpoint.headers() if header.fold in params.folds]  # newest first
     running = [
         Source(
             header.fold,
             header.repeat,
-            f"epoch {header.epoch} of {header.epochs}",
+            f"epoch {header.epoch} of {header.epochs}"
+            + ("" if header.run == known[0].run else ", of another run than the newest"),
             str(paths.checkpoint(header.fold, header.repeat, header.run)),
             header.val_f1,
         )
-        for header in known
-        if header.run == known[0].run and (header.fold, header.repeat) not in have
+        for header in sorted(known, key=lambda header: -header.val_f1)
+        if header.epoch and header.repeat < params.train.repeats
     ]
-    everything = sorted(finished + running, key=lambda source: (source.fold, source.repeat))
-    usual = float(np.median([source.val_f1 for source in finished or running] or [0.0]))
-    return [replace(source, used=source.state == "finished" or source.val_f1 >= LEAST * usual) for source in everything]
+    best = {(source.fold, source.repeat): source.val_f1 or 0.0 for source in reversed(running)}
+    scores = [source.val_f1 for source in finished if source.val_f1 is not None]
+    whose = "finished models'" if scores else "unfinished models'"
+    usual = float(np.median(scores or list(best.values()) or [0.0]))
+    weak = f"below {LEAST} of the {whose} median val_f1 {usual:.4f}: it would spoil the vote"
+    running = [
+        source if (source.val_f1 or 0.0) >= LEAST * usual else replace(source, used=False, reason=weak)
+        for source in running
+    ]
+    return sorted(finished + running, key=lambda source: (source.fold, source.repeat))
 
 
-def _finished_f1(fold: int) -> float:
+def _finished_f1(fold: int) -> float | None:
     try:
         return float(read_json(paths.train_metrics(fold), "train")["val_f1"])
     except (UserError, KeyError, ValueError, TypeError):
-        return 0.0  # its metrics are not written yet
+        return None  # not written yet
+
+
+def _try(predictor: Predictor, source: Source) -> tuple[list[np.ndarray], str]:
+    """Its probabilities under each view; none, and why, where it cannot be used."""
+    try:
+        return _predict(predictor, source), ""
+    except (UserError, DamagedCheckpoint) as error:  # its stage may have begun anew meanwhile
+        return [], str(error)
+    except Exception as error:  # a checkpoint of older code, say: whatever it is, the other models are still there
+        return [], f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _predict(predictor: Predictor, source: Source) -> list[np.ndarray]:
+    """Where the device has no room (the training beside may fill it), on the CPU, and all models after it too.
+
+    Batches are no larger than training's, so that they take no memory that the training needs.
+    """
+    if not predictor.on_cpu:
+        try:
+            return _of_views(predictor, source, min(predict.BATCH, predictor.params.train.batch_size), None)
+        except RuntimeError as error:
+            # Besides torch's own error: the GPU may have no room for the libraries, or even for the process's context.
+            if not (out_of_memory(error) or any(word in str(error) for word in ("CUDA", "CUDNN", "out of memory"))):
+                raise
+            predictor.talk.say(f"submit-now: goes on on the CPU: {' '.join(str(error).split())[:120]}")
+            predictor.on_cpu = True
+        # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
+        _give_back_memory()
+    batch = min(SMALL_BATCH, predictor.params.train.batch_size)
+    return _of_views(predictor, source, batch, torch.device("cpu"))
+
+
+def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
+    net = _load(source)
+    fitting = _fitting(predictor.params, net)
+    pixels = _pixels(predictor, fitting)
+    positions, views = np.arange(len(predictor.images)), predictor.params.tta.views
+    return list(predict.of_views(net, pixels, positions, views, fitting, batch, device))
+
+
+def _give_back_memory() -> None:
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError:  # the GPU may be in no state to answer
+        return
 
 
 def _load(source: Source) -> Classifier:
@@ -127,7 +206,7 @@ def _offsets(params: Params, talk: Talk) -> np.ndarray | None:
 
 def _eval_images() -> list[str]:
     """ImageIDs in info.csv's order, every row of it, also where prepare has not run or has found faults."""
-    if paths.EVAL.exists():
+    with contextlib.suppress(UserError):  # not there yet, or damaged
         return [str(image) for image in read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]]
     ids, faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
     if not ids:
@@ -142,19 +221,26 @@ def _fitting(params: Params, net: Classifier) -> Params:
     return params.model_copy(update={"image": image})
 
 
-def _pixels(fitting: Params, images: list[str], folder: Path, talk: Talk) -> np.ndarray:
-    """Eval photos at the size of `fitting`: prepare's cache where it has that, else decoded into `folder`."""
-    try:
+def _pixels(predictor: Predictor, fitting: Params) -> np.ndarray:
+    """Eval photos at the size of `fitting`: prepare's cache where it has that, else decoded once.
+
+    A model does not say which image.face it was trained with, so a cache of its size is taken whatever its crop.
+    """
+    size = f"{fitting.image.height}-{fitting.image.width}-{fitting.image.margin}"
+    if size not in predictor.pixels:
+        predictor.pixels[size] = _open_or_decode(predictor, fitting, predictor.folder / f"{size}.npy")
+    return predictor.pixels[size]
+
+
+def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> np.ndarray:
+    images = predictor.images
+    with contextlib.suppress(UserError):
         return cache.open_cache(paths.EVAL_PIXELS, len(images), fitting)
-    except UserError:
-        path = folder / f"{fitting.image.height}-{fitting.image.width}-{fitting.image.margin}.npy"
-    if not path.exists():
-        files = [paths.EVAL_IMAGES / name for name in images]
-        bad = cache.build(path, files, fitting, talk, "decode eval photos")
-        if bad:
-            talk.say(
-                f"submit-now: {len(bad)} eval photos cannot be read, first {files[bad[0][0]]}; they count as black"
-            )
+    files = [paths.EVAL_IMAGES / name for name in images]
+    bad = cache.build(path, files, fitting, predictor.talk, "decode eval photos")
+    if bad:
+        first = files[bad[0][0]]
+        predictor.talk.say(f"submit-now: {len(bad)} eval photos cannot be read, first {first}; they count as black")
     return cache.open_cache(path, len(images), fitting)
 
 

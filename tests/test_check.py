@@ -1,16 +1,21 @@
 """check finds in a minute what would fail late, and leaves the project as it was."""
 
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
-from stages import check, tta_predict
+from stages import check, paths, tta_predict
 from stages.check import Report
-from stages.learn import model
+from stages.data import pseudo
+from stages.learn import losses, model, predict
 from stages.params import Params
 from stages.talk import SILENT
 from tests.conftest import command, small
@@ -27,18 +32,30 @@ def failures(report: Report) -> dict[str, str]:
     return {finding.what: finding.detail for finding in report.failed}
 
 
-def test_all_stages_run_and_are_timed(project: Path) -> None:
+def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: dict[str, Any] = {}
+    look_at_disk, usage = check.disk_space, shutil.disk_usage(".")
+
+    def noted(params: Params, data: check.Data, free: int, sizes: dict[str, Any]) -> check.Finding:
+        measured.update(sizes, free=free)
+        return look_at_disk(params, data, free, sizes)
+
+    monkeypatch.setattr(check.shutil, "disk_usage", lambda _: usage._replace(free=10**9))
+    monkeypatch.setattr(check, "disk_space", noted)
     report = found(small(train={"epochs": 9000}))
     assert failures(report) == {}
     looked_at = {finding.what for finding in report.findings}
-    stages = {"prepare", "kfold", "lr-find", "train", "oof-ensemble", "tta-predict"}
-    assert looked_at == stages | {"data set", "folds", "real batch", "memory", "disk space"}
+    stages = {"prepare", "eda", "kfold", "lr-find", "train", "oof-ensemble", "tta-predict"}
+    assert looked_at == stages | {"data set", "folds", "submission batch", "real batch", "memory", "disk space"}
     seconds = {estimate.stage: estimate.seconds for estimate in report.estimates}
-    assert set(seconds) == (stages - {"train"}) | {"train, 2 folds", "eda"}
+    assert set(seconds) == (stages - {"train"}) | {"train, 2 folds"}
     assert report.total_seconds == pytest.approx(sum(seconds.values()))
     assert all(value > 0 for value in seconds.values())
     assert seconds["train, 2 folds"] > 2 * seconds["kfold"]  # the start of two processes, and 9,000 epochs
     assert seconds["train, 2 folds"] > 100
+    assert measured["predicted"] == 42  # all eval photos are one batch of tta-predict, though the trial has 8 of them
+    # prepare's new caches will take the place of those that are there.
+    assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -70,6 +87,39 @@ def test_a_fault_of_the_last_stage_is_found(project: Path, monkeypatch: pytest.M
     (Path("start.safetensors")).write_bytes(_weights())
     params = small(model={"pretrained": "start.safetensors"})  # a relative path, seen from the temporary folder
     assert failures(found(params)) == {"tta-predict": "ZeroDivisionError: an undebugged line"}
+
+
+def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("an undebugged line")
+
+    monkeypatch.setattr(check.eda.eda_figures, "ages", broken)
+    assert failures(found(small())) == {"eda": "ZeroDivisionError: an undebugged line"}
+
+
+def test_a_submission_batch_that_does_not_fit_the_memory_is_found(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial has 8 eval photos, the whole data set 42, which tta-predict takes at once."""
+    predict_views = predict.of_views
+
+    def little_memory(net: Any, pixels: Any, positions: np.ndarray, *rest: Any) -> Any:
+        if len(positions) > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict_views(net, pixels, positions, *rest)
+
+    monkeypatch.setattr(predict, "of_views", little_memory)
+    assert failures(found(small())) == {"submission batch": "OutOfMemoryError: CUDA out of memory"}
+
+
+def test_a_fault_of_the_last_epochs_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ldam re-weights from 0.8 of the epochs on, which the trial's one epoch never comes to."""
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("an undebugged line")
+
+    monkeypatch.setattr(losses, "_effective_number", broken)
+    assert failures(found(small(loss="ldam"))) == {"real batch": "ZeroDivisionError: an undebugged line"}
 
 
 def test_debug_raises_what_a_stage_raises(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,11 +155,78 @@ def test_caches_checkpoints_and_weights_must_fit_the_disk(project: Path) -> None
     data, _ = of_tables(small())
     assert data is not None
     sizes = {"photo_bytes": 1000, "weights_bytes": 10_000, "checkpoint_bytes": 40_000}
-    needed = (24 * 7 + 42) * 1000 + 2 * (2 * 10_000 + 40_000)  # two folds; weights in the workspace and in DVC's cache
+    checkpoint = 40_000 + 10_000  # with the selected epoch's weights, which the measured one has not yet
+    # Two folds; weights in the workspace and in DVC's cache; a checkpoint's successor is written beside it.
+    needed = (24 * 7 + 42) * 1000 + 2 * (2 * 10_000 + checkpoint) + checkpoint
     assert check.disk_space(small(), data, int(needed / 0.9) + 10, sizes).state == "ok"
     finding = check.disk_space(small(), data, int(needed / 0.9) - 10, sizes)
     assert finding.state == "failed"
-    assert "330 kB needed" in finding.detail
+    assert "400 kB needed" in finding.detail
+
+
+def of_pseudo_labels(params: Params) -> tuple[str, str]:
+    """State and detail of what was found."""
+    data, report = of_tables(params)
+    assert data is not None
+    report.findings.clear()
+    check.look_at_pseudo_labels(params, data, report)
+    (finding,) = report.findings
+    return finding.state, finding.detail
+
+
+def test_pseudo_labels_are_checked_against_the_real_folds_and_eval_photos(project: Path) -> None:
+    params = small(pseudo={"labels": "mine.csv"})
+    failed = found(small(pseudo={"labels": "mine.csv"}, model={"name": "resnet18x"}))
+    assert "mine.csv not found" in failures(failed)["pseudo-labels"]
+    image = str(pd.read_csv(paths.EVAL_CSV)["ImageID"][30])  # not among the trial's
+    table = pd.DataFrame([["0", image, 3, 0.99, pseudo.split()]], columns=pseudo.COLUMNS)
+    table.to_csv("mine.csv", index=False)
+    assert of_pseudo_labels(params) == ("ok", "mine.csv: 1 labels")
+    table.assign(split="other").to_csv("mine.csv", index=False)
+    assert "split is not that of out/kfold/folds.csv" in of_pseudo_labels(params)[1]
+
+
+def test_before_kfold_pseudo_labels_must_be_a_table_at_least(project: Path) -> None:
+    params = small(pseudo={"labels": "mine.csv"})
+    paths.FOLDS.unlink()
+    assert "mine.csv not found" in of_pseudo_labels(params)[1]
+    for content, message in ((b"\xff\x00", "cannot be read"), (b"", "cannot be read"), (b"a,b\n", "no column")):
+        Path("mine.csv").write_bytes(content)
+        state, detail = of_pseudo_labels(params)
+        assert state == "failed"
+        assert message in detail
+    Path("mine.csv").write_text(",".join(pseudo.COLUMNS) + "\n")
+    assert of_pseudo_labels(params)[0] == "warning"
+
+
+def test_judging_is_measured_on_few_photos_and_reckoned_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def slow(log_probabilities: np.ndarray, labels: np.ndarray, person: np.ndarray, params: Params) -> None:
+        seen.append(len(labels))
+        assert log_probabilities.shape == (len(labels), 18)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(check.decide, "judge", slow)
+    photos = pd.DataFrame({"person": np.repeat(np.arange(6000), 7).astype(str)})
+    seconds = check._judging(small(), check.Data(pd.DataFrame(), photos, []))
+    assert seen == [3000]
+    assert 0.2 * 14 <= seconds < 10
+
+
+def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_their_own_speed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = of_tables(small())
+    assert data is not None
+    monkeypatch.setattr(check, "_startup", lambda: 0.0)
+    measured = {"batch": 32, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
+    estimates = check._estimates(small(), data, {"prepare": 1.0, "eda": 1.0}, measured)
+    seconds = {estimate.stage: estimate.seconds for estimate in estimates}
+    hashing = 24 * 7 * 1e9 / check.HASHED_PER_SECOND
+    assert seconds["train, 2 folds"] == pytest.approx(2 * (hashing + check.DVC_STAGE), rel=1e-3)
+    views = len(small().tta.views)
+    assert seconds["tta-predict"] == pytest.approx(42 * views * 2 / 2.0 + check.DVC_STAGE)
 
 
 def _weights() -> bytes:

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages import files
 from stages.errors import UserError
 from stages.files import read_csv, read_json, read_npy, read_npz, replacing, write_csv, write_json, write_npz
 
@@ -25,6 +29,51 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
     with pytest.raises(UserError, match=r"a\.csv: cannot be written \(No space left on device\); free disk space"):
         broken()
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("a.csv", "old")]
+
+
+def test_what_a_killed_process_left_is_removed_and_a_living_ones_file_is_not(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as killed:
+        killed.kill()
+    alive = os.getppid()
+    for name in (
+        f".a.b.{killed.pid}.tmp.npy",
+        f".a.b.{alive}.tmp.npy",
+        f".other.{killed.pid}.tmp.npy",
+        ".a.b.x.tmp.npy",
+    ):
+        (tmp_path / name).write_text("half")
+    with replacing(tmp_path / "a.b.npy") as temporary:
+        assert not (tmp_path / f".a.b.{killed.pid}.tmp.npy").exists()  # its space is free before the new one needs it
+        temporary.write_text("whole")
+    kept = {f".a.b.{alive}.tmp.npy", f".other.{killed.pid}.tmp.npy", ".a.b.x.tmp.npy", "a.b.npy"}
+    assert {found.name for found in tmp_path.iterdir()} == kept
+
+
+@pytest.mark.parametrize("patience", [0.0, 2.0])
+def test_a_rename_waits_for_readers_where_the_system_refuses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """On Windows a file that is open elsewhere cannot be replaced; elsewhere a refusal is final."""
+    rename, tries = Path.replace, []
+
+    def refused_twice(self: Path, target: Path) -> Path:
+        tries.append(target)
+        if len(tries) < 3:
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refused_twice)
+    monkeypatch.setattr(files, "RENAME_PATIENCE", patience)
+    path = tmp_path / "a.txt"
+    if patience:
+        with replacing(path) as temporary:
+            temporary.write_text("new")
+        assert (path.read_text(), len(tries)) == ("new", 3)
+    else:
+        with pytest.raises(UserError, match="Permission denied"), replacing(path) as temporary:
+            temporary.write_text("new")
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_an_npz_holds_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
+from cli import safety
 from stages import paths, submit_now, train
 from stages.errors import UserError
 from stages.files import write_json
-from stages.learn import checkpoint, model, predict
+from stages.learn import checkpoint, predict
 from stages.talk import SILENT, Talk
 from tests.conftest import ENVIRONMENT, ROOT, small
 
@@ -66,6 +70,9 @@ def test_before_prepare_too(ready: Path) -> None:
         path.unlink()
     submit_now.run(small(), SILENT)
     valid()
+    paths.EVAL.write_text("half a li")
+    submit_now.run(small(), SILENT)
+    valid()
 
 
 def test_finished_folds_and_running_ones_join(ready: Path) -> None:
@@ -89,13 +96,51 @@ def test_a_fold_that_has_hardly_begun_is_left_out_and_a_finished_one_never(
     interrupted(0, 1)
     for folds_f1, kept in ((0.9, [1]), (0.0, [0, 1])):
         monkeypatch.setattr(submit_now, "_finished_f1", lambda fold, f1=folds_f1: f1)
-        assert [source.fold for source in submit_now.sources((0, 1)) if source.used] == kept
+        made = submit_now.run(small(), SILENT)
+        assert [source["fold"] for source in made["models"]] == kept
+    monkeypatch.setattr(submit_now, "_finished_f1", lambda fold: 0.9)
+    (weak,) = submit_now.run(small(), SILENT)["left_out"]
+    assert "below 0.8 of the finished models' median val_f1 0.9000" in weak["reason"]
+
+
+def header(fold: int, repeat: int, val_f1: float, run: str, saved: float) -> checkpoint.Header:
+    return checkpoint.Header(run, fold, repeat, 3, 8, 0, False, "", val_f1, 0.0, saved)
+
+
+def test_a_finished_model_whose_metrics_are_not_written_yet_does_not_lower_the_bar(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three repeats two are finished: their fold's metrics.json comes after the last."""
+    for fold, repeat in ((0, 0), (0, 1), (1, 0)):
+        paths.models(fold).mkdir(parents=True, exist_ok=True)
+        paths.weights(fold, repeat).touch()
+    write_json(paths.train_metrics(1), {"val_f1": 0.6})
+    monkeypatch.setattr(checkpoint, "headers", lambda: [header(0, 2, 0.3, "a" * 16, 1.0)])
+    found = submit_now.sources(small(train={"repeats": 3}))
+    assert [(source.fold, source.repeat, source.val_f1, source.used) for source in found] == [
+        (0, 0, None, True),
+        (0, 1, None, True),
+        (0, 2, 0.3, False),  # with two zeros in the median it would join
+        (1, 0, 0.6, True),
+    ]
+
+
+def test_a_run_that_has_just_begun_does_not_displace_the_better_model_of_another(ready: Path) -> None:
+    interrupted(0, 3)
+    write_json(paths.LR_CHOSEN, {"lr": 1e-5})  # another run
+    interrupted(0, 1)
+    newest, older = sorted(checkpoint.headers(), key=lambda found: -found.saved)
+    assert (newest.epoch, older.epoch) == (1, 3)
+    (used,) = submit_now.run(small(), SILENT)["models"]
+    best = max(newest, older, key=lambda found: found.val_f1)
+    assert used["file"] == str(paths.checkpoint(0, 0, best.run))
+    assert used["state"] == "epoch 3 of 8, of another run than the newest"
 
 
 def test_its_answers_are_those_of_the_model_in_the_checkpoint(ready: Path) -> None:
     interrupted(0, 3)
     submit_now.run(small(tta={"views": ["identity"]}), SILENT)
-    (source,) = submit_now.sources((0, 1))
+    (source,) = submit_now.sources(small())
     assert source.state == "epoch 3 of 8"
     net = checkpoint.model_of(Path(source.file))
     pixels = np.load(paths.EVAL_PIXELS)
@@ -112,16 +157,76 @@ def test_photos_are_decoded_again_for_a_model_of_another_size(ready: Path) -> No
     assert first == valid()["ans"].tolist()
 
 
-def test_a_damaged_model_is_left_out(ready: Path) -> None:
+def test_a_damaged_model_is_replaced_by_its_checkpoint_or_left_out_with_the_reason(
+    ready: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for fold in (0, 1):
         train.run(small(), SILENT, fold)
+    answers = submit_now.run(small(), SILENT)
+    expected = valid()["ans"].tolist()
+    assert [source["state"] for source in answers["models"]] == ["finished", "finished"]
     paths.weights(0).write_bytes(paths.weights(0).read_bytes()[:3000])
-    said: list[str] = []
-    made = submit_now.run(small(), Talk(said.append))
+    made = submit_now.run(small(), SILENT)
+    assert [source["state"] for source in made["models"]] == ["epoch 2 of 2", "finished"]
+    assert valid()["ans"].tolist() == expected  # the checkpoint holds the same weights
+    for path in paths.CHECKPOINTS.glob("0-0-*.ckpt"):
+        path.unlink()
+    capsys.readouterr()
+    safety.submit_now()
+    told = capsys.readouterr().out
+    made = json.loads(paths.NOW_SOURCES.read_text())
     assert [source["fold"] for source in made["models"]] == [1]
-    assert "is damaged" in said[-1]
-    assert model.load(paths.weights(1))
+    (left_out,) = made["left_out"]
+    assert left_out["file"] == str(paths.weights(0))
+    assert "is damaged" in left_out["reason"]
+    assert "left out     fold 0, finished, val_f1" in told
+    assert "0.safetensors: is damaged" in told
+    assert "spoil" not in told
+
+
+def test_a_checkpoint_of_other_code_is_left_out_and_the_rest_goes_on(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(0, 3)
+    train.run(small(), SILENT, 1)
+
+    def older(path: Path) -> Any:
+        raise TypeError("Architecture.__init__() missing 1 required positional argument: 'margin'")
+
+    monkeypatch.setattr(checkpoint, "model_of", older)
+    monkeypatch.setattr(submit_now, "LEAST", 0.0)
+    made = submit_now.run(small(), SILENT)
+    assert [source["fold"] for source in made["models"]] == [1]
+    assert [source["reason"] for source in made["left_out"]] == [
+        "TypeError: Architecture.__init__() missing 1 required positional argument: 'margin'"
+    ]
     valid()
+
+
+@pytest.mark.parametrize("message", ["CUDA out of memory. Tried to allocate 20 MiB.", "CUDA error: out of memory"])
+def test_where_the_gpu_is_full_it_predicts_on_the_cpu(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    for fold in (0, 1):
+        train.run(small(), SILENT, fold)
+    submit_now.run(small(), SILENT)
+    expected = valid()["ans"].tolist()
+    predict_views, asked = predict.of_views, []
+
+    def full(net: Any, pixels: Any, where: Any, names: Any, params: Any, batch: int, device: Any) -> Iterator[Any]:
+        asked.append((batch, device))
+        if device is None:
+            raise (torch.OutOfMemoryError if "allocate" in message else RuntimeError)(message)
+        yield from predict_views(net, pixels, where, names, params, batch, device)
+
+    monkeypatch.setattr(predict, "of_views", full)
+    said: list[str] = []
+    made = submit_now.run(small(train={"batch_size": 24}), Talk(said.append))
+    assert [source["state"] for source in made["models"]] == ["finished", "finished"]
+    cpu = torch.device("cpu")
+    assert asked == [(24, None), (24, cpu), (24, cpu)]  # batches of training's size; the GPU is tried once
+    assert f"submit-now: goes on on the CPU: {message}" in said
+    assert valid()["ans"].tolist() == expected
 
 
 def test_without_a_list_of_eval_photos_it_says_what_is_missing(ready: Path) -> None:

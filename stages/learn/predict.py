@@ -1,6 +1,7 @@
 """Logits of photos: what validation and the submission share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -31,14 +32,24 @@ def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (moved.float() - mean) / std
 
 
-@torch.inference_mode()
 def raw_outputs(
     net: Classifier, batches: Iterable[Tensor], mean: Tensor, std: Tensor, accelerator: Accelerator
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Raw outputs [N, C] and age outputs [N] (or None) of a model in eval mode, float32."""
+    return _outputs(net, batches, mean, std, accelerator.autocast)
+
+
+@torch.inference_mode()
+def _outputs(
+    net: Classifier,
+    batches: Iterable[Tensor],
+    mean: Tensor,
+    std: Tensor,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> tuple[np.ndarray, np.ndarray | None]:
     outputs, ages = [], []
     for photos in batches:
-        with accelerator.autocast():
+        with autocast():
             raw, age = net(normalise(photos, mean, std))
         outputs.append(to_numpy(raw))
         if age is not None:
@@ -47,18 +58,30 @@ def raw_outputs(
 
 
 def of_views(
-    net: Classifier, pixels: Pixels, positions: np.ndarray, names: tuple[str, ...], params: Params
+    net: Classifier,
+    pixels: Pixels,
+    positions: np.ndarray,
+    names: tuple[str, ...],
+    params: Params,
+    batch: int = BATCH,
+    device: torch.device | None = None,
 ) -> Iterator[np.ndarray]:
-    """Probabilities float32 [n, 18] of a model in eval mode under each view in turn, for the cached photos at `positions`."""
-    device = accelerator(params)
-    net = model.channels_last(net, device.device)
-    mean, std = (tensor.to(device.device) for tensor in model.normalisation(net))
+    """Probabilities float32 [n, 18] of a model in eval mode under each view in turn, for the cached photos at `positions`.
+
+    device: compute there, in full precision, instead of where and how params ask for.
+    """
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    if device is None:
+        chosen = accelerator(params)
+        device, autocast = chosen.device, chosen.autocast
+    net = model.channels_last(net, device)
+    mean, std = (tensor.to(device) for tensor in model.normalisation(net))
     for name in names:
         view = views.make(name)
         batches = (
-            view(photos.to(device.device, non_blocking=True), params.image.margin)
-            for photos in loader.evaluation(pixels, positions, 0, BATCH)
+            view(photos.to(device, non_blocking=True), params.image.margin)
+            for photos in loader.evaluation(pixels, positions, 0, batch)
         )
-        raw, _ = raw_outputs(net, batches, mean, std, device)
+        raw, _ = _outputs(net, batches, mean, std, autocast)
         logits = raw * net.architecture.scale
         yield np.exp(metrics.joint_log_probabilities(logits, net.architecture.targets)).astype(np.float32)
