@@ -37,6 +37,7 @@ class Learner:
     mixup: Any = None
     updates: int = 0  # steps taken
     parts: int = 1  # pieces that a batch is cut into, their gradients added up (train.auto_batch)
+    val_parts: int = 1  # by which a batch of validation is smaller still, where memory ran out; changes no prediction
 
     @property
     def bare(self) -> Classifier:
@@ -55,6 +56,12 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     make_augment = check(params)
     if params.model.freeze_epochs and accelerator.num_processes > 1:
         raise UserError("params.yaml: model.freeze_epochs: works in one process only; set it to 0 or run one process")
+    if params.train.auto_batch and accelerator.num_processes > 1:
+        # One process would add up its pieces while the others wait for it, or take its next piece for their next step.
+        raise UserError(
+            "params.yaml: train.auto_batch: works in one process only; set it to false and lower train.batch_size, or run "
+            "one process"
+        )
     torch.manual_seed(key(params, fold, 0))
     shape = model.architecture(params)
     net = model.build(shape, params.model.pretrained is True)
@@ -67,7 +74,7 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     learner = Learner(params, data, fold, accelerator, net, made, _plateau(params), make_augment, mean, std)
     timm = load_timm()
     if params.train.ema_decay:
-        learner.ema = timm.utils.ModelEmaV3(net, decay=params.train.ema_decay, use_warmup=True)
+        learner.ema = timm.utils.ModelEmaV3(learner.bare, decay=params.train.ema_decay, use_warmup=True)
     if params.augment.mixup or params.augment.cutmix:
         learner.mixup = timm.data.Mixup
     return learner

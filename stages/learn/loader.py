@@ -74,18 +74,23 @@ def evaluation(pixels: Pixels, positions: np.ndarray, margin: int, batch_size: i
     """Centre crops uint8 [n, H, W, 3] of the photos at `positions`, in order."""
 
     def load(which: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(centre(pixels[which], margin)))
+        return _pinned(torch.from_numpy(np.ascontiguousarray(centre(pixels[which], margin))))
 
     return _ahead(load, split(positions, batch_size))
 
 
 def _batch(photos: np.ndarray, labels: np.ndarray, ages: np.ndarray, which: np.ndarray) -> Batch:
     return Batch(
-        torch.from_numpy(photos),
-        torch.from_numpy(labels[which].astype(np.int64)),
-        torch.from_numpy(ages[which].astype(np.float32)),
+        _pinned(torch.from_numpy(photos)),
+        _pinned(torch.from_numpy(labels[which].astype(np.int64))),
+        _pinned(torch.from_numpy(ages[which].astype(np.float32))),
         which,
     )
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """The tensor in page-locked memory where there is a CUDA GPU, whose copy then need not wait; else itself."""
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:

@@ -1,5 +1,7 @@
 """One step of the optimizer on one batch, also where the batch does not fit the device's memory whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,42 +16,59 @@ from stages.learn.loader import Batch
 from stages.learn.objective import Objective
 from stages.learn.predict import normalise
 
+ONE_PHOTO = "train: out of memory with a batch of one photo; take a smaller model or smaller photos"
+# What allocators say whose errors have no class of their own, in lower case: CUDA outside torch's allocator, MPS and HIP;
+# cuBLAS and cuDNN; torch's CPU allocator on Linux and on Windows.
+NO_MEMORY = ("out of memory", "_status_alloc_failed", "can't allocate memory", "allocator: not enough memory")
+
 
 def step(learner: Learner, goal: Objective, batch: Batch, lr: float, seed: int) -> dict[str, Tensor]:
     """One step of the optimizer on one batch; the loss parts it had before the step.
 
     Where memory runs out: with train.auto_batch the batch is cut in two, again and again, and the gradients of its pieces
-    are added up, in this step and all later ones; without it, UserError names the batch size that fits. Batch norm and
-    losses that look at a whole batch (f1, weighted_ce) then see pieces.
+    are added up, in this step and all later ones; without it, UserError names the batch size that fits (with several
+    processes, one to try: a trial in one of them would leave the others waiting). Batch norm and losses that look at a
+    whole batch (f1, weighted_ce) then see pieces.
+
+    A second try under fp16 needs no care of the loss scale: only the optimizer's step changes it, and the try before
+    did not come that far; its gradients are dropped.
     """
     optimizer.set_lr(learner.optimizer, lr)
-    mixed = _mixed(learner, batch, seed)
+    with _in_one_line("the photos of a batch do not fit the device; lower train.batch_size or take smaller photos"):
+        mixed = _mixed(learner, batch, seed)
     while True:
         try:
             parts = _gradients(learner, goal, mixed, learner.parts, seed)
             break
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
         # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
         _make_room(learner)
         if learner.parts >= len(mixed.photos):
-            raise UserError("train: out of memory with a batch of one photo; take a smaller model or smaller photos")
+            raise UserError(ONE_PHOTO)
         if not learner.params.train.auto_batch:
             raise UserError(_what_fits(learner, goal, mixed, seed))
         learner.parts *= 2
-    if learner.params.optimizer.clip_grad:
-        learner.accelerator.clip_grad_norm_(learner.model.parameters(), learner.params.optimizer.clip_grad)
-    learner.optimizer.step()
-    learner.updates += 1
-    if learner.ema is not None:
-        learner.ema.update(learner.model, step=learner.updates)
+    # No second try here: some weights may have moved already.
+    with _in_one_line(
+        "the optimizer's state does not fit beside the weights; take a smaller model or optimizer.name: sgd"
+    ):
+        _update(learner)
     return parts
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether torch could not get memory, on a GPU or on the CPU (which has no error class of its own)."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether torch or numpy could not get memory, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+
+
+def release() -> None:
+    """Give memory that torch keeps for reuse back to the GPU, so that other sizes find room."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -63,12 +82,33 @@ class Mixed:
     partner: Tensor | None  # [n] positions
 
 
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Turn a lack of memory into a UserError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(f"train: out of memory: {what}") from error
+
+
+def _update(learner: Learner) -> None:
+    """Move the weights along their gradients, and the moving average after them."""
+    if learner.params.optimizer.clip_grad:
+        learner.accelerator.clip_grad_norm_(learner.model.parameters(), learner.params.optimizer.clip_grad)
+    learner.optimizer.step()
+    learner.updates += 1
+    if learner.ema is not None:
+        learner.ema.update(learner.bare, step=learner.updates)
+
+
 def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, seed: int) -> dict[str, Tensor]:
     """Gradients of the mean loss, added up over pieces of the batch; returns the loss parts."""
     torch.manual_seed(seed)  # dropout and stochastic depth
     learner.optimizer.zero_grad(set_to_none=True)
     total: dict[str, Tensor] = {}
-    for which in np.array_split(np.arange(len(batch.photos)), pieces):
+    for which in np.array_split(np.arange(len(batch.photos)), min(pieces, len(batch.photos))):
         weight = len(which) / len(batch.photos)
         places = slice(int(which[0]), int(which[-1]) + 1)
         with learner.accelerator.autocast():
@@ -86,19 +126,26 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
 
 def _make_room(learner: Learner) -> None:
     learner.optimizer.zero_grad(set_to_none=True)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release()
 
 
 def _what_fits(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> str:
-    """Try halves until one fits; the line that names it. No weight is changed."""
-    size = len(batch.photos)
+    """Try halves until one fits; the line that names it. No weight is changed.
+
+    With several processes half is named untried: gradients are summed over all of them, and the others do not try.
+    """
+    size, processes = len(batch.photos), learner.accelerator.num_processes
+    if processes > 1:
+        return (
+            f"train: out of memory with train.batch_size: {learner.params.train.batch_size} in {processes} processes; "
+            f"set {size // 2 * processes}, and half of it again where that does not fit"
+        )
     while size > 1:
         size //= 2
         piece = Mixed(batch.photos[:size], batch.labels[:size], batch.ages[:size], 1.0, None)
         try:
             _gradients(learner, goal, piece, 1, seed)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             fits = False
@@ -110,18 +157,20 @@ def _what_fits(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> st
                 f"train: out of memory with train.batch_size: {learner.params.train.batch_size}; {size} fits: set it, or set "
                 "train.auto_batch: true, which keeps the batch size and adds up the gradients of pieces"
             )
-    return "train: out of memory with a batch of one photo; take a smaller model or smaller photos"
+    return ONE_PHOTO
 
 
 def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
     """The batch on the device, normalised; with mixup or CutMix mixed with its reverse.
 
     Positions go through timm's Mixup in place of labels, so that any loss can be mixed: row i of its soft target holds
-    the share of photo i itself. It pairs photos two by two, so an odd last photo is left out.
+    the share of photo i itself. It pairs photos two by two, so an odd last photo is left out. The positions stay on the
+    CPU: reading the share from a GPU would wait for all it has in hand.
     """
     device = learner.accelerator.device
     photos = normalise(batch.photos, learner.mean, learner.std)
-    labels, ages = batch.labels.to(device), batch.ages.to(device)
+    labels = batch.labels.to(device, non_blocking=batch.labels.is_pinned())
+    ages = batch.ages.to(device, non_blocking=batch.ages.is_pinned())
     if learner.mixup is None:
         return Mixed(photos, labels, ages, 1.0, None)
     size = len(photos) // 2 * 2
@@ -132,6 +181,6 @@ def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
         label_smoothing=0.0,
         num_classes=size,
     )
-    positions = torch.arange(size, device=device)
-    mixed, soft = mixer(photos[:size].contiguous(memory_format=torch.channels_last), positions)
-    return Mixed(mixed, labels[:size], ages[:size], float(soft[0, 0]), positions.flip(0))
+    mixed, soft = mixer(photos[:size].contiguous(memory_format=torch.channels_last), torch.arange(size))
+    partner = torch.arange(size - 1, -1, -1, device=device)
+    return Mixed(mixed, labels[:size], ages[:size], float(soft[0, 0]), partner)

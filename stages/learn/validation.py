@@ -8,11 +8,14 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from stages.data.layout import CLASSES
+from stages.errors import UserError
 from stages.judge import metrics
 from stages.learn import loader
 from stages.learn.learner import Learner
+from stages.learn.model import Classifier
 from stages.learn.objective import Objective
 from stages.learn.predict import raw_outputs
+from stages.learn.step import out_of_memory, release
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,15 @@ class Validation:
 def validate(learner: Learner, goal: Objective) -> Validation:
     """The objective, nll, macro F1 and accuracy on the validation side: eval mode, centre crops, no sampler, no mixup.
 
-    The objective is taken once over all validation photos, so that it does not depend on how they are batched. Without
-    a validation side (a refit) all of it is NaN.
+    The objective is taken once over all validation photos, so that it does not depend on how they are batched: where
+    memory runs out, smaller batches are tried. Without a validation side (a refit) all of it is NaN.
     """
     params, data = learner.params, learner.data
     if not len(data.val):
         return Validation(np.nan, np.nan, np.nan, np.nan, np.empty((0, CLASSES), np.float32), None)
     net = learner.validated
     net.eval()
-    batch = max(1, 2 * params.train.batch_size // learner.parts)
-    photos = loader.evaluation(data.pixels, data.val, params.image.margin, batch)
-    raw, age = raw_outputs(net, photos, learner.mean, learner.std, learner.accelerator)
+    raw, age = _outputs(learner, net)
     ages = torch.from_numpy(data.ages[data.val].astype(np.float32))
     parts = goal(
         torch.from_numpy(raw),
@@ -71,6 +72,24 @@ def time_prediction(learner: Learner) -> tuple[int, float]:
         raw_outputs(learner.validated, photos, learner.mean, learner.std, learner.accelerator)
         seconds = time.perf_counter() - began
     return len(some), seconds
+
+
+def _outputs(learner: Learner, net: Classifier) -> tuple[np.ndarray, np.ndarray | None]:
+    """`raw_outputs` of the validation side, in batches that fit memory, now and in later epochs."""
+    data, margin = learner.data, learner.params.image.margin
+    while True:
+        batch = max(1, 2 * learner.params.train.batch_size // (learner.parts * learner.val_parts))
+        try:
+            photos = loader.evaluation(data.pixels, data.val, margin, batch)
+            return raw_outputs(net, photos, learner.mean, learner.std, learner.accelerator)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
+        release()
+        if batch == 1:
+            raise UserError("train: out of memory in validation with one photo; take a smaller model or smaller photos")
+        learner.val_parts *= 2
 
 
 def validate_once(learner: Learner, goal: Objective) -> Validation:

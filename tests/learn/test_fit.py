@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -28,7 +29,7 @@ from stages.learn.step import step
 from stages.learn.validation import validate
 from stages.params import Params
 from stages.talk import SILENT, Talk
-from tests.conftest import ROOT, small
+from tests.conftest import ROOT, SMALL, small
 
 
 def learner(params: Params, data: FoldData | None = None, lr: float = 0.003) -> Learner:
@@ -206,15 +207,30 @@ def test_an_epoch_can_be_taken_up_at_any_step_and_shared_by_processes(project: P
         assert sorted(np.concatenate([part.which for part in parts])) == sorted(batch.which)
 
 
-def test_two_processes_train_one_fold_together(project: Path) -> None:
+# As `-m cli.main`, and then what training ran in.
+SAYS_ITS_PROCESS = """
+from accelerate import PartialState
+from cli.main import run
+try:
+    run()
+finally:
+    print(f"process {PartialState().process_index} of {PartialState().num_processes}", flush=True)
+"""
+
+
+def test_two_processes_train_one_fold_together_with_a_moving_average(project: Path) -> None:
     write_json(Path("out/lr-find/lr.json"), {"lr": 0.003})
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    words = [sys.executable, "-m", *launch, "--mixed_precision", "no", "--dynamo_backend", "no"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*words, "-m", "cli.main", "train", "--fold", "0"], env=environment, capture_output=True, text=True
-    )
+    params = SMALL | {"train": SMALL["train"] | {"ema_decay": 0.9}}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    Path("both.py").write_text(SAYS_ITS_PROCESS)
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*words, "both.py", "train", "--fold", "0"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert sorted(line for line in done.stdout.splitlines() if line.startswith("process")) == [
+        "process 0 of 2",
+        "process 1 of 2",
+    ]
     assert done.stderr.count("fold 0 epoch  2/2") == 1
     history = pd.read_csv("out/train/0/history.csv")
     data = open_fold(small(), 0)

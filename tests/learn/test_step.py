@@ -1,18 +1,23 @@
 """Where memory runs out, a batch is cut in pieces that give the same gradients, or the size that fits is named."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.learn import loader, objective
 from stages.learn.learner import Learner, start
-from stages.learn.step import out_of_memory, step
+from stages.learn.loader import Batch
+from stages.learn.step import _mixed, out_of_memory, step
+from stages.learn.validation import Validation, validate
 from stages.talk import SILENT
 from tests.conftest import small
 
@@ -42,11 +47,14 @@ def learner(net: Small, auto_batch: bool) -> Learner:
     return made
 
 
-def one_step(made: Learner) -> dict[str, Tensor]:
+def one_batch(made: Learner, photos: int | None = None) -> Batch:
+    order = loader.epoch_order(made.params, made.data, 0, 0)[:photos]
+    return next(loader.training(made.params, made.data, 0, 0, order, made.augment))
+
+
+def one_step(made: Learner, photos: int | None = None) -> dict[str, Tensor]:
     goal = objective.make(made.params, np.ones(18))
-    order = loader.epoch_order(made.params, made.data, 0, 0)
-    batch = next(loader.training(made.params, made.data, 0, 0, order, made.augment))
-    return step(made, goal, batch, 0.1, 1)
+    return step(made, goal, one_batch(made, photos), 0.1, 1)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
@@ -80,8 +88,169 @@ def test_a_model_too_large_for_one_photo_is_said_to_be(project: Path) -> None:
             one_step(learner(Small(0), auto_batch))
 
 
+@pytest.mark.parametrize(("parts", "photos", "most", "after"), [(16, 15, 8, 16), (4, 6, 1, 8)])
+def test_a_batch_of_fewer_photos_than_pieces_is_taken_photo_by_photo(
+    project: Path, parts: int, photos: int, most: int, after: int
+) -> None:
+    net = Small(most)
+    made = learner(net, auto_batch=True)
+    made.parts = parts
+    one_step(made, photos)
+    assert net.sizes[-photos:] == [1] * photos
+    assert made.parts == after
+
+
+def test_gradients_of_a_try_that_failed_halfway_are_dropped_and_the_loss_scale_stays(project: Path) -> None:
+    """As under fp16, where losses are scaled before backward and gradients are scaled back before the step."""
+
+    def scaled(net: Small) -> Learner:
+        made = learner(net, auto_batch=True)
+        made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        made.optimizer = AcceleratedOptimizer(made.optimizer, scaler=made.accelerator.scaler)
+        made.parts = 2
+        return made
+
+    class FailsOnce(Small):
+        def forward(self, photos: Tensor) -> tuple[Tensor, None]:
+            self.most = 0 if len(self.sizes) == 1 and self.most else 10**6
+            return super().forward(photos)
+
+    whole, once = Small(10**6), FailsOnce(10**6)
+    expected, made = scaled(whole), scaled(once)
+    one_step(expected)
+    one_step(made)
+    assert (expected.parts, made.parts) == (2, 4)
+    assert torch.allclose(once.head.weight, whole.head.weight, atol=1e-6)
+    assert not torch.equal(once.head.weight, Small(1).head.weight)
+    assert made.accelerator.scaler.get_scale() == 1024.0
+    assert not made.optimizer.step_was_skipped  # type: ignore[attr-defined]
+
+
+def test_with_several_processes_a_size_is_named_untried_and_pieces_are_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backward sums gradients over all processes: one that tries again alone would wait for the others for ever."""
+    net = Small(8)
+    made = learner(net, auto_batch=False)
+    monkeypatch.setattr(Accelerator, "num_processes", property(lambda accelerator: 3))
+    with pytest.raises(UserError, match=r"train.batch_size: 32 in 3 processes; set 15, and half of it again"):
+        one_step(made, 11)
+    assert net.sizes == []
+    with pytest.raises(UserError, match=r"train.auto_batch: works in one process only; set it to false and lower"):
+        learner(net, auto_batch=True)
+
+
+def test_where_the_optimizers_state_or_the_photos_do_not_fit_one_line_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    made = learner(Small(10**6), auto_batch=True)
+    monkeypatch.setattr(made.optimizer, "step", full)
+    with pytest.raises(UserError, match="train: out of memory: the optimizer's state does not fit beside the weights"):
+        one_step(made)
+    monkeypatch.setattr("stages.learn.step.normalise", full)
+    with pytest.raises(UserError, match="train: out of memory: the photos of a batch do not fit"):
+        one_step(made)
+
+
+def test_validation_takes_smaller_batches_where_memory_runs_out_and_finds_the_same(project: Path) -> None:
+    params = small(train={"batch_size": 32})
+
+    def look(most: int) -> tuple[Validation, Learner, list[int]]:
+        made = start(params, open_fold(params, 0), 0, 0.1, Accelerator(), SILENT)
+        sizes: list[int] = []
+
+        def full(_: nn.Module, photos: tuple[Tensor]) -> None:
+            sizes.append(len(photos[0]))
+            if sizes[-1] > most:
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+        made.model.register_forward_pre_hook(full)
+        return validate(made, objective.make(params, np.ones(18))), made, sizes
+
+    (whole, _, tried), (pieces, made, sizes) = look(10**6), look(9)
+    assert max(tried) > 32
+    assert max(sizes[-(len(made.data.val) // 9) :]) <= 9
+    assert np.allclose(pieces.logits, whole.logits, atol=1e-5)
+    assert pieces.val_loss == pytest.approx(whole.val_loss, rel=1e-5)
+    sizes.clear()
+    validate(made, objective.make(params, np.ones(18)))  # later epochs do not try the large batch again
+    assert max(sizes) <= 9
+    with pytest.raises(UserError, match="out of memory in validation with one photo"):
+        look(0)
+
+
+def test_mixup_reads_nothing_back_from_the_device(project: Path) -> None:
+    """On the meta device there are only shapes: reading a value raises, where a GPU would make the CPU wait."""
+    params = small(augment={"mixup": 0.2, "cutmix": 1.0})
+    made = start(params, open_fold(params, 0), 0, 0.1, Accelerator(), SILENT)
+    batch = one_batch(made)
+    expected = _mixed(made, batch, 1)
+    made.accelerator = SimpleNamespace(device=torch.device("meta"))  # type: ignore[assignment]
+    made.mean, made.std = made.mean.to("meta"), made.std.to("meta")
+    found = _mixed(made, batch, 1)
+    assert found.photos.is_meta
+    assert found.share == expected.share
+    assert expected.partner is not None
+    assert found.partner is not None
+    assert found.partner.is_meta
+    assert expected.partner.tolist() == list(range(len(expected.photos)))[::-1]
+
+
+def test_batches_are_pinned_where_there_is_a_gpu_and_hold_the_same(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = learner(Small(1), auto_batch=False)
+
+    def batches() -> list[Tensor]:
+        batch = one_batch(made)
+        views = loader.evaluation(made.data.pixels, made.data.val, made.params.image.margin, 16)
+        return [batch.photos, batch.labels, batch.ages, *views]
+
+    plain, pinned = batches(), []
+
+    def pin(tensor: Tensor) -> Tensor:
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    found = batches()
+    assert all(any(tensor is one for one in pinned) for tensor in found)
+    assert all(torch.equal(tensor, same) for tensor, same in zip(found, plain, strict=True))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError(
+            "[enforce fail] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        ),
+        MemoryError("Unable to allocate 7.11 PiB for an array with shape (1000000000000000,)"),
+    ],
+    ids=lambda error: str(error)[:40],
+)
+def test_what_allocators_say_is_taken_for_a_lack_of_memory(error: Exception) -> None:
+    assert out_of_memory(error)
+
+
+def test_a_real_allocation_that_fails_is_taken_for_a_lack_of_memory() -> None:
+    for allocate in (lambda: torch.empty(10**15), lambda: np.empty(10**15)):
+        with pytest.raises((RuntimeError, MemoryError)) as failed:
+            allocate()
+        assert out_of_memory(failed.value)
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory(project: Path) -> None:
     assert not out_of_memory(RuntimeError("shapes do not fit"))
+    assert not out_of_memory(UserError("train: out of memory"))
     made = learner(Small(10**6), auto_batch=True)
     made.model.forward = lambda photos: (_ for _ in ()).throw(RuntimeError("shapes do not fit"))  # type: ignore
     with pytest.raises(RuntimeError, match="shapes do not fit"):
@@ -97,6 +266,7 @@ def test_a_real_gpu_runs_out_of_memory_and_training_goes_on_in_pieces(project: P
     )
     torch.cuda.set_per_process_memory_fraction(2e9 / torch.cuda.get_device_properties(0).total_memory)
     made = start(params, open_fold(small(), 0), 0, 0.01, Accelerator(), SILENT)
+    assert one_batch(made).photos.is_pinned()
     photos = torch.zeros(64, 224, 224, 3, dtype=torch.uint8)
     batch = loader.Batch(photos, torch.zeros(64, dtype=torch.int64), torch.zeros(64), np.arange(64))
     step(made, objective.make(params, np.ones(18)), batch, 0.01, 1)
