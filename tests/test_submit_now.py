@@ -104,7 +104,7 @@ def test_a_fold_that_has_hardly_begun_is_left_out_and_a_finished_one_never(
 
 
 def header(fold: int, repeat: int, val_f1: float, run: str, saved: float) -> checkpoint.Header:
-    return checkpoint.Header(run, fold, repeat, 3, 8, 0, False, "", val_f1, 0.0, saved)
+    return checkpoint.Header(run, fold, repeat, 3, 8, 0, False, "", val_f1, "", 0.0, 0.0, saved)
 
 
 def test_a_finished_model_whose_metrics_are_not_written_yet_does_not_lower_the_bar(
