@@ -76,6 +76,8 @@ def _fold(params: Params, talk: Talk, fold: int, timing: Timing, asked: interrup
             checkpoint.prune(fold, run_key, params.train.repeats)
             shutil.rmtree(paths.tensorboard(fold), ignore_errors=True)
         accelerator.wait_for_everyone()
+        # Where each fold has a process of its own, all that comes before the first step comes again with every fold.
+        startup = timing.startup if timing.together else time.time() - timing.began
         done: list[Progress] = []
         for repeat in range(params.train.repeats):
             known = checkpoint.headers()
@@ -84,7 +86,7 @@ def _fold(params: Params, talk: Talk, fold: int, timing: Timing, asked: interrup
             rate = next((header.rate for header in known if header.run == run_key and header.rate), 0.0)
             every = params.checkpoint.minutes * 60
             keeper = Keeper(run_key, fold, repeat, params.train.epochs, every, limit, used, timing.began, rate)
-            clock = _clock(params, keeper, known, timing, data) if limit else None
+            clock = _clock(params, keeper, known, timing, startup, data) if limit else None
             accelerator = predict.accelerator(
                 params
             )  # a new one: the last one's model and gradients would stay in memory
@@ -129,7 +131,14 @@ def _repeat(
     talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
 
 
-def _clock(params: Params, keeper: Keeper, known: list[checkpoint.Header], timing: Timing, data: FoldData) -> Clock:
+def _clock(
+    params: Params,
+    keeper: Keeper,
+    known: list[checkpoint.Header],
+    timing: Timing,
+    startup: float,
+    data: FoldData,
+) -> Clock:
     """The time that the next training may take: what is left, shared over the trainings that are left."""
     own = [header for header in known if header.run == keeper.run]
     finished = {
@@ -139,14 +148,14 @@ def _clock(params: Params, keeper: Keeper, known: list[checkpoint.Header], timin
     }
     everything = {(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)}
     left = (everything - finished) | {(keeper.fold, keeper.repeat)}
-    gap = timing.began - own[0].saved if own else 0.0  # what DVC takes between two stages
+    gap = timing.began - own[0].saved if own else budget.GAP
     return Clock(
         limit=keeper.asked,
         deadline=budget.deadline(params, timing.until, keeper.used, timing.began),
         begins=time.time(),
         trainings=len(left),
         processes=0 if timing.together else len({fold for fold, _ in left}) - 1,
-        startup=timing.startup + (gap if 0 < gap < budget.PAUSE else 0.0),
+        startup=startup + (gap if 0 < gap < budget.PAUSE else 0.0),
         photos=len(data.labels),
         answers=len(read_csv(paths.EVAL, "prepare")) * len(params.tta.views) * len(everything),
         validated_photos=len(data.val),

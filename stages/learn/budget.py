@@ -18,6 +18,7 @@ from stages.learn.checkpoint import Header
 from stages.params import Params
 
 PAUSE = 60.0  # seconds between two processes of one run beyond which somebody had interrupted it, at least
+GAP = 3.0  # seconds between two stages, DVC's work, until one has been seen
 MARGIN = 0.02  # of the time left
 TAIL = 6.0  # seconds of oof-ensemble and tta-predict besides their predictions
 TAIL_A_PHOTO = 0.001  # more of them for each training photo: the decision rule and the bootstrap
