@@ -116,6 +116,7 @@ def timed(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     began = time.time()
     monkeypatch.setattr(budget, "process_began", lambda: began)
     monkeypatch.setattr(budget, "TAIL", 0.5)
+    monkeypatch.setattr(budget, "GAP", 0.0)
     return project
 
 
