@@ -4,13 +4,10 @@ It finds in a minute what would fail late, measures speed on the way, and says h
 """
 
 import contextlib
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +18,11 @@ import psutil
 import torch
 import yaml
 
-from stages import decide, eda, kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
-from stages.data import cache, layout, phash, pseudo
-from stages.data.decode import decode
+from stages import eda, estimates, kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
+from stages.data import cache, layout, pseudo
 from stages.data.fold import FoldData, open_fold
 from stages.errors import UserError
-from stages.judge import bootstrap, metrics
+from stages.estimates import Data, Estimate
 from stages.learn import loader, model, objective, predict, validation
 from stages.learn.checkpoint import Keeper
 from stages.learn.learner import Learner, set_mode, start
@@ -39,9 +35,6 @@ PEOPLE_OF_A_KIND = 3  # people of each gender and age bin in the trial
 EVAL_PHOTOS = 8
 MEASURED_STEPS = 6
 MEASURED_SECONDS = 4.0  # of steps, at most
-JUDGED_PHOTOS = 3000  # at most, from which the time of judging all is reckoned
-HASHED_PER_SECOND = 500e6  # bytes of the pixel cache that each training hashes for the name of its checkpoint
-DVC_STAGE = 1.0  # seconds that DVC takes about a stage: hashing outputs, writing dvc.lock
 
 
 @dataclass(frozen=True)
@@ -51,15 +44,6 @@ class Finding:
     what: str
     state: str
     detail: str
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """How long a stage will take: speed as measured, in words, and seconds for all of the data."""
-
-    stage: str
-    speed: str
-    seconds: float
 
 
 @dataclass
@@ -77,15 +61,6 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"ok": not self.failed, "total_seconds": self.total_seconds}
-
-
-@dataclass(frozen=True)
-class Data:
-    """The whole data set, as far as its tables tell."""
-
-    people: pd.DataFrame
-    photos: pd.DataFrame
-    eval_ids: list[str]
 
 
 def run(params: Params, talk: Talk, debug: bool = False) -> Report:
@@ -237,7 +212,7 @@ def _stages(real: Params, trial: Params, data: Data, free: int, report: Report, 
         seconds[name] = time.perf_counter() - began
         report.findings.append(Finding(name, "ok", _said(name, seconds, measured)))
     report.findings += [_memory(measured), disk_space(real, data, free, measured)]
-    report.estimates += _estimates(real, data, seconds, measured)
+    report.estimates += estimates.of_stages(real, data, seconds, measured)
 
 
 def _said(name: str, seconds: dict[str, float], measured: dict[str, Any]) -> str:
@@ -362,85 +337,6 @@ def disk_space(params: Params, data: Data, free: int, measured: dict[str, Any]) 
     needed += trainings * (2 * measured["weights_bytes"] + checkpoint) + checkpoint
     detail = f"{_bytes(needed)} needed (pixel caches, checkpoints, weights), {_bytes(free)} free"
     return Finding("disk space", "ok" if needed < 0.9 * free else "failed", detail)
-
-
-def _estimates(params: Params, data: Data, seconds: dict[str, float], measured: dict[str, Any]) -> list[Estimate]:
-    """Seconds of each stage for all of the data, start of its process included."""
-    startup = _startup() + DVC_STAGE
-    folds, repeats = len(params.folds), params.train.repeats
-    photos, answers = len(data.photos), len(data.eval_ids)
-    train_side, val_side = photos * (folds - 1) / folds, photos / folds
-    trial_photos = len(pd.read_csv(paths.PHOTOS)) + EVAL_PHOTOS
-    decode = trial_photos / seconds["prepare"]
-    rate, val_rate = measured["train_rate"], measured["val_rate"]
-    epoch = train_side / rate + val_side / val_rate
-    hashing = photos * measured["photo_bytes"] / HASHED_PER_SECOND
-    views = len(params.tta.views) * folds * repeats
-    return [
-        Estimate("prepare", f"{decode:.0f} photos/s", (photos + answers) / decode + startup),
-        _of_eda(data, seconds["eda"], startup),
-        Estimate("kfold", "", startup),
-        Estimate("lr-find", f"{rate:.0f} photos/s", params.lr_find.steps * measured["batch"] / rate + startup),
-        Estimate(
-            f"train, {folds} folds" + (f" x {repeats}" if repeats > 1 else ""),
-            f"{rate:.0f} photos/s, epoch {epoch:.1f} s",
-            folds * (repeats * params.train.epochs * epoch + hashing + startup),
-        ),
-        Estimate("oof-ensemble", f"{params.ensemble.replicates} samples", _judging(params, data) + startup),
-        Estimate(
-            "tta-predict",
-            f"{measured['predict_rate']:.0f} photos/s",
-            answers * views / measured["predict_rate"] + startup,
-        ),
-    ]
-
-
-def _startup() -> float:
-    """Seconds until a stage's process has imported what it needs."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import stages.train"], check=False, capture_output=True, env=_importable())
-    return time.perf_counter() - began
-
-
-def _importable() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[1])
-    return os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-
-
-def _of_eda(data: Data, seconds: float, startup: float) -> Estimate:
-    """Reading all photos, looking for pairs among all of them, and what eda took in the trial besides reading."""
-    files = [paths.TRAIN_IMAGES / name for name in pd.read_csv(paths.PHOTOS)["file"]]
-    files += layout.eval_files(list(pd.read_csv(paths.EVAL)["ImageID"]), paths.EVAL_IMAGES)
-    began = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda file: phash.phash(phash.grey(decode(file, phash.SIDE, phash.SIDE).pixels)), files))
-    read = time.perf_counter() - began
-    rate, photos = len(files) / read, len(data.photos) + len(data.eval_ids)
-    rest = _looking_for_pairs(photos) + max(0.0, seconds - read)
-    return Estimate("eda", f"{rate:.0f} photos/s", photos / rate + rest + startup)
-
-
-def _looking_for_pairs(photos: int) -> float:
-    """Seconds in which eda finds near-duplicates among so many photos, with hashes drawn at random."""
-    hashes = np.random.default_rng(0).integers(0, 2**64, photos, dtype=np.uint64)
-    began = time.perf_counter()
-    for _ in phash.candidates(hashes, np.arange(photos)):
-        pass
-    return time.perf_counter() - began
-
-
-def _judging(params: Params, data: Data) -> float:
-    """Seconds of the decision rule's judgement and the score's interval, with answers drawn at random: measured on at most
-    JUDGED_PHOTOS photos, and taken as proportional to their number.
-    """
-    rng = np.random.default_rng(0)
-    person = data.photos["person"].to_numpy(str)[:JUDGED_PHOTOS]
-    labels = rng.integers(0, layout.CLASSES, len(np.unique(person)))[np.unique(person, return_inverse=True)[1]]
-    log_probabilities = metrics.log_softmax(rng.normal(size=(len(person), layout.CLASSES)))
-    began = time.perf_counter()
-    decide.judge(log_probabilities, labels, person, params)
-    bootstrap.macro_f1_interval(person, labels, log_probabilities.argmax(1), params.ensemble.replicates, params.seed)
-    return (time.perf_counter() - began) * len(data.photos) / len(person)
 
 
 def _bytes(number: float) -> str:

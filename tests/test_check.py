@@ -12,9 +12,10 @@ import pytest
 import torch
 import yaml
 
-from stages import check, paths, tta_predict
+from stages import check, estimates, paths, tta_predict
 from stages.check import Report
 from stages.data import pseudo
+from stages.estimates import Data
 from stages.learn import losses, model, predict
 from stages.params import Params
 from stages.talk import SILENT
@@ -131,7 +132,7 @@ def test_debug_raises_what_a_stage_raises(project: Path, monkeypatch: pytest.Mon
         check.run(small(), SILENT, debug=True)
 
 
-def of_tables(params: Params) -> tuple[check.Data | None, Report]:
+def of_tables(params: Params) -> tuple[Data | None, Report]:
     report = Report()
     return check.look_at_tables(params, report), report
 
@@ -207,9 +208,9 @@ def test_judging_is_measured_on_few_photos_and_reckoned_for_all(monkeypatch: pyt
         assert log_probabilities.shape == (len(labels), 18)
         time.sleep(0.2)
 
-    monkeypatch.setattr(check.decide, "judge", slow)
+    monkeypatch.setattr(estimates.decide, "judge", slow)
     photos = pd.DataFrame({"person": np.repeat(np.arange(6000), 7).astype(str)})
-    seconds = check._judging(small(), check.Data(pd.DataFrame(), photos, []))
+    seconds = estimates.judging(small(), Data(pd.DataFrame(), photos, []))
     assert seen == [3000]
     assert 0.2 * 14 <= seconds < 10
 
@@ -219,14 +220,14 @@ def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_
 ) -> None:
     data, _ = of_tables(small())
     assert data is not None
-    monkeypatch.setattr(check, "_startup", lambda: 0.0)
+    monkeypatch.setattr(estimates, "_startup", lambda imports: 0.0)
     measured = {"batch": 32, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
-    estimates = check._estimates(small(), data, {"prepare": 1.0, "eda": 1.0}, measured)
-    seconds = {estimate.stage: estimate.seconds for estimate in estimates}
-    hashing = 24 * 7 * 1e9 / check.HASHED_PER_SECOND
-    assert seconds["train, 2 folds"] == pytest.approx(2 * (hashing + check.DVC_STAGE), rel=1e-3)
+    found = estimates.of_stages(small(), data, {"prepare": 1.0, "eda": 1.0}, measured)
+    seconds = {estimate.stage: estimate.seconds for estimate in found}
+    hashing = 24 * 7 * 1e9 / estimates.HASHED_PER_SECOND
+    assert seconds["train, 2 folds"] == pytest.approx(2 * (hashing + estimates.DVC_STAGE), rel=1e-3)
     views = len(small().tta.views)
-    assert seconds["tta-predict"] == pytest.approx(42 * views * 2 / 2.0 + check.DVC_STAGE)
+    assert seconds["tta-predict"] == pytest.approx(42 * views * 2 / 2.0 + estimates.DVC_STAGE)
 
 
 def _weights() -> bytes:
