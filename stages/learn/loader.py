@@ -1,5 +1,7 @@
-"""Batches from the pixel cache, made ahead of the model by a thread."""
+"""Batches from the pixel cache, made ahead of the model by threads."""
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +19,8 @@ from stages.params import Params
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-AHEAD = 3  # batches made before they are asked for
+AHEAD = 3  # batches made before they are asked for, and one more for each thread but the first
+WATCH = 8  # batches after which it is seen whether one more thread is needed
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,34 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """map(make, items), computed in one thread up to AHEAD items early; order and results are those of map."""
+    """map(make, items), computed early in threads; order and results are those of map.
+
+    One thread begins. Where half of WATCH batches were not ready when they were asked for, there is one more, up to one a
+    core: so cheap augmentation leaves the cores to the model, and dear augmentation or decoding gets what it needs.
+    """
+    most = os.cpu_count() or 1
+    running, late, asked = 1, 0, 0
+    gate = threading.Semaphore(running)
     waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1) as pool:
+
+    def gated(item: Item) -> Made:
+        with gate:
+            return make(item)
+
+    with ThreadPoolExecutor(most) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
+                waiting.append(pool.submit(gated, item))
+                if len(waiting) < AHEAD + running:
+                    continue
+                first = waiting.popleft()
+                late, asked = late + (not first.done()), asked + 1
+                if asked == WATCH:
+                    if late > WATCH / 2 and running < most:
+                        running += 1
+                        gate.release()
+                    late, asked = 0, 0
+                yield first.result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
