@@ -52,8 +52,8 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
     assert set(seconds) == (stages - {"train"}) | {"train, 2 folds"}
     assert report.total_seconds == pytest.approx(sum(seconds.values()))
     assert all(value > 0 for value in seconds.values())
-    assert seconds["train, 2 folds"] > 2 * seconds["kfold"]  # the start of two processes, and 9,000 epochs
-    assert seconds["train, 2 folds"] > 100
+    assert seconds["train, 2 folds, 2 at a time"] > 2 * seconds["kfold"]  # the start of two processes, and 9,000 epochs
+    assert seconds["train, 2 folds, 2 at a time"] > 100
     assert measured["predicted"] == 42  # all eval photos are one batch of tta-predict, though the trial has 8 of them
     # prepare's new caches will take the place of those that are there.
     assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
@@ -221,11 +221,11 @@ def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_
     data, _ = of_tables(small())
     assert data is not None
     monkeypatch.setattr(estimates, "_startup", lambda imports: 0.0)
-    measured = {"batch": 32, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
+    measured = {"batch": 32, "jobs": 2, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
     found = estimates.of_stages(small(), data, {"prepare": 1.0, "eda": 1.0}, measured)
     seconds = {estimate.stage: estimate.seconds for estimate in found}
     hashing = 24 * 7 * 1e9 / estimates.HASHED_PER_SECOND
-    assert seconds["train, 2 folds"] == pytest.approx(2 * (hashing + estimates.DVC_STAGE), rel=1e-3)
+    assert seconds["train, 2 folds, 2 at a time"] == pytest.approx(2 * (hashing + estimates.DVC_STAGE), rel=1e-3)
     views = len(small().tta.views)
     assert seconds["tta-predict"] == pytest.approx(42 * views * 2 / 2.0 + estimates.DVC_STAGE)
 
