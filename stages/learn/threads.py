@@ -1,5 +1,6 @@
 """How many CPU threads train a fold: measured, because folds side by side on few threads each often beat one on many."""
 
+import math
 import time
 
 import torch
@@ -10,15 +11,16 @@ from stages.learn.learner import Learner, frozen_copy, restore, set_mode
 from stages.learn.step import step
 
 WARM_UP, TIMED = 2, 5  # steps
-WORTH = 1.1  # a smaller number of threads must train all folds so many times faster: rounding follows from the number
+WORTH = 1.1  # fewer threads must train all folds so many times faster: a fold alone is soonest done with many
 
 
 def choose(learner: Learner) -> tuple[int, dict[int, float]]:
-    """Threads a fold, and the steps a second that each candidate would reach, all folds side by side together.
+    """Threads a fold, and the steps a second that each candidate would reach, all folds together.
 
-    With t threads a fold, cores // t folds run at a time; the best number of steps a second over all of them wins. One
-    step's loss may differ in its last digits from one number of threads to another, so the choice is made once, by
-    lr-find, and all folds of the run keep it. On a GPU there is nothing to choose. The learner is as before afterwards.
+    With t threads a fold, cores // t folds run at a time, and it takes folds / (cores // t) rounds, rounded up, to train
+    all; what ends soonest wins. One step's loss may differ in its last digits from one number of threads to another, so the
+    choice is made once, by lr-find, and all folds of the run keep it. On a GPU there is nothing to choose. The learner is
+    as before afterwards.
     """
     asked = learner.params.parallel.threads
     if asked != "auto":
@@ -30,7 +32,10 @@ def choose(learner: Learner) -> tuple[int, dict[int, float]]:
         return most, {}
     before = frozen_copy(learner)
     try:
-        rates = {threads: _steps_a_second(learner, threads) * min(folds, most // threads) for threads in candidates}
+        rates = {
+            threads: _steps_a_second(learner, threads) * folds / math.ceil(folds / min(folds, most // threads))
+            for threads in candidates
+        }
     finally:
         restore(learner, before)
         torch.set_num_threads(most)
