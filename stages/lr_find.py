@@ -33,9 +33,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     torch.set_num_threads(cpu_threads)
     if rates:
         listed = ", ".join(f"{number}: {rate:.3g}" for number, rate in rates.items())
-        talk.say(
-            f"lr-find: steps/s over all folds, side by side where cores are free, by CPU threads a fold: {listed}; takes {cpu_threads}"
-        )
+        talk.say(f"lr-find: steps/s over all folds by CPU threads a fold: {listed}; takes {cpu_threads}")
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")

@@ -17,7 +17,7 @@ def test_batches_made_ahead_keep_their_order_and_a_dear_one_gets_more_threads(mo
         with lock:
             working[0] += 1
             most[0] = max(most[0], working[0])
-        time.sleep(0.002 * (number % 3))
+        time.sleep(0.002 + 0.002 * (number % 3))
         with lock:
             working[0] -= 1
         return number
