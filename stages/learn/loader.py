@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 AHEAD = 3  # batches made before they are asked for, and one more for each thread but the first
 WATCH = 8  # batches after which it is seen whether one more thread is needed
+WAITED = 0.1  # share of time spent waiting for batches from which it is
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,12 @@ def _pinned(tensor: Tensor) -> Tensor:
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
     """map(make, items), computed early in threads; order and results are those of map.
 
-    One thread begins. Where half of WATCH batches were not ready when they were asked for, there is one more, up to one a
-    core: so cheap augmentation leaves the cores to the model, and dear augmentation or decoding gets what it needs.
+    One thread begins. Where the reader spent more than WAITED of the time of WATCH batches waiting for them, there is one
+    more, up to one a core: so cheap augmentation leaves the cores to the model, and dear augmentation or decoding gets what
+    it needs.
     """
     most = os.cpu_count() or 1
-    running, late, asked = 1, 0, 0
+    running, waited, asked, since = 1, 0.0, 0, time.perf_counter()
     gate = threading.Semaphore(running)
     waiting: deque[Future[Made]] = deque()
 
@@ -117,14 +120,16 @@ def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made
                 waiting.append(pool.submit(gated, item))
                 if len(waiting) < AHEAD + running:
                     continue
-                first = waiting.popleft()
-                late, asked = late + (not first.done()), asked + 1
+                began = time.perf_counter()
+                made = waiting.popleft().result()
+                now = time.perf_counter()
+                waited, asked = waited + now - began, asked + 1
                 if asked == WATCH:
-                    if late > WATCH / 2 and running < most:
+                    if waited > WAITED * (now - since) and running < most:
                         running += 1
                         gate.release()
-                    late, asked = 0, 0
-                yield first.result()
+                    waited, asked, since = 0.0, 0, now
+                yield made
             while waiting:
                 yield waiting.popleft().result()
         finally:
