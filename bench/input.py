@@ -1,96 +1,234 @@
-"""Photos/s of a training epoch over photos/s on one resident synthetic batch: how much of the model's speed the input costs.
+"""Photos/s of training and validation over the same model on one resident batch: how much of its speed the input costs.
 
-python bench/input.py [--model NAME] [--rounds 5]      (after `make demo`, in the project folder; prints JSON)
+python bench/input.py [--rounds 5] [--only efficientnet_b0]       (about 6 minutes on 2 cores)
 
-The ceiling runs forward, backward and optimizer on the same float batch again and again: no reading, no augmentation,
-no normalisation. Epoch and ceiling take turns, so that a busy machine slows both; the medians' ratio is reported.
+Ceiling: forward, backward and optimizer on one float batch that is there already, again and again: no reading, no
+augmentation, no normalisation. Epoch: the real thing, from the pixel cache. Measured twice: one process with all cores, and
+one process a core with a thread each, as folds side by side train. Ceiling and epoch take turns in one run, and all
+processes change over at the same moment; ratios are of the rounds' medians.
 """
 
 import argparse
-import json
+import itertools
+import multiprocessing
+import os
 import statistics
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from stages.data.fold import open_fold
-from stages.learn import loader, objective, predict
-from stages.learn.learner import Learner, set_mode, start
-from stages.learn.step import step
-from stages.params import load
-from stages.talk import SILENT
+import scratch
 
 LR = 1e-3
+CONFIGS = (
+    ("test_resnet", 64, 48),
+    ("mobilenetv3_small_050", 64, 48),
+    ("mobilenetv3_small_050", 128, 96),
+    ("efficientnet_b0", 128, 96),
+)
+SECONDS = 5.0  # of one measurement, about
+PAIRS = (("epoch", "ceiling", "input_ratio"), ("validation", "validation_ceiling", "input_ratio_validation"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process measures."""
+
+    folder: str
+    model: str
+    threads: int
+    rounds: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="timm model, default that of params.yaml")
-    parser.add_argument("--pipeline", help="augment.pipeline, default that of params.yaml")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", help="part of a model's name")
     options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    goals: dict[str, float] = {}
+    rows, layouts, ways = [], [], []
+    with tempfile.TemporaryDirectory(prefix="maskcli-bench-") as folder:
+        for (height, width), group in itertools.groupby(CONFIGS, key=lambda config: config[1:]):
+            project = Path(folder) / f"{height}x{width}"
+            image = {"height": height, "width": width}
+            scratch.make(project, people=132, eval_people=6, changes={"image": image, "model": {"name": "test_resnet"}})
+            scratch.run(project, "maskcli", "prepare")
+            scratch.run(project, "maskcli", "kfold")
+            for model, *_ in group:
+                if options.only and options.only not in model:
+                    continue
+                name, together = f"{model} {height}x{width}", {}
+                for processes, threads in dict.fromkeys([(1, cores), (cores, 1)]):
+                    scratch.say(f"input: {name}, {processes} processes x {threads} threads")
+                    found = side_by_side(Job(str(project), model, threads, options.rounds), processes)
+                    together[processes] = sum(statistics.median(one["epoch"]) for one in found)
+                    key = f"{model}_{height}x{width}_{processes}x{threads}"
+                    for what, over, goal in PAIRS:
+                        ratio, row = compared(found, what, over)
+                        goals[f"{goal}_{key}"] = ratio
+                        rows.append([name, f"{processes} x {threads}", what, *row])
+                    plain = sum(statistics.median(one["contiguous"]) for one in found)
+                    best = sum(statistics.median(one["ceiling"]) for one in found)
+                    layouts.append([name, f"{processes} x {threads}", best, plain, round(best / plain, 2)])
+                if cores > 1:
+                    gain = together[cores] / together[1]
+                    goals[f"folds_side_by_side_gain_{model}_{height}x{width}"] = round(gain, 4)
+                    ways.append([name, together[1], together[cores], round(gain, 2)])
+    columns = ["model", "processes x threads", "what", "photos/s", "ceiling, photos/s", "ratio", "rounds' ratios"]
+    tables = [
+        scratch.table(
+            "Training and validation from the pixel cache over one resident batch (`light` augmentation)", columns, rows
+        ),
+        scratch.table(
+            f"One process with {cores} threads against {cores} single-thread processes, photos/s of training together",
+            ["model", f"1 x {cores}", f"{cores} x 1", "gain"],
+            ways,
+        ),
+        scratch.table(
+            "Memory layout, ceiling in photos/s",
+            ["model", "processes x threads", "channels_last", "contiguous", "gain"],
+            layouts,
+        ),
+    ]
+    scratch.report(goals, tables, ["batch 32; an epoch is cut to what takes about 5 s; validation in batches of 64"])
+
+
+def compared(found: list[dict[str, list[float]]], what: str, over: str) -> tuple[float, list[Any]]:
+    """Ratio of the rounds' medians, all processes together; both medians, the ratio, and the rounds' own ratios."""
+    tops, bottoms = (
+        [sum(values) for values in zip(*(one[kind] for one in found), strict=True)] for kind in (what, over)
+    )
+    top, bottom = statistics.median(tops), statistics.median(bottoms)
+    ratios = [a / b for a, b in zip(tops, bottoms, strict=True)]
+    return round(top / bottom, 4), [top, bottom, round(top / bottom, 3), f"{min(ratios):.3f} to {max(ratios):.3f}"]
+
+
+def side_by_side(job: Job, processes: int) -> list[dict[str, list[float]]]:
+    """Measure in several processes at once; photos/s of every round and kind, a process each."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    os.environ.update(OMP_NUM_THREADS=str(job.threads), PYTHONPATH=str(scratch.ROOT), PYTHONWARNINGS="ignore")
+    pipes, workers = [], []
+    for _ in range(processes):
+        here, there = context.Pipe(duplex=False)
+        worker = context.Process(target=measure, args=(job, barrier, there))
+        worker.start()
+        pipes.append(here)
+        workers.append(worker)
+    found = [pipe.recv() for pipe in pipes]
+    for worker in workers:
+        worker.join()
+    return found
+
+
+def measure(job: Job, barrier: Any, pipe: Any) -> None:
+    """One process's whole life."""
+    sys.path.insert(0, str(scratch.ROOT))
+    os.chdir(job.folder)
+    import torch
+
+    from stages.data.fold import open_fold
+    from stages.learn import objective, predict
+    from stages.learn.learner import start
+    from stages.params import load
+    from stages.talk import SILENT
+
+    torch.set_num_threads(job.threads)
     params = load()
-    if options.model:
-        params = params.model_copy(update={"model": params.model.model_copy(update={"name": options.model})})
-    if options.pipeline:
-        params = params.model_copy(update={"augment": params.augment.model_copy(update={"pipeline": options.pipeline})})
+    params = params.model_copy(update={"model": params.model.model_copy(update={"name": job.model})})
     data = open_fold(params, 0)
     learner = start(params, data, 0, LR, predict.accelerator(params), SILENT)
     goal = objective.make(params, data.class_counts)
-    epoch(learner, goal, 0)
-    ceiling(learner, goal)
-    epochs, ceilings = [], []
-    for number in range(options.rounds):
-        ceilings.append(ceiling(learner, goal))
-        epochs.append(epoch(learner, goal, number))
-    result = {
-        "model": params.model.name,
-        "pipeline": params.augment.pipeline,
-        "size": [params.image.height, params.image.width],
-        "threads": torch.get_num_threads(),
-        "epoch_photos_per_second": statistics.median(epochs),
-        "ceiling_photos_per_second": statistics.median(ceilings),
+    steps = max(4, min(len(data.train) // params.train.batch_size, int(SECONDS / seconds_of(learner, goal))))
+    learner.data = replace(data, train=data.train[: steps * params.train.batch_size])
+    kinds: dict[str, Callable[[], float]] = {
+        "ceiling": lambda: ceiling(learner, goal, steps, True),
+        "epoch": lambda: epoch(learner, goal),
+        "validation_ceiling": lambda: validation_ceiling(learner),
+        "validation": lambda: validation(learner, goal),
+        "contiguous": lambda: ceiling(learner, goal, max(2, steps // 3), False),
     }
-    result["ratio"] = result["epoch_photos_per_second"] / result["ceiling_photos_per_second"]
-    print(json.dumps(result))
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for number in range(job.rounds + 1):
+        for kind, work in kinds.items():
+            barrier.wait()
+            rate = work()
+            if number:  # the first round warms up
+                found[kind].append(rate)
+    pipe.send(found)
 
 
-def epoch(learner: Learner, goal: objective.Objective, number: int) -> float:
-    """Photos/s of a real training epoch: reading, augmentation, normalisation, step."""
+def seconds_of(learner: Any, goal: Any) -> float:
+    """Of one step."""
+    ceiling(learner, goal, 2, True)
+    return learner.params.train.batch_size / ceiling(learner, goal, 3, True)
+
+
+def epoch(learner: Any, goal: Any) -> float:
+    """Photos/s of a training epoch: reading, augmentation, normalisation, step."""
+    from stages.learn import loader
+    from stages.learn.learner import set_mode
+    from stages.learn.step import step
+
     set_mode(learner, 0)
-    order = loader.epoch_order(learner.params, learner.data, 0, number)
     began = time.perf_counter()
-    for place, batch in enumerate(loader.training(learner.params, learner.data, 0, number, order, learner.augment)):
+    order = loader.epoch_order(learner.params, learner.data, 0, 0)
+    for place, batch in enumerate(loader.training(learner.params, learner.data, 0, 0, order, learner.augment)):
         step(learner, goal, batch, LR, place)
-    _wait()
     return len(order) / (time.perf_counter() - began)
 
 
-def ceiling(learner: Learner, goal: objective.Objective) -> float:
+def ceiling(learner: Any, goal: Any, steps: int, channels_last: bool) -> float:
     """Photos/s of forward, backward and optimizer on one batch that is there already."""
+    import torch
+
+    from stages.learn.learner import set_mode
+
     set_mode(learner, 0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    learner.bare.to(memory_format=layout)
     image, size = learner.params.image, learner.params.train.batch_size
-    photos = torch.randn(size, 3, image.height, image.width, device=learner.mean.device).to(
-        memory_format=torch.channels_last
-    )
-    labels = torch.randint(0, 18, (size,), device=learner.mean.device)
-    ages = torch.full((size,), 30.0, device=learner.mean.device)
-    steps = len(loader.split(learner.data.train, size))
+    photos = torch.randn(size, 3, image.height, image.width).to(memory_format=layout)
+    labels, ages = torch.randint(0, 18, (size,)), torch.full((size,), 30.0)
     began = time.perf_counter()
     for _ in range(steps):
-        with learner.accelerator.autocast():
-            raw, age = learner.model(photos)
+        raw, age = learner.model(photos)
         loss = torch.stack(list(goal(raw, labels, age, ages).values())).sum()
         learner.optimizer.zero_grad(set_to_none=True)
         learner.accelerator.backward(loss)
         learner.optimizer.step()
-    _wait()
-    return steps * size / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    learner.bare.to(memory_format=torch.channels_last)
+    return steps * size / seconds
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def validation(learner: Any, goal: Any) -> float:
+    """Photos/s of a whole validation, scores included."""
+    from stages.learn.validation import validate
+
+    began = time.perf_counter()
+    validate(learner, goal)
+    return len(learner.data.val) / (time.perf_counter() - began)
+
+
+def validation_ceiling(learner: Any) -> float:
+    """Photos/s of forward passes alone, on one batch of the size that validation takes."""
+    import torch
+
+    image, size = learner.params.image, 2 * learner.params.train.batch_size
+    photos = torch.randn(size, 3, image.height, image.width).to(memory_format=torch.channels_last)
+    net = learner.validated.eval()
+    batches = -(-len(learner.data.val) // size)
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for _ in range(batches):
+            net(photos)
+    return batches * size / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -74,18 +74,60 @@ def train(
         str | None, typer.Option(help="Shorten the schedule so that all is done by then: 18:00, or 2026-01-31 18:00.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a checkpoint could go on.")] = False,
+    ahead: Annotated[
+        bool, typer.Option("--ahead", help="With --fold: meanwhile train the other folds ahead on cores that are free.")
+    ] = False,
 ) -> None:
     """Train one fold or all, going on from a checkpoint where there is one, and predict the validation photos."""
     checked = params()
+    if ahead and fold is not None:
+        from stages import folds
+
+        if folds.ahead(checked, talk(), fold, fresh, _moment(until)):
+            return
     from stages import train as stage
 
     stage.run(checked, talk(), fold, fresh, _moment(until))
 
 
+@commands.command(epilog="Examples: maskcli folds  |  maskcli folds --jobs 3  |  maskcli folds --only 1 --only 4")
+def folds(
+    jobs: Annotated[
+        str,
+        typer.Option(help="Folds at a time; auto: as parallel.jobs in params.yaml says, by default as many as fit."),
+    ] = "auto",
+    only: Annotated[list[int] | None, typer.Option(min=0, help="A fold to train; left out: all that are left.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Shorten the schedule so that all is done by then: 18:00, or 2026-01-31 18:00.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a checkpoint could go on.")] = False,
+) -> None:
+    """Train the folds side by side, with the same results as one by one; one that fails leaves the others running.
+
+    `dvc repro` afterwards takes them as they are.
+    """
+    checked = params()
+    from stages import folds as stage
+
+    stage.run(checked, talk(), _jobs(jobs), only, fresh, _moment(until))
+
+
+def _jobs(text: str) -> int | None:
+    from stages.errors import UserError
+
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise UserError(f"--jobs {text}: is no number of folds; write auto, or a whole number from 1")
+    return int(text)
+
+
 def _moment(until: str | None) -> datetime.datetime | None:
+    if until is None:
+        return None
     from stages.learn.budget import parse_until
 
-    return None if until is None else parse_until(until, datetime.datetime.now())
+    return parse_until(until, datetime.datetime.now())
 
 
 @commands.command("oof-ensemble", epilog="Example: maskcli oof-ensemble")

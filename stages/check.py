@@ -18,7 +18,7 @@ import psutil
 import torch
 import yaml
 
-from stages import eda, estimates, kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
+from stages import eda, estimates, folds, kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
 from stages.data import cache, layout, pseudo
 from stages.data.fold import FoldData, open_fold
 from stages.errors import UserError
@@ -271,6 +271,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     keeper = Keeper("trial", 0, 0, 1, 0.0)
     keeper.save(learner, Progress())
     return {
+        "jobs": 1 if real.budget.minutes else folds.number_of_jobs(real),
         "batch": sizes[-1],
         "smallest": sizes[0],
         "parts": learner.parts,

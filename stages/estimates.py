@@ -1,5 +1,6 @@
 """How long each stage of `dvc repro` will take for all of the data, from what `maskcli check` has measured on a few people."""
 
+import math
 import os
 import subprocess
 import sys
@@ -45,11 +46,12 @@ def of_stages(params: Params, data: Data, seconds: dict[str, float], measured: d
     """Seconds of each stage for all of the data, start of its process included.
 
     seconds: what the stages took in the trial; measured: photos a second in training, validation and prediction
-    (train_rate, val_rate, predict_rate), the batch, and photo_bytes, one photo's size in the cache.
+    (train_rate, val_rate, predict_rate), the batch, photo_bytes, one photo's size in the cache, and jobs, the folds that
+    are trained at a time.
     """
     light = _startup("import stages.prepare, stages.oof_ensemble") + DVC_STAGE
     startup = _startup("import stages.train; from stages.learn.timm_import import load_timm; load_timm()") + DVC_STAGE
-    folds, repeats = len(params.folds), params.train.repeats
+    folds, repeats, jobs = len(params.folds), params.train.repeats, min(len(params.folds), measured["jobs"])
     photos, answers = len(data.photos), len(data.eval_ids)
     train_side, val_side = photos * (folds - 1) / folds, photos / folds
     trial_photos = len(pd.read_csv(paths.PHOTOS)) + len(pd.read_csv(paths.EVAL))
@@ -64,9 +66,11 @@ def of_stages(params: Params, data: Data, seconds: dict[str, float], measured: d
         Estimate("kfold", "", light),
         Estimate("lr-find", f"{rate:.0f} photos/s", params.lr_find.steps * measured["batch"] / rate + startup),
         Estimate(
-            f"train, {folds} folds" + (f" x {repeats}" if repeats > 1 else ""),
+            f"train, {folds} folds"
+            + (f" x {repeats}" if repeats > 1 else "")
+            + (f", {jobs} at a time" if jobs > 1 else ""),
             f"{rate:.0f} photos/s, epoch {epoch:.1f} s",
-            folds * (repeats * params.train.epochs * epoch + hashing + startup),
+            math.ceil(folds / jobs) * repeats * params.train.epochs * epoch + folds * (hashing + startup),
         ),
         Estimate("oof-ensemble", f"{params.ensemble.replicates} samples", judging(params, data) + light),
         Estimate(

@@ -1,15 +1,19 @@
-"""lr-find: an exponential learning-rate range test on one fold's training side, and the learning rate that train uses."""
+"""lr-find: an exponential learning-rate range test on one fold's training side, and the learning rate that train uses.
+
+Beside it, how many CPU threads a fold is trained with (stages/learn/threads.py).
+"""
 
 import math
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stages import paths
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_csv, write_json
-from stages.learn import loader, lr_range, objective, predict
+from stages.learn import loader, lr_range, objective, predict, threads
 from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start
 from stages.learn.step import step
 from stages.params import Params
@@ -18,13 +22,18 @@ from stages.talk import Talk
 
 
 def run(params: Params, talk: Talk, fold: int = 0) -> None:
-    """Write curve.csv (lr, loss, smoothed), suggestions.csv, curve.png and lr.json (the learning rate to train with).
+    """Write curve.csv (lr, loss, smoothed), suggestions.csv, curve.png and lr.json (lr, threads and device to train with).
 
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
     check(params)
     data = open_fold(params, fold)
     learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk)
+    cpu_threads, rates = threads.choose(learner)
+    torch.set_num_threads(cpu_threads)
+    if rates:
+        listed = ", ".join(f"{number}: {rate:.3g}" for number, rate in rates.items())
+        talk.say(f"lr-find: steps/s over all folds by CPU threads a fold: {listed}; takes {cpu_threads}")
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")
@@ -38,7 +47,8 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     heights = np.interp(np.log(list(marks.values())), np.log(lrs), smooth)
     write_csv(paths.LR_SUGGESTIONS, pd.DataFrame({"lr": marks.values(), "smoothed": heights, "name": marks.keys()}))
     lr_curve(paths.LR_PNG, lrs, losses, smooth, suggestions, chosen)
-    write_json(paths.LR_CHOSEN, {"lr": chosen, "source": source})
+    settled = {"lr": chosen, "source": source, "threads": cpu_threads, "device": learner.accelerator.device.type}
+    write_json(paths.LR_CHOSEN, settled)
     listed = ", ".join(f"{name} {value:.2g}" for name, value in suggestions.items())
     talk.say(f"lr-find: {listed}; training uses {chosen:.3g} ({source})")
 

@@ -231,6 +231,17 @@ class Budget(Group):
     )
 
 
+class Parallel(Group):
+    jobs: Literal["auto"] | Count = Field(
+        "auto",
+        description="Folds trained side by side; auto: cores / threads on a CPU, what fits a GPU for `maskcli folds`, else 1",
+    )
+    threads: Literal["auto"] | Count = Field(
+        "auto",
+        description="CPU threads that train a fold; auto: what lr-find measures to be fastest for all folds together",
+    )
+
+
 class Checkpoint(Group):
     minutes: Positive = Field(
         5.0, description="Time between checkpoints within an epoch, minutes; every epoch ends with one"
@@ -331,6 +342,7 @@ class Params(Group):
     schedule: Schedule = Schedule()
     train: Train = Train()
     budget: Budget = Budget()
+    parallel: Parallel = Parallel()
     checkpoint: Checkpoint = Checkpoint()
     augment: Augment = Augment()
     lr_find: LrFind = LrFind()

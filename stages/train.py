@@ -1,9 +1,11 @@
 """train: fit one fold, and predict its validation photos with the selected epoch and with the last one.
 
-A training that was cut off goes on from its checkpoint (stages/learn/checkpoint.py).
+A training that was cut off goes on from its checkpoint (stages/learn/checkpoint.py). stages/folds.py runs several of these
+side by side.
 """
 
 import datetime
+import math
 import shutil
 import time
 from contextlib import nullcontext
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stages import environment, paths
 from stages.data import pseudo
@@ -28,14 +31,22 @@ from stages.talk import SILENT, Talk
 
 
 def run(
-    params: Params, talk: Talk, fold: int | None, fresh: bool = False, until: datetime.datetime | None = None
+    params: Params,
+    talk: Talk,
+    fold: int | None,
+    fresh: bool = False,
+    until: datetime.datetime | None = None,
+    jobs: int = 1,
+    outputs: bool = True,
+    stop: interrupt.Interrupt = interrupt.no_interrupt,
 ) -> None:
     """Train a fold (None: all, one after the other) train.repeats times, each time with another seed.
 
     history.csv is written after every epoch, TensorBoard events beside it; then the weights, one file a repeat,
     oof_logits.npz (photo [n], selected and last [repeats, n, 18], predicted [repeats, epochs, n]) and metrics.json.
     fresh: begin anew where there is a checkpoint. until: shorten the schedule so that all folds are done by then, as
-    budget.minutes does.
+    budget.minutes does; jobs: folds trained side by side, which share that time. outputs: False leaves a finished
+    checkpoint and nothing else. stop: asked at every step, as Ctrl-C is noted.
     """
     learner.check(params)
     if params.loss in CORRECTING and params.sampler != "none":
@@ -43,12 +54,16 @@ def run(
             f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
         )
     began = budget.process_began()
-    timing = Timing(began, time.time() - began, until, fresh, together=fold is None)
+    timing = Timing(began, time.time() - began, until, fresh, together=fold is None or jobs > 1, jobs=jobs)
     # Several processes would not all be interrupted at the same step.
     alone = predict.accelerator(params).num_processes == 1
-    with interrupt.noted() if alone else nullcontext(interrupt.no_interrupt) as asked:
+    with interrupt.noted() if alone else nullcontext(interrupt.no_interrupt) as noted:
+
+        def asked() -> bool:
+            return noted() or stop()
+
         for one in params.folds if fold is None else [fold]:
-            _fold(params, talk, one, timing, asked)
+            _fold(params, talk, one, timing, asked, outputs)
             if asked():  # it came while the fold was being finished, which is written by now
                 raise KeyboardInterrupt
 
@@ -61,12 +76,17 @@ class Timing:
     startup: float  # seconds from there to the first fold
     until: datetime.datetime | None
     fresh: bool
-    together: bool  # all folds in this process
+    together: bool  # no fold has a process to start, with all that is imported
+    jobs: int  # folds side by side
 
 
-def _fold(params: Params, talk: Talk, fold: int, timing: Timing, asked: interrupt.Interrupt) -> None:
+def _fold(
+    params: Params, talk: Talk, fold: int, timing: Timing, asked: interrupt.Interrupt, outputs: bool = True
+) -> None:
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
-    lr = float(read_json(paths.LR_CHOSEN, "lr-find", "lr")["lr"])
+    chosen = read_json(paths.LR_CHOSEN, "lr-find", "lr")
+    lr = float(chosen["lr"])
+    torch.set_num_threads(int(chosen.get("threads", torch.get_num_threads())))
     accelerator = predict.accelerator(params)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
@@ -74,6 +94,7 @@ def _fold(params: Params, talk: Talk, fold: int, timing: Timing, asked: interrup
     with checkpoint.alone(fold, run_key, talk) if main else nullcontext():
         if main:
             checkpoint.prune(fold, run_key, params.train.repeats)
+        if main and outputs:
             shutil.rmtree(paths.tensorboard(fold), ignore_errors=True)
         accelerator.wait_for_everyone()
         # Where each fold has a process of its own, all that comes before the first step comes again with every fold.
@@ -92,9 +113,9 @@ def _fold(params: Params, talk: Talk, fold: int, timing: Timing, asked: interrup
             )  # a new one: the last one's model and gradients would stay in memory
             heard = talk if main else SILENT
             made = learner.start(learner.of_repeat(params, repeat), data, fold, lr, accelerator, heard)
-            _repeat(made, lr, keeper, clock, timing.fresh, asked, done, talk)
+            (_repeat if outputs else _to_checkpoint)(made, lr, keeper, clock, timing.fresh, asked, done, talk)
             accelerator.free_memory()
-        if main:
+        if main and outputs:
             _write(params, data, fold, done)
 
 
@@ -131,6 +152,21 @@ def _repeat(
     talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
 
 
+def _to_checkpoint(
+    made: learner.Learner,
+    lr: float,
+    keeper: Keeper,
+    clock: Clock | None,
+    fresh: bool,
+    asked: interrupt.Interrupt,
+    done: list[Progress],
+    talk: Talk,
+) -> None:
+    """`_repeat` without its outputs: `train` takes them from the checkpoint later."""
+    progress = Progress() if fresh else keeper.load(made, SILENT)
+    fit.fit(made, lr, talk, lambda now: None, progress, keeper, clock, asked)
+
+
 def _clock(
     params: Params,
     keeper: Keeper,
@@ -153,7 +189,7 @@ def _clock(
         limit=keeper.asked,
         deadline=budget.deadline(params, timing.until, keeper.used, timing.began),
         begins=time.time(),
-        trainings=len(left),
+        trainings=math.ceil(len(left) / timing.jobs),
         processes=0 if timing.together else len({fold for fold, _ in left}) - 1,
         startup=startup + (gap if 0 < gap < budget.PAUSE else 0.0),
         photos=len(data.labels),

@@ -221,11 +221,11 @@ def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_
     data, _ = of_tables(small())
     assert data is not None
     monkeypatch.setattr(estimates, "_startup", lambda imports: 0.0)
-    measured = {"batch": 32, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
+    measured = {"batch": 32, "jobs": 2, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
     found = estimates.of_stages(small(), data, {"prepare": 1.0, "eda": 1.0}, measured)
     seconds = {estimate.stage: estimate.seconds for estimate in found}
     hashing = 24 * 7 * 1e9 / estimates.HASHED_PER_SECOND
-    assert seconds["train, 2 folds"] == pytest.approx(2 * (hashing + estimates.DVC_STAGE), rel=1e-3)
+    assert seconds["train, 2 folds, 2 at a time"] == pytest.approx(2 * (hashing + estimates.DVC_STAGE), rel=1e-3)
     views = len(small().tta.views)
     assert seconds["tta-predict"] == pytest.approx(42 * views * 2 / 2.0 + estimates.DVC_STAGE)
 

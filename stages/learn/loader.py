@@ -1,5 +1,8 @@
-"""Batches from the pixel cache, made ahead of the model by a thread."""
+"""Batches from the pixel cache, made ahead of the model by threads."""
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +20,9 @@ from stages.params import Params
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-AHEAD = 3  # batches made before they are asked for
+AHEAD = 3  # batches made before they are asked for, and one more for each thread but the first
+WATCH = 8  # batches after which it is seen whether one more thread is needed
+WAITED = 0.1  # share of time spent waiting for batches from which it is
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,37 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """map(make, items), computed in one thread up to AHEAD items early; order and results are those of map."""
+    """map(make, items), computed early in threads; order and results are those of map.
+
+    One thread begins. Where the reader spent more than WAITED of the time of WATCH batches waiting for them, there is one
+    more, up to one a core: so cheap augmentation leaves the cores to the model, and dear augmentation or decoding gets what
+    it needs.
+    """
+    most = os.cpu_count() or 1
+    running, waited, asked, since = 1, 0.0, 0, time.perf_counter()
+    gate = threading.Semaphore(running)
     waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1) as pool:
+
+    def gated(item: Item) -> Made:
+        with gate:
+            return make(item)
+
+    with ThreadPoolExecutor(most) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
+                waiting.append(pool.submit(gated, item))
+                if len(waiting) < AHEAD + running:
+                    continue
+                began = time.perf_counter()
+                made = waiting.popleft().result()
+                now = time.perf_counter()
+                waited, asked = waited + now - began, asked + 1
+                if asked == WATCH:
+                    if waited > WAITED * (now - since) and running < most:
+                        running += 1
+                        gate.release()
+                    waited, asked, since = 0.0, 0, now
+                yield made
             while waiting:
                 yield waiting.popleft().result()
         finally:

@@ -46,3 +46,17 @@ def test_a_wrong_pipeline_is_refused_before_any_photo(pipeline: object, message:
     with pytest.raises(UserError, match=r"params\.yaml: ") as caught:
         augment.make(small(augment={"pipeline": pipeline}))
     assert message in str(caught.value)
+
+
+def test_brightening_moves_half_of_the_photos_by_one_line_each_and_saturates() -> None:
+    before = np.tile(np.arange(256, dtype=np.uint8)[:, None, None], (200, 1, 4, 3))
+    photos = before.copy()
+    augment.brighten(photos, np.random.default_rng(0))
+    changed = [number for number in range(200) if (photos[number] != before[number]).any()]
+    assert 75 < len(changed) < 125
+    for curve in photos[changed, :, 0, 0].astype(int):
+        inside = (curve > 0) & (curve < 255)
+        slope, shift = np.polyfit(np.arange(256)[inside], curve[inside], 1)
+        assert 0.79 < slope < 1.21
+        assert -52 < shift < 52
+        assert (np.abs(np.clip(slope * np.arange(256) + shift, 0, 255) - curve) < 1.5).all()

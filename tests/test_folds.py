@@ -1,0 +1,85 @@
+import filelock
+import numpy as np
+import pytest
+
+from stages import folds, paths, train
+from stages.errors import UserError
+from stages.files import load_npz, write_json
+from stages.params import Params
+from stages.talk import SILENT, Talk
+from tests.conftest import small
+
+
+@pytest.fixture
+def settled(project: object) -> Params:
+    """Params for one epoch of two folds, the learning rate settled; the project is the working folder."""
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml", "threads": 1, "device": "cpu"})
+    return small(train={"epochs": 1}, parallel={"jobs": 2})
+
+
+def oof(fold: int) -> dict[str, np.ndarray]:
+    with paths.oof_logits(fold).open("rb") as file:
+        return load_npz(file, ["photo", "selected", "last"])
+
+
+def test_a_failing_fold_leaves_the_other_and_both_come_out_as_one_by_one(settled: Params) -> None:
+    paths.CHECKPOINTS.mkdir(parents=True)
+    write_json(paths.CHECKPOINTS / "1.holder.json", {"process": 1, "run": "another"})
+    with (
+        filelock.FileLock(paths.CHECKPOINTS / "1.lock"),
+        pytest.raises(UserError, match=r"^fold 1: .* trains fold 1 with other params.*; done and kept: 0; mend it"),
+    ):
+        folds.run(settled, SILENT)
+    assert not paths.oof_logits(1).exists()
+    said: list[str] = []
+    folds.run(settled, Talk(say=said.append))
+    assert any(line.startswith("fold 0: goes on from") for line in said)
+    together = [(oof(fold), paths.weights(fold, 0).read_bytes()) for fold in (0, 1)]
+    for fold in (0, 1):
+        train.run(settled, SILENT, fold, fresh=True)
+        arrays, weights = together[fold]
+        assert all((arrays[name] == array).all() for name, array in oof(fold).items())
+        assert paths.weights(fold, 0).read_bytes() == weights
+
+
+def test_training_ahead_leaves_checkpoints_only(settled: Params) -> None:
+    assert folds.ahead(settled, SILENT, 1, False, None)
+    assert paths.oof_logits(1).exists()
+    assert not paths.history(0).exists()
+    said: list[str] = []
+    train.run(settled, Talk(say=said.append), 0)
+    assert any(line.startswith("fold 0: goes on from") for line in said)
+    assert paths.oof_logits(0).exists()
+
+
+def test_nothing_is_trained_ahead_where_there_is_no_room_or_a_time_limit(settled: Params) -> None:
+    assert not folds.ahead(small(), SILENT, 0, False, None)  # one core: OMP_NUM_THREADS is 1 in tests
+    assert not folds.ahead(small(budget={"minutes": 1}, parallel={"jobs": 2}), SILENT, 0, False, None)
+    assert not paths.TRAIN.exists()
+
+
+def test_jobs_follow_cores_and_threads(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds.cores, "available", lambda: 8)
+    assert folds.number_of_jobs(small()) == 8
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 3, "device": "cpu"})
+    assert folds.number_of_jobs(small()) == 2
+    assert folds.number_of_jobs(small(parallel={"jobs": 5})) == 5
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 8, "device": "cuda"})
+    assert folds.number_of_jobs(small()) == 1
+
+
+def test_folds_on_a_gpu_are_as_many_as_fit_its_memory_and_the_cores() -> None:
+    gib = 2**30
+    assert folds.fits(free=70 * gib, peak=10 * gib, folds=5, available=16) == 5
+    assert folds.fits(free=25 * gib, peak=10 * gib, folds=5, available=16) == 3
+    assert folds.fits(free=70 * gib, peak=10 * gib, folds=5, available=4) == 2
+    assert folds.fits(free=0, peak=10 * gib, folds=5, available=16) == 1
+
+
+def test_an_unknown_fold_is_refused(settled: Params) -> None:
+    with pytest.raises(UserError, match=r"--only 7: params\.yaml has folds"):
+        folds.run(settled, SILENT, only=[7])
+
+
+def test_a_killed_worker_is_told_of() -> None:
+    assert "killed (signal 9)" in folds._how_it_ended(-9)
