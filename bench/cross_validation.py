@@ -118,7 +118,7 @@ def ours(project: Path) -> Times:
 
 
 def repro(folder: Path, options: argparse.Namespace, changes: dict[str, Any]) -> float:
-    """Seconds of `dvc repro` where nothing was run before; its folds train one after the other."""
+    """Seconds of `dvc repro` where nothing was run before."""
     scratch.make(folder, options.people, options.eval_people, changes, dvc=True)
     seconds = scratch.timed(folder, "dvc", "repro", "--quiet")
     say(f"dvc repro: {seconds:.1f} s")
@@ -130,33 +130,37 @@ def tuned(options: argparse.Namespace, project: Path, folder: Path) -> tuple[dic
     settings, notes = {}, []
     for peer in options.peers.split(","):
         reason = missing(peer, options)
-        if reason:
-            notes.append(f"{peer} is left out: {reason}")
-            continue
-        tried: list[tuple[float, Setting]] = []
-        error: Failed | None = None
+        tried = [] if reason else trials(peer, options, project, folder / f"{peer}-tried", notes)
+        if tried:
+            settings[peer] = min(tried, key=lambda one: one[0])[1]
+            say(f"{peer}: takes {in_words(settings[peer])}")
+        else:
+            notes.append(f"{peer} is left out: {reason or 'no setting runs'}")
+    return settings, notes
 
-        def attempt(setting: Setting, peer: str = peer, tried: list[tuple[float, Setting]] = tried) -> None:
-            to = folder / f"{peer}-tried"
+
+def trials(
+    peer: str, options: argparse.Namespace, project: Path, to: Path, notes: list[str]
+) -> list[tuple[float, Setting]]:
+    """Seconds an epoch of each setting that runs: workers 0, 1, 2, then channels_last and one thread beside the best."""
+    tried: list[tuple[float, Setting]] = []
+
+    def attempt(setting: Setting) -> None:
+        try:
             seconds = fit(peer, options, project, to, 0, setting, TRIED_EPOCHS)["seconds_per_epoch"]
-            say(f"{peer}: {in_words(setting)}: {seconds:.2f} s an epoch")
-            tried.append((seconds, setting))
+        except Failed as failure:
+            notes.append(f"{peer} does not run with {in_words(setting)}: {failure}")
+            return
+        say(f"{peer}: {in_words(setting)}: {seconds:.2f} s an epoch")
+        tried.append((seconds, setting))
 
-        for workers in (0, 1, 2):
-            try:
-                attempt({"workers": workers, "threads": 0, "channels_last": 0})
-            except Failed as failure:
-                error = failure
-                notes.append(f"{peer} does not run with {workers} workers: {failure}")
-        if not tried:
-            notes.append(f"{peer} is left out: {error}")
-            continue
+    for workers in (0, 1, 2):
+        attempt({"workers": workers, "threads": 0, "channels_last": 0})
+    if tried:
         best = min(tried, key=lambda one: one[0])[1]
         attempt(best | {"channels_last": 1})
         attempt(best | {"threads": 1})
-        settings[peer] = min(tried, key=lambda one: one[0])[1]
-        say(f"{peer}: takes {in_words(settings[peer])}")
-    return settings, notes
+    return tried
 
 
 def missing(peer: str, options: argparse.Namespace) -> str:
@@ -288,7 +292,7 @@ def tables(rounds: dict[str, list[Times]], ratios: dict[str, list[float]], dvc: 
         for name, found in rounds.items()
     ]
     if dvc is not None:
-        whole.append(["maskcli through dvc repro, folds in turn, with eda", round(dvc, 1), *([None] * 6)])
+        whole.append(["maskcli through dvc repro, with eda", round(dvc, 1), *([None] * 6)])
     columns = ["program", "all, s", "training, s", "maskcli / it", "lowest", "highest", "OOF macro F1", "eval macro F1"]
     ours = rounds["maskcli"]
     steps = [[step, round(statistics.median(one.steps[step] for one in ours), 1)] for step in ours[0].steps]
