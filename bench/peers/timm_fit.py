@@ -131,7 +131,9 @@ def infer(asked: work.Options, script: Path, folder: Path, fold: int) -> tuple[l
 def run(asked: work.Options, *words: object) -> None:
     """Run one of timm's scripts; its talk goes to stderr."""
     environment = os.environ | {"OMP_NUM_THREADS": str(asked.threads)} if asked.threads else None
-    subprocess.run([sys.executable, str(LAUNCH), *map(str, words)], check=True, stdout=sys.stderr, env=environment)
+    done = subprocess.run([sys.executable, str(LAUNCH), *map(str, words)], stdout=sys.stderr, env=environment)
+    if done.returncode:
+        sys.exit(done.returncode)  # the script has said why
 
 
 def version(script: Path) -> str:
