@@ -34,7 +34,6 @@ HEAVY = (
     "albumentations",
     "matplotlib",
     "cv2",
-    "pydantic",
 )
 # Ends as `maskcli WORDS` does, and prints which modules were imported, in their order.
 IMPORTED = """
