@@ -1,13 +1,20 @@
+import signal
+import subprocess
+import time
+
 import filelock
 import numpy as np
+import psutil
 import pytest
+import yaml
 
 from stages import folds, paths, train
 from stages.errors import UserError
 from stages.files import load_npz, write_json
+from stages.learn import checkpoint
 from stages.params import Params
 from stages.talk import SILENT, Talk
-from tests.conftest import small
+from tests.conftest import ENVIRONMENT, small
 
 
 @pytest.fixture
@@ -83,3 +90,27 @@ def test_an_unknown_fold_is_refused(settled: Params) -> None:
 
 def test_a_killed_worker_is_told_of() -> None:
     assert "killed (signal 9)" in folds._how_it_ended(-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_or_interrupted_run_leaves_checkpoints_and_no_processes(
+    settled: Params, number: signal.Signals
+) -> None:
+    long = settled.model_copy(update={"train": settled.train.model_copy(update={"epochs": 500})})
+    paths.PARAMS.write_text(yaml.safe_dump(long.model_dump(mode="json")))
+    running = subprocess.Popen(["maskcli", "folds"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len({header.fold for header in checkpoint.headers()}) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    assert len(workers) >= 2
+    before = {header.fold: (header.epoch, header.step) for header in checkpoint.headers()}
+    running.send_signal(number)
+    running.wait(60)
+    assert not psutil.wait_procs(workers, timeout=60)[1]
+    after = {header.fold: (header.epoch, header.step) for header in checkpoint.headers()}
+    assert set(after) == {0, 1}
+    assert all(after[fold] >= before[fold] for fold in after)
+    if number == signal.SIGINT:
+        assert running.returncode == 130
