@@ -1,9 +1,10 @@
 # make demo: from nothing to a submission on drawn faces.   make test: what CI runs.
+# make bench: speed against other programs, half an hour or more; writes bench/results.json and bench/RESULTS.md.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test install
+.PHONY: demo test bench install
 
 install: $(BIN)/.installed
 
@@ -23,3 +24,19 @@ test: install
 	ruff format --check .
 	mypy
 	pytest -n auto --dist loadfile
+
+# Programs that are only measured against stand in an environment of their own; one that does not install is left out.
+BENCH := .venv-bench/bin
+BENCH_PEERS := lightning fastai onnxruntime openvino
+
+bench: $(BENCH)/.installed
+	$(BENCH)/python bench/run.py
+
+$(BENCH)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	for peer in $(BENCH_PEERS); do \
+	  $(BENCH)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$peer \
+	    || echo "make bench: $$peer does not install beside this torch; it is left out"; \
+	done
+	touch $@

@@ -52,14 +52,17 @@ def copy(source: Path, target: Path) -> None:
 
 def run(folder: Path, *words: object, **environment: str) -> str:
     """Run a program in a folder and return what it prints. Raises Failed."""
-    done = subprocess.run(
-        [str(word) for word in words],
-        cwd=folder,
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        timeout=3600,
-    )
+    try:
+        done = subprocess.run(
+            [str(word) for word in words],
+            cwd=folder,
+            env=ENVIRONMENT | environment,
+            capture_output=True,
+            text=True,
+            timeout=3600,
+        )
+    except FileNotFoundError:
+        raise Failed(f"{words[0]} does not stand beside {Path(sys.executable).name}; run `make install`") from None
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
         raise Failed(

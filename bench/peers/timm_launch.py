@@ -1,0 +1,23 @@
+"""python timm_launch.py SCRIPT [arguments]: runs one of timm's scripts, as `python SCRIPT` would in its own folder.
+
+Before it, torchvision's operators are declared where its compiled library does not load (stages/learn/timm_import.py).
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from stages.learn import timm_import
+
+    if not timm_import.compiled_torchvision_loads():
+        timm_import.declare_operators()
+    script, sys.argv = sys.argv[1], sys.argv[1:]
+    sys.path[0] = str(Path(script).resolve().parent)  # the timm beside the script, not another release's
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
