@@ -242,10 +242,15 @@ def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
 
 def eval_files(ids: list[str], images: Path) -> list[Path]:
     """The photo of each ImageID; its name on the disk may be in the other normal form."""
+    return [images / name for name in eval_names(ids, images)]
+
+
+def eval_names(ids: list[str], images: Path) -> list[str]:
+    """The same below `images`: of a million photos, paths would take several times the memory of names."""
     names = _by_normal_form(images)
     found = (names.get(normal(image)) for image in ids)
     return [
-        images / (image if name is None or _unsafe(image) or (images / image).exists() else name)
+        image if name is None or _unsafe(image) or (images / image).exists() else name
         for image, name in zip(ids, found, strict=True)
     ]
 
