@@ -180,7 +180,7 @@ def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[
     named = set()
     faults = []
     for entry in entries:
-        stem, suffix = Path(entry.name).stem, Path(entry.name).suffix
+        stem, suffix = (name := PurePosixPath(entry.name)).stem, name.suffix
         if _is_litter(entry.name):
             continue
         named.add(stem)
