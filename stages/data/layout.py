@@ -125,9 +125,10 @@ def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[
     People keep their order in train.csv, photos the order of PHOTO_MASKS. A person with a fault is left out.
     """
     if not images.is_dir():
-        return _photo_table([]), [Fault(str(images), "this folder is missing", "put the photos there")]
+        return _photo_table([], []), [Fault(str(images), "this folder is missing", "put the photos there")]
     faults: list[Fault] = []
-    rows: list[tuple[str, str, int, int, int]] = []
+    seen: list[tuple[str, int, int]] = []  # person, gender, age
+    names: list[str] = []  # of the photos, seven a person
     folders = _by_normal_form(images)
     allowed = _roots(images)
     owners: dict[tuple[int, int], str] = {}
@@ -142,15 +143,23 @@ def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[
             files, person_faults = _seven_photos(folder, person.person, allowed)
         faults += person_faults
         if not person_faults:
-            rows += [
-                (person.person, f"{folder.name}/{files[stem]}", mask, person.gender, person.age)
-                for stem, mask in PHOTO_MASKS.items()
-            ]
-    return _photo_table(rows), faults
+            seen.append((person.person, person.gender, person.age))
+            names += [f"{folder.name}/{files[stem]}" for stem in PHOTO_MASKS]
+    return _photo_table(seen, names), faults
 
 
-def _photo_table(rows: list[tuple[str, str, int, int, int]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["person", "file", "mask", "gender", "age"])
+def _photo_table(people: list[tuple[str, int, int]], files: list[str]) -> pd.DataFrame:
+    """Column by column: a million rows of Python's numbers would take several times the memory."""
+    person, gender, age = zip(*people, strict=True) if people else ((), (), ())
+    photos = len(PHOTO_MASKS)
+    columns = {
+        "person": np.repeat(np.array(person, object), photos),
+        "file": np.array(files, object),
+        "mask": np.tile(np.array(list(PHOTO_MASKS.values())), len(people)),
+        "gender": np.repeat(np.array(gender, int), photos),
+        "age": np.repeat(np.array(age, int), photos),
+    }
+    return pd.DataFrame(columns).astype({"person": str, "file": str})
 
 
 def _folder_faults(folder: Path, person: str, allowed: list[Path], owners: dict[tuple[int, int], str]) -> list[Fault]:
