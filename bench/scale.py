@@ -4,8 +4,9 @@ python bench/scale.py [--sizes 10000 100000 1000000] [--folder DIR]     (makes i
 
 People with 7 photos each, of 16 x 16 px: hard links to a few hundred JPEGs, so that a million of them take little disk and
 little time to decode, and what is left is what the number of photos costs. One eval photo in a hundred. OOF predictions
-are simulated. Every stage runs in a process of its own, whose peak of resident memory the system reports; how much of
-it is anonymous (not pages of a mapped file, which the system takes back when it needs them) is sampled.
+are simulated. Every stage runs in a process of its own, whose memory is looked at every 20 ms: the peak of all that is
+resident, and of what is anonymous, that is, without the pages of mapped files (the pixel cache), which the system takes
+back when it needs them.
 """
 
 import argparse
@@ -17,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +46,11 @@ STAGES = ("prepare", "kfold", "loader", "on_the_fly", "compare", "report")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took: seconds of wall time, of which `work` after its start; MB of memory at its peak."""
+    """What one process took."""
 
-    seconds: float
-    peak: float
-    anonymous: float
+    seconds: float  # wall time, its start included
+    peak: float  # MB resident
+    anonymous: float  # MB resident without pages of mapped files
     said: dict[str, Any]  # what a step of this script printed
 
 
@@ -91,17 +91,14 @@ def measure(folder: Path, photos: int) -> dict[str, Cost]:
 def process(words: list[str], folder: Path) -> Cost:
     """Run a process in `folder` and watch its memory. Raises CalledProcessError if it fails."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    began, anonymous = time.perf_counter(), [0]
+    highest = {"VmHWM": 0.0, "RssAnon": 0.0}
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as talk:
+        began = time.perf_counter()
         child = subprocess.Popen(words, cwd=folder, env=environment, stdout=said, stderr=talk)
-        ended = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(child.pid, anonymous, ended))
-        watcher.start()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        while child.poll() is None:
+            _look(child.pid, highest)
+            time.sleep(SAMPLE)
         seconds = time.perf_counter() - began
-        ended.set()
-        watcher.join()
         said.seek(0)
         talk.seek(0)
         if child.returncode:
@@ -109,17 +106,18 @@ def process(words: list[str], folder: Path) -> Cost:
             raise subprocess.CalledProcessError(child.returncode, words)
         lines = said.read().splitlines()
     value = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-    return Cost(seconds, usage.ru_maxrss / unit, anonymous[0] / 1e6, value)
+    return Cost(seconds, highest["VmHWM"], highest["RssAnon"], value)
 
 
-def _watch(process: int, highest: list[int], ended: threading.Event) -> None:
-    """Keep the highest anonymous resident memory, bytes, that a look at a process shows (Linux)."""
-    status = Path(f"/proc/{process}/status")
-    while not ended.wait(SAMPLE):
-        with contextlib.suppress(OSError, ValueError):
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            highest[0] = max(highest[0], int(lines.get("RssAnon", "0 kB").split()[0]) * 1024)
+def _look(process: int, highest: dict[str, float]) -> None:
+    """Keep the highest values, MB, that a look at a process shows (Linux).
+
+    The system's own record of a child's peak (ru_maxrss) would begin with the memory of this process, its parent.
+    """
+    with contextlib.suppress(OSError, KeyError):  # it may just have ended
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+        for name in highest:
+            highest[name] = max(highest[name], int(lines[name].split()[0]) * 1024 / 1e6)
 
 
 def simulate(folder: Path, photos: int) -> None:
@@ -150,12 +148,12 @@ def _train(folder: Path, count: int, sources: list[Path], rng: np.random.Generat
     ]
     images = folder / paths.TRAIN_IMAGES
     images.mkdir(parents=True)
-    files = []
+    files, links = [], [str(source) for source in sources]
     for number, name in enumerate(names):
         (images / name).mkdir()
         for place, stem in enumerate(layout.PHOTO_MASKS):
-            os.link(sources[(number * 7 + place) % len(sources)], images / name / f"{stem}.jpg")
             files.append(f"{name}/{stem}.jpg")
+            os.link(links[(number * 7 + place) % len(links)], f"{images}/{files[-1]}")
     words = np.array(layout.GENDERS)[gender]
     table = pd.DataFrame({"id": ids, "gender": words, "race": "Asian", "age": age, "path": names})
     table.to_csv(folder / paths.TRAIN_CSV, index=False)
@@ -181,14 +179,14 @@ def _labels(people: pd.DataFrame) -> np.ndarray:
 
 def _oof(folder: Path, files: np.ndarray, person: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
     """oof.npz and metrics.json of a run that is right about six photos in ten."""
-    # A bank of log probabilities, 64 rows for each predicted class: a million distinct rows would only be slow to make.
-    logits = rng.normal(size=(layout.CLASSES, 64, layout.CLASSES))
+    # A few rows of log probabilities for each predicted class: a million distinct ones would only be slow to compress.
+    logits = rng.normal(size=(layout.CLASSES, 8, layout.CLASSES))
     logits[np.arange(layout.CLASSES), :, np.arange(layout.CLASSES)] += 4
     bank = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32)
     arrays = {}
     for name in ("selected", "last"):
         predicted = np.where(rng.random(len(labels)) < 0.6, labels, rng.integers(0, layout.CLASSES, len(labels)))
-        arrays[name] = bank[predicted, rng.integers(0, 64, len(labels))][None]
+        arrays[name] = bank[predicted, rng.integers(0, 8, len(labels))][None]
     arrays |= {"photo": files, "person": person, "label": labels, "fold": np.arange(len(labels)) // 7 % 5}
     write_npz(folder / paths.OOF_ARRAYS, **arrays, select=np.array("last"), seed=np.array(0))
     write_json(folder / paths.OOF_METRICS, {"macro_f1": 0.6, "accuracy": 0.6})

@@ -189,7 +189,8 @@ def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[
     named = set()
     faults = []
     for entry in entries:
-        stem, suffix = (name := PurePosixPath(entry.name)).stem, name.suffix
+        dot = entry.name.rfind(".")
+        stem, suffix = (entry.name[:dot], entry.name[dot:]) if 0 < dot else (entry.name, "")
         if _is_litter(entry.name):
             continue
         named.add(stem)
