@@ -190,7 +190,7 @@ def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[
     faults = []
     for entry in entries:
         dot = entry.name.rfind(".")
-        stem, suffix = (entry.name[:dot], entry.name[dot:]) if 0 < dot else (entry.name, "")
+        stem, suffix = (entry.name[:dot], entry.name[dot:]) if dot > 0 else (entry.name, "")
         if _is_litter(entry.name):
             continue
         named.add(stem)
