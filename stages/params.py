@@ -69,6 +69,11 @@ class Data(Group):
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970, strict=True)] = Field(
         50_000_000, description="A photo of more pixels than this is refused undecoded, px"
     )
+    cache_gb: NotNegative = Field(
+        50.0,
+        description="Most disk space for the pixel caches of training and eval photos together, GB (10^9 bytes); "
+        "above it photos are decoded on the fly",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -53,7 +53,7 @@ class Predictor:
     folder: Path  # for photos decoded again
     talk: Talk
     on_cpu: bool = False  # since the GPU had no room for it
-    pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    pixels: dict[str, cache.Pixels] = field(default_factory=dict)
 
 
 def run(params: Params, talk: Talk) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _fitting(params: Params, net: Classifier) -> Params:
     return params.model_copy(update={"image": image})
 
 
-def _pixels(predictor: Predictor, fitting: Params) -> np.ndarray:
+def _pixels(predictor: Predictor, fitting: Params) -> cache.Pixels:
     """Eval photos at the size of `fitting`: prepare's cache where it has that, else decoded once.
 
     A model does not say which image.face it was trained with, so a cache of its size is taken whatever its crop.
@@ -232,16 +232,17 @@ def _pixels(predictor: Predictor, fitting: Params) -> np.ndarray:
     return predictor.pixels[size]
 
 
-def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> np.ndarray:
+def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> cache.Pixels:
     images = predictor.images
     with contextlib.suppress(UserError):
         return cache.open_cache(paths.EVAL_PIXELS, len(images), fitting)
-    files = [paths.EVAL_IMAGES / name for name in images]
-    bad = cache.build(path, files, fitting, predictor.talk, "decode eval photos")
+    files = cache.Files(paths.EVAL_IMAGES, images)
+    keep = cache.fits(len(images), fitting)
+    bad = cache.build(path, files, fitting, predictor.talk, "decode eval photos", keep)
     if bad:
         first = files[bad[0][0]]
         predictor.talk.say(f"submit-now: {len(bad)} eval photos cannot be read, first {first}; they count as black")
-    return cache.open_cache(path, len(images), fitting)
+    return cache.open_cache(path, len(images), fitting, files)
 
 
 def _most_common_class(params: Params) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages import decide, paths
-from stages.data.cache import open_cache
+from stages.data.cache import Pixels, open_cache
 from stages.files import read_csv, require, write_csv, write_json, write_npz
 from stages.judge import decision, votes
 from stages.learn import model, predict
@@ -32,7 +32,7 @@ def run(params: Params, talk: Talk) -> None:
     )
 
 
-def predict_views(params: Params, pixels: np.ndarray, talk: Talk, weights: list[Path] | None = None) -> np.ndarray:
+def predict_views(params: Params, pixels: Pixels, talk: Talk, weights: list[Path] | None = None) -> np.ndarray:
     """Probabilities float32 [models x views, N, 18] of cached photos by every fold's and repeat's model, or `weights`."""
     if weights is None:
         weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
