@@ -234,13 +234,14 @@ def _submission_batch(trial: Params, data: Data) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     names = [str(name) for name in pd.read_csv(paths.EVAL)["ImageID"]]
     pixels = cache.open_cache(paths.EVAL_PIXELS, len(names), trial)
-    sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), predict.BATCH)})
+    size = predict.batch_size(trial, predict.accelerator(trial).device)
+    sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), size)})
     net = model.load(paths.weights(0))
     few = np.resize(np.arange(len(names)), min(sizes[0], EVAL_PHOTOS))
-    list(predict.of_views(net, pixels, few, trial.tta.views, trial))  # warms up
+    predict.of_views(net, pixels, few, trial.tta.views, trial)  # warms up
     began = time.perf_counter()
     many = np.resize(np.arange(len(names)), sizes[-1])
-    views = len(list(predict.of_views(net, pixels, many, trial.tta.views, trial)))
+    views = len(predict.of_views(net, pixels, many, trial.tta.views, trial))
     rate = views * len(many) / (time.perf_counter() - began)
     return {"predicted": sizes[-1], "predict_rate": rate, "predict_peak": _peak()}
 

@@ -227,6 +227,10 @@ class Train(Group):
         False,
         description="Where memory runs out: cut batches in pieces and add up their gradients, instead of stopping",
     )
+    compile: StrictBool = Field(
+        False,
+        description="torch.compile the model for training; needs a C++ compiler on a CPU or Triton on a GPU",
+    )
 
 
 class Budget(Group):

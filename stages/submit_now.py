@@ -162,7 +162,7 @@ def _predict(predictor: Predictor, source: Source) -> list[np.ndarray]:
     """
     if not predictor.on_cpu:
         try:
-            return _of_views(predictor, source, min(predict.BATCH, predictor.params.train.batch_size), None)
+            return _of_views(predictor, source, _batch(predictor.params), None)
         except RuntimeError as error:
             # Besides torch's own error: the GPU may have no room for the libraries, or even for the process's context.
             if not (out_of_memory(error) or any(word in str(error) for word in ("CUDA", "CUDNN", "out of memory"))):
@@ -173,6 +173,10 @@ def _predict(predictor: Predictor, source: Source) -> list[np.ndarray]:
         _give_back_memory()
     batch = min(SMALL_BATCH, predictor.params.train.batch_size)
     return _of_views(predictor, source, batch, torch.device("cpu"))
+
+
+def _batch(params: Params) -> int:
+    return min(predict.batch_size(params, predict.accelerator(params).device), params.train.batch_size)
 
 
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
