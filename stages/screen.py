@@ -77,7 +77,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     person = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)["person"].to_numpy(str)
     began = time.perf_counter()
     source, nets = backbones(params, choice.backbone, folds, talk)
-    made = _features(params, nets, folds, talk)
+    made = extract(params, nets, folds, talk)
     extracted = time.perf_counter()
     tried = train(params, choice, made, folds, talk)
     trained = time.perf_counter()
@@ -180,7 +180,8 @@ def _of_fold(params: Params, fold: int, data: FoldData) -> Classifier:
     return net
 
 
-def _features(params: Params, nets: list[Classifier], folds: Sequence[FoldData], talk: Talk) -> Features:
+def extract(params: Params, nets: list[Classifier], folds: Sequence[FoldData], talk: Talk) -> Features:
+    """Features of all photos as evaluation sees them and, where training flips photos, of their mirror images."""
     names = ("identity", "hflip") if params.augment.hflip else ("identity",)
     return features.of_backbones(nets, folds[0].pixels, names, params, predict.accelerator(params).device, talk)
 
