@@ -222,7 +222,7 @@ def rank(project: Path, full: dict[str, Any]) -> dict[str, Any]:
         },
         "notes": [
             f"rank correlation (Spearman) over {len(losses)} losses: {rho:.2f}, 95 % interval over people {low:.2f} to "
-            f"{high:.2f}; with {len(losses)} losses, {critical(len(losses)):.2f} or more would be needed to tell it from 0 (p < 0.05)",
+            f"{high:.2f}; {critical(len(losses)):.2f} or more would be needed to tell it from 0 with so few losses (p < 0.05)",
             f"full training ({full['epochs']} epochs, one seed) itself tells {told} of {len(against)} losses from ce without a "
             f"correction for several comparisons (intervals of +-{width:.3f} macro F1, median): where the losses are that near, "
             "no ranking of them can be certain, full training's own included",

@@ -29,7 +29,10 @@ def screen(
     losses: Annotated[str | None, typer.Option(help="Losses, with commas between; all if not given.")] = None,
     samplers: Annotated[str | None, typer.Option(help="Samplers, with commas between; all if not given.")] = None,
     heads: Annotated[str | None, typer.Option(help="linear, mlp or both; that of params.yaml if not given.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training photos, epochs.")] = 20,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the training photos; 20, or about 2000 steps, if not given."),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Trainings of every head, each with a seed of its own.")] = 3,
     replicates: Annotated[
         int | None, typer.Option(min=100, help="Bootstrap samples of people; ensemble.replicates if not given.")

@@ -31,8 +31,10 @@ from stages.talk import Talk
 
 HEADS = ("linear", "mlp")
 SAME_CHANCES = ("weighted", "imbalanced", "class_uniform")
-LRS = (1e-3, 3e-3, 1e-2)  # of AdamW on standardised features
-EPOCHS = 20
+LRS = (5e-4, 2e-3, 8e-3)  # of AdamW on standardised features
+EPOCHS = 20  # of heads, where they make no more than STEPS steps; never fewer than FEWEST_EPOCHS
+FEWEST_EPOCHS = 3
+STEPS = 2000
 REPEATS = 3
 OWN_MODELS = "each fold's own model"
 SCORES = ("macro_f1", "f1_60plus", "nll")
@@ -46,7 +48,7 @@ class Choice:
     losses: tuple[str, ...] = ()
     samplers: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
-    epochs: int = EPOCHS
+    epochs: int | None = None  # None: EPOCHS, or fewer where photos are many
     repeats: int = REPEATS  # trainings of every head, each with a seed of its own
     replicates: int | None = None  # None: ensemble.replicates
 
@@ -74,6 +76,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     """
     choice = checked(params, choice)
     folds = [open_fold(params, fold) for fold in params.folds]
+    epochs = choice.epochs or default_epochs(params, folds)
     person = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)["person"].to_numpy(str)
     began = time.perf_counter()
     source, nets = backbones(params, choice.backbone, folds, talk)
@@ -90,7 +93,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
         "people": len(np.unique(person)),
         "photos": len(person),
         "folds": len(folds),
-        "epochs": choice.epochs,
+        "epochs": epochs,
         "repeats": choice.repeats,
         "rows": rows,
         "luck_sd": luck(rows),
@@ -195,14 +198,15 @@ def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldDa
         for head, loss in itertools.product(HEADS, LOSSES)
     ]
     jobs = [job for job in jobs if job[2]]
-    steps = heads.batches(folds, params.train.batch_size)[0] * choice.epochs
+    epochs = choice.epochs or default_epochs(params, folds)
+    steps = heads.batches(folds, params.train.batch_size)[0] * epochs
     total = steps * len(jobs) * choice.repeats
     ticks = iter(talk.track(range(total), total, "heads"))
     fold_of = _fold_of(folds)
     found = []
     for loss, head, names in jobs:
         own = _with(params, loss, head)
-        plan = Plan(model.architecture(own), names, LRS, choice.epochs)
+        plan = Plan(model.architecture(own), names, LRS, epochs)
         logs = np.stack(
             [
                 heads.oof(learner.of_repeat(own, repeat), made, folds, plan, lambda: next(ticks, None))
@@ -216,6 +220,12 @@ def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldDa
     for _ in ticks:
         pass
     return found
+
+
+def default_epochs(params: Params, folds: Sequence[FoldData]) -> int:
+    """EPOCHS, or as many as make STEPS steps: a head on many photos needs fewer passes."""
+    steps, _ = heads.batches(folds, params.train.batch_size)
+    return min(EPOCHS, max(FEWEST_EPOCHS, STEPS // steps))
 
 
 def _with(params: Params, loss: str, head: str) -> Params:

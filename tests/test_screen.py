@@ -14,7 +14,7 @@ from stages import paths, screen
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_npz
-from stages.learn import features, model
+from stages.learn import features, heads, model
 from stages.params import Params
 from stages.screen import Choice
 from stages.talk import SILENT
@@ -63,7 +63,7 @@ def test_the_ranking_its_file_and_its_features(project: Path, extracted: list[st
         assert row["difference"] == pytest.approx(
             row["macro_f1"] - next(one["macro_f1"] for one in rows if one["verdict"] == "base"), abs=1e-6
         )
-        assert set(row["lrs"].split()) <= {"0.001", "0.003", "0.01"}
+        assert set(row["lrs"].split()) <= {f"{lr:g}" for lr in screen.LRS}
     assert found["luck_sd"] > 0
     table = pd.read_csv(paths.SCREEN_RANKING)
     assert list(table.columns) == list(rows[0])
@@ -138,3 +138,13 @@ def test_the_command_shows_a_table_and_gives_json(project: Path) -> None:
     found = json.loads(done.stdout)
     assert [row["loss"] for row in found["rows"]] in (["ce", "focal"], ["focal", "ce"])
     assert found["backbone"] == "test_resnet, weights.pth"
+
+
+def test_many_photos_get_fewer_epochs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = small()
+    folds = [open_fold(params, fold) for fold in params.folds]
+    steps, _ = heads.batches(folds, params.train.batch_size)
+    assert screen.default_epochs(params, folds) == 20
+    for limit, epochs in ((5 * steps + 1, 5), (steps, 3)):
+        monkeypatch.setattr(screen, "STEPS", limit)
+        assert screen.default_epochs(params, folds) == epochs
