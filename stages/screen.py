@@ -144,6 +144,10 @@ def backbones(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk)
             "losses; set it to true or to a path, or take --backbone folds"
         )
     weights = params.model.pretrained if asked == "params" else asked
+    if weights == asked and not Path(asked).is_file():
+        raise UserError(
+            f"screen: --backbone {asked}: no such file; give auto, params, folds, or the path of a .safetensors or .pth file"
+        )
     if isinstance(weights, str):
         refuse_leak(Path(weights))
     torch.manual_seed(params.seed)

@@ -112,6 +112,8 @@ def test_random_features_are_refused_with_what_to_do(project: Path) -> None:
     for choice in (Choice(), Choice(backbone="params")):
         with pytest.raises(UserError, match="random features tell nothing"):
             screen.run(small(), choice, SILENT)
+    with pytest.raises(UserError, match=r"--backbone mine.pth: no such file"):
+        screen.run(small(), Choice(backbone="mine.pth"), SILENT)
     with pytest.raises(UserError, match="--losses: `fokal` is not known; did you mean `focal`"):
         screen.run(small(), Choice(losses=("fokal",)), SILENT)
 
