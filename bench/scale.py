@@ -2,6 +2,8 @@
 
 python bench/scale.py [--sizes 10000 100000 1000000] [--folder DIR]     (makes its own photos; about 8 minutes on 2 cores)
 
+A disk may take minutes to make and remove a million links: --folder /dev/shm keeps them in memory (Linux; some 3 GB).
+
 People with 7 photos each, of 16 x 16 px: hard links to a few hundred JPEGs, so that a million of them take little disk and
 little time to decode, and what is left is what the number of photos costs. One eval photo in a hundred. OOF predictions
 are simulated. Every stage runs in a process of its own, whose memory is looked at every 20 ms: the peak of all that is
