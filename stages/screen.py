@@ -31,7 +31,7 @@ from stages.talk import Talk
 
 HEADS = ("linear", "mlp")
 SAME_CHANCES = ("weighted", "imbalanced", "class_uniform")
-LRS = (5e-4, 2e-3, 8e-3)  # of AdamW on standardised features
+LRS = (5e-4, 2e-3, 8e-3, 3e-2)  # of AdamW on standardised features
 EPOCHS = 20  # of heads, where they make no more than STEPS steps; never fewer than FEWEST_EPOCHS
 FEWEST_EPOCHS = 3
 STEPS = 2000
