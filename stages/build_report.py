@@ -34,6 +34,7 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
     predictions = [compare.load(revision) for revision in revisions]
     runs = [_read_run(one) for one in predictions]
     pair = _pair(predictions) if len(predictions) > 1 else None
+    del predictions  # the log probabilities; of what follows, each photo's mean probabilities are all that is needed
     html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures, talk)
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")

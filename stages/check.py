@@ -76,7 +76,7 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     cached = sum(path.stat().st_size for path in (paths.PIXELS, paths.EVAL_PIXELS) if path.is_file())
     # On Windows a file cannot be removed while it is mapped.
     with tempfile.TemporaryDirectory(prefix="maskcli-check-", ignore_cleanup_errors=True) as folder:
-        trial = _trial_params(params)
+        trial = _trial_params(params, cache.fits(len(data.photos) + len(data.eval_ids), params))
         _lay_out(Path(folder), data, trial)
         free = shutil.disk_usage(Path.cwd()).free + cached  # prepare puts its new caches in their place
         with contextlib.chdir(folder):
@@ -140,8 +140,11 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
         report.findings.append(Finding("pseudo-labels", "failed", detail))
 
 
-def _trial_params(params: Params) -> Params:
-    """The real params, but for what makes a run long: two folds, one epoch, one repeat, few steps and bootstrap samples."""
+def _trial_params(params: Params, cached: bool) -> Params:
+    """The real params, but for what makes a run long: two folds, one epoch, one repeat, few steps and bootstrap samples.
+
+    cached: whether the real photos will be; else the trial's are decoded on the fly too.
+    """
     model = params.model
     if isinstance(model.pretrained, str):
         model = model.model_copy(update={"pretrained": str(Path(model.pretrained).resolve())})
@@ -149,7 +152,7 @@ def _trial_params(params: Params) -> Params:
         update={
             "folds": (0, 1),
             "model": model,
-            "data": params.data.model_copy(update={"on_fault": "stop"}),
+            "data": params.data.model_copy(update={"on_fault": "stop"} | ({} if cached else {"cache_gb": 0.0})),
             "train": params.train.model_copy(update={"epochs": 1, "repeats": 1, "patience": 0}),
             "pseudo": params.pseudo.model_copy(update={"labels": str(paths.NO_PSEUDO_LABELS)}),
             "budget": params.budget.model_copy(update={"minutes": 0.0}),
@@ -231,13 +234,14 @@ def _submission_batch(trial: Params, data: Data) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     names = [str(name) for name in pd.read_csv(paths.EVAL)["ImageID"]]
     pixels = cache.open_cache(paths.EVAL_PIXELS, len(names), trial)
-    sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), predict.BATCH)})
+    size = predict.batch_size(trial, predict.accelerator(trial).device)
+    sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), size)})
     net = model.load(paths.weights(0))
     few = np.resize(np.arange(len(names)), min(sizes[0], EVAL_PHOTOS))
-    list(predict.of_views(net, pixels, few, trial.tta.views, trial))  # warms up
+    predict.of_views(net, pixels, few, trial.tta.views, trial)  # warms up
     began = time.perf_counter()
     many = np.resize(np.arange(len(names)), sizes[-1])
-    views = len(list(predict.of_views(net, pixels, many, trial.tta.views, trial)))
+    views = len(predict.of_views(net, pixels, many, trial.tta.views, trial))
     rate = views * len(many) / (time.perf_counter() - began)
     return {"predicted": sizes[-1], "predict_rate": rate, "predict_peak": _peak()}
 
@@ -280,7 +284,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
         "peak": max(_peak(), measured["predict_peak"]),
         "checkpoint_bytes": keeper.path.stat().st_size,
         "weights_bytes": paths.weights(0).stat().st_size,
-        "photo_bytes": int(np.prod(fold.pixels[np.arange(1)].shape)),
+        "photo_bytes": cache.bytes_a_photo(fold.pixels),
     }
 
 

@@ -28,7 +28,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     """
     check(params)
     data = open_fold(params, fold)
-    learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk)
+    learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk, compiled=False)
     cpu_threads, rates = threads.choose(learner)
     torch.set_num_threads(cpu_threads)
     if rates:

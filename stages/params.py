@@ -69,6 +69,11 @@ class Data(Group):
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970, strict=True)] = Field(
         50_000_000, description="A photo of more pixels than this is refused undecoded, px"
     )
+    cache_gb: NotNegative = Field(
+        50.0,
+        description="Most disk space for the pixel caches of training and eval photos together, GB (10^9 bytes); "
+        "above it photos are decoded on the fly",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -221,6 +226,10 @@ class Train(Group):
     auto_batch: StrictBool = Field(
         False,
         description="Where memory runs out: cut batches in pieces and add up their gradients, instead of stopping",
+    )
+    compile: StrictBool = Field(
+        False,
+        description="torch.compile the model for training; needs a C++ compiler on a CPU or Triton on a GPU",
     )
 
 

@@ -65,6 +65,9 @@ BLEND_SUBMISSION = Path("out/blend/submission.csv")
 BLEND_PROBABILITIES = Path("out/blend/probabilities.npz")
 BLEND_WEIGHTS = Path("out/blend/weights.json")
 
+SCREEN_FEATURES = Path("out/screen/features.npz")
+SCREEN_RANKING = Path("out/screen/ranking.csv")
+
 NOW = Path("out/submit-now")
 NOW_SUBMISSION = NOW / "submission.csv"
 NOW_SOURCES = NOW / "made_of.json"

@@ -3,6 +3,8 @@
 Later stages trust what they find in out/prepare: no fault of the data set gets past this stage.
 """
 
+import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pandas as pd
 
 from stages import paths
 from stages.data import cache, layout
+from stages.data.cache import Files
 from stages.data.tables import Fault, shown
 from stages.errors import UserError
 from stages.files import replacing, write_csv
@@ -32,11 +35,15 @@ def run(params: Params, talk: Talk) -> None:
     eval_ids, eval_faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
     skip = params.data.on_fault == "skip"
     listed = people["path"]
+    photos = _without(photos, faults) if skip else photos
+    keep = cache.fits(len(photos) + len(eval_ids), params)
+    began = time.perf_counter()
     with replacing(paths.PIXELS) as train_cache:
-        photos, bad = _decode_train(train_cache, _without(photos, faults) if skip else photos, params, talk)
+        photos, bad = _decode_train(train_cache, photos, params, keep, talk)
         faults += bad
         with replacing(paths.EVAL_PIXELS) as eval_cache:
-            eval_faults += _decode_eval(eval_cache, eval_ids, params, talk)
+            eval_faults += _decode_eval(eval_cache, eval_ids, params, keep, talk)
+            decoding = time.perf_counter() - began
             _report(faults, eval_faults, skip, talk)
             if photos.empty:
                 raise UserError(f"data: all people have faults, listed in {paths.FAULTS}; mend them")
@@ -46,6 +53,18 @@ def run(params: Params, talk: Talk) -> None:
         _warn_of_unlisted(listed, paths.TRAIN_IMAGES, paths.TRAIN_CSV, talk)
     _warn_of_unlisted(eval_ids, paths.EVAL_IMAGES, paths.EVAL_CSV, talk)
     talk.say(f"prepare: {len(people)} people, {len(photos)} training photos, {len(eval_ids)} eval photos")
+    if not keep:
+        total = len(photos) + len(eval_ids)
+        talk.say(_on_the_fly(cache.space(total, params), params, total / decoding))
+
+
+def _on_the_fly(space: int, params: Params, rate: float) -> str:
+    """What it means that the pixel caches have not been written."""
+    return (
+        f"prepare: the pixel caches would take {space / 1e9:.3g} GB, more than data.cache_gb allows ({params.data.cache_gb:g}): "
+        f"photos are decoded again whenever they are read, here about {rate:,.0f} photos/s on {os.cpu_count()} threads, in "
+        "every epoch and view; to cache them, raise data.cache_gb or lower image.height and image.width"
+    )
 
 
 def _write_tables(people: pd.DataFrame, photos: pd.DataFrame, eval_ids: list[str], params: Params) -> None:
@@ -61,12 +80,14 @@ def _without(photos: pd.DataFrame, faults: list[Fault]) -> pd.DataFrame:
     return photos[~photos["person"].isin({fault.person for fault in faults})].reset_index(drop=True)
 
 
-def _decode_train(path: Path, photos: pd.DataFrame, params: Params, talk: Talk) -> tuple[pd.DataFrame, list[Fault]]:
+def _decode_train(
+    path: Path, photos: pd.DataFrame, params: Params, keep: bool, talk: Talk
+) -> tuple[pd.DataFrame, list[Fault]]:
     """Write the training cache; with data.on_fault: skip, once more without the people whose photos cannot be read."""
     everything: list[Fault] = []
     while True:
-        files = [paths.TRAIN_IMAGES / file for file in photos["file"]]
-        bad = cache.build(path, files, params, talk, "decode training photos") if files else []
+        files = Files(paths.TRAIN_IMAGES, photos["file"].tolist())
+        bad = cache.build(path, files, params, talk, "decode training photos", keep) if len(files) else []
         faults = [
             Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place]) for place, fault in bad
         ]
@@ -76,9 +97,9 @@ def _decode_train(path: Path, photos: pd.DataFrame, params: Params, talk: Talk) 
         photos = _without(photos, faults)
 
 
-def _decode_eval(path: Path, ids: list[str], params: Params, talk: Talk) -> list[Fault]:
-    files = layout.eval_files(ids, paths.EVAL_IMAGES) if ids else []
-    bad = cache.build(path, files, params, talk, "decode eval photos") if files else []
+def _decode_eval(path: Path, ids: list[str], params: Params, keep: bool, talk: Talk) -> list[Fault]:
+    files = Files(paths.EVAL_IMAGES, layout.eval_names(ids, paths.EVAL_IMAGES) if ids else [])
+    bad = cache.build(path, files, params, talk, "decode eval photos", keep) if ids else []
     return [Fault(str(files[place]), fault.problem, fault.mend) for place, fault in bad]
 
 

@@ -53,7 +53,7 @@ class Predictor:
     folder: Path  # for photos decoded again
     talk: Talk
     on_cpu: bool = False  # since the GPU had no room for it
-    pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    pixels: dict[str, cache.Pixels] = field(default_factory=dict)
 
 
 def run(params: Params, talk: Talk) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _predict(predictor: Predictor, source: Source) -> list[np.ndarray]:
     """
     if not predictor.on_cpu:
         try:
-            return _of_views(predictor, source, min(predict.BATCH, predictor.params.train.batch_size), None)
+            return _of_views(predictor, source, _batch(predictor.params), None)
         except RuntimeError as error:
             # Besides torch's own error: the GPU may have no room for the libraries, or even for the process's context.
             if not (out_of_memory(error) or any(word in str(error) for word in ("CUDA", "CUDNN", "out of memory"))):
@@ -173,6 +173,10 @@ def _predict(predictor: Predictor, source: Source) -> list[np.ndarray]:
         _give_back_memory()
     batch = min(SMALL_BATCH, predictor.params.train.batch_size)
     return _of_views(predictor, source, batch, torch.device("cpu"))
+
+
+def _batch(params: Params) -> int:
+    return min(predict.batch_size(params, predict.accelerator(params).device), params.train.batch_size)
 
 
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
@@ -221,7 +225,7 @@ def _fitting(params: Params, net: Classifier) -> Params:
     return params.model_copy(update={"image": image})
 
 
-def _pixels(predictor: Predictor, fitting: Params) -> np.ndarray:
+def _pixels(predictor: Predictor, fitting: Params) -> cache.Pixels:
     """Eval photos at the size of `fitting`: prepare's cache where it has that, else decoded once.
 
     A model does not say which image.face it was trained with, so a cache of its size is taken whatever its crop.
@@ -232,16 +236,17 @@ def _pixels(predictor: Predictor, fitting: Params) -> np.ndarray:
     return predictor.pixels[size]
 
 
-def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> np.ndarray:
+def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> cache.Pixels:
     images = predictor.images
     with contextlib.suppress(UserError):
         return cache.open_cache(paths.EVAL_PIXELS, len(images), fitting)
-    files = [paths.EVAL_IMAGES / name for name in images]
-    bad = cache.build(path, files, fitting, predictor.talk, "decode eval photos")
+    files = cache.Files(paths.EVAL_IMAGES, images)
+    keep = cache.fits(len(images), fitting)
+    bad = cache.build(path, files, fitting, predictor.talk, "decode eval photos", keep)
     if bad:
         first = files[bad[0][0]]
         predictor.talk.say(f"submit-now: {len(bad)} eval photos cannot be read, first {first}; they count as black")
-    return cache.open_cache(path, len(images), fitting)
+    return cache.open_cache(path, len(images), fitting, files)
 
 
 def _most_common_class(params: Params) -> int:

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from stages import decide, paths
-from stages.data.cache import open_cache
+from stages.data.cache import Pixels, open_cache
+from stages.data.layout import CLASSES
 from stages.files import read_csv, require, write_csv, write_json, write_npz
 from stages.judge import decision, votes
-from stages.learn import model, predict
+from stages.learn import predict
 from stages.params import Params
 from stages.talk import Talk
 
@@ -32,20 +33,19 @@ def run(params: Params, talk: Talk) -> None:
     )
 
 
-def predict_views(params: Params, pixels: np.ndarray, talk: Talk, weights: list[Path] | None = None) -> np.ndarray:
+def predict_views(params: Params, pixels: Pixels, talk: Talk, weights: list[Path] | None = None) -> np.ndarray:
     """Probabilities float32 [models x views, N, 18] of cached photos by every fold's and repeat's model, or `weights`."""
     if weights is None:
         weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
         for path in weights:
             require(path, f"train --fold {path.parts[-3]}")
-    everything = np.arange(len(pixels))
-    predicted = (
-        found
-        for path in weights
-        for found in predict.of_views(model.load(path), pixels, everything, params.tta.views, params)
-    )
-    total = len(weights) * len(params.tta.views)
-    return np.stack(list(talk.track(predicted, total, "predict eval photos")))
+    views = params.tta.views
+    found = np.empty((len(weights), len(views), len(pixels), CLASSES), np.float32)
+    parts = predict.of_weights(weights, pixels, np.arange(len(pixels)), views, params, talk)
+    total = predict.count(len(weights), len(pixels), params)
+    for number, places, part in talk.track(parts, total, "predict eval photos"):
+        found[number, :, places] = part
+    return found.reshape(-1, len(pixels), CLASSES)
 
 
 def answer(probabilities: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from stages.errors import UserError
 from stages.files import read_csv, write_csv, write_json
 from stages.judge import bootstrap, compare, nested, votes
 from stages.judge.compare import Difference
-from stages.learn import model, predict
+from stages.learn import predict
 from stages.params import Params
 from stages.talk import Talk
 
@@ -124,20 +124,20 @@ def predict_oof(params: Params, names: Views, talk: Talk) -> Predicted:
     of_view = {name: np.zeros((params.train.repeats, len(photos), 18), np.float32) for name in names}
     fold_of = np.zeros(len(photos), np.int64)
     folds = {fold: open_fold(params, fold) for fold in params.folds}
+    repeats = range(params.train.repeats)
     predicted = (
-        (fold, repeat, name, probabilities)
+        (data.val[places], repeat, part)
         for fold, data in folds.items()
-        for repeat in range(params.train.repeats)
-        for name, probabilities in zip(
-            names,
-            predict.of_views(model.load(paths.weights(fold, repeat)), data.pixels, data.val, names, params),
-            strict=True,
+        for repeat, places, part in predict.of_weights(
+            [paths.weights(fold, repeat) for repeat in repeats], data.pixels, data.val, names, params, talk
         )
     )
-    total = len(folds) * params.train.repeats * len(names)
-    for fold, repeat, name, probabilities in talk.track(predicted, total, "predict OOF photos"):
-        of_view[name][repeat, folds[fold].val] = probabilities
-        fold_of[folds[fold].val] = fold
+    total = sum(predict.count(len(repeats), len(data.val), params) for data in folds.values())
+    for which, repeat, part in talk.track(predicted, total, "predict OOF photos"):
+        for name, probabilities in zip(names, part, strict=True):
+            of_view[name][repeat, which] = probabilities
+    for fold, data in folds.items():
+        fold_of[data.val] = fold
     labels = folds[params.folds[0]].labels
     return Predicted(of_view, labels, photos["person"].to_numpy(str), fold_of)
 

@@ -175,6 +175,13 @@ def of_pseudo_labels(params: Params) -> tuple[str, str]:
     return finding.state, finding.detail
 
 
+def test_photos_that_will_be_decoded_on_the_fly_are_in_the_trial_too() -> None:
+    """The trial's few photos would fit any cache, and training from it would be timed too fast."""
+    params = small(data={"cache_gb": 0.01})
+    assert check._trial_params(params, cached=True).data.cache_gb == 0.01
+    assert check._trial_params(params, cached=False).data.cache_gb == 0
+
+
 def test_pseudo_labels_are_checked_against_the_real_folds_and_eval_photos(project: Path) -> None:
     params = small(pseudo={"labels": "mine.csv"})
     failed = found(small(pseudo={"labels": "mine.csv"}, model={"name": "resnet18x"}))

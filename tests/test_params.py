@@ -58,6 +58,11 @@ def test_methods_page_agrees_with_the_schema() -> None:
             "params.yaml: train.epochs: `0` is wrong; input should be greater than or equal to 1",
         ),
         ({"data": {"age_bins": [60, 30]}}, "params.yaml: data.age_bins: the first age must be below the second"),
+        (
+            {"data": {"cache_gb": -1}},
+            "params.yaml: data.cache_gb: `-1` is wrong; input should be greater than or equal to 0",
+        ),
+        ({"data": {"cache_gb": "much"}}, "params.yaml: data.cache_gb: `much` is wrong; input should be a valid number"),
         ({"tta": {"views": ["flip"]}}, "params.yaml: tta.views.0: `flip` is not known; did you mean `hflip`?"),
         (
             {"tta": {"views": ["identity", "rotate_90"]}},

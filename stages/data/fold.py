@@ -1,13 +1,13 @@
 """One fold's view of the data: all photos' pixels and labels, and which of them train and validate."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from stages import paths
 from stages.data import layout
+from stages.data.cache import Pixels as Pixels
 from stages.data.cache import open_cache
 from stages.data.layout import CLASSES, age_bin, label
 from stages.errors import UserError
@@ -15,19 +15,11 @@ from stages.files import read_csv
 from stages.params import Params
 
 
-class Pixels(Protocol):
-    """What is read of a pixel cache: the photos at some positions, uint8 [n, H, W, 3]."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, which: np.ndarray, /) -> np.ndarray: ...
-
-
 @dataclass(frozen=True)
 class FoldData:
     """Arrays over all N photos, and the positions of one fold's two sides in them."""
 
-    pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped
+    pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped or decoded on the fly
     labels: np.ndarray  # [N] class numbers by data.age_bins: what is scored
     train_labels: np.ndarray  # [N] class numbers by data.train_age_bins: what is learnt
     ages: np.ndarray  # [N] years; NaN where unknown (pseudo-labelled photos), which is only ever on the training side

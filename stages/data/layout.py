@@ -125,9 +125,10 @@ def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[
     People keep their order in train.csv, photos the order of PHOTO_MASKS. A person with a fault is left out.
     """
     if not images.is_dir():
-        return _photo_table([]), [Fault(str(images), "this folder is missing", "put the photos there")]
+        return _photo_table([], []), [Fault(str(images), "this folder is missing", "put the photos there")]
     faults: list[Fault] = []
-    rows: list[tuple[str, str, int, int, int]] = []
+    seen: list[tuple[str, int, int]] = []  # person, gender, age
+    names: list[str] = []  # of the photos, seven a person
     folders = _by_normal_form(images)
     allowed = _roots(images)
     owners: dict[tuple[int, int], str] = {}
@@ -142,15 +143,23 @@ def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[
             files, person_faults = _seven_photos(folder, person.person, allowed)
         faults += person_faults
         if not person_faults:
-            rows += [
-                (person.person, f"{folder.name}/{files[stem]}", mask, person.gender, person.age)
-                for stem, mask in PHOTO_MASKS.items()
-            ]
-    return _photo_table(rows), faults
+            seen.append((person.person, person.gender, person.age))
+            names += [f"{folder.name}/{files[stem]}" for stem in PHOTO_MASKS]
+    return _photo_table(seen, names), faults
 
 
-def _photo_table(rows: list[tuple[str, str, int, int, int]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["person", "file", "mask", "gender", "age"])
+def _photo_table(people: list[tuple[str, int, int]], files: list[str]) -> pd.DataFrame:
+    """Column by column: a million rows of Python's numbers would take several times the memory."""
+    person, gender, age = zip(*people, strict=True) if people else ((), (), ())
+    photos = len(PHOTO_MASKS)
+    columns = {
+        "person": np.repeat(np.array(person, object), photos),
+        "file": np.array(files, object),
+        "mask": np.tile(np.array(list(PHOTO_MASKS.values())), len(people)),
+        "gender": np.repeat(np.array(gender, int), photos),
+        "age": np.repeat(np.array(age, int), photos),
+    }
+    return pd.DataFrame(columns).astype({"person": str, "file": str})
 
 
 def _folder_faults(folder: Path, person: str, allowed: list[Path], owners: dict[tuple[int, int], str]) -> list[Fault]:
@@ -180,7 +189,8 @@ def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[
     named = set()
     faults = []
     for entry in entries:
-        stem, suffix = Path(entry.name).stem, Path(entry.name).suffix
+        dot = entry.name.rfind(".")
+        stem, suffix = (entry.name[:dot], entry.name[dot:]) if dot > 0 else (entry.name, "")
         if _is_litter(entry.name):
             continue
         named.add(stem)
@@ -242,10 +252,15 @@ def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
 
 def eval_files(ids: list[str], images: Path) -> list[Path]:
     """The photo of each ImageID; its name on the disk may be in the other normal form."""
+    return [images / name for name in eval_names(ids, images)]
+
+
+def eval_names(ids: list[str], images: Path) -> list[str]:
+    """The same below `images`: of a million photos, paths would take several times the memory of names."""
     names = _by_normal_form(images)
     found = (names.get(normal(image)) for image in ids)
     return [
-        images / (image if name is None or _unsafe(image) or (images / image).exists() else name)
+        image if name is None or _unsafe(image) or (images / image).exists() else name
         for image, name in zip(ids, found, strict=True)
     ]
 

@@ -5,10 +5,16 @@ accuracy is hits / photos, nll is summed loss / photos. So one person's part of 
 form, the standard error follows from it (delta method), and the bootstrap can be studentised: each replicate's distance
 from the estimate is divided by the replicate's own standard error. For macro F1 over rare classes this covers the truth
 where the percentile interval does not (bench/intervals.py). Efron & Tibshirani 1993, chapter 12; DiCiccio & Efron 1996.
+
+More than UNITS people are dealt at random to groups of equal size that are drawn whole (random groups: Wolter 2007,
+Introduction to Variance Estimation, chapter 2). A group's influence is the sum of independent influences, so its square
+has the expectation of the sum of theirs: interval and skewness are estimated as before, with the noise of UNITS squares
+instead of all people's (relative standard error of a standard error of normal sums: 1 / sqrt(2 UNITS), 0.7 %), and the
+time no longer grows with the people.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +22,8 @@ from stages.data.layout import CLASSES, OLD_CLASSES
 from stages.judge.metrics import present
 
 ERROR_FLOOR = 0.5  # of the estimate's standard error: keeps replicates that lost a rare class from ruling the interval
-CHUNK = 5_000_000  # replicates x people at a time, so that memory stays flat
+UNITS = 10_000  # drawn at most: people, or groups of them
+CHUNK = 5_000_000  # replicates x units at a time, so that memory stays flat
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ def of_run(
 
     person, labels, predictions: [N]. Macro F1 is over the classes present in truth or prediction, in every replicate.
     """
-    _, index = np.unique(person, return_inverse=True)
+    index = numbered(person)
     people, right = int(index.max()) + 1, labels == predictions
 
     def count(who: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -77,6 +84,16 @@ def of_run(
     weights[classes, -2] = weights[classes + 1, -1] = 1
     names = (*rows, "accuracy", "nll")
     return Scores(numerators.astype(np.float32), denominators.astype(np.float32), weights, names)
+
+
+def numbered(person: np.ndarray) -> np.ndarray:
+    """People [N] as numbers from 0 on, in the order of their names: done once, it spares sorting a million names again."""
+    return np.unique(person, return_inverse=True)[1]
+
+
+def people_per_class(person: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> np.ndarray:
+    """How many people have a photo of each class, [C], from numbered people [N] and labels [N]."""
+    return np.bincount(np.unique(person * classes + labels) % classes, minlength=classes)
 
 
 def _mean_of(which: np.ndarray, classes: int) -> np.ndarray:
@@ -102,11 +119,13 @@ def difference(a: list[Scores], b: list[Scores]) -> Scores:
 
 def estimate(scores: Scores) -> np.ndarray:
     """The scores of the whole sample, [M]."""
-    return _ratios(scores.numerators.sum(0), scores.denominators.sum(0)) @ scores.weights
+    sums = (values.sum(0, dtype=np.float64) for values in (scores.numerators, scores.denominators))
+    return _ratios(*sums) @ scores.weights
 
 
 def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
-    """Draw people with replacement `replicates` times; the same seed draws the same people."""
+    """Draw people (or groups of them, see above) with replacement `replicates` times; the same seed draws the same ones."""
+    scores = in_groups(scores, seed)
     people = len(scores.numerators)
     values = np.empty((replicates, len(scores.names)))
     errors = np.empty_like(values)
@@ -115,6 +134,21 @@ def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
     ones = np.ones((1, people), np.float32)
     own, error = _scored(scores, ones)
     return Replicates(own[0], error[0], values, errors)
+
+
+def in_groups(scores: Scores, seed: int, units: int = UNITS) -> Scores:
+    """The same scores of at most `units` groups of people, dealt at random, whose sizes differ by one at most."""
+    people = len(scores.numerators)
+    if people <= units:
+        return scores
+    groups = people // -(-people // units)
+    group = np.random.default_rng([seed, 2]).permutation(people) % groups
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        columns = [np.bincount(group, weights=column, minlength=groups) for column in values.T]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    return replace(scores, numerators=sums(scores.numerators), denominators=sums(scores.denominators))
 
 
 def interval(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.data.fold import FoldData
 from stages.errors import UserError
-from stages.learn import augment, model, optimizer
+from stages.learn import augment, compiling, model, optimizer
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params import Params
@@ -51,8 +51,13 @@ class Learner:
         return self.bare if self.ema is None else self.ema.module
 
 
-def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk) -> Learner:
-    """Build model, optimizer and augmentation for one fold, the same for the same seed and fold."""
+def start(
+    params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk, compiled: bool = True
+) -> Learner:
+    """Build model, optimizer and augmentation for one fold, the same for the same seed and fold.
+
+    compiled: whether train.compile counts; it costs more than a few steps are worth.
+    """
     make_augment = check(params)
     if params.model.freeze_epochs and accelerator.num_processes > 1:
         raise UserError("params.yaml: model.freeze_epochs: works in one process only; set it to 0 or run one process")
@@ -69,6 +74,8 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
         talk.say(model.load_backbone(net, Path(params.model.pretrained)))
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
+    if params.train.compile and compiled:
+        compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
     net, made = accelerator.prepare(net, made)
     learner = Learner(params, data, fold, accelerator, net, made, _plateau(params), make_augment, mean, std)

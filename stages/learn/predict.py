@@ -1,7 +1,8 @@
 """Logits of photos: what validation and the submission share."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,11 +11,14 @@ from torch import Tensor
 
 from stages.data.fold import Pixels
 from stages.judge import metrics
-from stages.learn import loader, model, views
+from stages.learn import fold_bn, loader, model, views
 from stages.learn.model import Classifier, to_numpy
 from stages.params import Params
+from stages.talk import SILENT, Talk
 
-BATCH = 256
+BATCH = 256  # most photos that are predicted at a time
+CPU_PIXELS = 2**19  # most pixels of them on a CPU
+MODEL_BYTES = 2**29  # weights of models that predict together
 
 
 def accelerator(params: Params) -> Accelerator:
@@ -61,31 +65,106 @@ def _outputs(
     return np.concatenate(outputs), np.concatenate(ages) if ages else None
 
 
+def batch_size(params: Params, device: torch.device) -> int:
+    """Photos that are predicted at a time.
+
+    On a CPU fewer where photos are larger: from some megabytes an activation on, every layer asks the system for new memory
+    (efficientnet_b0 at 128x96 px predicts 1.7 times as many photos/s by 32 as by 256; bench/inference.py).
+    """
+    if device.type != "cpu":
+        return BATCH
+    return min(BATCH, max(8, CPU_PIXELS // (params.image.height * params.image.width)))
+
+
 def of_views(
     net: Classifier,
     pixels: Pixels,
     positions: np.ndarray,
     names: tuple[str, ...],
     params: Params,
-    batch: int = BATCH,
+    batch: int | None = None,
     device: torch.device | None = None,
-) -> Iterator[np.ndarray]:
-    """Probabilities float32 [n, 18] of a model in eval mode under each view in turn, for the cached photos at `positions`.
+) -> np.ndarray:
+    """Probabilities float32 [views, n, 18] of a model in eval mode, for the cached photos at `positions`.
 
-    device: compute there, in full precision, instead of where and how params ask for.
+    batch: photos at a time; `batch_size` if None. device: compute there, in full precision, instead of where and how params
+    ask for.
     """
+    parts = [part for _, part in _together([net], pixels, positions, names, params, batch, device)]
+    return np.concatenate([part[0] for part in parts], axis=1)
+
+
+def of_weights(
+    weights: Sequence[Path],
+    pixels: Pixels,
+    positions: np.ndarray,
+    names: tuple[str, ...],
+    params: Params,
+    talk: Talk = SILENT,
+) -> Iterator[tuple[int, slice, np.ndarray]]:
+    """Batch by batch the number of a weights file, which of `positions` are meant, and probabilities float32 [views, n, 18].
+
+    Every photo is read once, and each of its views made once, for all the models that fit MODEL_BYTES together.
+    """
+    first = 0
+    for nets in _groups(weights, talk):
+        for places, found in _together(nets, pixels, positions, names, params, talk=talk):
+            for number, part in enumerate(found, first):
+                yield number, places, part
+        first += len(nets)
+
+
+def count(models: int, photos: int, params: Params) -> int:
+    """How many parts `of_weights` gives."""
+    return models * len(loader.split(np.arange(photos), batch_size(params, accelerator(params).device)))
+
+
+def _groups(weights: Sequence[Path], talk: Talk) -> Iterator[list[Classifier]]:
+    """Models in order, of one architecture, as many at a time as fit MODEL_BYTES (one at least), ready to predict."""
+    group: list[Classifier] = []
+    size = 0
+    for path in weights:
+        net = model.load(path)
+        own = sum(value.nbytes for value in net.state_dict().values())
+        if group and (size + own > MODEL_BYTES or net.architecture != group[0].architecture):
+            yield group
+            group, size = [], 0
+        group.append(net)
+        size += own
+    if group:
+        yield group
+
+
+@torch.inference_mode()
+def _together(
+    nets: Sequence[Classifier],
+    pixels: Pixels,
+    positions: np.ndarray,
+    names: tuple[str, ...],
+    params: Params,
+    batch: int | None = None,
+    device: torch.device | None = None,
+    talk: Talk = SILENT,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Batch by batch the places in `positions` and probabilities float32 [models, views, n, 18], of one architecture."""
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     if device is None:
         chosen = accelerator(params)
         device, autocast = chosen.device, chosen.autocast
-    net = model.channels_last(net, device)
-    mean, std = (tensor.to(device) for tensor in model.normalisation(net))
-    for name in names:
-        view = views.make(name)
-        batches = (
-            view(photos.to(device, non_blocking=True), params.image.margin)
-            for photos in loader.evaluation(pixels, positions, 0, batch)
+    shape = nets[0].architecture
+    ready = [model.channels_last(fold_bn.folded(net, talk), device) for net in nets]
+    mean, std = (tensor.to(device) for tensor in model.normalisation(nets[0]))
+    made = [views.make(name) for name in names]
+    start = 0
+    for photos in loader.evaluation(pixels, positions, 0, batch or batch_size(params, device)):
+        moved, raws = photos.to(device, non_blocking=True), []
+        with autocast():
+            for view in made:
+                seen = normalise(view(moved, params.image.margin), mean, std)
+                raws += [net(seen)[0] for net in ready]
+        logits = to_numpy(torch.stack(raws)) * shape.scale
+        found = np.exp(metrics.joint_log_probabilities(logits, shape.targets)).astype(np.float32)
+        yield (
+            slice(start, start := start + len(photos)),
+            found.reshape(len(made), len(ready), *found.shape[1:]).swapaxes(0, 1),
         )
-        raw, _ = _outputs(net, batches, mean, std, autocast)
-        logits = raw * net.architecture.scale
-        yield np.exp(metrics.joint_log_probabilities(logits, net.architecture.targets)).astype(np.float32)

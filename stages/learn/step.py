@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.errors import UserError
-from stages.learn import optimizer
+from stages.learn import compiling, optimizer
 from stages.learn.learner import Learner
 from stages.learn.loader import Batch
 from stages.learn.objective import Objective
@@ -41,6 +41,7 @@ def step(learner: Learner, goal: Objective, batch: Batch, lr: float, seed: int) 
             parts = _gradients(learner, goal, mixed, learner.parts, seed)
             break
         except (RuntimeError, MemoryError) as error:
+            compiling.explain(error)
             if not out_of_memory(error):
                 raise
         # Outside the handler, so that the traceback no longer holds the tensors of the failed try.

@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 from stages.data.layout import CLASSES
 from stages.errors import UserError
 from stages.judge import metrics
-from stages.learn import loader
+from stages.learn import compiling, loader
 from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.objective import Objective
@@ -69,7 +69,8 @@ def time_prediction(learner: Learner) -> tuple[int, float]:
     for _ in range(2 if len(some) else 0):
         photos = loader.evaluation(learner.data.pixels, some, learner.params.image.margin, len(some))
         began = time.perf_counter()
-        raw_outputs(learner.validated, photos, learner.mean, learner.std, learner.accelerator)
+        with compiling.eager(learner.params):
+            raw_outputs(learner.validated, photos, learner.mean, learner.std, learner.accelerator)
         seconds = time.perf_counter() - began
     return len(some), seconds
 
@@ -81,7 +82,8 @@ def _outputs(learner: Learner, net: Classifier) -> tuple[np.ndarray, np.ndarray 
         batch = max(1, 2 * learner.params.train.batch_size // (learner.parts * learner.val_parts))
         try:
             photos = loader.evaluation(data.pixels, data.val, margin, batch)
-            return raw_outputs(net, photos, learner.mean, learner.std, learner.accelerator)
+            with compiling.eager(learner.params):
+                return raw_outputs(net, photos, learner.mean, learner.std, learner.accelerator)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

@@ -63,16 +63,17 @@ class Intervals:
 def intervals(oof: Oof, replicates: int, seed: int) -> Intervals:
     """Bootstrap-t intervals (stages.judge.bootstrap) of the headline metrics and of each class's F1."""
     names = ("macro_f1", "accuracy", "nll", "f1_60plus", *(f"f1_{number}" for number in range(CLASSES)))
-    scores = bootstrap.of_run(oof.person, oof.labels, oof.predictions, oof.losses)
+    person = bootstrap.numbered(oof.person)
+    scores = bootstrap.of_run(person, oof.labels, oof.predictions, oof.losses)
     low, high = bootstrap.interval(bootstrap.replicate(bootstrap.pick(scores, names), replicates, seed))
     low, high = np.maximum(low, 0), np.where(np.array(names) == "nll", high, np.minimum(high, 1))
     found = {name: (float(low[place]), float(high[place])) for place, name in enumerate(names[:4])}
-    found["macro_f1_last"] = bootstrap.macro_f1_interval(oof.person, oof.labels, oof.last, replicates, seed)
+    found["macro_f1_last"] = bootstrap.macro_f1_interval(person, oof.labels, oof.last, replicates, seed)
     for key, true, predicted in zip(
         ("f1_mask", "f1_gender", "f1_age"), parts(oof.labels), parts(oof.predictions), strict=True
     ):
-        found[key] = bootstrap.macro_f1_interval(oof.person, true, predicted, replicates, seed)
-    people = np.array([len(np.unique(oof.person[oof.labels == number])) for number in range(CLASSES)])
+        found[key] = bootstrap.macro_f1_interval(person, true, predicted, replicates, seed)
+    people = bootstrap.people_per_class(person, oof.labels)
     unknown = (people < FEWEST_PEOPLE) | (low[4:] == high[4:])
     return Intervals(found, np.where(unknown, np.nan, low[4:]), np.where(unknown, np.nan, high[4:]))
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from stages import paths
+from stages.data.decode import BadPhoto, decode
 from stages.errors import UserError
 from stages.files import read_csv, read_npy
 
@@ -27,19 +28,22 @@ def jpeg(pixels: np.ndarray, quality: int) -> str:
 
 
 def _opened(name: str) -> np.ndarray | None:
-    """The whole photo in its own shape, upright; None if it is not there, or is no photo that Pillow reads as it is."""
+    """The whole photo in its own shape, upright; None if it is not there or cannot be read."""
     try:
         with Image.open(paths.TRAIN_IMAGES / name) as image:
             if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
-                return None
+                scale = min(1.0, SIZE / max(image.size))
+                width, height = (max(1, round(scale * size)) for size in image.size)
+                return decode(paths.TRAIN_IMAGES / name, height, width).pixels
             image.draft("RGB", (2 * SIZE, 2 * SIZE))
             return _shrunk(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):  # ValueError: an impossible name
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, BadPhoto):
+        # ValueError: an impossible name
         return None
 
 
 def _cached(names: set[str]) -> dict[str, np.ndarray]:
-    """Photos out of the pixel cache; none if it is absent, damaged or of other photos than photos.csv."""
+    """Photos out of the pixel cache; none if it is absent, damaged, of other photos than photos.csv, or without pixels."""
     if not names:
         return {}
     try:

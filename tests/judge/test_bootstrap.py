@@ -55,6 +55,45 @@ def test_people_are_drawn_whole_so_seven_photos_hold_the_evidence_of_one() -> No
     assert (low, high) == bootstrap.macro_f1_interval(person, labels, by_person, 1000, 0)
 
 
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 10**6))
+@settings(max_examples=50, deadline=None)
+def test_groups_hold_all_people_once_and_few_people_stay_alone(people: int, units: int, seed: int) -> None:
+    scores = bootstrap.of_run(*answers(people, seed))
+    grouped = bootstrap.in_groups(scores, seed, units)
+    assert len(grouped.numerators) <= units
+    assert (grouped.numerators.sum(0) == scores.numerators.sum(0)).all()
+    photos = grouped.denominators[:, -1]  # seven a person
+    assert photos.sum() == 7 * people
+    assert photos.max() - photos.min() <= 7
+    assert (grouped is scores) == (people <= units)
+
+
+def test_groups_of_people_have_the_standard_error_of_the_people() -> None:
+    scores = bootstrap.pick(bootstrap.of_run(*answers(4000, 3)), ("macro_f1", "f1_60plus", "f1_3", "accuracy"))
+    alone = bootstrap.replicate(scores, 1, 0).error
+    by_hundreds = [bootstrap.replicate(bootstrap.in_groups(scores, seed, 400), 1, 0).error for seed in range(60)]
+    # Each has the noise of 400 squares, 1 / sqrt(800) = 3.5 %; their mean a 60th of its variance.
+    assert np.mean(by_hundreds, axis=0) == pytest.approx(alone, rel=0.02)
+    assert np.std(by_hundreds, axis=0) / alone == pytest.approx(np.full(4, 0.035), abs=0.015)
+
+
+def test_many_people_take_no_longer_than_the_most_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draws = bootstrap._draws
+    monkeypatch.setattr(bootstrap, "_draws", lambda units, *rest: drawn.append(units) or draws(units, *rest))
+    person = np.repeat(np.arange(25_000), 2)
+    labels = np.zeros(50_000, int)
+    bootstrap.replicate(bootstrap.of_run(person, labels, np.arange(50_000) % 2), 3, 0)
+    bootstrap.replicate(bootstrap.of_run(person[:20_000], labels[:20_000], labels[:20_000]), 3, 0)
+    assert drawn == [8333, 10_000]
+
+
+def test_people_per_class_counts_each_person_once() -> None:
+    person = bootstrap.numbered(np.array(["b", "b", "a", "c", "c"]))
+    assert person.tolist() == [1, 1, 0, 2, 2]
+    assert bootstrap.people_per_class(person, np.array([0, 0, 0, 1, 0]), 3).tolist() == [3, 1, 0]
+
+
 @pytest.mark.slow
 def test_intervals_of_small_samples_cover_the_truth() -> None:
     from bench.intervals import simulate

@@ -44,3 +44,11 @@ def test_a_photo_that_is_gone_or_unreadable_comes_from_the_pixel_cache_and_else_
     assert thumbnails.pictures(names) == {}
     paths.PIXELS.write_bytes(b"damaged")
     assert thumbnails.pictures(names) == {}
+
+
+def test_a_photo_of_16_bits_is_shown_in_its_own_greys_also_where_there_is_no_cache(photos: Path) -> None:
+    paths.PIXELS.unlink()
+    Image.fromarray(np.full((200, 400), 128 * 257, np.uint16)).save(paths.TRAIN_IMAGES / "p/deep.png")
+    (found,) = thumbnails.pictures({"p/deep.png"}).values()
+    assert found.shape == (72, 144, 3)
+    assert (found == 128).all()

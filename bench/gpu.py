@@ -1,0 +1,249 @@
+"""efficientnet_b0 at 224 px on a GPU: photos/s of training and of prediction over their ceilings on a resident batch.
+
+python bench/gpu.py                                             (where there is a CUDA GPU; some minutes; prints JSON)
+python bench/gpu.py --device cpu --model test_resnet --size 32 --photos 64 --batch 16 --rounds 1      (tries the script)
+
+bf16, channels_last and the fused optimizer, with and without torch.compile. An epoch reads the pixel cache or decodes
+JPEGs on the fly, then augments, normalises and steps; the ceiling steps on one batch that lies on the device. Prediction
+runs five folds x two views of the cache; its ceiling is the same models' forward passes. All take turns within a round.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stages.data import demo
+from stages.data.decode import decode
+from stages.data.fold import FoldData
+from stages.learn import fold_bn, loader, model, objective, predict
+from stages.learn.learner import Learner, set_mode, start
+from stages.learn.step import step
+from stages.params import Params, parse
+from stages.talk import SILENT
+
+LR = 1e-4
+FOLDS = 5
+VIEWS = ("identity", "hflip")
+MARGIN = 16
+
+
+def main() -> None:
+    options = _options()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        note = "no CUDA GPU here: nothing is measured (python bench/gpu.py on a machine that has one)"
+        print(note, file=sys.stderr)
+        print(json.dumps({"goals": {}, "tables": [], "notes": [note]}))
+        return
+    if options.device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        result = measure(options, Path(folder))
+    print(json.dumps(result))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--model", default="efficientnet_b0")
+    parser.add_argument("--size", type=int, default=224, help="height and width, px")
+    parser.add_argument("--photos", type=int, default=8192, help="of an epoch; the demo's faces, repeated")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    return parser.parse_args()
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All the figures, as `make bench` takes them."""
+    params = made(options, compiled=False)
+    jpegs = Jpegs(faces(folder), options.photos, params)
+    cached = cache(folder / "pixels.npy", jpegs)
+    goals, rows = {}, []
+    for compiled in (False, True) if options.compile else (False,):
+        say(f"training, torch.compile {'on' if compiled else 'off'}")
+        found = train_rounds(made(options, compiled), fold_of(cached), fold_of(jpegs), options.rounds)
+        for source in ("cache", "jpeg"):
+            row = ratio_row(found, source)
+            rows.append([f"training, from the {source}", "on" if compiled else "off", *row])
+            goals[f"gpu_train_ratio_{source}{'_compiled' if compiled else ''}"] = row[2]
+    say("prediction")
+    row = ratio_row(predict_rounds(params, cached, folder, options.rounds), "cache")
+    rows.append([f"prediction, {FOLDS} folds x {len(VIEWS)} views, passes", "off", *row])
+    goals["gpu_inference_ratio"] = row[2]
+    columns = ["what", "torch.compile", "photos/s", "ceiling, photos/s", "ratio", "lowest", "highest"]
+    where = torch.cuda.get_device_name(0) if options.device == "cuda" else "CPU: figures only show that the script runs"
+    title = f"{options.model}, {options.size}x{options.size}, batch {options.batch}, bf16: {where}"
+    if options.device == "cpu":
+        goals = {}
+    notes = [f"{os.cpu_count()} CPU cores; {len(jpegs)} photos an epoch; torch {torch.__version__}"]
+    return {"goals": goals, "tables": [{"title": title, "columns": columns, "rows": rows}], "notes": notes}
+
+
+def made(options: argparse.Namespace, compiled: bool) -> Params:
+    return parse(
+        {
+            "model": {"name": options.model},
+            "image": {"height": options.size, "width": options.size, "margin": min(MARGIN, options.size // 8)},
+            "train": {"batch_size": options.batch, "mixed_precision": "bf16", "compile": compiled},
+            "tta": {"views": list(VIEWS)},
+        }
+    )
+
+
+def faces(folder: Path) -> list[Path]:
+    """The demo's photos, 384x512 px JPEGs as the contest's."""
+    demo.write(folder / "data", people=60, eval_people=6)
+    return sorted((folder / "data" / "train" / "images").glob("*/*.jpg"))
+
+
+class Jpegs:
+    """Photos decoded whenever they are read, by as many threads as there are cores; reads as a pixel cache does."""
+
+    def __init__(self, files: list[Path], photos: int, params: Params) -> None:
+        self.files, self.photos, self.params = files, photos, params
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+
+    def __len__(self) -> int:
+        return self.photos
+
+    def __getitem__(self, which: np.ndarray, /) -> np.ndarray:
+        return np.stack(list(self.pool.map(self._decoded, which.tolist())))
+
+    def _decoded(self, position: int) -> np.ndarray:
+        height, width = self.params.cache_size
+        file = self.files[position % len(self.files)]
+        return decode(file, height, width, self.params.image.face, self.params.data.max_pixels).pixels
+
+
+def cache(path: Path, jpegs: Jpegs) -> np.ndarray:
+    """A pixel cache of the same photos, memory-mapped as prepare's is."""
+    pixels = np.lib.format.open_memmap(path, "w+", np.uint8, (len(jpegs), *jpegs.params.cache_size, 3))
+    few = min(len(jpegs.files), len(jpegs))
+    pixels[:few] = jpegs[np.arange(few)]
+    for start_at in range(few, len(pixels), few):
+        pixels[start_at : start_at + few] = pixels[: len(pixels) - start_at][:few]
+    pixels.flush()
+    return np.load(path, mmap_mode="r")
+
+
+def fold_of(pixels: Any) -> FoldData:
+    """All photos on the training side, of random classes and ages."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 18, len(pixels))
+    ages = rng.integers(18, 80, len(pixels)).astype(float)
+    return FoldData(pixels, labels, labels, ages, np.arange(len(pixels)), np.arange(0))
+
+
+def train_rounds(params: Params, cached: FoldData, jpegs: FoldData, rounds: int) -> list[dict[str, float]]:
+    """Photos/s in each round of an epoch from the cache, one from JPEGs, and the ceiling."""
+    learner = start(params, cached, 0, LR, predict.accelerator(params), SILENT)
+    goal = objective.make(params, cached.class_counts)
+    epoch(
+        learner, goal, 0
+    )  # before any clock runs: cuDNN and torch.compile choose and translate for batches as they come
+    found = []
+    for number in range(rounds):
+        found.append(
+            {
+                "ceiling": ceiling(learner, goal, len(loader.split(cached.train, params.train.batch_size))),
+                "cache": epoch(learner, goal, number),
+                "jpeg": epoch(replace(learner, data=jpegs), goal, number),
+            }
+        )
+    return found
+
+
+def epoch(learner: Learner, goal: objective.Objective, number: int) -> float:
+    """Photos/s of a real training epoch: reading, augmentation, normalisation, step."""
+    set_mode(learner, 0)
+    order = loader.epoch_order(learner.params, learner.data, 0, number)
+    began = time.perf_counter()
+    for place, batch in enumerate(loader.training(learner.params, learner.data, 0, number, order, learner.augment)):
+        step(learner, goal, batch, LR, place)
+    _wait()
+    return len(order) / (time.perf_counter() - began)
+
+
+def ceiling(learner: Learner, goal: objective.Objective, steps: int) -> float:
+    """Photos/s of forward, backward and optimizer on one normalised batch that is there already."""
+    set_mode(learner, 0)
+    image = learner.params.image
+    size = len(loader.split(learner.data.train, learner.params.train.batch_size)[0])
+    device = learner.mean.device
+    photos = torch.randn(size, 3, image.height, image.width, device=device).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, 18, (size,), device=device)
+    ages = torch.full((size,), 30.0, device=device)
+    _wait()
+    began = time.perf_counter()
+    for _ in range(steps):
+        with learner.accelerator.autocast():
+            raw, age = learner.model(photos)
+        loss = torch.stack(list(goal(raw, labels, age, ages).values())).sum()
+        learner.optimizer.zero_grad(set_to_none=True)
+        learner.accelerator.backward(loss)
+        learner.optimizer.step()
+    _wait()
+    return steps * size / (time.perf_counter() - began)
+
+
+def predict_rounds(params: Params, pixels: np.ndarray, folder: Path, rounds: int) -> list[dict[str, float]]:
+    """Passes/s in each round of folds x views of the cache (after the first batch), and of forward passes alone."""
+    shape = model.architecture(params)
+    weights = [folder / f"{fold}.safetensors" for fold in range(FOLDS)]
+    for path in weights:
+        model.save(path, shape, model.build(shape).state_dict())
+    chosen = predict.accelerator(params)
+    nets = [model.channels_last(fold_bn.folded(model.load(path)), chosen.device) for path in weights]
+    size = len(loader.split(np.arange(len(pixels)), predict.batch_size(params, chosen.device))[0])
+    resident = torch.randn(size, 3, shape.height, shape.width, device=chosen.device)
+    resident = resident.to(memory_format=torch.channels_last)
+    found = []
+    for _ in range(rounds):
+        parts = predict.of_weights(weights, pixels, np.arange(len(pixels)), VIEWS, params)
+        (first,) = {next(parts)[2].shape[1] for _ in weights}
+        began = time.perf_counter()
+        photos = sum(part.shape[1] for _, _, part in parts) // FOLDS
+        assert first + photos == len(pixels)
+        rate = photos * FOLDS * len(VIEWS) / (time.perf_counter() - began)
+        passes = max(1, photos // size) * len(VIEWS)
+        with torch.inference_mode(), chosen.autocast():
+            for net in nets:  # warms up
+                net(resident)
+            _wait()
+            began = time.perf_counter()
+            for _ in range(passes):
+                for net in nets:
+                    net(resident)
+            _wait()
+        found.append({"cache": rate, "ceiling": passes * FOLDS * size / (time.perf_counter() - began)})
+    return found
+
+
+def ratio_row(found: list[dict[str, float]], source: str) -> list[float]:
+    shares = [one[source] / one["ceiling"] for one in found]
+    rates = [round(statistics.median(one[key] for one in found)) for key in (source, "ceiling")]
+    return [*rates, *(round(one, 3) for one in (statistics.median(shares), min(shares), max(shares)))]
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.learn import model, predict, views
+from stages.learn.model import Classifier
+from tests.conftest import small
+from tests.learn.test_fold_bn import trained
+
+NAMES = ("identity", "hflip", "crop_top_left", "rotate_5", "brightness_0.9")
+PIXELS = np.random.default_rng(0).integers(0, 256, (11, 36, 36, 3), np.uint8)
+POSITIONS = np.array([7, 0, 3, 3, 10, 1, 2, 5])
+
+
+def one_view_at_a_time(net: Classifier, positions: np.ndarray) -> np.ndarray:
+    """Probabilities [views, n, 18] of the model as trained, by the definition: view, normalise, predict, softmax."""
+    mean, std = model.normalisation(net)
+    photos = torch.from_numpy(PIXELS[positions])
+    found = []
+    for name in NAMES:
+        seen = views.make(name)(photos, 2).float().permute(0, 3, 1, 2)
+        with torch.no_grad():
+            raw = net((seen - mean) / std)[0] * net.architecture.scale
+        if net.architecture.targets == "joint":
+            found.append(raw.softmax(1).numpy())
+        else:
+            mask, gender, age = (part.softmax(1).numpy() for part in raw.split([3, 2, 3], 1))
+            found.append(np.einsum("na,nb,nc->nabc", mask, gender, age).reshape(-1, 18))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("changes", [{}, {"targets": "factored"}, {"loss": "ldam"}])
+@pytest.mark.parametrize("batch", [3, None])
+def test_views_made_together_equal_one_view_at_a_time(changes: dict[str, object], batch: int | None) -> None:
+    net = trained(**changes)
+    found = predict.of_views(net, PIXELS, POSITIONS, NAMES, small(**changes), batch)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(one_view_at_a_time(net, POSITIONS), abs=1e-5)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> list[Path]:
+    """Files of three models, the last of another architecture."""
+    made = [trained(seed=0), trained(seed=1), trained(seed=2, model={"head": "mlp"})]
+    for number, net in enumerate(made):
+        model.save(tmp_path / f"{number}.safetensors", net.architecture, net.state_dict())
+    return [tmp_path / f"{number}.safetensors" for number in range(3)]
+
+
+@pytest.mark.parametrize("room", [1, predict.MODEL_BYTES])
+def test_models_together_equal_each_alone(weights: list[Path], room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict, "MODEL_BYTES", room)
+    monkeypatch.setattr(predict, "BATCH", 3)
+    reads: list[int] = []
+
+    class Counted:
+        def __len__(self) -> int:
+            return len(PIXELS)
+
+        def __getitem__(self, which: np.ndarray) -> np.ndarray:
+            reads.extend(which)
+            return PIXELS[which]
+
+    found = np.full((3, len(NAMES), len(POSITIONS), 18), np.nan, np.float32)
+    parts = list(predict.of_weights(weights, Counted(), POSITIONS, NAMES, small()))
+    for number, places, part in parts:
+        found[number, :, places] = part
+    for path, own in zip(weights, found, strict=True):
+        assert own == pytest.approx(one_view_at_a_time(model.load(path), POSITIONS), abs=1e-5)
+    assert len(parts) == predict.count(3, len(POSITIONS), small())
+    # Once for all views of the first two models, which fit together or not; once for the third's.
+    assert len(reads) == (3 if room == 1 else 2) * len(POSITIONS)
+
+
+def test_on_a_cpu_batches_shrink_as_photos_grow() -> None:
+    def size(side: int, device: str = "cpu") -> int:
+        return predict.batch_size(small(image={"height": side, "width": side}), torch.device(device))
+
+    assert [size(side) for side in (32, 64, 128, 512)] == [256, 128, 32, 8]
+    assert size(512, "cuda") == 256
