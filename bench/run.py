@@ -108,6 +108,7 @@ def run(script: Path, limit: float = LIMIT) -> dict[str, Any]:
         return {"error": f"there is no {script.name}"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
+    environment.pop("OMP_NUM_THREADS", None)  # left over in a shell, it would hide cores from all that is measured
     last = ""
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(
