@@ -21,6 +21,7 @@ from stages.params import Params
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 AHEAD = 3  # batches made before they are asked for, and one more for each thread but the first
+CHEAP = 0.05  # share of the time that making batches may take the reader itself
 WATCH = 8  # batches after which it is seen whether one more thread is needed
 WAITED = 0.1  # share of time spent waiting for batches from which it is
 
@@ -99,11 +100,30 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """map(make, items), computed early in threads; order and results are those of map.
+    """map(make, items), computed early in threads where that pays; order and results are those of map.
+
+    On a CPU the reader makes its batches itself as long as that takes less than CHEAP of the time: a thread beside a model
+    that has all cores costs more, since threads of the model then wait for the one that gave way (bench/input.py).
+    """
+    left = iter(items)
+    if not torch.cuda.is_available():
+        making, made, since = 0.0, 0, time.perf_counter()
+        for item in left:
+            began = time.perf_counter()
+            found = make(item)
+            now = time.perf_counter()
+            making, made = making + now - began, made + 1
+            yield found
+            if made > 1 and making > CHEAP * (time.perf_counter() - since):
+                break
+    yield from _in_threads(make, left)
+
+
+def _in_threads(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """map(make, items), computed early in threads.
 
     One thread begins. Where the reader spent more than WAITED of the time of WATCH batches waiting for them, there is one
-    more, up to one a core: so cheap augmentation leaves the cores to the model, and dear augmentation or decoding gets what
-    it needs.
+    more, up to one a core, so that dear augmentation or decoding gets what it needs.
     """
     most = os.cpu_count() or 1
     running, waited, asked, since = 1, 0.0, 0, time.perf_counter()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.data.fold import Pixels
 from stages.judge import metrics
-from stages.learn import fold_bn, loader, model, views
+from stages.learn import fold_bn, heap, loader, model, views
 from stages.learn.model import Classifier, to_numpy
 from stages.params import Params
 from stages.talk import SILENT, Talk
@@ -22,7 +22,11 @@ MODEL_BYTES = 2**29  # weights of models that predict together
 
 
 def accelerator(params: Params) -> Accelerator:
-    """The device and the precision to compute in. (`no` would be false in YAML, so params.yaml says none.)"""
+    """The device and the precision to compute in. (`no` would be false in YAML, so params.yaml says none.)
+
+    The heap of this process is set for it (stages/learn/heap.py).
+    """
+    heap.keep_freed()
     precision = params.train.mixed_precision
     return Accelerator(mixed_precision="no" if precision == "none" else precision)
 
@@ -69,7 +73,7 @@ def batch_size(params: Params, device: torch.device) -> int:
     """Photos that are predicted at a time.
 
     On a CPU fewer where photos are larger: from some megabytes an activation on, every layer asks the system for new memory
-    (efficientnet_b0 at 128x96 px predicts 1.7 times as many photos/s by 32 as by 256; bench/inference.py).
+    (measured before memory was kept: efficientnet_b0 at 128x96 px 161 photos/s by 32, 97 by 256).
     """
     if device.type != "cpu":
         return BATCH

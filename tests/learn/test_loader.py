@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from stages.learn import loader
 
@@ -26,19 +27,21 @@ def test_batches_made_ahead_keep_their_order_and_a_dear_one_gets_more_threads(mo
     assert most[0] == 3
 
 
-def test_one_thread_makes_batches_that_are_ready_in_time() -> None:
-    threads = set()
+@pytest.mark.skipif(torch.cuda.is_available(), reason="beside a GPU threads make all batches")
+def test_cheap_batches_are_made_by_their_reader_and_dear_ones_ahead_of_it() -> None:
+    def threads_of(seconds: float) -> list[int]:
+        def make(number: int) -> int:
+            time.sleep(seconds)
+            return threading.get_ident()
 
-    def make(number: int) -> int:
-        threads.add(threading.get_ident())
-        return number
+        found = []
+        for made in loader._ahead(make, range(12)):
+            found.append(made)
+            time.sleep(0.004)
+        return found
 
-    made = loader._ahead(make, range(40))
-    working = []
-    for number in made:
-        time.sleep(0.003)
-        working.append(number)
-    assert working == list(range(40))
+    assert set(threads_of(0.0)) == {threading.get_ident()}
+    assert threading.get_ident() not in threads_of(0.004)[2:]
 
 
 def test_an_error_in_a_thread_reaches_the_reader() -> None:
