@@ -5,7 +5,7 @@ python bench/screen.py --rank FOLDER               the same, after training all 
 
 PROJECT is a folder with trained folds (`dvc repro` of the demo); left out, one is made and its folds are trained. What is
 timed is the whole command with its start: 10 losses x 5 samplers x 5 folds, once with the features to be extracted and
-once with them kept. --rank trains each loss as a person would (maskcli lr-find, maskcli train, sampler none) in a folder
+once with them kept. --rank trains each loss as a person would (maskcli lr-find, maskcli folds, sampler none) in a folder
 of its own below FOLDER and writes bench/screen_full.json, which later runs without --rank compare with. A loss that
 stands there already is not trained again; remove the file to begin anew.
 """
@@ -90,7 +90,7 @@ def train(folder: Path) -> None:
     """Learning rate, all folds and the OOF score, unless they are there."""
     if not (folder / paths.OOF_METRICS).exists():
         maskcli(folder, "lr-find")
-        maskcli(folder, "train")
+        maskcli(folder, "folds")
         maskcli(folder, "oof-ensemble")
 
 
