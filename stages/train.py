@@ -146,6 +146,8 @@ def _repeat(
         for row in progress.history:
             board.epoch(row)
         progress = fit.fit(made, lr, talk, record, progress, keeper, clock, asked)
+        # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
+        board.confusion(made.data.labels[made.data.val], progress.selected_logits.argmax(1), progress.selected_epoch)
         board.hyperparameters(made.params.model_dump(), progress.history[progress.selected_epoch - 1])
     done.append(progress)
     model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state)
@@ -225,8 +227,6 @@ def _record(params: Params, data: FoldData, fold: int, done: list[Progress], boa
     row = progress.history[-1]
     _write_history(fold, done)
     board.epoch(row)
-    if progress.selected_epoch == len(progress.history):
-        board.confusion(data.labels[data.val], progress.selected_logits.argmax(1), progress.selected_epoch)
     repeat = f" repeat {len(done) - 1}" if params.train.repeats > 1 else ""
     talk.say(
         f"fold {fold}{repeat} epoch {row['epoch']:>2}/{params.train.epochs}  train_loss {row['train_loss']:.4f}  "
