@@ -91,7 +91,7 @@ def _fold(
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     run_key = checkpoint.run_key(params, lr, accelerator.num_processes)
-    with checkpoint.alone(fold, run_key, talk) if main else nullcontext():
+    with checkpoint.alone(fold, run_key, talk, wait=outputs) if main else nullcontext():
         if main:
             checkpoint.prune(fold, run_key, params.train.repeats)
         if main and outputs:

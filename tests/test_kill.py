@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -73,10 +74,12 @@ def assert_same(folder: Path, reference: Path) -> None:
     assert set(json.loads(command(folder, "dvc", "status", "--json").stdout)) <= unrun
 
 
-def survive(reference: Path, folder: Path, prepared: Path, targets: tuple[str, ...], moments: list[float]) -> int:
+def survive(
+    reference: Path, folder: Path, prepared: Path, targets: tuple[str, ...], moments: list[float], **changes: Any
+) -> int:
     """Kill `dvc repro` so many seconds after each start, then let it end; how many of the kills hit it running."""
     folder.mkdir()
-    lay_out(folder, prepared, **CHANGES)
+    lay_out(folder, prepared, **CHANGES, **changes)
     hit = 0
     for number, moment in enumerate(moments):
         process = start(folder, targets)
@@ -102,15 +105,19 @@ def test_three_kills_cost_nothing_but_minutes(tmp_path: Path, prepared: Path) ->
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments(tmp_path: Path, prepared: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_kills_at_random_moments(tmp_path: Path, prepared: Path, jobs: int) -> None:
+    """With two jobs, the other fold is trained ahead; the undisturbed run has one."""
     reference = tmp_path / "reference"
     reference.mkdir()
     whole = left_alone(reference, prepared, ALL)
     draw = random.Random(time.time_ns())
     hit, tried = 0, 0
-    while hit < 20:
+    while hit < 10:
         tried += 1
         folder = tmp_path / str(tried)
-        hit += survive(reference, folder, prepared, ALL, [draw.uniform(0, whole) for _ in range(6)])
+        hit += survive(
+            reference, folder, prepared, ALL, [draw.uniform(0, whole) for _ in range(6)], parallel={"jobs": jobs}
+        )
         shutil.rmtree(folder)
     print(f"{hit} kills survived in {tried} runs")

@@ -254,11 +254,12 @@ def prune(fold: int, run: str, repeats: int) -> None:
 
 
 @contextmanager
-def alone(fold: int, run: str, talk: Talk) -> Iterator[None]:
+def alone(fold: int, run: str, talk: Talk, wait: bool = True) -> Iterator[None]:
     """Hold the fold's lock, so that no second process trains it in this folder at the same time.
 
     A process that outlived a killed `dvc repro` may still be at it: then wait for it, and go on from what it leaves. The
-    lock goes with its process, however that ends. Raises UserError if the other process trains another run.
+    lock goes with its process, however that ends. Raises UserError if the other process trains another run, or if this one
+    is not to wait.
     """
     paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(paths.CHECKPOINTS / f"{fold}.lock")
@@ -267,6 +268,8 @@ def alone(fold: int, run: str, talk: Talk) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         other = _holder(holder)
+        if not wait:
+            raise UserError(f"train: process {other.get('process', '?')} trains fold {fold} already") from None
         if other.get("run", run) != run:
             raise UserError(
                 f"train: process {other['process']} trains fold {fold} with other params or data; wait for it, or stop it"
