@@ -9,10 +9,8 @@ runs five folds x two views of the cache; its ceiling is the same models' forwar
 """
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scratch import report, say
 
 from stages.data import demo
 from stages.data.decode import decode
@@ -42,14 +41,14 @@ def main() -> None:
     options = _options()
     if options.device == "cuda" and not torch.cuda.is_available():
         note = "no CUDA GPU here: nothing is measured (python bench/gpu.py on a machine that has one)"
-        print(note, file=sys.stderr)
-        print(json.dumps({"goals": {}, "tables": [], "notes": [note]}))
+        say(note)
+        report({}, [], [note])
         return
     if options.device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         result = measure(options, Path(folder))
-    print(json.dumps(result))
+    report(**result)
 
 
 def _options() -> argparse.Namespace:
@@ -239,10 +238,6 @@ def ratio_row(found: list[dict[str, float]], source: str) -> list[float]:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

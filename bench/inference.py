@@ -9,9 +9,7 @@ they are installed, run the same folded model on the same batch in as many threa
 
 import argparse
 import itertools
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scratch import report, say
 from torch import Tensor
 
 from stages.learn import fold_bn, model, predict
@@ -61,7 +60,7 @@ def main() -> None:
     notes.append(
         f"threads: {torch.get_num_threads()}; start: loading and folding {FOLDS} models and the first batch, not in the ratio"
     )
-    print(json.dumps({"goals": goals, "tables": tables, "notes": notes}))
+    report(goals, tables, notes)
 
 
 def made(name: str, height: int, width: int) -> Params:
@@ -214,10 +213,6 @@ class Raw(torch.nn.Module):
     def forward(self, photos: Tensor) -> Tensor:
         raw: Tensor = self.net(photos)[0]
         return raw
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

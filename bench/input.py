@@ -23,6 +23,8 @@ from typing import Any
 
 import scratch
 
+from stages.cores import available
+
 LR = 1e-3
 CONFIGS = (
     ("test_resnet", 64, 48),
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="part of a model's name")
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available()
     goals: dict[str, float] = {}
     rows, layouts, ways = [], [], []
     with tempfile.TemporaryDirectory(prefix="maskcli-bench-") as folder:

@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import yaml
+from scratch import report, say
 
 from stages import paths
 from stages.data import layout
@@ -73,7 +74,7 @@ def main() -> None:
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="maskcli-scale-", dir=options.folder or in_memory()) as folder:
             measured[size] = measure(Path(folder), size)
-    print(json.dumps(result(sizes, measured)))
+    report(**result(sizes, measured))
 
 
 def in_memory() -> Path | None:
@@ -302,10 +303,6 @@ def result(sizes: list[int], measured: dict[int, dict[str, Cost]]) -> dict[str, 
             f"compare: 22 scores, {REPLICATES:,} replicates; report: one run, its intervals from ensemble.replicates",
         ],
     }
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from scipy.stats import spearmanr
+from scratch import report, say
 
 from stages import environment, paths, screen
 from stages.data.fold import open_fold
@@ -68,7 +69,7 @@ def main() -> None:
             train_fully(project, options.rank.resolve(), load(project / paths.PARAMS).train.epochs)
         result = measure(project.resolve(), options.rounds)
         os.chdir(ROOT)
-    print(json.dumps(result))
+    report(**result)
 
 
 def make_project(folder: Path, epochs: int | None) -> None:
@@ -260,10 +261,6 @@ def maskcli(folder: Path, *words: str) -> str:
     if done.returncode:
         sys.exit(f"{folder}: maskcli {' '.join(words)} failed")
     return done.stdout
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def _fold(
             )  # a new one: the last one's model and gradients would stay in memory
             heard = talk if main else SILENT
             made = learner.start(learner.of_repeat(params, repeat), data, fold, lr, accelerator, heard)
-            (_repeat if outputs else _to_checkpoint)(made, lr, keeper, clock, timing.fresh, asked, done, talk)
+            _repeat(made, lr, keeper, clock, timing.fresh, asked, done, talk, outputs)
             accelerator.free_memory()
         if main and outputs:
             _write(params, data, fold, done)
@@ -128,15 +128,20 @@ def _repeat(
     asked: interrupt.Interrupt,
     done: list[Progress],
     talk: Talk,
+    outputs: bool,
 ) -> None:
-    """Train one repeat, from its checkpoint where it has one, and add its progress to `done`."""
+    """Train one repeat, from its checkpoint where it has one, and add its progress to `done`.
+
+    Without outputs only the checkpoint is left, from which `train` takes them later.
+    """
     main = made.accelerator.is_main_process
     fold, repeat = keeper.fold, keeper.repeat
-    progress = Progress() if fresh else keeper.load(made, talk if main else SILENT)
+    speaks = main and outputs
+    progress = Progress() if fresh else keeper.load(made, talk if speaks else SILENT)
     if clock:
         clock.gone = progress.share if progress.limit else len(progress.history) / keeper.epochs
-    if not main:
-        fit.fit(made, lr, SILENT, lambda now: None, progress, None, clock, asked)
+    if not speaks:
+        fit.fit(made, lr, SILENT, lambda now: None, progress, keeper if main else None, clock, asked)
         return
     with Board(paths.tensorboard(fold) / str(repeat)) as board:
 
@@ -152,21 +157,6 @@ def _repeat(
     done.append(progress)
     model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state)
     talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
-
-
-def _to_checkpoint(
-    made: learner.Learner,
-    lr: float,
-    keeper: Keeper,
-    clock: Clock | None,
-    fresh: bool,
-    asked: interrupt.Interrupt,
-    done: list[Progress],
-    talk: Talk,
-) -> None:
-    """`_repeat` without its outputs: `train` takes them from the checkpoint later."""
-    progress = Progress() if fresh else keeper.load(made, SILENT)
-    fit.fit(made, lr, talk, lambda now: None, progress, keeper, clock, asked)
 
 
 def _clock(

@@ -38,9 +38,9 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     real = features._extract
 
-    def spy(net: model.Classifier, pixels: np.ndarray, name: str, *rest: object) -> np.ndarray:
-        calls.append(name)
-        return real(net, pixels, name, *rest)  # type: ignore[arg-type]
+    def spy(nets: list[model.Classifier], pixels: np.ndarray, names: tuple[str, ...], *rest: object) -> np.ndarray:
+        calls.extend(name for _ in nets for name in names)
+        return real(nets, pixels, names, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(features, "_extract", spy)
     return calls

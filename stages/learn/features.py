@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from stages.learn.model import Classifier, to_numpy
 from stages.params import Params
 from stages.talk import Talk
 
-BATCH = 256
 CODE = ("features.py", "model.py", "views.py", "predict.py", "loader.py", "augment.py")
 LIBRARIES = ("torch", "timm")
 
@@ -32,13 +30,7 @@ def of_backbones(
     if known is not None:
         talk.say(f"screen: features taken from {paths.SCREEN_FEATURES}")
         return Features(torch.from_numpy(known).to(device))
-    jobs = [(net, name) for net in nets for name in names]
-    batches = len(loader.split(np.arange(len(pixels)), BATCH))
-    ticks = iter(talk.track(range(len(jobs) * batches), len(jobs) * batches, "features"))
-    found = [_extract(net, pixels, name, params, device, ticks) for net, name in jobs]
-    for _ in ticks:
-        pass
-    values = np.stack(found).reshape(len(nets), len(names), len(pixels), -1)
+    values = _extract(nets, pixels, names, params, device, talk)
     with replacing(paths.SCREEN_FEATURES) as temporary:
         np.savez(temporary, key=np.array(wanted), values=values)
     return Features(torch.from_numpy(values).to(device))
@@ -76,15 +68,21 @@ def _read(wanted: str) -> np.ndarray | None:
 
 @torch.inference_mode()
 def _extract(
-    net: Classifier, pixels: Pixels, name: str, params: Params, device: torch.device, ticks: Iterator[int]
+    nets: list[Classifier], pixels: Pixels, names: tuple[str, ...], params: Params, device: torch.device, talk: Talk
 ) -> np.ndarray:
-    """Features float32 [N, D] of all photos under one view, the backbone in eval mode and full precision."""
-    net = model.channels_last(net, device).eval()
-    mean, std = (tensor.to(device) for tensor in model.normalisation(net))
-    view = views.make(name)
+    """Features float32 [nets, views, N, D] of all photos, the backbones in eval mode and full precision.
+
+    Each photo is read once, and each of its views made once, for all backbones, which are of one architecture.
+    """
+    ready = [model.channels_last(net, device).eval() for net in nets]
+    mean, std = (tensor.to(device) for tensor in model.normalisation(nets[0]))
+    made = [views.make(name) for name in names]
+    size = predict.batch_size(params, device)
+    everything = np.arange(len(pixels))
+    batches = loader.evaluation(pixels, everything, 0, size)
     found = []
-    for photos in loader.evaluation(pixels, np.arange(len(pixels)), 0, BATCH):
-        seen = view(photos.to(device, non_blocking=True), params.image.margin)
-        found.append(to_numpy(net.backbone(predict.normalise(seen, mean, std))))
-        next(ticks, None)
-    return np.concatenate(found)
+    for photos in talk.track(batches, len(loader.split(everything, size)), "features"):
+        moved = photos.to(device, non_blocking=True)
+        seen = [predict.normalise(view(moved, params.image.margin), mean, std) for view in made]
+        found.append(np.stack([[to_numpy(net.backbone(one)) for one in seen] for net in ready]))
+    return np.concatenate(found, axis=2)
