@@ -5,9 +5,10 @@ python bench/screen.py --rank FOLDER               the same, after training all 
 
 PROJECT is a folder with trained folds (`dvc repro` of the demo); left out, one is made and its folds are trained. What is
 timed is the whole command with its start: 10 losses x 5 samplers x 5 folds, once with the features to be extracted and
-once with them kept. --rank trains each loss as a person would (maskcli lr-find, maskcli folds, sampler none) in a folder
-of its own below FOLDER and writes bench/screen_full.json, which later runs without --rank compare with. A loss that
-stands there already is not trained again; remove the file to begin anew.
+once with them kept. --rank trains each loss (maskcli lr-find, maskcli folds, sampler none) in a folder of its own below
+FOLDER, all with the learning rate that lr-find finds for ce, because AdamW's steps do not follow a loss's scale, and writes
+bench/screen_full.json, which later runs without --rank compare with. A loss that stands there already is not trained
+again; remove the file to begin anew.
 """
 
 import argparse
@@ -110,6 +111,7 @@ def train_fully(base: Path, folder: Path, epochs: int) -> None:
             params = yaml.safe_load((base / paths.PARAMS).read_text(encoding="utf-8")) | {
                 "loss": loss,
                 "sampler": "none",
+                "lr": json.loads((base / paths.LR_CHOSEN).read_text(encoding="utf-8"))["lr"],
             }
             (own / paths.PARAMS).write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
         train(own)

@@ -8,20 +8,24 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = (
     *("maskcli", "torch", "timm", "accelerate", "numpy", "albumentations", "opencv-python-headless", "pillow"),
     *("pandas", "scikit-learn", "dvc"),
 )
+DEVICE = ("device", "devices", "cuda", "threads")
 # Written by dvc repro itself while it runs, so no sign of another program or other parameters.
 WRITTEN_BY_STAGES = (":(exclude)out", ":(exclude)dvc.lock")
 
 
-def describe() -> dict[str, str | int | bool | None]:
+def describe(trained: dict[str, Any] | None = None) -> dict[str, str | int | bool | None]:
     """Python's and the packages' versions, platform, CPU, threads, device, and the git revision; flat, fit for JSON.
 
     What cannot be found out is None. `git_dirty` is whether anything in the
     project folder but outputs and dvc.lock differs from the revision.
+    trained: the record of the training whose results are meant, to take device and threads from: then torch, which takes
+    longer to import than a small stage to run, stays outside.
     """
     return {
         "python": platform.python_version(),
@@ -29,7 +33,7 @@ def describe() -> dict[str, str | int | bool | None]:
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
-        **_torch(),
+        **(_torch() if trained is None else {name: trained.get(name) for name in DEVICE}),
         **_git(),
     }
 
@@ -63,12 +67,7 @@ def _torch() -> dict[str, str | int | None]:
         device, devices = torch.cuda.get_device_name(), torch.cuda.device_count()
     else:
         device, devices = "mps" if torch.backends.mps.is_available() else "cpu", 1
-    return {
-        "device": device,
-        "devices": devices,
-        "cuda": torch.version.cuda,
-        "threads": torch.get_num_threads(),
-    }
+    return dict(zip(DEVICE, (device, devices, torch.version.cuda, torch.get_num_threads()), strict=True))
 
 
 def _git() -> dict[str, str | bool | None]:

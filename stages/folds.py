@@ -1,7 +1,7 @@
 """folds: train several folds side by side, each in a process of its own, under one progress display.
 
-A fold comes out as if it had been trained alone: everything random follows from (seed, fold, epoch, step), and the number
-of threads, which rounding follows, is that of lr-find however many folds run. A fold that fails leaves the others running.
+A fold comes out as if it had been trained alone: everything random follows from (seed, fold, epoch, step), and its number
+of threads, which rounding follows, is that of lr-find whatever runs beside it. A fold that fails leaves the others running.
 """
 
 import datetime
@@ -93,7 +93,7 @@ def number_of_jobs(params: Params) -> int:
     """parallel.jobs; for auto, on a CPU as many folds as have cores, on a GPU one, until its memory use is known."""
     if params.parallel.jobs != "auto":
         return params.parallel.jobs
-    return 1 if _on_gpu() else max(1, cores.available() // _settled().get("threads", cores.available()))
+    return 1 if _on_gpu() else max(1, cores.available() // min(_threads(params).values()))
 
 
 def fits(free: int, peak: int, folds: int, available: int) -> int:
@@ -105,6 +105,12 @@ def _settled() -> dict[str, Any]:
     """What lr-find settled: lr, threads and device."""
     settled: dict[str, Any] = read_json(paths.LR_CHOSEN, "lr-find", "lr")
     return settled
+
+
+def _threads(params: Params) -> dict[int, int]:
+    """Threads of each fold."""
+    settled = _settled()
+    return {fold: cores.threads_of_fold(settled, fold) for fold in params.folds}
 
 
 def _on_gpu() -> bool:
@@ -121,20 +127,28 @@ def _side_by_side(
     until: datetime.datetime | None,
     grows: bool,
 ) -> None:
-    """Keep `jobs` workers at work until all `wanted` folds have ended; then stop those that train `ahead`."""
+    """Keep `jobs` workers at work until all `wanted` folds have ended; then stop those that train `ahead`.
+
+    A fold that has more threads than the least of them takes the room of several.
+    """
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else looking for a GPU would forbid forking later
     context: Any = multiprocessing.get_context(_start_method())
     if _start_method() == "forkserver":
         context.set_forkserver_preload(["stages.preloaded"])
     stop = context.Event()
     waiting = deque([*wanted, *ahead])
+    room_of = _threads(params)
+    least = min(room_of.values())
     workers: dict[int, Worker] = {}
     bar = Bar(params, talk, wanted, jobs)
     with interrupt.noted() as asked:
         while True:
             if asked() or all(fold in workers and workers[fold].outcome for fold in wanted):
                 stop.set()
-            while waiting and len(_running(workers)) < jobs and not stop.is_set():
+            while waiting and not stop.is_set():
+                taken = sum(room_of[worker.fold] for worker in _running(workers))
+                if taken and taken + room_of[waiting[0]] > jobs * least:
+                    break
                 fold = waiting.popleft()
                 order = Order(Path.cwd(), params, fold, fresh and fold in wanted, until, jobs, outputs=fold in wanted)
                 workers[fold] = _start(context, order, stop)

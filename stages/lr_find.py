@@ -1,13 +1,12 @@
 """lr-find: an exponential learning-rate range test on one fold's training side, and the learning rate that train uses.
 
-Beside it, how many CPU threads a fold is trained with (stages/learn/threads.py).
+Beside it, how many CPU threads each fold is trained with (stages/learn/threads.py).
 """
 
 import math
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stages import paths
 from stages.data.fold import open_fold
@@ -29,11 +28,11 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     check(params)
     data = open_fold(params, fold)
     learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk, compiled=False)
-    cpu_threads, rates = threads.choose(learner)
-    torch.set_num_threads(cpu_threads)
+    of_folds, rates = threads.choose(learner)
     if rates:
         listed = ", ".join(f"{number}: {rate:.3g}" for number, rate in rates.items())
-        talk.say(f"lr-find: steps/s over all folds by CPU threads a fold: {listed}; takes {cpu_threads}")
+        taken = ", ".join(map(str, of_folds.values()))
+        talk.say(f"lr-find: steps/s over all folds by CPU threads a fold: {listed}; the folds get {taken}")
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")
@@ -47,7 +46,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     heights = np.interp(np.log(list(marks.values())), np.log(lrs), smooth)
     write_csv(paths.LR_SUGGESTIONS, pd.DataFrame({"lr": marks.values(), "smoothed": heights, "name": marks.keys()}))
     lr_curve(paths.LR_PNG, lrs, losses, smooth, suggestions, chosen)
-    settled = {"lr": chosen, "source": source, "threads": cpu_threads, "device": learner.accelerator.device.type}
+    settled = {"lr": chosen, "source": source, "threads": of_folds, "device": learner.accelerator.device.type}
     write_json(paths.LR_CHOSEN, settled)
     listed = ", ".join(f"{name} {value:.2g}" for name, value in suggestions.items())
     talk.say(f"lr-find: {listed}; training uses {chosen:.3g} ({source})")

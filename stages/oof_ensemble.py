@@ -1,6 +1,7 @@
 """oof-ensemble: join the folds' validation predictions, one per training photo and repeat, and score them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from stages import decide, environment, paths
 from stages.data import layout
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
-from stages.files import damaged, read_csv, read_npz, write_csv, write_json, write_npz
+from stages.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
 from stages.judge import bootstrap, calibration, epochs, metrics, votes
 from stages.params import Params
 from stages.talk import Talk
@@ -61,7 +62,7 @@ def run(params: Params, talk: Talk) -> None:
         "macro_f1_adjusted_gain_high": decision["high"],
     }
     write_json(paths.OOF_METRICS, scores)
-    write_json(paths.OOF_ENVIRONMENT, environment.describe())
+    write_json(paths.OOF_ENVIRONMENT, environment.describe(_trained(params.folds[0])))
     absent = [
         class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))
     ]
@@ -73,6 +74,12 @@ def run(params: Params, talk: Talk) -> None:
         + (f"; in neither truth nor prediction: {', '.join(absent)}" if absent else "")
     )
     talk.say(f"oof-ensemble: {decide.in_words(decision)}")
+
+
+def _trained(fold: int) -> dict[str, Any]:
+    """The environment that a fold was trained in."""
+    record: dict[str, Any] = read_json(paths.train_environment(fold), f"train --fold {fold}")
+    return record
 
 
 def join(params: Params, photos: int) -> Joined:

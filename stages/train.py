@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import environment, paths
+from stages import cores, environment, paths
 from stages.data import pseudo
 from stages.data.fold import FoldData, open_fold
 from stages.files import read_csv, read_json, write_csv, write_json, write_npz
@@ -86,11 +86,11 @@ def _fold(
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
     chosen = read_json(paths.LR_CHOSEN, "lr-find", "lr")
     lr = float(chosen["lr"])
-    torch.set_num_threads(int(chosen.get("threads", torch.get_num_threads())))
+    torch.set_num_threads(cores.threads_of_fold(chosen, fold))
     accelerator = predict.accelerator(params)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
-    run_key = checkpoint.run_key(params, lr, accelerator.num_processes)
+    run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.get("threads"))
     with checkpoint.alone(fold, run_key, talk, wait=outputs) if main else nullcontext():
         if main:
             checkpoint.prune(fold, run_key, params.train.repeats)

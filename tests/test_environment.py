@@ -34,6 +34,12 @@ def test_versions_machine_and_device_are_those_at_hand() -> None:
     assert all(isinstance(value, str | int | None) for value in found.values())  # flat
 
 
+def test_device_and_threads_may_be_those_of_a_training_elsewhere() -> None:
+    found = environment.describe({"device": "a card", "threads": 3, "numpy": "0"})
+    assert (found["device"], found["threads"], found["cuda"]) == ("a card", 3, None)
+    assert found["numpy"] == np.__version__  # of the process that writes the record
+
+
 def test_the_revision_is_dirty_by_code_and_params_but_not_by_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

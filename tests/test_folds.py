@@ -20,7 +20,7 @@ from tests.conftest import ENVIRONMENT, small
 @pytest.fixture
 def settled(project: object) -> Params:
     """Params for one epoch of two folds, the learning rate settled; the project is the working folder."""
-    write_json(paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml", "threads": 1, "device": "cpu"})
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml", "threads": {"0": 1, "1": 1}, "device": "cpu"})
     return small(train={"epochs": 1}, parallel={"jobs": 2})
 
 
@@ -68,11 +68,32 @@ def test_nothing_is_trained_ahead_where_there_is_no_room_or_a_time_limit(settled
 def test_jobs_follow_cores_and_threads(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folds.cores, "available", lambda: 8)
     assert folds.number_of_jobs(small()) == 8
-    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 3, "device": "cpu"})
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 3, "1": 4}, "device": "cpu"})
     assert folds.number_of_jobs(small()) == 2
     assert folds.number_of_jobs(small(parallel={"jobs": 5})) == 5
-    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 8, "device": "cuda"})
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 8, "1": 8}, "device": "cuda"})
     assert folds.number_of_jobs(small()) == 1
+
+
+def test_a_fold_with_all_cores_waits_until_it_is_alone(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 1, "1": 1, "2": 2}, "device": "cpu"})
+    running: list[list[int]] = []
+
+    def ready(workers: list[folds.Worker]) -> list[folds.Worker]:
+        running.append([worker.fold for worker in workers])
+        workers[0].outcome = "done"
+        return []
+
+    monkeypatch.setattr(folds, "_start", lambda context, order, stop: folds.Worker(order.fold, None, None))  # type: ignore[arg-type]
+    monkeypatch.setattr(folds, "_ready", ready)
+    folds.run(small(folds=[0, 1, 2], parallel={"jobs": 2}), SILENT)
+    assert running == [[0, 1], [1], [2]]
+
+
+def test_the_threads_of_an_older_version_are_refused(settled: Params) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 2, "device": "cpu"})
+    with pytest.raises(UserError, match=r"lr\.json: was written by an older version; run `maskcli lr-find` again"):
+        folds.run(settled, SILENT)
 
 
 def test_folds_on_a_gpu_are_as_many_as_fit_its_memory_and_the_cores() -> None:

@@ -193,6 +193,7 @@ def test_plots_draws_what_dvc_plots_without_a_browser_and_a_network(repository: 
 def test_the_environment_is_recorded_beside_the_metrics_and_committed(repository: Path) -> None:
     record = json.loads(command(repository, "git", "show", "HEAD:out/oof-ensemble/environment.json").stdout)
     assert record["numpy"] == np.__version__
+    assert record["device"] == json.loads((repository / "out/train/0/environment.json").read_text())["device"]
     assert record["git_revision"] is None  # the first run came before the first commit
     assert "numpy" not in command(repository, "dvc", "metrics", "show", "--json").stdout
 

@@ -7,7 +7,6 @@ order of the views.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
 
 Vote = Callable[[np.ndarray], np.ndarray]
 
@@ -46,6 +45,8 @@ def rank(probabilities: np.ndarray) -> np.ndarray:
     normalisation, Bolstad et al. 2003, doi:10.1093/bioinformatics/19.2.185). It forgives views that differ in sharpness.
     The answer for a photo depends on the other photos that are joined with it.
     """
+    from scipy.stats import rankdata  # here, because importing it takes longer than half of the votes
+
     photos, classes = probabilities.shape[1:]
     values = probabilities.astype(np.float64)
     ranks = rankdata(values, axis=1).mean(axis=0)

@@ -161,11 +161,12 @@ class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be read; says which."""
 
 
-def run_key(params: Params, lr: float, processes: int = 1) -> str:
+def run_key(params: Params, lr: float, processes: int = 1, threads: dict[str, int] | None = None) -> str:
     """Hash of everything that determines the trainings of a run, but for fold and repeat: 16 hexadecimal digits.
 
     The params that train reads, the learning rate, photos, labels, folds, starting weights, this code, and the versions of
-    the libraries that compute, how many processes share the batches, and on a CPU how many threads add up sums.
+    the libraries that compute, how many processes share the batches, and on a CPU how many threads add up sums
+    (`threads` by fold; None: as torch has it now).
     """
     chosen: dict[str, Any] = params.model_dump(mode="json", include=set(GROUPS))
     chosen |= {
@@ -173,7 +174,7 @@ def run_key(params: Params, lr: float, processes: int = 1) -> str:
         "options": getattr(params.losses, params.loss).model_dump(),
         "lr": lr,
         "processes": processes,
-        "threads": 0 if torch.cuda.is_available() else torch.get_num_threads(),
+        "threads": 0 if torch.cuda.is_available() else threads or torch.get_num_threads(),
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
     root = Path(__file__).resolve().parents[2]

@@ -25,23 +25,24 @@ def learner(device: str = "cpu", **changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("rate", "chosen"),
     [
-        (lambda number: number, 8),  # perfect scaling: one fold at a time ends soonest
-        (lambda number: number**0.5, 1),  # threads that help little: five folds at a time, a thread each
-        (lambda number: min(number, 4), 4),  # a model that has no use for more than four
-        (lambda number: number**0.97, 8),  # a gain too small to trust
+        (lambda number: number, [8] * 5),  # perfect scaling: one fold at a time ends soonest
+        (lambda number: number**0.3, [1] * 5),  # threads that help little: five folds at a time, a thread each
+        (lambda number: min(number, 11 - number), [4] * 5),  # a model that has no use for more than four
+        (lambda number: number**0.97, [8] * 5),  # a gain too small to trust
+        (lambda number: [0, 3, 4, 0, 10, 0, 0, 0, 11][number], [4] * 4 + [8]),  # the fifth fold gets all, being alone
     ],
 )
 @pytest.mark.usefixtures("eight_cores")
 def test_the_threads_that_train_all_folds_soonest_are_chosen(
-    rate: Any, chosen: int, monkeypatch: pytest.MonkeyPatch
+    rate: Any, chosen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "_steps_a_second", lambda learner, number: rate(number))
     found, rates = threads.choose(learner())
-    assert found == chosen
+    assert found == dict(enumerate(chosen))
     assert set(rates) == {8, 4, 2, 1}
 
 
 @pytest.mark.usefixtures("eight_cores")
 def test_a_number_in_params_and_a_gpu_leave_nothing_to_choose() -> None:
-    assert threads.choose(learner(parallel={"threads": 3})) == (3, {})
-    assert threads.choose(learner("cuda")) == (8, {})
+    assert threads.choose(learner(parallel={"threads": 3})) == (dict.fromkeys(range(5), 3), {})
+    assert threads.choose(learner("cuda")) == (dict.fromkeys(range(5), 8), {})
