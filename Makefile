@@ -23,11 +23,11 @@ test: install
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Programs that are only measured against stand in an environment of their own; one that does not install is left out.
 BENCH := .venv-bench/bin
-BENCH_PEERS := lightning fastai onnxruntime openvino
+BENCH_PEERS := lightning fastai onnx onnxruntime openvino
 
 bench: $(BENCH)/.installed
 	$(BENCH)/python bench/run.py

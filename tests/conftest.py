@@ -39,6 +39,14 @@ def small(**changes: Any) -> Params:
     return parse(value)
 
 
+# Files that take longest, whose tests start first, so that no process is left with one of them at the end.
+FIRST = ("test_pipeline.py", "test_kill.py", "test_check.py", "test_budget.py", "test_ensembling.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with data/ and the outputs of prepare and kfold; never written to."""

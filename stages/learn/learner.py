@@ -28,6 +28,7 @@ class Learner:
     fold: int
     accelerator: Accelerator
     model: Classifier
+    bare: Classifier  # the model without what accelerate wraps it in
     optimizer: torch.optim.Optimizer
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau
     augment: augment.Augment
@@ -38,12 +39,6 @@ class Learner:
     updates: int = 0  # steps taken
     parts: int = 1  # pieces that a batch is cut into, their gradients added up (train.auto_batch)
     val_parts: int = 1  # by which a batch of validation is smaller still, where memory ran out; changes no prediction
-
-    @property
-    def bare(self) -> Classifier:
-        """The model without what accelerate wraps it in."""
-        bare: Classifier = self.accelerator.unwrap_model(self.model)
-        return bare
 
     @property
     def validated(self) -> Classifier:
@@ -77,8 +72,8 @@ def start(
     if params.train.compile and compiled:
         compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
-    net, made = accelerator.prepare(net, made)
-    learner = Learner(params, data, fold, accelerator, net, made, _plateau(params), make_augment, mean, std)
+    wrapped, made = accelerator.prepare(net, made)
+    learner = Learner(params, data, fold, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std)
     timm = load_timm()
     if params.train.ema_decay:
         learner.ema = timm.utils.ModelEmaV3(learner.bare, decay=params.train.ema_decay, use_warmup=True)

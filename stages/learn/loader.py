@@ -116,6 +116,8 @@ def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made
             yield found
             if made > 1 and making > CHEAP * (time.perf_counter() - since):
                 break
+        else:
+            return
     yield from _in_threads(make, left)
 
 
