@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stages import paths
 from stages.data.fold import open_fold
@@ -26,6 +27,8 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
     check(params)
+    if params.parallel.threads != "auto":  # no more than a person allows, beside other programs
+        torch.set_num_threads(params.parallel.threads)
     data = open_fold(params, fold)
     learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk, compiled=False)
     of_folds, rates = threads.choose(learner)

@@ -1,7 +1,6 @@
 """oof-ensemble: join the folds' validation predictions, one per training photo and repeat, and score them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +61,10 @@ def run(params: Params, talk: Talk) -> None:
         "macro_f1_adjusted_gain_high": decision["high"],
     }
     write_json(paths.OOF_METRICS, scores)
-    write_json(paths.OOF_ENVIRONMENT, environment.describe(_trained(params.folds[0])))
+    first = params.folds[0]
+    write_json(
+        paths.OOF_ENVIRONMENT, environment.describe(read_json(paths.train_environment(first), f"train --fold {first}"))
+    )
     absent = [
         class_name(number) for number in range(CLASSES) if number not in metrics.present(labels, selected.argmax(1))
     ]
@@ -74,12 +76,6 @@ def run(params: Params, talk: Talk) -> None:
         + (f"; in neither truth nor prediction: {', '.join(absent)}" if absent else "")
     )
     talk.say(f"oof-ensemble: {decide.in_words(decision)}")
-
-
-def _trained(fold: int) -> dict[str, Any]:
-    """The environment that a fold was trained in."""
-    record: dict[str, Any] = read_json(paths.train_environment(fold), f"train --fold {fold}")
-    return record
 
 
 def join(params: Params, photos: int) -> Joined:

@@ -6,11 +6,12 @@ import filelock
 import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
 
-from stages import folds, paths, train
+from stages import folds, lr_find, paths, train
 from stages.errors import UserError
-from stages.files import load_npz, write_json
+from stages.files import load_npz, read_json, write_json
 from stages.learn import checkpoint
 from stages.params import Params
 from stages.talk import SILENT, Talk
@@ -88,6 +89,14 @@ def test_a_fold_with_all_cores_waits_until_it_is_alone(settled: Params, monkeypa
     monkeypatch.setattr(folds, "_ready", ready)
     folds.run(small(folds=[0, 1, 2], parallel={"jobs": 2}), SILENT)
     assert running == [[0, 1], [1], [2]]
+
+
+def test_lr_find_takes_no_more_threads_than_params_allow(project: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    lr_find.run(small(parallel={"threads": 3}), SILENT)
+    assert asked == [3]
+    assert read_json(paths.LR_CHOSEN, "lr-find", "lr")["threads"] == {"0": 3, "1": 3}
 
 
 def test_the_threads_of_an_older_version_are_refused(settled: Params) -> None:
