@@ -60,7 +60,6 @@ class Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of training photos")
-    parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 photos only")
     parser.add_argument(
         "--folder", type=Path, help="where to put the photos (default: /dev/shm, or a temporary folder)"
     )
@@ -69,7 +68,7 @@ def main() -> None:
     if options.step:
         print(json.dumps(STEPS[options.step](load())))
         return
-    sizes = sorted(SIZES[:2] if options.quick else options.sizes)
+    sizes = sorted(options.sizes)
     measured: dict[int, dict[str, Cost]] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="maskcli-scale-", dir=options.folder or in_memory()) as folder:
@@ -266,8 +265,17 @@ def compare_two(params: Params) -> dict[str, Any]:
 STEPS = {"loader": read_epoch, "on_the_fly": read_on_the_fly, "compare": compare_two}
 
 
+def growth_exponent(sizes: list[int], seconds: list[float]) -> float:
+    """e in seconds = fixed + a * (photos - smallest)^e, through the smallest and the two largest sizes.
+
+    The process's start, which the smallest size has too, would else make any growth look slow.
+    """
+    middle, largest = (max(1e-3, one - seconds[0]) for one in seconds[-2:])
+    return math.log(largest / middle) / math.log((sizes[-1] - sizes[0]) / (sizes[-2] - sizes[0]))
+
+
 def result(sizes: list[int], measured: dict[int, dict[str, Cost]]) -> dict[str, Any]:
-    """Tables and goals: exponents are between the two largest sizes, peaks those of the largest."""
+    """Tables and goals: peaks are those of the largest size."""
     goals, rows, growth = {}, [], []
     for stage in STAGES:
         for size in sizes:
@@ -276,28 +284,33 @@ def result(sizes: list[int], measured: dict[int, dict[str, Cost]]) -> dict[str, 
             rows.append([stage, size, cost.seconds, photos / seconds, cost.peak, cost.anonymous])
         largest = measured[sizes[-1]][stage]
         goals[f"scale_peak_rss_mb_{stage}"] = largest.peak
-        if len(sizes) > 1 and stage != "on_the_fly":
-            smaller, more = measured[sizes[-2]][stage], sizes[-1] / sizes[-2]
-            exponent = math.log(largest.seconds / smaller.seconds) / math.log(more)
+        if len(sizes) > 2 and stage != "on_the_fly":
+            smaller = measured[sizes[-2]][stage]
+            exponent = growth_exponent(sizes, [measured[size][stage].seconds for size in sizes])
             goals[f"scale_seconds_exponent_{stage}"] = exponent
             extra = (largest.anonymous - smaller.anonymous) * 1e6 / (sizes[-1] - sizes[-2])
             growth.append([stage, exponent, measured[sizes[0]][stage].anonymous, extra])
-    return {
-        "goals": goals,
-        "tables": [
+    tables = [
+        {
+            "title": f"Scale: people x 7 photos of {EDGE} x {EDGE} px, each stage in a process of its own",
+            "columns": ["stage", "photos", "seconds", "photos/s", "peak RSS, MB", "anonymous peak, MB"],
+            "rows": rows,
+        }
+    ]
+    if growth:
+        tables.append(
             {
-                "title": f"Scale: people x 7 photos of {EDGE} x {EDGE} px, each stage in a process of its own",
-                "columns": ["stage", "photos", "seconds", "photos/s", "peak RSS, MB", "anonymous peak, MB"],
-                "rows": rows,
-            },
-            {
-                "title": f"Growth from {sizes[-2]:,} to {sizes[-1]:,} photos" if len(sizes) > 1 else "Growth",
+                "title": f"Growth from {sizes[-2]:,} to {sizes[-1]:,} photos",
                 "columns": ["stage", "exponent of seconds", "anonymous MB at the smallest", "more bytes a photo"],
                 "rows": growth,
-            },
-        ],
+            }
+        )
+    return {
+        "goals": goals,
+        "tables": tables,
         "notes": [
-            "seconds are of the whole process, its start included; photos/s of loader and on_the_fly are of reading alone",
+            "seconds are of the whole process, its start included; the exponents are of what is over those of the smallest size",
+            "photos/s of loader and on_the_fly are of reading alone",
             f"on_the_fly reads at most {ON_THE_FLY:,} photos, so its seconds do not grow with the set; all stages else see all",
             "peak RSS counts pages of the mapped pixel cache, which the system takes back when it needs them; anonymous does not",
             f"compare: 22 scores, {REPLICATES:,} replicates; report: one run, its intervals from ensemble.replicates",

@@ -6,8 +6,9 @@ startup_help_seconds: median wall time of `maskcli --help`; `python -c pass` sta
 are in sys.modules after `maskcli [command] --help`. A stage's fixed cost: its command on 24 people and two folds,
 with one epoch; beside it what the interpreter and the imports take of it, as a process that imports what the command
 imported, in the same order, and does nothing. startup_dvc_repro_ratio: `dvc repro` with nothing to do in a finished project
-over the same in its twin, a project with the same stages, deps, outs, params and files, where every command is `true`; and
-in turn, so that a busy machine slows both.
+over the same in its twin, a project with the same stages, deps, outs, params and files, where every command is `true`. A
+third project, of one stage with one dependency, shows what DVC costs at least. All in turn, so that a busy machine slows
+all.
 """
 
 import argparse
@@ -82,7 +83,8 @@ def main() -> None:
         finished, bare, smallest = folder / "finished", folder / "bare", folder / "smallest"
         finish(finished, DEMO, SHORT)
         twin(finished, bare)
-        repros = repro_times(finished, bare, options.rounds)
+        one_stage(folder / "least")
+        repros = repro_times(finished, bare, folder / "least", options.rounds)
         finish(smallest, FEWEST, SHORT | {"folds": FEWEST_FOLDS})
         stages = stage_times(smallest, folder, options.stage_rounds)
     report(helps, heavy, repros, stages)
@@ -154,9 +156,20 @@ def twin(finished: Path, bare: Path) -> None:
     commit(bare)
 
 
-def repro_times(finished: Path, bare: Path, rounds: int) -> dict[str, list[float]]:
+def one_stage(folder: Path) -> None:
+    """A finished project of one stage, which copies a file."""
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    (folder / "dvc.yaml").write_text("stages: {copy: {cmd: cp a b, deps: [a], outs: [b]}}")
+    scratch.run(folder, "git", "init", "--quiet")
+    scratch.run(folder, "dvc", "init", "--quiet")
+    scratch.run(folder, "dvc", "repro", "--quiet")
+    commit(folder)
+
+
+def repro_times(finished: Path, bare: Path, least: Path, rounds: int) -> dict[str, list[float]]:
     """Wall times of `dvc repro` with nothing to do, in turn, after one that warms up DVC's state."""
-    folders = {"maskcli's project": finished, "its twin with `true`": bare}
+    folders = {"maskcli's project": finished, "its twin with `true`": bare, "a project of one stage": least}
     found: dict[str, list[float]] = {name: [] for name in folders}
     for folder in folders.values():
         if "Running stage" in scratch.run(folder, "dvc", "repro"):
@@ -189,13 +202,14 @@ def stage_times(project: Path, folder: Path, rounds: int) -> list[list[Any]]:
 def report(
     helps: dict[str, list[float]], heavy: list[list[str]], repros: dict[str, list[float]], stages: list[list[Any]]
 ) -> None:
-    ours, bare = repros.values()
+    ours, bare, least = repros.values()
     ratios = [one / other for one, other in zip(ours, bare, strict=True)]
     goals = {
         "startup_help_seconds": statistics.median(helps["maskcli --help"]),
         "startup_python_seconds": statistics.median(helps["python -c pass"]),
         "startup_help_heavy_modules": float(sum(row[1] != "none" for row in heavy)),
         "startup_dvc_repro_ratio": statistics.median(ours) / statistics.median(bare),
+        "startup_dvc_repro_over_one_stage": statistics.median(ours) / statistics.median(least),
     }
     goals |= {f"startup_{row[0].split()[1].replace('-', '_')}_seconds": row[1] for row in stages}
     columns = ["program", "median, s", "lowest", "highest"]
