@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rates
 import torch
 from scratch import report, say
 
@@ -26,8 +27,7 @@ from stages.data import demo
 from stages.data.decode import decode
 from stages.data.fold import FoldData
 from stages.learn import fold_bn, loader, model, objective, predict
-from stages.learn.learner import Learner, set_mode, start
-from stages.learn.step import step
+from stages.learn.learner import start
 from stages.params import Params, parse
 from stages.talk import SILENT
 
@@ -148,52 +148,19 @@ def train_rounds(params: Params, cached: FoldData, jpegs: FoldData, rounds: int)
     """Photos/s in each round of an epoch from the cache, one from JPEGs, and the ceiling."""
     learner = start(params, cached, 0, LR, predict.accelerator(params), SILENT)
     goal = objective.make(params, cached.class_counts)
-    epoch(
-        learner, goal, 0
-    )  # before any clock runs: cuDNN and torch.compile choose and translate for batches as they come
+    # Before any clock runs: cuDNN and torch.compile choose and translate for batches as they come.
+    rates.epoch(learner, goal, LR)
+    batches = loader.split(cached.train, params.train.batch_size)
     found = []
     for number in range(rounds):
         found.append(
             {
-                "ceiling": ceiling(learner, goal, len(loader.split(cached.train, params.train.batch_size))),
-                "cache": epoch(learner, goal, number),
-                "jpeg": epoch(replace(learner, data=jpegs), goal, number),
+                "ceiling": rates.ceiling(learner, goal, len(batches), len(batches[0])),
+                "cache": rates.epoch(learner, goal, LR, number),
+                "jpeg": rates.epoch(replace(learner, data=jpegs), goal, LR, number),
             }
         )
     return found
-
-
-def epoch(learner: Learner, goal: objective.Objective, number: int) -> float:
-    """Photos/s of a real training epoch: reading, augmentation, normalisation, step."""
-    set_mode(learner, 0)
-    order = loader.epoch_order(learner.params, learner.data, 0, number)
-    began = time.perf_counter()
-    for place, batch in enumerate(loader.training(learner.params, learner.data, 0, number, order, learner.augment)):
-        step(learner, goal, batch, LR, place)
-    _wait()
-    return len(order) / (time.perf_counter() - began)
-
-
-def ceiling(learner: Learner, goal: objective.Objective, steps: int) -> float:
-    """Photos/s of forward, backward and optimizer on one normalised batch that is there already."""
-    set_mode(learner, 0)
-    image = learner.params.image
-    size = len(loader.split(learner.data.train, learner.params.train.batch_size)[0])
-    device = learner.mean.device
-    photos = torch.randn(size, 3, image.height, image.width, device=device).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, 18, (size,), device=device)
-    ages = torch.full((size,), 30.0, device=device)
-    _wait()
-    began = time.perf_counter()
-    for _ in range(steps):
-        with learner.accelerator.autocast():
-            raw, age = learner.model(photos)
-        loss = torch.stack(list(goal(raw, labels, age, ages).values())).sum()
-        learner.optimizer.zero_grad(set_to_none=True)
-        learner.accelerator.backward(loss)
-        learner.optimizer.step()
-    _wait()
-    return steps * size / (time.perf_counter() - began)
 
 
 def predict_rounds(params: Params, pixels: np.ndarray, folder: Path, rounds: int) -> list[dict[str, float]]:
@@ -219,12 +186,12 @@ def predict_rounds(params: Params, pixels: np.ndarray, folder: Path, rounds: int
         with torch.inference_mode(), chosen.autocast():
             for net in nets:  # warms up
                 net(resident)
-            _wait()
+            rates.wait()
             began = time.perf_counter()
             for _ in range(passes):
                 for net in nets:
                     net(resident)
-            _wait()
+            rates.wait()
         found.append({"cache": rate, "ceiling": passes * FOLDS * size / (time.perf_counter() - began)})
     return found
 
@@ -233,11 +200,6 @@ def ratio_row(found: list[dict[str, float]], source: str) -> list[float]:
     shares = [one[source] / one["ceiling"] for one in found]
     rates = [round(statistics.median(one[key] for one in found)) for key in (source, "ceiling")]
     return [*rates, *(round(one, 3) for one in (statistics.median(shares), min(shares), max(shares)))]
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

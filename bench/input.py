@@ -14,7 +14,6 @@ import itertools
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,9 +21,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import rates
 import scratch
+import torch
 
 from stages.cores import available
+from stages.data.fold import open_fold
+from stages.learn import objective, predict
+from stages.learn.learner import Learner, start
+from stages.learn.objective import Objective
+from stages.learn.validation import validate
+from stages.params import load
+from stages.talk import SILENT
 
 LR = 1e-3
 CONFIGS = (
@@ -144,30 +152,22 @@ def side_by_side(job: Job, processes: int) -> list[dict[str, list[float]]]:
 
 def measure(job: Job, barrier: Any, pipe: Any) -> None:
     """One process's whole life."""
-    sys.path.insert(0, str(scratch.ROOT))
     os.chdir(job.folder)
-    import torch
-
-    from stages.data.fold import open_fold
-    from stages.learn import objective, predict
-    from stages.learn.learner import start
-    from stages.params import load
-    from stages.talk import SILENT
-
     torch.set_num_threads(job.threads)
     params = load()
     params = params.model_copy(update={"model": params.model.model_copy(update={"name": job.model})})
     data = open_fold(params, 0)
     learner = start(params, data, 0, LR, predict.accelerator(params), SILENT)
     goal = objective.make(params, data.class_counts)
-    steps = max(4, min(len(data.train) // params.train.batch_size, int(SECONDS / seconds_of(learner, goal))))
-    learner.data = replace(data, train=data.train[: steps * params.train.batch_size])
+    size = params.train.batch_size
+    steps = max(4, min(len(data.train) // size, int(SECONDS / seconds_of(learner, goal, size))))
+    learner.data = replace(data, train=data.train[: steps * size])
     kinds: dict[str, Callable[[], float]] = {
-        "ceiling": lambda: ceiling(learner, goal, steps, True),
-        "epoch": lambda: epoch(learner, goal),
+        "ceiling": lambda: rates.ceiling(learner, goal, steps, size),
+        "epoch": lambda: rates.epoch(learner, goal, LR),
         "validation_ceiling": lambda: validation_ceiling(learner),
         "validation": lambda: validation(learner, goal),
-        "contiguous": lambda: ceiling(learner, goal, max(2, steps // 3), False),
+        "contiguous": lambda: contiguous(learner, goal, max(2, steps // 3), size),
     }
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(job.rounds + 1):
@@ -181,63 +181,29 @@ def measure(job: Job, barrier: Any, pipe: Any) -> None:
     pipe.send(found)
 
 
-def seconds_of(learner: Any, goal: Any) -> float:
+def seconds_of(learner: Learner, goal: Objective, size: int) -> float:
     """Of one step."""
-    ceiling(learner, goal, 2, True)
-    return learner.params.train.batch_size / ceiling(learner, goal, 3, True)
+    rates.ceiling(learner, goal, 2, size)
+    return size / rates.ceiling(learner, goal, 3, size)
 
 
-def epoch(learner: Any, goal: Any) -> float:
-    """Photos/s of a training epoch: reading, augmentation, normalisation, step."""
-    from stages.learn import loader
-    from stages.learn.learner import set_mode
-    from stages.learn.step import step
-
-    set_mode(learner, 0)
-    began = time.perf_counter()
-    order = loader.epoch_order(learner.params, learner.data, 0, 0)
-    for place, batch in enumerate(loader.training(learner.params, learner.data, 0, 0, order, learner.augment)):
-        step(learner, goal, batch, LR, place)
-    return len(order) / (time.perf_counter() - began)
-
-
-def ceiling(learner: Any, goal: Any, steps: int, channels_last: bool) -> float:
-    """Photos/s of forward, backward and optimizer on one batch that is there already."""
-    import torch
-
-    from stages.learn.learner import set_mode
-
-    set_mode(learner, 0)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    learner.bare.to(memory_format=layout)
-    image, size = learner.params.image, learner.params.train.batch_size
-    photos = torch.randn(size, 3, image.height, image.width).to(memory_format=layout)
-    labels, ages = torch.randint(0, 18, (size,)), torch.full((size,), 30.0)
-    began = time.perf_counter()
-    for _ in range(steps):
-        raw, age = learner.model(photos)
-        loss = torch.stack(list(goal(raw, labels, age, ages).values())).sum()
-        learner.optimizer.zero_grad(set_to_none=True)
-        learner.accelerator.backward(loss)
-        learner.optimizer.step()
-    seconds = time.perf_counter() - began
+def contiguous(learner: Learner, goal: Objective, steps: int, size: int) -> float:
+    """The ceiling in torch's own memory layout."""
+    learner.bare.to(memory_format=torch.contiguous_format)
+    rate = rates.ceiling(learner, goal, steps, size, torch.contiguous_format)
     learner.bare.to(memory_format=torch.channels_last)
-    return steps * size / seconds
+    return rate
 
 
-def validation(learner: Any, goal: Any) -> float:
+def validation(learner: Learner, goal: Objective) -> float:
     """Photos/s of a whole validation, scores included."""
-    from stages.learn.validation import validate
-
     began = time.perf_counter()
     validate(learner, goal)
     return len(learner.data.val) / (time.perf_counter() - began)
 
 
-def validation_ceiling(learner: Any) -> float:
+def validation_ceiling(learner: Learner) -> float:
     """Photos/s of forward passes alone, on one batch of the size that validation takes."""
-    import torch
-
     image, size = learner.params.image, 2 * learner.params.train.batch_size
     photos = torch.randn(size, 3, image.height, image.width).to(memory_format=torch.channels_last)
     net = learner.validated.eval()

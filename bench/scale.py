@@ -268,9 +268,10 @@ STEPS = {"loader": read_epoch, "on_the_fly": read_on_the_fly, "compare": compare
 def growth_exponent(sizes: list[int], seconds: list[float]) -> float:
     """e in seconds = fixed + a * (photos - smallest)^e, through the smallest and the two largest sizes.
 
-    The process's start, which the smallest size has too, would else make any growth look slow.
+    The process's start, which the smallest size has too, would else make any growth look slow. What the middle size takes
+    more than the smallest cannot be told from noise below a tenth of that one's time, and is taken for so much.
     """
-    middle, largest = (max(1e-3, one - seconds[0]) for one in seconds[-2:])
+    middle, largest = (max(0.1 * seconds[0], one - seconds[0]) for one in seconds[-2:])
     return math.log(largest / middle) / math.log((sizes[-1] - sizes[0]) / (sizes[-2] - sizes[0]))
 
 

@@ -78,15 +78,6 @@ def timed(folder: Path, *words: object, **environment: str) -> float:
     return time.perf_counter() - began
 
 
-def knows(folder: Path, command: str) -> bool:
-    """Whether this maskcli has a command."""
-    try:
-        run(folder, "maskcli", command, "--help")
-    except Failed:
-        return False
-    return True
-
-
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> dict[str, Any]:
     return {"title": title, "columns": columns, "rows": rows}
 

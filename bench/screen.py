@@ -99,7 +99,9 @@ def train(folder: Path) -> None:
 def train_fully(base: Path, folder: Path, epochs: int) -> None:
     """Train each loss in a copy of the project `base`, one after the other, and note its scores and answers in FULL."""
     known: dict[str, Any] = json.loads(FULL.read_text(encoding="utf-8")) if FULL.exists() else {}
-    known |= {"epochs": epochs, "losses": known.get("losses", {})}
+    if known.setdefault("epochs", epochs) != epochs:
+        sys.exit(f"{FULL.name} is of {known['epochs']} epochs; remove it, or give --epochs {known['epochs']}")
+    known.setdefault("losses", {})
     for loss in LOSSES:
         if loss in known["losses"]:
             say(f"{loss}: stands in {FULL.name}")

@@ -33,8 +33,10 @@ for room in (pipeline, results, safety, ensembling, refitting, screening):
 
 def run() -> None:
     """Entry point: known errors become one line and exit code 2; others too, unless --debug asks for the traceback."""
+    from stages import garbage
     from stages.errors import UserError
 
+    garbage.collect_seldom()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     warnings.showwarning = _warn
     debug = "--debug" in sys.argv[1:2]

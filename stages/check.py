@@ -18,12 +18,26 @@ import psutil
 import torch
 import yaml
 
-from stages import eda, estimates, folds, kfold, lr_find, oof_ensemble, paths, prepare, train, tta_predict
+from stages import (
+    cores,
+    eda,
+    estimates,
+    folds,
+    kfold,
+    lr_find,
+    oof_ensemble,
+    paths,
+    prepare,
+    settled,
+    train,
+    tta_predict,
+)
 from stages.data import cache, layout, pseudo
 from stages.data.fold import FoldData, open_fold
 from stages.errors import UserError
 from stages.estimates import Data, Estimate
-from stages.learn import loader, model, objective, predict, validation
+from stages.files import write_json
+from stages.learn import loader, model, objective, predict, threads, validation
 from stages.learn.checkpoint import Keeper
 from stages.learn.learner import Learner, set_mode, start
 from stages.learn.progress import Progress
@@ -234,6 +248,7 @@ def _submission_batch(trial: Params, data: Data) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     names = [str(name) for name in pd.read_csv(paths.EVAL)["ImageID"]]
     pixels = cache.open_cache(paths.EVAL_PIXELS, len(names), trial)
+    torch.set_num_threads(cores.available())  # as in tta-predict; the trial's training has taken those of a fold
     size = predict.batch_size(trial, predict.accelerator(trial).device)
     sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), size)})
     net = model.load(paths.weights(0))
@@ -261,6 +276,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     )
     learner = start(trial, tiled, 0, 1e-6, predict.accelerator(trial), SILENT)
     goal = objective.make(trial, tiled.class_counts)
+    jobs = _as_folds_will_train(learner, real)
     set_mode(learner, trial.model.freeze_epochs)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -275,7 +291,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     keeper = Keeper("trial", 0, 0, 1, 0.0)
     keeper.save(learner, Progress())
     return {
-        "jobs": 1 if real.budget.minutes else folds.number_of_jobs(real),
+        "jobs": jobs,
         "batch": sizes[-1],
         "smallest": sizes[0],
         "parts": learner.parts,
@@ -286,6 +302,15 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
         "weights_bytes": paths.weights(0).stat().st_size,
         "photo_bytes": cache.bytes_a_photo(fold.pixels),
     }
+
+
+def _as_folds_will_train(learner: Learner, real: Params) -> int:
+    """Set torch's threads to what a fold of the real run will have; how many folds it will train at a time."""
+    learner.params = learner.params.model_copy(update={"folds": real.folds})
+    of_folds, _ = threads.choose(learner)
+    write_json(paths.LR_CHOSEN, settled.read(learner.params) | {"threads": of_folds})
+    torch.set_num_threads(min(of_folds.values()))
+    return folds.number_of_jobs(real)
 
 
 def _steps(learner: Learner, goal: objective.Objective, sizes: list[int]) -> float:

@@ -4,7 +4,6 @@ Faults do not stop it: they are listed, and the people concerned are left out of
 with data.on_fault: skip.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import paths
+from stages import cores, paths
 from stages.data import layout, phash
 from stages.data.decode import BadPhoto, decode
 from stages.data.tables import Fault
@@ -127,7 +126,7 @@ def _scan(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> S
 
     faults: list[tuple[int, BadPhoto]] = []
     ticks = talk.track(range(len(files)), len(files), "look at photos")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.usable()) as pool:
         for start in range(0, len(files), CHUNK):
             chunk = range(start, min(start + CHUNK, len(files)))
             for position, fault in zip(chunk, pool.map(work, chunk), strict=True):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import decide, paths
+from stages import cores, decide, paths
 from stages.data import layout, phash
 from stages.data.decode import decode
 from stages.judge import bootstrap, metrics
@@ -98,7 +98,7 @@ def _of_eda(data: Data, seconds: float, startup: float) -> Estimate:
     files = [paths.TRAIN_IMAGES / name for name in pd.read_csv(paths.PHOTOS)["file"]]
     files += layout.eval_files(list(pd.read_csv(paths.EVAL)["ImageID"]), paths.EVAL_IMAGES)
     began = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.usable()) as pool:
         list(pool.map(lambda file: phash.phash(phash.grey(decode(file, phash.SIDE, phash.SIDE).pixels)), files))
     read = time.perf_counter() - began
     rate, photos = len(files) / read, len(data.photos) + len(data.eval_ids)

@@ -19,15 +19,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from stages import cores, paths
+from stages import cores, settled
 from stages.errors import UserError
-from stages.files import read_json
 from stages.learn import interrupt
 from stages.params import Params
 from stages.talk import Talk
 
 TELL_EVERY = 0.2  # seconds between two reports of a fold's progress
 ROOM = 1.2  # of a fold's peak GPU memory: what each further fold on the same GPU needs to have free
+CUDA_CONTEXT = 600 * 2**20  # bytes that a process takes of a GPU beside what torch allocates, about
 CORES_A_GPU_FOLD = 2  # one that launches kernels, one that makes batches
 
 
@@ -52,6 +52,7 @@ class Order:
     fresh: bool
     until: datetime.datetime | None
     jobs: int
+    later: int  # processes that will start after this one's folds, for their outputs
     outputs: bool
 
 
@@ -67,25 +68,29 @@ def run(
 
     Raises UserError, once all others are done, if a fold failed. Ctrl-C leaves a checkpoint of each running fold.
     """
-    wanted = list(params.folds) if only is None else list(only)
+    wanted = list(params.folds) if only is None else list(dict.fromkeys(only))
     unknown = sorted(set(wanted) - set(params.folds))
     if unknown:
         raise UserError(f"--only {unknown[0]}: params.yaml has folds {list(params.folds)}; name some of them")
-    grows = _on_gpu() and jobs is None and params.parallel.jobs == "auto"
-    _side_by_side(params, talk, wanted, [], jobs or number_of_jobs(params), fresh, until, grows)
+    # Under a time limit the first fold, which would reckon with none beside it, would get the least.
+    limited = until is not None or params.budget.minutes
+    grows = not limited and _on_gpu(params) and jobs is None and params.parallel.jobs == "auto"
+    _side_by_side(params, talk, wanted, [], jobs or number_of_jobs(params), fresh, until, grows, False)
 
 
 def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.datetime | None) -> bool:
     """Train one fold, and on the cores that it leaves free the others, as far as they come, into out/checkpoints.
 
-    False, and nothing done, where there is no room for more than one fold or a time limit is set: then train it alone.
+    With a time limit the others are trained to their end, so that all share the time as in `run`, and the processes that
+    take them from their checkpoints have it ready. False, and nothing done, where there is no room for more than one fold.
     """
     jobs = number_of_jobs(params)
-    if jobs == 1 or until is not None or params.budget.minutes or fold not in params.folds:
+    if jobs == 1 or fold not in params.folds:
         return False
     start = params.folds.index(fold)
     others = [*params.folds[start + 1 :], *params.folds[:start]]
-    _side_by_side(params, talk, [fold], others, min(jobs, len(others) + 1), fresh, until, False)
+    finish = until is not None or bool(params.budget.minutes)
+    _side_by_side(params, talk, [fold], others, min(jobs, len(others) + 1), fresh, until, False, finish)
     return True
 
 
@@ -93,28 +98,23 @@ def number_of_jobs(params: Params) -> int:
     """parallel.jobs; for auto, on a CPU as many folds as have cores, on a GPU one, until its memory use is known."""
     if params.parallel.jobs != "auto":
         return params.parallel.jobs
-    return 1 if _on_gpu() else max(1, cores.available() // min(_threads(params).values()))
+    return 1 if _on_gpu(params) else max(1, cores.available() // min(_threads(params).values()))
 
 
 def fits(free: int, peak: int, folds: int, available: int) -> int:
     """Folds that one GPU can train at a time, where one of them has peaked at `peak` bytes and `free` bytes are left."""
-    return max(1, min(folds, 1 + int(free // (ROOM * max(peak, 1))), available // CORES_A_GPU_FOLD))
-
-
-def _settled() -> dict[str, Any]:
-    """What lr-find settled: lr, threads and device."""
-    settled: dict[str, Any] = read_json(paths.LR_CHOSEN, "lr-find", "lr")
-    return settled
+    return max(1, min(folds, 1 + int(free // (ROOM * (peak + CUDA_CONTEXT))), available // CORES_A_GPU_FOLD))
 
 
 def _threads(params: Params) -> dict[int, int]:
     """Threads of each fold."""
-    settled = _settled()
-    return {fold: cores.threads_of_fold(settled, fold) for fold in params.folds}
+    found = settled.read(params)
+    return {fold: settled.threads(found, fold) for fold in params.folds}
 
 
-def _on_gpu() -> bool:
-    return str(_settled().get("device", "cpu")) != "cpu"
+def _on_gpu(params: Params) -> bool:
+    """As lr-find found it; each training sees whether that holds here (`settled.check_device`)."""
+    return str(settled.read(params).get("device", "cpu")) != "cpu"
 
 
 def _side_by_side(
@@ -126,8 +126,10 @@ def _side_by_side(
     fresh: bool,
     until: datetime.datetime | None,
     grows: bool,
+    finish: bool,
 ) -> None:
-    """Keep `jobs` workers at work until all `wanted` folds have ended; then stop those that train `ahead`.
+    """Keep `jobs` workers at work until all `wanted` folds have ended; then stop those that train `ahead`, unless these are
+    to finish too.
 
     A fold that has more threads than the least of them takes the room of several.
     """
@@ -137,25 +139,28 @@ def _side_by_side(
         context.set_forkserver_preload(["stages.preloaded"])
     stop = context.Event()
     waiting = deque([*wanted, *ahead])
+    needed = [*wanted, *ahead] if finish else wanted
+    later = len(ahead) if finish else 0
     room_of = _threads(params)
     least = min(room_of.values())
     workers: dict[int, Worker] = {}
-    bar = Bar(params, talk, wanted, jobs)
+    bar = Bar(params, talk, needed, jobs)
     with interrupt.noted() as asked:
         while True:
-            if asked() or all(fold in workers and workers[fold].outcome for fold in wanted):
+            if asked() or all(fold in workers and workers[fold].outcome for fold in needed):
                 stop.set()
             while waiting and not stop.is_set():
                 taken = sum(room_of[worker.fold] for worker in _running(workers))
                 if taken and taken + room_of[waiting[0]] > jobs * least:
                     break
                 fold = waiting.popleft()
-                order = Order(Path.cwd(), params, fold, fresh and fold in wanted, until, jobs, outputs=fold in wanted)
+                own = fold in wanted
+                order = Order(Path.cwd(), params, fold, fresh and own, until, jobs, later, outputs=own)
                 workers[fold] = _start(context, order, stop)
             if not _running(workers):
                 break
             for worker in _ready(_running(workers)):
-                peak = _hear(worker, bar if worker.fold in wanted else None, talk)
+                peak = _hear(worker, bar if worker.fold in needed else None, talk)
                 if peak and grows:
                     jobs = max(jobs, fits(_gpu_free(), peak, len(wanted), cores.available()))
         bar.end()
@@ -265,15 +270,18 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
     orphaned = threading.Event()
     threading.Thread(target=_note_orphaned, args=(orphaned,), daemon=True).start()
     try:
-        from stages import train
+        from stages import preloaded
+        from stages.learn.budget import process_began
 
-        train.run(
+        preloaded.run(
             order.params,
             Talk(say=reporter.say, track=reporter.track),
             order.fold,
             order.fresh,
             order.until,
             jobs=order.jobs,
+            later=order.later,
+            imported=preloaded.seconds_before(process_began()),
             outputs=order.outputs,
             stop=lambda: orphaned.is_set() or stop.is_set(),
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import paths
+from stages import paths, settled
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_csv, write_json
@@ -22,7 +22,8 @@ from stages.talk import Talk
 
 
 def run(params: Params, talk: Talk, fold: int = 0) -> None:
-    """Write curve.csv (lr, loss, smoothed), suggestions.csv, curve.png and lr.json (lr, threads and device to train with).
+    """Write curve.csv (lr, loss, smoothed), suggestions.csv, curve.png and lr.json: lr, threads and device to train with, and
+    what they were measured with.
 
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
@@ -49,8 +50,8 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     heights = np.interp(np.log(list(marks.values())), np.log(lrs), smooth)
     write_csv(paths.LR_SUGGESTIONS, pd.DataFrame({"lr": marks.values(), "smoothed": heights, "name": marks.keys()}))
     lr_curve(paths.LR_PNG, lrs, losses, smooth, suggestions, chosen)
-    settled = {"lr": chosen, "source": source, "threads": of_folds, "device": learner.accelerator.device.type}
-    write_json(paths.LR_CHOSEN, settled)
+    found = {"lr": chosen, "source": source, "threads": of_folds, "device": learner.accelerator.device.type}
+    write_json(paths.LR_CHOSEN, found | {"measured_with": settled.measured_with(params)})
     listed = ", ".join(f"{name} {value:.2g}" for name, value in suggestions.items())
     talk.say(f"lr-find: {listed}; training uses {chosen:.3g} ({source})")
 

@@ -261,7 +261,8 @@ class Augment(Group):
     hflip: Share = Field(0.5, description="Probability of a horizontal flip")
     pipeline: Literal["none", "light", "medium", "strong"] | list[str | dict[str, dict[str, Any]]] = Field(
         "light",
-        description="albumentations after crop and flip: a name, or a list of transforms as `- CLAHE: {p: 0.3}`",
+        description="After crop and flip: light (OpenCV), medium or strong (albumentations), or albumentations transforms as "
+        "`- CLAHE: {p: 0.3}`",
     )
     mixup: NotNegative = Field(0.0, description="Alpha of mixup (Zhang et al. 2018); 0 = off")
     cutmix: NotNegative = Field(0.0, description="Alpha of CutMix (Yun et al. 2019); 0 = off")

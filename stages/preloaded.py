@@ -1,7 +1,22 @@
 """All that training imports, in one module: stages/folds.py has it imported once, before it starts a process a fold."""
 
-from stages import train
-from stages.learn.timm_import import load_timm
+import gc
+import time
+
+from stages import garbage
+
+BEGAN = time.time()
+garbage.collect_seldom()
+
+from stages import train  # noqa: E402
+from stages.learn.timm_import import load_timm  # noqa: E402
 
 TIMM = load_timm()
+gc.freeze()  # a fold's process never looks through what it was forked with
+ENDED = time.time()
 run = train.run
+
+
+def seconds_before(process_began: float) -> float:
+    """What these imports took, if they were made before the process began: its own start does not show them."""
+    return ENDED - BEGAN if process_began > ENDED else 0.0

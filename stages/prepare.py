@@ -3,14 +3,13 @@
 Later stages trust what they find in out/prepare: no fault of the data set gets past this stage.
 """
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from stages import paths
+from stages import cores, paths
 from stages.data import cache, layout
 from stages.data.cache import Files
 from stages.data.tables import Fault, shown
@@ -62,7 +61,7 @@ def _on_the_fly(space: int, params: Params, rate: float) -> str:
     """What it means that the pixel caches have not been written."""
     return (
         f"prepare: the pixel caches would take {space / 1e9:.3g} GB, more than data.cache_gb allows ({params.data.cache_gb:g}): "
-        f"photos are decoded again whenever they are read, here about {rate:,.0f} photos/s on {os.cpu_count()} threads, in "
+        f"photos are decoded again whenever they are read, here about {rate:,.0f} photos/s on {cores.usable()} threads, in "
         "every epoch and view; to cache them, raise data.cache_gb or lower image.height and image.width"
     )
 

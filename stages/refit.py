@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import best_epochs, decide, paths, tta_predict
+from stages import best_epochs, decide, paths, settled, tta_predict
 from stages.data import pseudo
 from stages.data.cache import open_cache
 from stages.data.fold import FoldData, open_all
 from stages.errors import UserError
-from stages.files import read_csv, read_json, write_csv, write_json, write_npz
+from stages.files import read_csv, write_csv, write_json, write_npz
 from stages.judge import votes
 from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict
 from stages.learn.checkpoint import Keeper
@@ -39,16 +39,16 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         update={"train": params.train.model_copy(update={"epochs": epochs, "patience": 0, "select": "last"})}
     )
     data = pseudo.join(params, open_all(params), pseudo.ALL, talk)
-    lr = float(read_json(paths.LR_CHOSEN, "lr-find", "lr")["lr"])
+    lr = float(settled.read(params)["lr"])
     images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
-    settled = decide.settle(params, talk)  # as tta-predict decides
+    decided = decide.settle(params, talk)  # as tta-predict decides
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     _train(own, data, lr, talk)
     if not predict.accelerator(params).is_main_process:
         return {}
     weights = [paths.refit_weights(seed) for seed in range(params.refit.seeds)]
     probabilities = votes.VOTES[params.ensemble.vote](tta_predict.predict_views(params, pixels, talk, weights))
-    answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, settled.offsets)})
+    answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, decided.offsets)})
     summary = {
         "epochs": epochs,
         "steps": epochs * len(loader.split(data.train, params.train.batch_size)),

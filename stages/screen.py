@@ -132,7 +132,7 @@ def backbones(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk)
         if asked == "folds" and not trained:
             raise UserError(
                 "screen: there is no backbone: random features tell nothing about losses; set model.pretrained in params.yaml, "
-                "give --backbone WEIGHTS.safetensors, or train the folds first (`maskcli train`)"
+                "give --backbone WEIGHTS.safetensors, or train the folds first (`maskcli folds`)"
             )
     if asked == "folds":
         return f"{OWN_MODELS} ({paths.weights(0)} ...)", [
@@ -159,7 +159,9 @@ def backbones(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk)
 
 def refuse_leak(path: Path) -> None:
     """Raise UserError for weights below out/, where only models of these people lie."""
-    if path.resolve().is_relative_to(Path("out").resolve()):
+    # Also where it lies by name: DVC may have put a link to its cache there.
+    places = (path.resolve(), path.parent.resolve() / path.name)
+    if any(place.is_relative_to(Path("out").resolve()) for place in places):
         raise UserError(
             f"screen: {path}: was trained on these people, whom it would be scored on; take --backbone folds, which uses each "
             "fold's model for that fold alone, or weights from elsewhere"

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import cores, environment, paths
+from stages import environment, paths, settled
 from stages.data import pseudo
 from stages.data.fold import FoldData, open_fold
-from stages.files import read_csv, read_json, write_csv, write_json, write_npz
+from stages.files import read_csv, write_csv, write_json, write_npz
 from stages.judge import epochs
 from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict
 from stages.learn.budget import Clock
@@ -37,6 +37,8 @@ def run(
     fresh: bool = False,
     until: datetime.datetime | None = None,
     jobs: int = 1,
+    later: int = 0,
+    imported: float = 0.0,
     outputs: bool = True,
     stop: interrupt.Interrupt = interrupt.no_interrupt,
 ) -> None:
@@ -45,8 +47,9 @@ def run(
     history.csv is written after every epoch, TensorBoard events beside it; then the weights, one file a repeat,
     oof_logits.npz (photo [n], selected and last [repeats, n, 18], predicted [repeats, epochs, n]) and metrics.json.
     fresh: begin anew where there is a checkpoint. until: shorten the schedule so that all folds are done by then, as
-    budget.minutes does; jobs: folds trained side by side, which share that time. outputs: False leaves a finished
-    checkpoint and nothing else. stop: asked at every step, as Ctrl-C is noted.
+    budget.minutes does; jobs: folds trained side by side, which share that time; later: processes that will start after
+    them, to write what checkpoints hold; imported: seconds of imports before this process was forked. outputs: False
+    leaves a finished checkpoint and nothing else. stop: asked at every step, as Ctrl-C is noted.
     """
     learner.check(params)
     if params.loss in CORRECTING and params.sampler != "none":
@@ -54,7 +57,9 @@ def run(
             f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
         )
     began = budget.process_began()
-    timing = Timing(began, time.time() - began, until, fresh, together=fold is None or jobs > 1, jobs=jobs)
+    timing = Timing(
+        began, time.time() - began + imported, until, fresh, together=fold is None or jobs > 1, jobs=jobs, later=later
+    )
     # Several processes would not all be interrupted at the same step.
     alone = predict.accelerator(params).num_processes == 1
     with interrupt.noted() if alone else nullcontext(interrupt.no_interrupt) as noted:
@@ -78,16 +83,18 @@ class Timing:
     fresh: bool
     together: bool  # no fold has a process to start, with all that is imported
     jobs: int  # folds side by side
+    later: int  # processes to start when the folds are trained
 
 
 def _fold(
     params: Params, talk: Talk, fold: int, timing: Timing, asked: interrupt.Interrupt, outputs: bool = True
 ) -> None:
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
-    chosen = read_json(paths.LR_CHOSEN, "lr-find", "lr")
+    chosen = settled.read(params)
     lr = float(chosen["lr"])
-    torch.set_num_threads(cores.threads_of_fold(chosen, fold))
+    torch.set_num_threads(settled.threads(chosen, fold))
     accelerator = predict.accelerator(params)
+    settled.check_device(chosen, accelerator.device.type)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.get("threads"))
@@ -182,7 +189,7 @@ def _clock(
         deadline=budget.deadline(params, timing.until, keeper.used, timing.began),
         begins=time.time(),
         trainings=math.ceil(len(left) / timing.jobs),
-        processes=0 if timing.together else len({fold for fold, _ in left}) - 1,
+        processes=timing.later if timing.together else len({fold for fold, _ in left}) - 1,
         startup=startup + (gap if 0 < gap < budget.PAUSE else 0.0),
         photos=len(data.labels),
         answers=len(read_csv(paths.EVAL, "prepare")) * len(params.tta.views) * len(everything),

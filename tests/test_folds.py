@@ -4,6 +4,7 @@ import time
 
 import filelock
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -60,10 +61,35 @@ def test_training_ahead_leaves_checkpoints_only(settled: Params) -> None:
     assert paths.oof_logits(0).exists()
 
 
-def test_nothing_is_trained_ahead_where_there_is_no_room_or_a_time_limit(settled: Params) -> None:
+def test_nothing_is_trained_ahead_where_there_is_no_room(settled: Params) -> None:
     assert not folds.ahead(small(), SILENT, 0, False, None)  # one core: OMP_NUM_THREADS is 1 in tests
-    assert not folds.ahead(small(budget={"minutes": 1}, parallel={"jobs": 2}), SILENT, 0, False, None)
     assert not paths.TRAIN.exists()
+
+
+def test_under_a_time_limit_all_folds_share_it_and_are_trained_to_their_end(settled: Params) -> None:
+    params = small(train={"epochs": 10_000}, budget={"minutes": 0.6}, parallel={"jobs": 2})
+    began = time.time()
+    assert folds.ahead(params, SILENT, 1, False, None)
+    assert time.time() - began < 36
+    assert paths.oof_logits(1).exists()
+    assert not paths.history(0).exists()
+    found = {header.fold: header for header in checkpoint.headers()}
+    assert all(found[fold].finished and found[fold].limit == "0.6 minutes" for fold in (0, 1))
+    assert min(found[fold].epoch for fold in (0, 1)) > 0.5 * max(found[fold].epoch for fold in (0, 1))
+    train.run(params, SILENT, 0)  # what its own stage does: no training is left
+    assert len(pd.read_csv(paths.history(0))) == found[0].epoch
+
+
+def test_a_fold_named_twice_is_trained_once(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def start(context: object, order: folds.Order, stop: object) -> folds.Worker:
+        started.append(order.fold)
+        return folds.Worker(order.fold, None, None, outcome="done")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(folds, "_start", start)
+    folds.run(settled, SILENT, only=[1, 1])
+    assert started == [1]
 
 
 def test_jobs_follow_cores_and_threads(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,19 +102,37 @@ def test_jobs_follow_cores_and_threads(settled: Params, monkeypatch: pytest.Monk
     assert folds.number_of_jobs(small()) == 1
 
 
-def test_a_fold_with_all_cores_waits_until_it_is_alone(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 1, "1": 1, "2": 2}, "device": "cpu"})
-    running: list[list[int]] = []
+@pytest.fixture
+def running(settled: Params, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The folds that run at each look; from one look to the next the longest-running one ends. No process is started."""
+    monkeypatch.setattr(folds.cores, "available", lambda: 2)
+    seen: list[list[int]] = []
 
     def ready(workers: list[folds.Worker]) -> list[folds.Worker]:
-        running.append([worker.fold for worker in workers])
+        seen.append([worker.fold for worker in workers])
         workers[0].outcome = "done"
         return []
 
     monkeypatch.setattr(folds, "_start", lambda context, order, stop: folds.Worker(order.fold, None, None))  # type: ignore[arg-type]
     monkeypatch.setattr(folds, "_ready", ready)
+    return seen
+
+
+def test_a_fold_with_all_cores_waits_until_it_is_alone(running: list[list[int]]) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 1, "1": 1, "2": 2}, "device": "cpu"})
     folds.run(small(folds=[0, 1, 2], parallel={"jobs": 2}), SILENT)
     assert running == [[0, 1], [1], [2]]
+
+
+def test_folds_trained_ahead_begin_until_the_first_has_ended_and_all_of_them_under_a_time_limit(
+    running: list[list[int]],
+) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 1, "1": 1, "2": 1}, "device": "cpu"})
+    assert folds.ahead(small(folds=[0, 1, 2], parallel={"jobs": 2}), SILENT, 1, False, None)
+    assert running == [[1, 2], [2]]
+    running.clear()
+    assert folds.ahead(small(folds=[0, 1, 2], parallel={"jobs": 2}, budget={"minutes": 1}), SILENT, 1, False, None)
+    assert running == [[1, 2], [2, 0], [0]]
 
 
 def test_lr_find_takes_no_more_threads_than_params_allow(project: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,16 +143,11 @@ def test_lr_find_takes_no_more_threads_than_params_allow(project: object, monkey
     assert read_json(paths.LR_CHOSEN, "lr-find", "lr")["threads"] == {"0": 3, "1": 3}
 
 
-def test_the_threads_of_an_older_version_are_refused(settled: Params) -> None:
-    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 2, "device": "cpu"})
-    with pytest.raises(UserError, match=r"lr\.json: was written by an older version; run `maskcli lr-find` again"):
-        folds.run(settled, SILENT)
-
-
 def test_folds_on_a_gpu_are_as_many_as_fit_its_memory_and_the_cores() -> None:
     gib = 2**30
     assert folds.fits(free=70 * gib, peak=10 * gib, folds=5, available=16) == 5
-    assert folds.fits(free=25 * gib, peak=10 * gib, folds=5, available=16) == 3
+    assert folds.fits(free=26 * gib, peak=10 * gib, folds=5, available=16) == 3
+    assert folds.fits(free=25 * gib, peak=10 * gib, folds=5, available=16) == 2  # each process takes some for itself
     assert folds.fits(free=70 * gib, peak=10 * gib, folds=5, available=4) == 2
     assert folds.fits(free=0, peak=10 * gib, folds=5, available=16) == 1
 

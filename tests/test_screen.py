@@ -102,6 +102,10 @@ def test_weights_that_have_seen_these_people_are_refused(project: Path) -> None:
             screen.run(params, Choice(backbone=name), SILENT)
     with pytest.raises(UserError, match="was trained on these people"):
         screen.run(small(model={"pretrained": str(paths.weights(1))}), Choice(), SILENT)
+    paths.weights(1).rename("in_dvc_cache")  # with `dvc config cache.type symlink`
+    paths.weights(1).symlink_to(Path("in_dvc_cache").resolve())
+    with pytest.raises(UserError, match="was trained on these people"):
+        screen.run(params, Choice(backbone=str(paths.weights(1))), SILENT)
     # Models of another split: what fold 0 left out is not what it would be scored on.
     write_npz(paths.oof_logits(0), photo=open_fold(params, 1).val)
     with pytest.raises(UserError, match="was not trained with the folds of"):

@@ -46,7 +46,7 @@ class Stop(Exception):
     pass
 
 
-def interrupted(fold: int, epochs: int, of: int = 8) -> None:
+def interrupted(fold: int, epochs: int, of: int = 8, lr: float = 0.003) -> None:
     """Train a fold until so many epochs are complete."""
 
     def say(line: str) -> None:
@@ -54,7 +54,7 @@ def interrupted(fold: int, epochs: int, of: int = 8) -> None:
             raise Stop  # the checkpoint of the epochs before is written
 
     with pytest.raises(Stop):
-        train.run(small(train={"epochs": of}), Talk(say), fold)
+        train.run(small(train={"epochs": of}, lr=lr), Talk(say), fold)
 
 
 def test_without_any_model_every_answer_is_the_most_common_class(ready: Path) -> None:
@@ -127,8 +127,8 @@ def test_a_finished_model_whose_metrics_are_not_written_yet_does_not_lower_the_b
 
 def test_a_run_that_has_just_begun_does_not_displace_the_better_model_of_another(ready: Path) -> None:
     interrupted(0, 3)
-    write_json(paths.LR_CHOSEN, {"lr": 1e-5})  # another run
-    interrupted(0, 1)
+    write_json(paths.LR_CHOSEN, {"lr": 1e-5})
+    interrupted(0, 1, lr=1e-5)  # another run
     newest, older = sorted(checkpoint.headers(), key=lambda found: -found.saved)
     assert (newest.epoch, older.epoch) == (1, 3)
     (used,) = submit_now.run(small(), SILENT)["models"]

@@ -5,7 +5,6 @@ photos are decoded whenever they are read: the same pixels, checked against it, 
 """
 
 import math
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import IO, Protocol, TypeVar
 
 import numpy as np
 
-from stages import paths
+from stages import cores, paths
 from stages.data import layout
 from stages.data.decode import BadPhoto, decode
 from stages.errors import UserError
@@ -64,7 +63,7 @@ class OnTheFly:
     files: Files
     checks: np.ndarray  # uint32 [N]
     params: Params
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(os.cpu_count()))
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cores.usable()))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -72,7 +71,7 @@ class OnTheFly:
     def __getitem__(self, which: np.ndarray, /) -> np.ndarray:
         found = np.empty((len(which), *self.params.cache_size, 3), np.uint8)
         parts = [slice(start, start + SLICE) for start in range(0, len(which), SLICE)]
-        if len(parts) <= (os.cpu_count() or 1):  # a small batch: no thread shall stand idle
+        if len(parts) <= (cores.usable()):  # a small batch: no thread shall stand idle
             parts = [slice(place, place + 1) for place in range(len(which))]
 
         def work(part: slice) -> None:
@@ -176,7 +175,7 @@ def _decoded(files: Files, which: np.ndarray, params: Params) -> tuple[np.ndarra
 
 def _in_threads(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
     """map(work, items) by threads, in order; no more is begun than keeps them busy while the results are taken."""
-    workers = os.cpu_count() or 1
+    workers = cores.usable()
     waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:

@@ -1,7 +1,7 @@
 """Changes to training photos: random crop, flip, and for `light` brightness and contrast; then albumentations for the rest.
 
 Crop, flip, brightness and contrast cost a few microseconds a photo at 64x48 px (OpenCV, straight into the batch), so that
-they stay off a small model's back; albumentations, photo by photo, costs ten times that or more (bench/RESULTS.md).
+they stay off a small model's back; albumentations, photo by photo, costs ten times that or more.
 """
 
 import copy

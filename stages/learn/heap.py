@@ -11,8 +11,9 @@ OLD_LIMIT = 2**25  # of the mmap threshold in older glibc
 def keep_freed() -> bool:
     """Have glibc keep freed memory instead of giving it back to the system; False where the C library is another one.
 
-    By default each step gives its activations back and has the system fill new pages with zeros for the next: on a small
-    model a sixth of the time (bench/input.py). The process's memory then stays at its peak.
+    By default each step gives its activations back and has the system fill new pages with zeros for the next
+    (test_resnet at 64x48 px on one thread: 620 photos/s, and 729 with memory kept, measured in turns). The process's memory
+    then stays at its peak.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

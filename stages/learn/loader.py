@@ -1,6 +1,5 @@
 """Batches from the pixel cache, made ahead of the model by threads."""
 
-import os
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages import cores
 from stages.data.fold import FoldData, Pixels
 from stages.learn import samplers
 from stages.learn.augment import Augment, centre
@@ -103,7 +103,7 @@ def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made
     """map(make, items), computed early in threads where that pays; order and results are those of map.
 
     On a CPU the reader makes its batches itself as long as that takes less than CHEAP of the time: a thread beside a model
-    that has all cores costs more, since threads of the model then wait for the one that gave way (bench/input.py).
+    that has all cores costs more, since threads of the model then wait for the one that gave way.
     """
     left = iter(items)
     if not torch.cuda.is_available():
@@ -127,7 +127,7 @@ def _in_threads(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator
     One thread begins. Where the reader spent more than WAITED of the time of WATCH batches waiting for them, there is one
     more, up to one a core, so that dear augmentation or decoding gets what it needs.
     """
-    most = os.cpu_count() or 1
+    most = cores.usable()
     running, waited, asked, since = 1, 0.0, 0, time.perf_counter()
     gate = threading.Semaphore(running)
     waiting: deque[Future[Made]] = deque()

@@ -17,9 +17,9 @@ def choose(learner: Learner) -> tuple[dict[int, int], dict[int, float]]:
     """Threads of each fold, and the steps a second that each candidate would reach, all folds together.
 
     With t threads a fold, cores // t folds run at a time; the folds of a last, smaller round share the cores that it would
-    leave idle; what ends soonest wins. One step's loss may differ in its last digits from one number of threads to another,
-    so the choice is made once, by lr-find, and the run keeps it. On a GPU there is nothing to choose. The learner is as
-    before afterwards.
+    leave idle; what ends soonest wins, reckoned from one fold's steps with nothing beside it. One step's loss may differ in
+    its last digits from one number of threads to another, so the choice is made once, by lr-find, and the run keeps it. On a
+    GPU there is nothing to choose. The learner is as before afterwards.
     """
     asked = learner.params.parallel.threads
     folds = learner.params.folds
@@ -59,7 +59,7 @@ def _plan(threads: int, folds: int, most: int, rates: dict[int, float]) -> tuple
 def _steps_a_second(learner: Learner, threads: int) -> float:
     """Of training on one batch again and again; the fastest of a few steps, which other programs disturb least."""
     torch.set_num_threads(threads)
-    set_mode(learner, 0)
+    set_mode(learner, learner.params.model.freeze_epochs)  # the backbone too: most epochs train it
     goal = objective.make(learner.params, learner.data.class_counts)
     order = loader.epoch_order(learner.params, learner.data, learner.fold, 0)
     batch = next(loader.training(learner.params, learner.data, learner.fold, 0, order, learner.augment))

@@ -1,4 +1,3 @@
-import os
 import threading
 import time
 
@@ -10,7 +9,7 @@ from stages.learn import loader
 
 
 def test_batches_made_ahead_keep_their_order_and_a_dear_one_gets_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(loader.cores, "usable", lambda: 3)
     working, most = [0], [0]
     lock = threading.Lock()
 

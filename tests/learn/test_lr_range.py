@@ -14,7 +14,6 @@ def test_suggestions_on_a_curve_with_known_answers() -> None:
     assert np.log10(found["steepest"]) == pytest.approx(-3, abs=0.11)
     lowest = LRS[CURVE.argmin()]
     assert found["minimum/10"] == pytest.approx(lowest / 10)
-    assert found["steepest"] < found["minimum/10"] * 10
 
 
 # Smoothed loss of `make demo`'s range test (ce, seed 0), 1e-6 to 1 in 100 steps. Read off its plot by eye: the fall is
