@@ -50,7 +50,7 @@ def of_stages(params: Params, data: Data, seconds: dict[str, float], measured: d
     are trained at a time.
     """
     light = _startup("import stages.prepare, stages.oof_ensemble") + DVC_STAGE
-    startup = _startup("import stages.train; from stages.learn.timm_import import load_timm; load_timm()") + DVC_STAGE
+    startup = _startup("import stages.preloaded") + DVC_STAGE
     folds, repeats, jobs = len(params.folds), params.train.repeats, min(len(params.folds), measured["jobs"])
     photos, answers = len(data.photos), len(data.eval_ids)
     train_side, val_side = photos * (folds - 1) / folds, photos / folds
@@ -82,9 +82,10 @@ def of_stages(params: Params, data: Data, seconds: dict[str, float], measured: d
 
 
 def _startup(imports: str) -> float:
-    """Seconds until a stage's process has imported what it needs."""
+    """Seconds of a stage's process that imports what it needs, as cli/main.py has it imported, and does nothing."""
+    code = f"from stages import garbage; garbage.collect_seldom(); {imports}"
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", imports], check=False, capture_output=True, env=_importable())
+    subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, env=_importable())
     return time.perf_counter() - began
 
 

@@ -10,7 +10,7 @@ def collect_seldom() -> None:
     """Look for cycles seldom, and not at the exit.
 
     The imports of torch and timm make half a million objects that live to the end. Looking through them again and again,
-    and once more at the exit, was a third of the time of a command that does little (4.5 and 2.9 s, in turns).
+    and once more at the exit, was a third of the time of a command that does little (4.5 s, and 2.9 s without, in turns).
     """
     gc.set_threshold(*THRESHOLDS)
     atexit.register(gc.freeze)
