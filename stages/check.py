@@ -308,7 +308,7 @@ def _as_folds_will_train(learner: Learner, real: Params) -> int:
     """Set torch's threads to what a fold of the real run will have; how many folds it will train at a time."""
     learner.params = learner.params.model_copy(update={"folds": real.folds})
     of_folds, _ = threads.choose(learner)
-    write_json(paths.LR_CHOSEN, settled.read(learner.params) | {"threads": of_folds})
+    write_json(paths.LR_CHOSEN, settled.read(learner.params).model_dump() | {"threads": of_folds})
     torch.set_num_threads(min(of_folds.values()))
     return folds.number_of_jobs(real)
 

@@ -114,7 +114,7 @@ def _threads(params: Params) -> dict[int, int]:
 
 def _on_gpu(params: Params) -> bool:
     """As lr-find found it; each training sees whether that holds here (`settled.check_device`)."""
-    return str(settled.read(params).get("device", "cpu")) != "cpu"
+    return settled.read(params).device not in ("", "cpu")
 
 
 def _side_by_side(

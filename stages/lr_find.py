@@ -50,8 +50,14 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     heights = np.interp(np.log(list(marks.values())), np.log(lrs), smooth)
     write_csv(paths.LR_SUGGESTIONS, pd.DataFrame({"lr": marks.values(), "smoothed": heights, "name": marks.keys()}))
     lr_curve(paths.LR_PNG, lrs, losses, smooth, suggestions, chosen)
-    found = {"lr": chosen, "source": source, "threads": of_folds, "device": learner.accelerator.device.type}
-    write_json(paths.LR_CHOSEN, found | {"measured_with": settled.measured_with(params)})
+    found = settled.Settled(
+        lr=chosen,
+        source=source,
+        threads=of_folds,
+        device=learner.accelerator.device.type,
+        measured_with=settled.measured_with(params),
+    )
+    write_json(paths.LR_CHOSEN, found.model_dump())
     listed = ", ".join(f"{name} {value:.2g}" for name, value in suggestions.items())
     talk.say(f"lr-find: {listed}; training uses {chosen:.3g} ({source})")
 

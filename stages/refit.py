@@ -39,7 +39,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         update={"train": params.train.model_copy(update={"epochs": epochs, "patience": 0, "select": "last"})}
     )
     data = pseudo.join(params, open_all(params), pseudo.ALL, talk)
-    lr = float(settled.read(params)["lr"])
+    lr = settled.read(params).lr
     images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
     decided = decide.settle(params, talk)  # as tta-predict decides
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)

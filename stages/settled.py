@@ -2,10 +2,24 @@
 
 from typing import Any
 
+from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, ValidationError
+
 from stages import cores, paths
 from stages.errors import UserError
 from stages.files import read_json
 from stages.params import Params
+
+AGAIN = "run `maskcli lr-find` again"
+
+
+class Settled(BaseModel):
+    """lr.json."""
+
+    lr: FiniteFloat = Field(gt=0)
+    source: str = ""  # params.yaml, or the name of the suggestion
+    threads: dict[int, PositiveInt] = {}  # of each fold
+    device: str = ""  # kind of device that it was measured on
+    measured_with: dict[str, Any] = {}
 
 
 def measured_with(params: Params) -> dict[str, Any]:
@@ -20,34 +34,33 @@ def measured_with(params: Params) -> dict[str, Any]:
     }
 
 
-def read(params: Params) -> dict[str, Any]:
-    """lr.json: lr, threads, device, measured_with. Raises UserError where it is missing or was settled for other params."""
-    found: dict[str, Any] = read_json(paths.LR_CHOSEN, "lr-find", "lr")
-    if not isinstance(found.get("threads", {}), dict):
-        raise UserError(f"{paths.LR_CHOSEN}: was written by an older version; run `maskcli lr-find` again")
+def read(params: Params) -> Settled:
+    """lr.json. Raises UserError where it is missing, not what this version writes, or settled for other params."""
+    try:
+        found = Settled.model_validate(read_json(paths.LR_CHOSEN, "lr-find", "lr"))
+    except ValidationError:
+        raise UserError(f"{paths.LR_CHOSEN}: is not what this version of lr-find writes; {AGAIN}") from None
+    differing: dict[str, Any] = {}
     if params.lr == "auto":
         now = measured_with(params)
-        differing = {key: value for key, value in found.get("measured_with", now).items() if now.get(key) != value}
-    else:
-        differing = {} if float(params.lr) == float(found["lr"]) else {"lr": found["lr"]}
-    if params.parallel.threads != "auto" and set(found.get("threads", {}).values()) - {params.parallel.threads}:
-        differing |= {"parallel.threads": max(found["threads"].values())}
+        differing = {key: value for key, value in found.measured_with.items() if now.get(key) != value}
+    elif float(params.lr) != found.lr:
+        differing = {"lr": found.lr}
+    if params.parallel.threads != "auto" and set(found.threads.values()) - {params.parallel.threads}:
+        differing["parallel.threads"] = max(found.threads.values())
     for key, value in differing.items():
-        raise UserError(
-            f"{paths.LR_CHOSEN}: was made with {key}: {value}, which params.yaml no longer says; run `maskcli lr-find` again"
-        )
+        raise UserError(f"{paths.LR_CHOSEN}: was made with {key}: {value}, which params.yaml no longer says; {AGAIN}")
     return found
 
 
-def threads(found: dict[str, Any], fold: int) -> int:
+def threads(found: Settled, fold: int) -> int:
     """CPU threads of a fold; all cores where lr.json does not name it, and never more: it may come from another machine."""
-    return min(cores.available(), int(found.get("threads", {}).get(str(fold), cores.available())))
+    return min(cores.available(), found.threads.get(fold, cores.available()))
 
 
-def check_device(found: dict[str, Any], device: str) -> None:
+def check_device(found: Settled, device: str) -> None:
     """Raise UserError where lr-find ran on another kind of device than training now does."""
-    if found.get("device", device) != device:
+    if found.device and found.device != device:
         raise UserError(
-            f"{paths.LR_CHOSEN}: was measured on {found['device']}, and training runs on {device} here; run `maskcli lr-find` "
-            "again"
+            f"{paths.LR_CHOSEN}: was measured on {found.device}, and training runs on {device} here; {AGAIN}"
         )

@@ -91,13 +91,13 @@ def _fold(
 ) -> None:
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
     chosen = settled.read(params)
-    lr = float(chosen["lr"])
+    lr = chosen.lr
     torch.set_num_threads(settled.threads(chosen, fold))
     accelerator = predict.accelerator(params)
     settled.check_device(chosen, accelerator.device.type)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
-    run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.get("threads"))
+    run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.threads)
     with checkpoint.alone(fold, run_key, talk, wait=outputs) if main else nullcontext():
         if main:
             checkpoint.prune(fold, run_key, params.train.repeats)

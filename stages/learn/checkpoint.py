@@ -161,7 +161,7 @@ class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be read; says which."""
 
 
-def run_key(params: Params, lr: float, processes: int = 1, threads: dict[str, int] | None = None) -> str:
+def run_key(params: Params, lr: float, processes: int = 1, threads: dict[int, int] | None = None) -> str:
     """Hash of everything that determines the trainings of a run, but for fold and repeat: 16 hexadecimal digits.
 
     The params that train reads, the learning rate, photos, labels, folds, starting weights, this code, and the versions of
