@@ -75,7 +75,11 @@ def main() -> None:
         fastest = min(peers, key=lambda peer: rounds[peer][0].whole, default=None)
         for _ in range(options.rounds - 1 if fastest else 0):
             rounds["maskcli"].append(ours(project))
-            rounds[fastest].append(theirs(fastest, options, project, folder / fastest, settings[fastest]))
+            try:
+                rounds[fastest].append(theirs(fastest, options, project, folder / fastest, settings[fastest]))
+            except Failed as error:
+                notes.append(f"{fastest} failed in a further round: {error}")
+                break
         dvc = None if options.no_dvc else repro(folder / "dvc", options, changes)
     report(rounds, settings, dvc, notes, options)
 
@@ -264,6 +268,10 @@ def report(
             our.training / their.training for our, their in pairs
         )
         notes.append(f"The fastest peer is {fastest}.")
+        if dvc is not None:
+            ratio = dvc / statistics.median(one.whole for one in rounds[fastest])
+            goals["cv_dvc_repro_ratio_to_fastest_peer"] = ratio
+            notes.append(f"dvc repro, eda included, over {fastest}: {ratio:.3f}.")
     notes += [f"{peer}: fastest of the settings tried: {in_words(setting)}." for peer, setting in settings.items()]
     notes.append(
         f"{options.model} from random weights at {options.height}x{options.width}, {options.epochs} epochs, batch 32, AdamW, "
@@ -272,9 +280,6 @@ def report(
         "loaders do; maskcli reads them once, at a reduced size, which its time contains. Only maskcli looks for a "
         "learning rate (the peers are given it), draws intervals and keeps checkpoints and curves."
     )
-    if dvc is not None and peers:
-        goals["cv_dvc_repro_ratio_to_fastest_peer"] = dvc / statistics.median(one.whole for one in rounds[fastest])
-        notes.append(f"dvc repro, eda included, over {fastest}: {goals['cv_dvc_repro_ratio_to_fastest_peer']:.3f}.")
     scratch.report(goals, tables(rounds, ratios, dvc), notes)
 
 

@@ -75,7 +75,11 @@ def train(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a checkpoint could go on.")] = False,
     ahead: Annotated[
-        bool, typer.Option("--ahead", help="With --fold: meanwhile train the other folds ahead on cores that are free.")
+        bool,
+        typer.Option(
+            "--ahead",
+            help="With --fold: also train the others on free cores, under a time limit to their end.",
+        ),
     ] = False,
 ) -> None:
     """Train one fold or all, going on from a checkpoint where there is one, and predict the validation photos."""

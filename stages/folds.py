@@ -73,9 +73,8 @@ def run(
     if unknown:
         raise UserError(f"--only {unknown[0]}: params.yaml has folds {list(params.folds)}; name some of them")
     # Under a time limit the first fold, which would reckon with none beside it, would get the least.
-    limited = until is not None or params.budget.minutes
-    grows = not limited and _on_gpu(params) and jobs is None and params.parallel.jobs == "auto"
-    _side_by_side(params, talk, wanted, [], jobs or number_of_jobs(params), fresh, until, grows, False)
+    grows = not _limited(params, until) and _on_gpu(params) and jobs is None and params.parallel.jobs == "auto"
+    _side_by_side(params, talk, wanted, [], jobs or number_of_jobs(params), fresh, until, grows)
 
 
 def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.datetime | None) -> bool:
@@ -89,8 +88,7 @@ def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.da
         return False
     start = params.folds.index(fold)
     others = [*params.folds[start + 1 :], *params.folds[:start]]
-    finish = until is not None or bool(params.budget.minutes)
-    _side_by_side(params, talk, [fold], others, min(jobs, len(others) + 1), fresh, until, False, finish)
+    _side_by_side(params, talk, [fold], others, min(jobs, len(others) + 1), fresh, until, False)
     return True
 
 
@@ -99,6 +97,10 @@ def number_of_jobs(params: Params) -> int:
     if params.parallel.jobs != "auto":
         return params.parallel.jobs
     return 1 if _on_gpu(params) else max(1, cores.available() // min(_threads(params).values()))
+
+
+def _limited(params: Params, until: datetime.datetime | None) -> bool:
+    return until is not None or params.budget.minutes > 0
 
 
 def fits(free: int, peak: int, folds: int, available: int) -> int:
@@ -126,10 +128,9 @@ def _side_by_side(
     fresh: bool,
     until: datetime.datetime | None,
     grows: bool,
-    finish: bool,
 ) -> None:
-    """Keep `jobs` workers at work until all `wanted` folds have ended; then stop those that train `ahead`, unless these are
-    to finish too.
+    """Keep `jobs` workers at work until all `wanted` folds have ended, with a time limit those that train `ahead` too; then
+    stop what still runs.
 
     A fold that has more threads than the least of them takes the room of several.
     """
@@ -139,8 +140,8 @@ def _side_by_side(
         context.set_forkserver_preload(["stages.preloaded"])
     stop = context.Event()
     waiting = deque([*wanted, *ahead])
-    needed = [*wanted, *ahead] if finish else wanted
-    later = len(ahead) if finish else 0
+    needed = [*wanted, *ahead] if _limited(params, until) else wanted
+    later = len(needed) - len(wanted)
     room_of = _threads(params)
     least = min(room_of.values())
     workers: dict[int, Worker] = {}

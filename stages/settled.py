@@ -48,8 +48,9 @@ def read(params: Params) -> Settled:
         differing = {"lr": found.lr}
     if params.parallel.threads != "auto" and set(found.threads.values()) - {params.parallel.threads}:
         differing["parallel.threads"] = max(found.threads.values())
-    for key, value in differing.items():
-        raise UserError(f"{paths.LR_CHOSEN}: was made with {key}: {value}, which params.yaml no longer says; {AGAIN}")
+    if differing:
+        told = ", ".join(f"{key}: {value}" for key, value in differing.items())
+        raise UserError(f"{paths.LR_CHOSEN}: was made with {told}, which params.yaml no longer says; {AGAIN}")
     return found
 
 

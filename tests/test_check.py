@@ -59,6 +59,21 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
     assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
 
 
+def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(learner: check.Learner) -> tuple[dict[int, int], dict[int, float]]:
+        folds = learner.params.folds
+        return dict.fromkeys(folds, 1 if folds == (0, 1, 2) else 2), {}
+
+    monkeypatch.setattr(check.threads, "choose", choose)
+    monkeypatch.setattr(check.cores, "available", lambda: 2)
+    asked: list[int] = []
+    monkeypatch.setattr(check.torch, "set_num_threads", asked.append)
+    report = found(small(folds=[0, 1, 2]))
+    assert set(failures(report)) == {"folds"}  # too few people for three; all that is measured is
+    assert "train, 3 folds, 2 at a time" in {estimate.stage for estimate in report.estimates}
+    assert asked[-2:] == [2, 1]  # predictions on all cores, then steps as a fold's
+
+
 @pytest.mark.parametrize(
     ("changes", "what", "message"),
     [

@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import time
+from typing import Any
 
 import filelock
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import torch
 import yaml
 
-from stages import folds, lr_find, paths, train
+from stages import folds, lr_find, paths, preloaded, train
 from stages.errors import UserError
 from stages.files import load_npz, read_json, write_json
 from stages.learn import checkpoint
+from stages.learn.budget import Clock
 from stages.params import Params
 from stages.talk import SILENT, Talk
 from tests.conftest import ENVIRONMENT, small
@@ -78,6 +80,28 @@ def test_under_a_time_limit_all_folds_share_it_and_are_trained_to_their_end(sett
     assert min(found[fold].epoch for fold in (0, 1)) > 0.5 * max(found[fold].epoch for fold in (0, 1))
     train.run(params, SILENT, 0)  # what its own stage does: no training is left
     assert len(pd.read_csv(paths.history(0))) == found[0].epoch
+
+
+def test_time_is_set_aside_for_the_processes_that_write_what_was_trained_ahead(
+    settled: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Clock] = []
+
+    def clock(**values: Any) -> Clock:
+        made.append(Clock(**values))
+        return made[-1]
+
+    monkeypatch.setattr(train, "Clock", clock)
+    params = small(train={"epochs": 1}, budget={"minutes": 5})
+    for later in (0, 4):
+        train.run(params, SILENT, 0, fresh=True, jobs=2, later=later, imported=100.0)
+    assert [one.processes for one in made] == [0, 4]
+    assert all(one.startup > 100 for one in made)
+
+
+def test_imports_made_before_a_process_began_count_for_its_start() -> None:
+    assert preloaded.seconds_before(preloaded.ENDED + 1) == preloaded.ENDED - preloaded.BEGAN > 0
+    assert preloaded.seconds_before(preloaded.BEGAN - 1) == 0
 
 
 def test_a_fold_named_twice_is_trained_once(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:

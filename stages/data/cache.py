@@ -71,7 +71,7 @@ class OnTheFly:
     def __getitem__(self, which: np.ndarray, /) -> np.ndarray:
         found = np.empty((len(which), *self.params.cache_size, 3), np.uint8)
         parts = [slice(start, start + SLICE) for start in range(0, len(which), SLICE)]
-        if len(parts) <= (cores.usable()):  # a small batch: no thread shall stand idle
+        if len(parts) <= cores.usable():  # a small batch: no thread shall stand idle
             parts = [slice(place, place + 1) for place in range(len(which))]
 
         def work(part: slice) -> None:
