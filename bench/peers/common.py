@@ -11,8 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `python bench/pe
 
 from stages.learn import timm_import
 
-if not timm_import.compiled_torchvision_loads():
-    timm_import.declare_operators()
+timm_import.load_torchvision()
 
 import timm
 import torch
