@@ -265,7 +265,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     """Steps at the real batch size, reading and augmentation included, and validation, on the trial's photos repeated."""
     fold = open_fold(trial, 0)
     on_side = len(data.photos) * (len(real.folds) - 1) // len(real.folds)
-    sizes = sorted({len(part) for part in loader.split(np.arange(on_side), real.train.batch_size)})
+    sizes = sorted({len(part) for part in loader.training_split(np.arange(on_side), real)})
     tiled = FoldData(
         fold.pixels,
         fold.labels,

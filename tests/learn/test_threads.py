@@ -57,6 +57,7 @@ def test_most_threads_are_those_of_params_or_one_a_core(monkeypatch: pytest.Monk
     assert threads.most(small(parallel={"threads": 16})) == 16
 
 
+@pytest.mark.filterwarnings("ignore:Creating legend")  # so long it seems to take
 def test_no_clock_has_a_say_in_what_lr_find_settles(project: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else keeps the machine busy, and however slow each step looks, lr.json and the curve are the same."""
 
