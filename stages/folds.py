@@ -111,7 +111,7 @@ def fits(free: int, peak: int, folds: int, available: int) -> int:
 def _threads(params: Params) -> dict[int, int]:
     """Threads of each fold."""
     found = settled.read(params)
-    return {fold: settled.threads(found, fold) for fold in params.folds}
+    return {fold: settled.threads(found, fold, params) for fold in params.folds}
 
 
 def _on_gpu(params: Params) -> bool:

@@ -51,7 +51,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, decided.offsets)})
     summary = {
         "epochs": epochs,
-        "steps": epochs * len(loader.split(data.train, params.train.batch_size)),
+        "steps": epochs * len(loader.training_split(data.train, params, predict.accelerator(params).num_processes)),
         "seeds": params.refit.seeds,
         "train_photos": len(data.train),
         "lr": lr,
