@@ -1,6 +1,7 @@
 """What several commands share. Everything heavy is imported inside functions, so that --help answers at once."""
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,13 @@ def talk() -> Any:
     from cli import console
 
     return console.talk()
+
+
+def answer(made: Callable[[int], Any]) -> None:
+    """Print what `made` says for the width of stdout, lines of cli/lines.py."""
+    from cli import console
+
+    console.answer(made)
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, params, talk
+from cli.common import Json, answer, params, talk
 
 commands = typer.Typer()
 
@@ -37,9 +37,9 @@ def tta_search(
     if as_json:
         print(json.dumps(found))
         return
-    from cli.ensembling_tables import show_views
+    from cli import ensembling_tables
 
-    show_views(found)
+    answer(lambda width: ensembling_tables.views(found, width))
 
 
 @commands.command(
@@ -61,6 +61,6 @@ def blend(
     if as_json:
         print(json.dumps(found))
         return
-    from cli.ensembling_tables import show_blend
+    from cli import ensembling_tables
 
-    show_blend(found)
+    answer(lambda width: ensembling_tables.blend(found, width))

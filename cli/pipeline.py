@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, params, print_result, talk
+from cli.common import Json, answer, params, print_result, talk
 
 commands = typer.Typer()
 
@@ -41,9 +41,9 @@ def eda(as_json: Json = False) -> None:
     if as_json:
         print_result(found, True)
         return
-    from cli.tables import show_eda
+    from cli import tables
 
-    show_eda(found)
+    answer(lambda width: tables.eda(found, width))
 
 
 @commands.command(epilog="Example: maskcli kfold")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.common import Json, params, print_result, talk
+from cli.common import Json, answer, params, print_result, talk
 
 commands = typer.Typer()
 Format = Literal["png", "svg"]
@@ -45,6 +45,7 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
+    classes: Annotated[bool, typer.Option("--classes", help="Also print the F1 of every class.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say whether runs are better than the first: paired over people, with 95 % intervals and a verdict."""
@@ -54,10 +55,9 @@ def compare(
     if as_json:
         print(stage.as_json(found))
         return
-    from cli.tables import show_comparison
+    from cli import tables
 
-    for comparison in found:
-        show_comparison(comparison)
+    answer(lambda width: tables.comparison(found, classes, width))
     print(f"forest plot  {png}")
 
 
@@ -70,10 +70,10 @@ def epochs(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(found))
         return
-    from cli.tables import show_epochs
+    from cli import tables
     from stages import paths
 
-    show_epochs(found)
+    answer(lambda width: tables.epochs(found, width))
     print(f"curves       {paths.EPOCHS_PNG}")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from cli.common import Json, params, talk
+from cli.common import Json, answer, params, talk
 
 commands = typer.Typer()
 
@@ -21,9 +21,9 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(report.as_dict()))
     else:
-        from cli.tables import show_check
+        from cli import tables
 
-        show_check(report)
+        answer(lambda width: tables.check(report, width))
     if report.failed:
         raise typer.Exit(2)
 

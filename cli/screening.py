@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, params, talk
+from cli.common import Json, answer, params, talk
 
 commands = typer.Typer()
 
@@ -49,6 +49,6 @@ def screen(
     if as_json:
         print(json.dumps(found, allow_nan=False))
         return
-    from cli.screening_tables import show_screen
+    from cli import screening_tables
 
-    show_screen(found, top)
+    answer(lambda width: screening_tables.screen(found, top, width))
