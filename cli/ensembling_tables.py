@@ -23,7 +23,10 @@ def views(found: dict[str, Any], width: int) -> Lines:
     shown = _judged(f"Views joined with identity, against identity alone: macro F1 {alone}", "view", "views", rows)
     lines += [("", ""), *table(shown, width)]
     if found["votes"]:
-        lines += [("", ""), *table(_judged("Votes over repeats and tta.views, against soft", "vote", "vote", found["votes"]), width)]
+        lines += [
+            ("", ""),
+            *table(_judged("Votes over repeats and tta.views, against soft", "vote", "vote", found["votes"]), width),
+        ]
     lines += [("", ""), *plain([f"note: {note}" for note in found["notes"]], width)]
     files = f"{paths.TTA_VIEWS} {paths.TTA_VOTES}"
     line = f"{found['line']}{'  (as it stands)' if same else ''}"

@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, params, print_result, talk
+from cli.common import Json, examples, params, print_result, talk
 
 commands = typer.Typer()
 
 
-@commands.command(epilog="Examples: maskcli refit  |  maskcli refit --json")
+@commands.command(epilog=examples("maskcli refit", "maskcli refit --json"))
 def refit(as_json: Json = False) -> None:
-    """Train on all the training people, several seeds, and write a second submission. It has no OOF score."""
+    """Train on all training people; write a second submission.
+
+    Several seeds, joined by vote. It has no OOF score: nobody is left to score it on.
+    """
     checked = params()
     from stages import paths
     from stages import refit as stage
@@ -37,14 +40,15 @@ def refit(as_json: Json = False) -> None:
     )
 
 
-@commands.command(
-    "pseudo-label", epilog="Examples: maskcli pseudo-label  |  maskcli pseudo-label --output pseudo/b.csv"
-)
+@commands.command("pseudo-label", epilog=examples("maskcli pseudo-label", "maskcli pseudo-label --output pseudo/b.csv"))
 def pseudo_label(
     output: Annotated[Path, typer.Option(help="CSV to write; commit it to git.")] = Path("pseudo/labels.csv"),
     as_json: Json = False,
 ) -> None:
-    """Choose eval photos that the folds are sure of, for training with `dvc exp run -S pseudo.labels=...`."""
+    """Choose eval photos that the folds are sure of, to train on.
+
+    They join training with `dvc exp run -S pseudo.labels=...`.
+    """
     checked = params()
     from stages import pseudo_label as stage
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.common import Json, answer, params, print_result, talk
+from cli.common import Json, answer, examples, params, print_json, print_result, talk
 
 commands = typer.Typer()
 Format = Literal["png", "svg"]
@@ -19,20 +19,31 @@ class Rule(StrEnum):
     last = "last"
 
 
-@commands.command(epilog="Example: maskcli score data/eval_truth.csv --json")
+@commands.command(epilog=examples("maskcli score data/eval_truth.csv --json"))
 def score(
-    truth: Annotated[Path, typer.Argument(help="CSV with the columns ImageID and ans.")],
+    truth: Annotated[Path, typer.Argument(help="CSV with the columns ImageID, ans, and person if known.")],
     submission: Annotated[Path, typer.Option(help="Submission to score.")] = Path("out/tta-predict/submission.csv"),
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Score a submission against the truth."""
+    """Score a submission against the truth.
+
+    With 95 % intervals over people where the truth has a column person or group, else over photos.
+    """
     from stages import score as stage
 
-    print_result(stage.run(truth, submission), as_json)
+    found = stage.run(truth, submission, replicates, seed)
+    if as_json:
+        print_json(found)
+        return
+    from cli import tables
+
+    answer(lambda width: tables.score(found, width))
 
 
 @commands.command(
-    epilog="Examples: maskcli compare HEAD~1 HEAD  |  maskcli compare main smooth focal --json  |  maskcli compare HEAD"
+    epilog=examples("maskcli compare HEAD~1 HEAD", "maskcli compare main smooth focal --json", "maskcli compare HEAD")
 )
 def compare(
     runs: Annotated[
@@ -48,7 +59,10 @@ def compare(
     classes: Annotated[bool, typer.Option("--classes", help="Also print the F1 of every class.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether runs are better than the first: paired over people, with 95 % intervals and a verdict."""
+    """Is a run better than the first? Intervals and a verdict.
+
+    Paired over the same people, who are drawn again and again; several candidates are corrected by Holm's method.
+    """
     from stages import compare as stage
 
     found = stage.run(runs, rule.value, replicates, seed, csv, png, talk())
@@ -61,14 +75,17 @@ def compare(
     print(f"forest plot  {png}")
 
 
-@commands.command(epilog="Example: maskcli epochs --json")
+@commands.command(epilog=examples("maskcli epochs --json"))
 def epochs(as_json: Json = False) -> None:
-    """When to stop: best epochs over folds, the cost of stopping earlier, overfitting, epochs for a refit."""
+    """When to stop: best epochs, overfitting, epochs for a refit.
+
+    Also what stopping earlier would cost, by the mean curve over the folds.
+    """
     from stages import best_epochs as stage
 
     found = stage.run(params(), talk())
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
         return
     from cli import tables
     from stages import paths
@@ -78,7 +95,7 @@ def epochs(as_json: Json = False) -> None:
 
 
 @commands.command(
-    epilog="Examples: maskcli report  |  maskcli report HEAD~1 workspace  |  maskcli report main my-experiment"
+    epilog=examples("maskcli report", "maskcli report HEAD~1 workspace", "maskcli report main my-experiment")
 )
 def report(
     revision: Annotated[
@@ -88,7 +105,10 @@ def report(
     output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("out/report/report.html"),
     as_json: Json = False,
 ) -> None:
-    """Write one HTML page on a run, or two side by side: scores, curves, confusion, calibration, worst photos."""
+    """Write one HTML page on a run, or two side by side.
+
+    Scores with intervals, curves, confusion, calibration, worst photos.
+    """
     checked = params()
     from stages import build_report as stage
 
@@ -99,23 +119,26 @@ def report(
         print(written["report"])
 
 
-@commands.command(epilog="Examples: maskcli plots  |  maskcli plots HEAD~1 workspace --format svg")
+@commands.command(epilog=examples("maskcli plots", "maskcli plots HEAD~1 workspace --format svg"))
 def plots(
     revisions: Annotated[list[str] | None, typer.Argument(help="Revisions to draw over each other.")] = None,
     kind: Annotated[Format, typer.Option("--format", help="Kind of file.")] = "png",
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("out/plots"),
     as_json: Json = False,
 ) -> None:
-    """Draw DVC's plots as picture files, without browser and network, and print their paths."""
+    """Draw DVC's plots as picture files, and print their paths.
+
+    Without browser and network.
+    """
     from stages import plots as stage
 
     drawn = [str(path) for path in stage.run(talk(), revisions or [], kind, output)]
     print(json.dumps(drawn) if as_json else "\n".join(drawn))
 
 
-@commands.command(epilog="Example: maskcli summary")
+@commands.command(epilog=examples("maskcli summary"))
 def summary(as_json: Json = False) -> None:
-    """Say where the results of the last run are and what they come to."""
+    """Say what the last run came to, where it is, what comes next."""
     from stages import paths
     from stages.files import read_json
 

@@ -1,25 +1,27 @@
 """Commands for the last night: look ahead, and have something to submit at every moment."""
 
-import json
 from typing import Any
 
 import typer
 
-from cli.common import Json, answer, params, talk
+from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 
 
-@commands.command(epilog="Examples: maskcli check  |  maskcli check --json")
+@commands.command(epilog=examples("maskcli check", "maskcli check --json"))
 def check(context: typer.Context, as_json: Json = False) -> None:
-    """Run every stage on a handful of people with the real params; say what would fail, and how long all will take."""
+    """Try every stage on a few people; say how long all will take.
+
+    With the real params, in a temporary folder: what would fail at the end fails here, in a minute.
+    """
     checked = params()
     from stages import check as stage
 
     parent: Any = context.parent
     report = stage.run(checked, talk(), debug=bool(parent and parent.params.get("debug")))
     if as_json:
-        print(json.dumps(report.as_dict()))
+        print_json(report.as_dict())
     else:
         from cli import tables
 
@@ -28,15 +30,18 @@ def check(context: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(2)
 
 
-@commands.command("submit-now", epilog="Example: maskcli submit-now, also while `dvc repro` runs in another terminal")
+@commands.command("submit-now", epilog=examples("maskcli submit-now"))
 def submit_now(as_json: Json = False) -> None:
-    """Write a valid submission from whatever folds and epochs exist at this moment, and say what it is made of."""
+    """Write a valid submission from whatever there is right now.
+
+    It takes finished folds and the best checkpoints of others, also while `dvc repro` runs in another terminal.
+    """
     checked = params()
     from stages import submit_now as stage
 
     made = stage.run(checked, talk())
     if as_json:
-        print(json.dumps(made))
+        print_json(made)
         return
     for source in made["models"]:
         print(f"fold {source['fold']}       {source['state']}, {_score(source)}")

@@ -1,5 +1,6 @@
 """What people read on stdout of compare, epochs, eda and check: the answer in a sentence, then tables, at any width."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from cli.lines import Column, Lines, Table, plain, table
@@ -22,7 +23,9 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
         told = [f"note: {note}" for note in one.notes if classes or note != OF_CLASSES]
         spread = next(row.seed_sd for row in one.rows if row.metric == "macro_f1")
         if spread is not None:
-            told.insert(0, f"macro F1 varies by {spread:.4f} (standard deviation) from seed to seed; the intervals take it in")
+            told.insert(
+                0, f"macro F1 varies by {spread:.4f} (standard deviation) from seed to seed; the intervals take it in"
+            )
         lines += [("", ""), *plain(told, width)] if told else []
     return lines
 
@@ -58,7 +61,11 @@ def _scores(found: Comparison, classes: bool, width: int) -> Lines:
     if not classes:
         return lines
     rows = [row for row in found.rows if _of_class(row)]
-    columns = [Column("F1 of class"), *(Column(name, "number") for name in (*names, "95 % of difference")), Column("verdict")]
+    columns = [
+        Column("F1 of class"),
+        *(Column(name, "number") for name in (*names, "95 % of difference")),
+        Column("verdict"),
+    ]
     cells = [
         (
             title(row.metric).removeprefix("F1 "),
@@ -113,10 +120,7 @@ def epochs(found: dict[str, Any], width: int) -> Lines:
     names = ("epoch", "val_f1", "+-", "val_f1 lost", "val_nll", "+-")
     curve = Table(
         [Column(name, "number") for name in names],
-        [
-            (str(row["epoch"]), *(f"{row[name]:.4f}" for name in row if name != "epoch"))
-            for row in found["curve"]
-        ],
+        [(str(row["epoch"]), *(f"{row[name]:.4f}" for name in row if name != "epoch")) for row in found["curve"]],
         "Mean over folds with its standard error, and what stopping there costs",
     )
     spread = f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation over folds)"
@@ -125,6 +129,31 @@ def epochs(found: dict[str, Any], width: int) -> Lines:
         *[("", ""), *table(folds, width)],
         *[("", ""), *table(curve, width)],
     ]
+
+
+def score(found: dict[str, Any], width: int) -> Lines:
+    """Macro F1 with its interval in words, then all scores."""
+    people = f"{found['people']} people, " if "people" in found else ""
+    answer = (
+        f"macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
+        f"({people}{found['photos']} photos)"
+    )
+    names = [name for name in found if f"{name}_low" in found]
+    shown = Table(
+        [Column("score"), Column("value", "number"), Column("95 % interval", "number")],
+        [(title(name), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"])) for name in names],
+    )
+    told = []
+    if found["interval_over"] == "photos":
+        told = [
+            "note: the truth has no column person or group, so the intervals are over photos; photos of one person go right "
+            "or wrong together, which makes these intervals too narrow"
+        ]
+    return [*plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
+
+
+def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    return ("none", "") if math.isnan(value) else (f"{value:.4f}", f"{low:.4f} to {high:.4f}")
 
 
 def eda(found: dict[str, Any], width: int) -> Lines:
