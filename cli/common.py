@@ -57,13 +57,3 @@ def rows(path: Path) -> int:
     """Rows of a CSV that a stage has just written, without its header; without pandas, which takes a second to import."""
     with path.open(encoding="utf-8", newline="") as file:
         return sum(1 for _ in csv.reader(file)) - 1
-
-
-def print_result(result: dict[str, Any], as_json: bool) -> None:
-    """A flat result on stdout, as JSON or as aligned lines."""
-    if as_json:
-        print_json(result)
-        return
-    width = max(len(name) for name in result)
-    for name, value in result.items():
-        print(f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}")

@@ -15,7 +15,9 @@ def views(found: dict[str, Any], width: int) -> Lines:
         f"{interval(found['gain_nested_low'], found['gain_nested_high'])}); {found['gain_on_all']:+.4f} on the photos "
         "that they were chosen on"
     )
-    advice = f"keep the views as they stand, {', '.join(found['current'])}" if same else f"set {found['line']}"
+    others = [view for view in found["recommended"] if view != "identity"]
+    helps = f"{', '.join(others)} help{'s' if len(others) == 1 else ''}" if others else "no view is shown to help"
+    advice = f"{helps}; {'keep' if same else 'set'} {found['line']}"
     lines = plain([advice], width)
     lines += plain([f"gain of this search: {gain}"], width)
     alone = f"{found['identity_macro_f1']:.4f} on OOF photos of {found['people']} people"

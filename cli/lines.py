@@ -22,7 +22,7 @@ READABLE = 100  # columns: longer lines of prose are hard to read
 NARROWEST = 24  # columns of prose beside other columns; with fewer it goes below them
 GAP = "  "
 STYLES = {"better": "green", "worse": "red", "base": "bold", "failed": "red", "warning": "yellow", "all": "bold"}
-_WORD = re.compile(r"[^\s`]*`[^`]+`[^\s`]*|\S+")  # a command in backquotes is one word
+_WORD = re.compile(r"[^\s`]*`[^`]+`[^\s`]*|\S*\d %\S*|\S+")  # a command in backquotes is one word, so is 95 %
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,13 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"maskcli: {' '.join(line.split())}", file=sys.stderr)
+    """Say what went wrong, in one line; on a terminal it is wrapped at words."""
+    line = f"maskcli: {' '.join(line.split())}"
+    if sys.stderr.isatty():
+        from cli import lines
+
+        line = "\n".join(lines.paragraph(line, lines.width(sys.stderr)))
+    print(line, file=sys.stderr)
     return code
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, answer, examples, main_process, params, print_json, print_result, rows, talk, written
+from cli.common import Json, answer, examples, main_process, params, print_json, rows, talk, written
 
 commands = typer.Typer()
 
@@ -63,7 +63,7 @@ def eda(as_json: Json = False) -> None:
 
     found = stage.run(params(), talk())
     if as_json:
-        print_result(found, True)
+        print_json(found)
         return
     from cli import tables
 

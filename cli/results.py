@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.common import Json, answer, examples, params, print_json, print_result, talk
+from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 Format = Literal["png", "svg"]
@@ -114,7 +114,7 @@ def report(
 
     written = stage.run(checked, talk(), [revision] if other is None else [revision, other], output)
     if as_json:
-        print_result(written, True)
+        print_json(written)
     else:
         print(written["report"])
 
@@ -139,30 +139,12 @@ def plots(
 @commands.command(epilog=examples("maskcli summary"))
 def summary(as_json: Json = False) -> None:
     """Say what the last run came to, where it is, what comes next."""
-    from stages import paths
-    from stages.files import read_json
+    from stages import summary as stage
 
-    found = read_json(
-        paths.OOF_METRICS,
-        "oof-ensemble",
-        *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
-        *("people", "photos"),
-    )
+    found = stage.run(params())
     if as_json:
-        print_result(found, True)
+        print_json(found)
         return
-    print(f"submission   {paths.SUBMISSION}")
-    print(
-        f"OOF score    macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to "
-        f"{found['macro_f1_high']:.4f} ({found['people']} people, {found['photos']} photos)"
-    )
-    print(
-        f"             last epochs {found['macro_f1_last']:.4f}, fixed from the other folds "
-        f"{found['macro_f1_other_folds']:.4f}, best epochs (chosen on the scored photos, so too high) "
-        f"{found['macro_f1_best_epochs']:.4f}"
-    )
-    if paths.REPORT.exists():
-        print(f"report       {paths.REPORT}    (opens in any browser, no network needed)")
-    print("plots        maskcli plots    (or: dvc plots show; tensorboard --logdir out/train)")
-    print(f"LR curve     {paths.LR_PNG}")
-    print("next         git add -A; git commit -m ce; dvc exp run -n focal -S loss=focal; maskcli compare HEAD focal")
+    from cli import result_lines
+
+    answer(lambda width: result_lines.summary(found, width))

@@ -43,19 +43,6 @@ def submit_now(as_json: Json = False) -> None:
     if as_json:
         print_json(made)
         return
-    for source in made["models"]:
-        print(f"fold {source['fold']}       {source['state']}, {_score(source)}")
-    for source in made["left_out"]:
-        print(f"left out     fold {source['fold']}, {source['state']}, {_score(source)}: {source['reason']}")
-    if made["folds_missing"] and made["models"]:
-        print(f"no model of  folds {', '.join(str(fold) for fold in made['folds_missing'])}")
-    if not made["models"]:
-        print("no model     every answer is the most common class: valid, and poor; train at least one epoch")
-    print(
-        f"submission   {made['submission']} ({made['answers']} answers, {made['vote']} vote, {', '.join(made['views'])})"
-    )
+    from cli import result_lines
 
-
-def _score(source: dict[str, Any]) -> str:
-    known = source["val_f1"]
-    return "val_f1 not written yet" if known is None else f"val_f1 {known:.4f}"
+    answer(lambda width: result_lines.submit_now(made, width))

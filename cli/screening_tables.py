@@ -18,7 +18,7 @@ def screen(found: dict[str, Any], top: int, width: int) -> Lines:
     head = "" if several else f" ({found['rows'][0]['head']})"
     title = (
         f"Heads{head} on frozen features, against {found['base']} (params.yaml): {len(found['rows'])} combinations, "
-        f"{found['folds']} folds x {found['repeats']} repeats, {found['people']} people"
+        f"{found['folds']} folds x {found['repeats']} repeat{'' if found['repeats'] == 1 else 's'}, {found['people']} people"
     )
     rows = [_cells(row, names) for row in shown]
     seconds = found["seconds"]
