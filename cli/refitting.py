@@ -10,14 +10,17 @@ from cli.common import Json, params, print_result, talk
 commands = typer.Typer()
 
 
-@commands.command(epilog="Examples: maskcli refit  |  maskcli refit --json")
-def refit(as_json: Json = False) -> None:
+@commands.command(epilog="Examples: maskcli refit  |  maskcli refit --fresh  |  maskcli refit --json")
+def refit(
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where checkpoints could go on.")] = False,
+    as_json: Json = False,
+) -> None:
     """Train on all the training people, several seeds, and write a second submission. It has no OOF score."""
     checked = params()
     from stages import paths
     from stages import refit as stage
 
-    found = stage.run(checked, talk())
+    found = stage.run(checked, talk(), fresh)
     if not found:  # a helper process of `accelerate launch`
         return
     if as_json:

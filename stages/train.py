@@ -27,7 +27,7 @@ from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
 from stages.params import Params
 from stages.report.tensorboard import Board
-from stages.talk import SILENT, Talk
+from stages.talk import SILENT, Talk, rate
 
 
 def run(
@@ -70,7 +70,7 @@ def run(
         for one in params.folds if fold is None else [fold]:
             _fold(params, talk, one, timing, asked, outputs)
             if asked():  # it came while the fold was being finished, which is written by now
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(f"fold {one} is done")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _fold(
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.threads)
-    with checkpoint.alone(fold, run_key, talk, wait=outputs) if main else nullcontext():
+    with checkpoint.alone(f"fold {fold}", run_key, talk, asked, wait=outputs) if main else nullcontext():
         if main:
             checkpoint.prune(fold, run_key, params.train.repeats)
         if main and outputs:
@@ -228,7 +228,7 @@ def _record(params: Params, data: FoldData, fold: int, done: list[Progress], boa
     talk.say(
         f"fold {fold}{repeat} epoch {row['epoch']:>2}/{params.train.epochs}  train_loss {row['train_loss']:.4f}  "
         f"val_loss {row['val_loss']:.4f}  val_nll {row['val_nll']:.4f}  val_f1 {row['val_f1']:.4f}  "
-        f"lr {row['lr']:.2e}  {row['photos_per_second']:.0f} photos/s"
+        f"lr {row['lr']:.2e}  {rate(row['photos_per_second'], 'photos')}"
     )
 
 
