@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from cli import lines
-from stages.talk import Talk
+from stages.talk import Talk, rate
 
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
@@ -19,7 +19,7 @@ class _Rate(ProgressColumn):
     """Items a second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.0f}/s" if task.speed else "", style="dim")
+        return Text(rate(task.speed) if task.speed else "", style="dim")
 
 
 def talk() -> Talk:
@@ -31,8 +31,10 @@ def talk() -> Talk:
     def say(line: str) -> None:
         lines.show(lines.paragraph(line, lines.width(stream)), console)
 
-    def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-        return _bar(console, items, total, label) if console.is_terminal else _lines(say, items, total, label)
+    def track(items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
+        if console.is_terminal:
+            return _bar(console, items, total, label, done)
+        return _lines(say, items, total, label, done)
 
     def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         kinds = [lines.Column(columns[0]), *(lines.Column(name, "prose") for name in columns[1:])]
@@ -46,7 +48,7 @@ def answer(made: Callable[[int], lines.Lines]) -> None:
     lines.show(made(lines.width(sys.stdout)), Console(file=sys.stdout))
 
 
-def _bar(console: Console, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+def _bar(console: Console, items: Iterable[Any], total: int, label: str, done: int) -> Iterator[Any]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=max(5, min(40, console.width - 60))),
@@ -56,15 +58,15 @@ def _bar(console: Console, items: Iterable[Any], total: int, label: str) -> Iter
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield from progress.track(items, total, description=label)
+        yield from progress.track(items, total, completed=done, description=label)
 
 
-def _lines(say: Any, items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+def _lines(say: Any, items: Iterable[Any], total: int, label: str, done: int) -> Iterator[Any]:
     began = told = time.monotonic()
-    for number, item in enumerate(items):
+    for number, item in enumerate(items, done + 1):
         yield item
         now = time.monotonic()
         if now - told >= PLAIN_EVERY:
             told = now
-            rate = (number + 1) / (now - began)
-            say(f"{label}: {number + 1}/{total}, {rate:.1f}/s, ETA {(total - number - 1) / rate:.0f} s")
+            speed = (number - done) / (now - began)
+            say(f"{label}: {number}/{total}, {rate(speed)}, ETA {(total - number) / speed:.0f} s")

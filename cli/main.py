@@ -53,20 +53,23 @@ def run() -> None:
     from stages import garbage
     from stages.errors import UserError
 
-    garbage.collect_seldom()
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    warnings.showwarning = _warn
     debug = "--debug" in sys.argv[1:2]
-    if not debug:
-        threading.excepthook = _thread_failed
     try:
+        garbage.collect_seldom()
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        warnings.showwarning = _warn
+        if not debug:
+            threading.excepthook = _thread_failed
         app()
     except UserError as error:
         if debug:
             raise
         sys.exit(_fail(str(error), 2))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; finished stages are kept, the same command runs the rest", 130))
+    except (KeyboardInterrupt, SystemExit) as error:
+        interrupt = _interrupt(error)
+        if interrupt is None:
+            raise
+        sys.exit(_fail(_interrupted(interrupt), 130))
     except OSError as error:
         if debug:
             raise
@@ -76,6 +79,20 @@ def run() -> None:
             raise
         text = " ".join(str(error).split())[:300]
         sys.exit(_fail(f"unexpected {type(error).__name__}: {text}; run `maskcli --debug ...` for the traceback", 1))
+
+
+def _interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that an error comes from, if it does: typer makes an exit without a word of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> str:
+    """What is kept: training says so itself; all other commands write their files whole, when they are done."""
+    if str(interrupt):
+        return f"interrupted; {interrupt}; the same command goes on from there"
+    return "interrupted; no file is half written, and what was there before stands; the same command begins again"
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -10,8 +10,11 @@ from cli.common import Json, answer, examples, params, print_json, talk
 commands = typer.Typer()
 
 
-@commands.command(epilog=examples("maskcli refit", "maskcli refit --json"))
-def refit(as_json: Json = False) -> None:
+@commands.command(epilog=examples("maskcli refit", "maskcli refit --fresh", "maskcli refit --json"))
+def refit(
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where checkpoints could go on.")] = False,
+    as_json: Json = False,
+) -> None:
     """Train on all training people; write a second submission.
 
     Several seeds, joined by vote. It has no OOF score: nobody is left to score it on.
@@ -19,7 +22,7 @@ def refit(as_json: Json = False) -> None:
     checked = params()
     from stages import refit as stage
 
-    found = stage.run(checked, talk())
+    found = stage.run(checked, talk(), fresh)
     if not found:  # a helper process of `accelerate launch`
         return
     if as_json:

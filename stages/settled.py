@@ -79,6 +79,11 @@ def threads(found: Settled, fold: int, params: Params) -> int:
     return min(settled, here)
 
 
+def refit_threads(found: Settled) -> int:
+    """CPU threads of a refit's seed: those of most folds, which are the fewest, so that seeds train side by side too."""
+    return min([threads(found, fold) for fold in found.threads] or [cores.available()])
+
+
 def check_device(found: Settled, device: str) -> None:
     """Raise UserError where lr-find ran on another kind of device than training now does."""
     if found.device and found.device != device:

@@ -27,7 +27,7 @@ from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
 from stages.params import Params
 from stages.report.tensorboard import Board
-from stages.talk import SILENT, Talk
+from stages.talk import SILENT, Talk, rate
 
 
 def run(
@@ -70,7 +70,7 @@ def run(
         for one in params.folds if fold is None else [fold]:
             _fold(params, talk, one, timing, asked, outputs)
             if asked():  # it came while the fold was being finished, which is written by now
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(f"fold {one} is done")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _fold(
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.threads)
-    with checkpoint.alone(fold, run_key, talk, wait=outputs) if main else nullcontext():
+    with checkpoint.alone(f"fold {fold}", run_key, talk, asked, wait=outputs) if main else nullcontext():
         if main:
             checkpoint.prune(fold, run_key, params.train.repeats)
         if main and outputs:
@@ -234,8 +234,8 @@ def epoch_line(name: str, row: dict[str, float], epochs: int) -> str:
     name: the fold, or fold.repeat. train, val and nll are train_loss, val_loss and val_nll; f1 is val_f1.
     """
     losses = " ".join(f"{word} {_short(row[key])}" for word, key in _LOSSES.items())
-    rate = row["photos_per_second"]
-    speed = f"{rate:.0f}/s" if rate < 999.5 else f"{rate / 1000:.0f}k/s"
+    photos = row["photos_per_second"]
+    speed = rate(photos) if photos < 999.5 else f"{photos / 1000:.0f}k/s"
     lr = f"{row['lr']:.1e}".replace("e-0", "e-")
     return (
         f"fold {name} epoch {row['epoch']:>{len(str(epochs))}}/{epochs} {losses} f1 {row['val_f1']:.3f} lr {lr} {speed}"

@@ -47,8 +47,8 @@ def fit(
     params = learner.params
     progress = progress or Progress()
     steps = _steps(learner)
-    left = params.train.epochs * steps - len(progress.history) * steps - len(progress.seen)
-    ticks = iter(talk.track(range(left), left, f"train fold {learner.fold}"))
+    total, done = params.train.epochs * steps, len(progress.history) * steps + len(progress.seen)
+    ticks = iter(talk.track(range(done, total), total, f"train fold {learner.fold}", done))
 
     if clock and not clock.rate:
         clock.predicted(*time_prediction(learner))
@@ -94,7 +94,7 @@ def fit(
         if keeper:
             keeper.save(learner, progress)
         if interrupt() and not progress.finished:
-            raise KeyboardInterrupt
+            raise keeper.interrupted(progress) if keeper else KeyboardInterrupt
     if 0 < params.train.patience <= progress.stale_epochs:
         talk.say(
             f"fold {learner.fold}: stopped after epoch {len(progress.history)}: "
@@ -171,7 +171,7 @@ def _look_up(learner: Learner, progress: Progress, lr: float, around: Around) ->
         progress.epoch_seconds = time.perf_counter() - around.began
         around.keeper.save(learner, progress)
     if asked:
-        raise KeyboardInterrupt
+        raise around.keeper.interrupted(progress) if around.keeper else KeyboardInterrupt
 
 
 def _reached(progress: Progress, params: Params) -> bool:
