@@ -395,6 +395,19 @@ class Params(Group):
         return self.data.train_age_bins or self.data.age_bins
 
     @property
+    def objective(self) -> str:
+        """What training minimises, in words: losses of two runs lie on one scale only where this is the same."""
+        options = getattr(self.losses, self.loss).model_dump()
+        listed = ", ".join(
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in options.items()
+        )
+        return (
+            (f"{self.loss} ({listed})" if listed else self.loss)
+            + (", factored" if self.targets == "factored" else "")
+            + (f", age {self.age_regression.weight:g}" if self.age_regression.weight else "")
+        )
+
+    @property
     def cache_size(self) -> tuple[int, int]:
         """Height and width of a photo in the pixel cache, px: the training size plus the crop margin on every side."""
         return self.image.height + 2 * self.image.margin, self.image.width + 2 * self.image.margin

@@ -201,7 +201,7 @@ def _clock(
 def _write(params: Params, data: FoldData, fold: int, done: list[Progress]) -> None:
     """The fold's predictions, metrics and environment. The history again: no epoch may have been left to train."""
     _remove_other_models(fold, params.train.repeats)
-    _write_history(fold, done)
+    _write_history(params, fold, done)
     write_npz(
         paths.oof_logits(fold),
         photo=data.val,
@@ -213,16 +213,17 @@ def _write(params: Params, data: FoldData, fold: int, done: list[Progress]) -> N
     write_json(paths.train_metrics(fold), _metrics(done, len(data.train), len(data.val)))
 
 
-def _write_history(fold: int, done: list[Progress]) -> None:
+def _write_history(params: Params, fold: int, done: list[Progress]) -> None:
+    """All repeats' epochs. What was minimised stands beside its losses: they say nothing without it."""
     tables = [pd.DataFrame(known.history).assign(repeat=repeat) for repeat, known in enumerate(done)]
-    write_csv(paths.history(fold), pd.concat(tables, ignore_index=True))
+    write_csv(paths.history(fold), pd.concat(tables, ignore_index=True).assign(objective=params.objective))
 
 
 def _record(params: Params, data: FoldData, fold: int, done: list[Progress], board: Board, talk: Talk) -> None:
     """Write all repeats' history so far and the newest epoch's TensorBoard events, and say how it went."""
     progress = done[-1]
     row = progress.history[-1]
-    _write_history(fold, done)
+    _write_history(params, fold, done)
     board.epoch(row)
     name = f"{fold}.{len(done) - 1}" if params.train.repeats > 1 else str(fold)
     talk.say(epoch_line(name, row, params.train.epochs))

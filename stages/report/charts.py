@@ -1,4 +1,7 @@
-"""The charts of the report as SVG text, drawn by matplotlib; letters are outlines, so that they look the same everywhere."""
+"""The charts of the report as SVG text, drawn by matplotlib; letters are outlines, so that they look the same everywhere.
+
+The page shows each chart at its natural size and nowhere scaled, so that all their letters are FONT px high.
+"""
 
 import io
 import re
@@ -9,25 +12,37 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from stages.report.figures import SUGGESTION_COLOURS
+from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, WRITTEN_LIGHT
 
-COLOURS = ("#1f5fa8", "#c8541b")  # of the first and the second revision
-STYLE = {
+INCH = 96  # px, CSS
+FONT = 12  # px
+PANEL = 288  # px wide: one fits a phone, four a laptop
+MATRIX = 596  # px wide and high: two fit a laptop
+STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "maskcli",  # the same figure gives the same bytes
-    "font.size": 10,
-    "axes.titlesize": 11,
+    "font.size": FONT * 72 / INCH,
+    "axes.titlesize": "medium",
+    "axes.labelsize": "medium",
+    "xtick.labelsize": "medium",
+    "ytick.labelsize": "medium",
+    "axes.titleweight": "bold",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "0.92",
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": "medium",
+    "legend.borderaxespad": 0.2,
+    "legend.handlelength": 1.4,
+    "text.color": INK,
+    "axes.labelcolor": INK,
 }
 Limits = tuple[float, float]
 
@@ -45,32 +60,33 @@ class ClassF1:
 def by_epoch(history: pd.DataFrame, column: str, colour: str, title: str, label: str, limits: Limits) -> str:
     """A column of the histories over epochs; the y limits are given, so that charts side by side share them."""
     with matplotlib.rc_context(STYLE):
-        figure = _figure(4.0, 3.2)
+        figure = _figure(PANEL, 260)
         axes = figure.add_subplot()
         _fold_lines(axes, history, column, colour)
         axes.set(title=title, xlabel="epoch", ylabel=label, ylim=limits)
-        axes.legend(handles=_fold_legend(colour), loc="best")
+        figure.legend(handles=_fold_legend(colour), loc="outside lower center", ncols=2)
         return _svg(figure)
 
 
-def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float) -> str:
+def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, colour: str) -> str:
     """The learning-rate range test over log lr, with its suggestions and the learning rate that training used."""
     with matplotlib.rc_context(STYLE):
-        figure = _figure(4.0, 3.2)
+        figure = _figure(PANEL, 320)
         axes = figure.add_subplot()
         axes.plot(curve["lr"], curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
-        axes.plot(curve["lr"], curve["smoothed"], color="0.15", label="smoothed")
-        for name, colour in SUGGESTION_COLOURS.items():
+        axes.plot(curve["lr"], curve["smoothed"], color=colour, linewidth=2.4, label="smoothed")
+        for name, marker in SUGGESTIONS.items():
             mark = suggestions[suggestions["name"] == name]
             if len(mark):
-                axes.plot(mark["lr"], mark["smoothed"], "o", color=colour, label=f"{name}: {mark['lr'].iloc[0]:.2g}")
-        axes.axvline(chosen, color="0.4", linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
+                label = f"{name}: {mark['lr'].iloc[0]:.2g}"
+                axes.plot(mark["lr"], mark["smoothed"], marker, color=INK, label=label)
+        axes.axvline(chosen, color=INK, linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
         low, high = curve["smoothed"].min(), curve["smoothed"].iloc[0]
         span = high - low + 1e-9
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
-        axes.set_ylim(low - 1.1 * span, high + 0.4 * span)  # the room below is the legend's
+        axes.set_ylim(low - 0.3 * span, high + 0.4 * span)
         axes.xaxis.set_major_locator(LogLocator(numticks=8))
-        axes.legend(loc="lower left", fontsize=8)
+        figure.legend(loc="outside lower center", ncols=2, columnspacing=1)
         return _svg(figure)
 
 
@@ -79,16 +95,17 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
     classes = len(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     with matplotlib.rc_context(STYLE | {"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
-        figure = _figure(7.4, 7.2)
+        figure = _figure(MATRIX, MATRIX)
         axes = figure.add_subplot()
         # Counts of rare classes would vanish beside those of common ones on a linear scale.
         values = shares if normalised else np.sqrt(counts)
-        axes.pcolormesh(values, cmap="Blues", vmin=0, vmax=max(values.max(), 1e-9), edgecolors="0.93", linewidth=0.4)
+        shading = LinearSegmentedColormap.from_list("shares", SHADES)
+        axes.pcolormesh(values, cmap=shading, vmin=0, vmax=max(values.max(), 1e-9), edgecolors="0.93", linewidth=0.4)
         for true, predicted in np.argwhere(counts).tolist():
             value = round(100 * shares[true, predicted]) if normalised else counts[true, predicted]
-            colour = "white" if values[true, predicted] > 0.55 * values.max() else "0.1"
+            colour = SHADES[0] if values[true, predicted] > WRITTEN_LIGHT * values.max() else INK
             text = "<1" if normalised and value == 0 else str(value)
-            axes.text(predicted + 0.5, true + 0.5, text, ha="center", va="center", fontsize=9, color=colour)
+            axes.text(predicted + 0.5, true + 0.5, text, ha="center", va="center", color=colour)
         middles = np.arange(classes) + 0.5
         axes.set_xticks(middles, names, rotation=90)
         axes.set_yticks(middles, names)
@@ -99,17 +116,17 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
         return _svg(figure)
 
 
-def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1]) -> str:
+def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
     """F1 of each class as a dot with its interval, the revisions one below the other, photo counts at the right.
 
-    A hollow dot has no interval.
+    A hollow dot has no interval. width: px.
     """
     with matplotlib.rc_context(STYLE):
-        figure = _figure(5.4, 0.29 * len(names) + 1.2)
+        figure = _figure(width, 26 * len(names) + 96)
         axes = figure.add_subplot()
         rows = np.arange(len(names))
-        offsets = np.zeros(1) if len(runs) == 1 else np.array([-0.16, 0.16])
-        for run, offset, colour in zip(runs, offsets, COLOURS, strict=False):
+        offsets = np.zeros(1) if len(runs) == 1 else np.array([-0.18, 0.18])
+        for run, offset, colour in zip(runs, offsets, REVISIONS, strict=False):
             known = np.isfinite(run.low)
             # A bootstrap-t interval need not hold the value itself.
             reach = np.maximum([(run.f1 - run.low)[known], (run.high - run.f1)[known]], 0)
@@ -126,11 +143,12 @@ def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1]) -> str:
             )
             axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")
         for row, text in [(-1, "photos"), *enumerate(map(str, photos))]:
-            axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color="0.35")
+            at = axes.get_yaxis_transform()
+            axes.text(1.02, row, text, transform=at, va="center", color="0.35")
         axes.set_yticks(rows, names)
-        axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="F1, with 95 % interval over people")
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="F1, with 95 % interval")
         if len(runs) > 1:
-            figure.legend(loc="outside upper left", ncols=2)
+            figure.legend(loc="outside upper left")
         return _svg(figure)
 
 
@@ -139,7 +157,7 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray,
     bins = len(count)
     edges = np.linspace(0, 1, bins + 1)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(4.6, 5.2)
+        figure = _figure(PANEL, 400)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
         filled = count > 0
@@ -151,18 +169,25 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray,
         top.legend(loc="upper left")
         bottom.bar(edges[:-1], count, 1 / bins, align="edge", color=colour, alpha=0.8, edgecolor="white")
         bottom.set(xlabel="confidence (largest probability)", ylabel="photos")
+        bottom.set_xticks(np.linspace(0, 1, 6))
         figure.align_ylabels()
         return _svg(figure)
 
 
-def limits(histories: list[pd.DataFrame], *columns: str) -> Limits:
-    """One y range, 5 % wider than the finite values of the columns in all histories; (0, 1) if there are none."""
+def limits(histories: list[pd.DataFrame], *columns: str, highest: float = np.inf) -> Limits:
+    """One y range, 5 % wider than the finite values of the columns in all histories; (0, 1) if there are none.
+
+    It does not reach beyond 0 and `highest`, where no value does.
+    """
     values = np.concatenate([history[column].to_numpy(float) for history in histories for column in columns])
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0
-    margin = 0.05 * (values.max() - values.min()) + 1e-6
-    return float(values.min() - margin), float(values.max() + margin)
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low) + 1e-6
+    return low - (min(margin, low) if low >= 0 else margin), high + (
+        min(margin, highest - high) if high <= highest else margin
+    )
 
 
 def _fold_lines(axes: Any, history: pd.DataFrame, column: str, colour: str) -> None:
@@ -181,9 +206,9 @@ def _fold_legend(colour: str) -> list[Line2D]:
     return [thin, Line2D([], [], color=colour, linewidth=2.4, label="mean of folds")]
 
 
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, with no window behind it."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _figure(width: int, height: int) -> Figure:
+    """An empty figure of so many px, with no window behind it."""
+    figure = Figure(figsize=(width / INCH, height / INCH), layout="constrained")
     FigureCanvasSVG(figure)
     return figure
 

@@ -12,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from stages.data.decode import decode
 from stages.data.layout import GENDERS, age_bin_names
 from stages.files import replacing
+from stages.report.colours import GENDERS as GENDER_COLOURS
+from stages.report.colours import INK, NEUTRAL
 
-GENDER_COLOURS = {"male": "#4c78a8", "female": "#f58518"}
 PAIRS = 12  # on the contact sheet
 PAIRS_IN_A_ROW = 3
 PHOTO_HEIGHT = 192  # px
@@ -23,7 +24,7 @@ LABELLED_SIZES = 5
 def classes(path: Path, counts: pd.DataFrame) -> None:
     """Training photos per class as bars, people written beside; columns class, photos, people."""
     figure, axes = _figure(7.5, 5.2)
-    bars = axes.barh(counts["class"], counts["photos"], color="#4c78a8")
+    bars = axes.barh(counts["class"], counts["photos"], color=NEUTRAL)
     written = [f"{photos} ({people})" for photos, people in zip(counts["photos"], counts["people"], strict=True)]
     axes.bar_label(bars, written, padding=3, fontsize=8)
     axes.invert_yaxis()
@@ -56,7 +57,7 @@ def ages(path: Path, table: pd.DataFrame, bins: tuple[int, int]) -> None:
         middle = (edges[number] + edges[number + 1]) / 2
         axes.text(middle, below.max() * 1.11, f"{name}\n{people} people", ha="center", va="center", fontsize=8)
     for edge in bins:
-        axes.axvline(edge, color="0.15", linestyle="--", linewidth=1)
+        axes.axvline(edge, color=INK, linestyle="--", linewidth=1)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     _save(figure, path)
 
@@ -65,7 +66,7 @@ def sizes(path: Path, table: pd.DataFrame) -> None:
     """Photo sizes as dots whose area grows with the photos; columns height, width, photos, eval_photos."""
     figure, axes = _figure(6, 5)
     total = (table["photos"] + table["eval_photos"]).to_numpy()
-    axes.scatter(table["width"], table["height"], s=20 + 380 * total / total.max(), color="#4c78a8", alpha=0.6, lw=0)
+    axes.scatter(table["width"], table["height"], s=20 + 380 * total / total.max(), color=NEUTRAL, alpha=0.6, lw=0)
     for rank in np.argsort(-total, kind="stable")[:LABELLED_SIZES]:
         row = table.iloc[rank]
         text = f"{row['width']} x {row['height']}: {total[rank]} photos"

@@ -89,6 +89,12 @@ def confident_mistakes(oof: Oof, most: int) -> np.ndarray:
     return wrong[np.argsort(-oof.probabilities[wrong].max(1), kind="stable")][:most]
 
 
+def by_person(oof: Oof, places: np.ndarray) -> list[np.ndarray]:
+    """`places`, worst first, gathered by person: the persons in the order of their worst photo, each one's photos in theirs."""
+    persons, first, number = np.unique(oof.person[places], return_index=True, return_inverse=True)
+    return [places[number == one] for one in np.argsort(first)[: len(persons)]]
+
+
 def headline_rows(
     scores: list[dict[str, float]], found: list[Intervals], differences: dict[str, Difference]
 ) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
 from stages.judge import calibration, metrics
 from stages.judge.compare import Comparison, Difference
-from stages.report import charts, numbers
+from stages.report import charts, colours, numbers
 from stages.report.thumbnails import jpeg
 from stages.talk import SILENT, Talk
 
@@ -22,6 +22,7 @@ TEMPLATE = "report.html.jinja"
 LIMIT = 5_000_000  # bytes
 QUALITIES = (85, 60, 35, 15)  # of the JPEGs: the first with which the page stays under LIMIT
 MOST = 40  # photos in each list
+CLASS_CHARTS = (640, 320)  # px wide: on a laptop, on a phone
 NAMES = [class_name(number) for number in range(CLASSES)]
 
 Pictures = dict[str, np.ndarray]
@@ -43,7 +44,8 @@ class Run:
 
     @property
     def objective(self) -> str:
-        return str(self.params.get("loss", "ce"))
+        """What was minimised; by params.yaml for histories that do not say so yet."""
+        return str(self.history["objective"].iloc[0] if "objective" in self.history else self.params.get("loss", "ce"))
 
 
 def build(
@@ -78,7 +80,8 @@ def build(
         "notes": pair.notes if isinstance(pair, Comparison) else [],
         "replicates": replicates,
         "views": _views(runs, scores, talk),
-        "class_chart": _picture(_class_chart(runs, found)),
+        "class_charts": [_picture(_class_chart(runs, found, width)) for width in CLASS_CHARTS],
+        "colours": colours,
         "class_rows": _class_rows(runs, found, differences),
         "params": _params_rows(runs),
         "most": MOST,
@@ -87,7 +90,7 @@ def build(
     for quality in QUALITIES:
         sources = {name: jpeg(pixels, quality) for name, pixels in pictures.items()}
         photos = [
-            {"highest": _cards(run.oof, highest, sources), "mistakes": _cards(run.oof, mistakes, sources)}
+            {"highest": _people(run.oof, highest, sources), "mistakes": _people(run.oof, mistakes, sources)}
             for run, (highest, mistakes) in zip(runs, worst, strict=True)
         ]
         html = template.render(**content, photos=photos)
@@ -109,7 +112,7 @@ def _views(runs: list[Run], scores: list[dict[str, float]], talk: Talk) -> list[
     """Per run its name, facts and charts."""
     histories = [run.history for run in runs]
     views = []
-    each = zip(runs, scores, charts.COLOURS, strict=False)
+    each = zip(runs, scores, colours.REVISIONS, strict=False)
     for run, score, colour in talk.track(each, len(runs), "report: charts"):
         counts = metrics.confusion(run.oof.labels, run.oof.predictions)
         table = calibration.reliability(run.oof.probabilities, run.oof.labels)
@@ -138,14 +141,15 @@ def _curves(run: Run, colour: str, histories: list[pd.DataFrame]) -> list[str]:
     """Four charts. Both losses share one scale; val_nll and val_f1 share theirs with the other revision."""
     loss = charts.limits([run.history], "train_loss", "val_loss")
     return [
-        charts.by_epoch(run.history, "train_loss", colour, "train_loss (training photos)", f"loss: {run.objective}", loss),
-        charts.by_epoch(run.history, "val_loss", colour, "val_loss (validation photos)", f"loss: {run.objective}", loss),
+        charts.by_epoch(run.history, "train_loss", colour, "train_loss (training photos)", "loss", loss),
+        charts.by_epoch(run.history, "val_loss", colour, "val_loss (validation photos)", "loss", loss),
         charts.by_epoch(
-            run.history, "val_nll", colour, "val_nll (validation photos)", "cross entropy, nats a photo",
+            run.history, "val_nll", colour, "val_nll (validation photos)", "nats a photo",
             charts.limits(histories, "val_nll"),
         ),
         charts.by_epoch(
-            run.history, "val_f1", colour, "val_f1 (validation photos)", "macro F1", charts.limits(histories, "val_f1")
+            run.history, "val_f1", colour, "val_f1 (validation photos)", "macro F1",
+            charts.limits(histories, "val_f1", highest=1.0),
         ),
     ]  # fmt: skip
 
@@ -153,19 +157,19 @@ def _curves(run: Run, colour: str, histories: list[pd.DataFrame]) -> list[str]:
 def _learning_rate(run: Run, colour: str) -> list[str]:
     highest = 1.05 * run.history["lr"].max()
     return [
-        charts.range_test(run.lr_curve, run.lr_suggestions, run.lr),
-        charts.by_epoch(run.history, "lr", colour, "in training, at each epoch's end", "learning rate", (0.0, highest)),
+        charts.range_test(run.lr_curve, run.lr_suggestions, run.lr, colour),
+        charts.by_epoch(run.history, "lr", colour, "at each epoch's end", "learning rate", (0.0, highest)),
     ]
 
 
-def _class_chart(runs: list[Run], found: list[numbers.Intervals]) -> str:
+def _class_chart(runs: list[Run], found: list[numbers.Intervals], width: int) -> str:
     rows = [
         charts.ClassF1(
             run.name, metrics.f1_per_class(run.oof.labels, run.oof.predictions), one.class_low, one.class_high
         )
         for run, one in zip(runs, found, strict=True)
     ]
-    return charts.per_class(NAMES, _photos_per_class(runs[0]), rows)
+    return charts.per_class(NAMES, _photos_per_class(runs[0]), rows, width)
 
 
 def _class_rows(
@@ -196,6 +200,18 @@ def _absent(oof: numbers.Oof) -> list[str]:
 
 def _photos_per_class(run: Run) -> np.ndarray:
     return np.bincount(run.oof.labels, minlength=CLASSES)
+
+
+def _people(oof: numbers.Oof, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, Any]]:
+    """A list of photos, worst first, by person, so that one person does not look like many."""
+    return [
+        {
+            "name": str(oof.person[group[0]]),
+            "all": int((oof.person == oof.person[group[0]]).sum()),
+            "cards": _cards(oof, group, sources),
+        }
+        for group in numbers.by_person(oof, places)
+    ]
 
 
 def _cards(oof: numbers.Oof, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, str]]:

@@ -1,0 +1,14 @@
+"""What each colour means, in every picture: PNG files, the report's charts and page, and the templates in .dvc/plots.
+
+Templates are JSON and cannot import these; a test compares them. Colours of one group are told apart also by the
+colour-blind (Machado et al. 2009, checked by the same test); learning-rate suggestions are told apart by shape.
+"""
+
+REVISIONS = ("#00786c", "#c77f00", "#222222", "#b45ad8")  # in the order in which a person names them
+GENDERS = {"male": "#8a9a1a", "female": "#5b3a96"}
+NEUTRAL = "#6b7480"  # counts, and what takes no side
+VERDICTS = {"better": "#0069b4", "worse": "#c83200", "no evidence either way": NEUTRAL, "too few people": "#b5b5b5"}
+INK = "#1c2430"  # text and marks
+SHADES = ("#ffffff", "#34404d")  # from none to all, of a confusion matrix
+WRITTEN_LIGHT = 0.55  # share of the darkest shade above which what is written on it is white
+SUGGESTIONS = {"steepest": "^", "valley": "s", "minimum/10": "D"}  # matplotlib's markers; all in INK
