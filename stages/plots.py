@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import paths
+from stages import git, paths
 from stages.errors import UserError
 from stages.files import replacing
+from stages.revisions import WORKSPACE
 from stages.talk import Talk
 
 Format = Literal["png", "svg"]
@@ -19,8 +20,11 @@ Format = Literal["png", "svg"]
 def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = paths.PLOTS) -> list[Path]:
     """Draw every plot of dvc.yaml, of the workspace or of `revisions` over each other; return the files.
 
-    Raises UserError with DVC's own message if DVC refuses, or if there is nothing to plot.
+    Raises UserError if there is no such revision, with DVC's own message if DVC refuses, or if there is nothing to plot.
     """
+    for revision in revisions:
+        if revision != WORKSPACE:
+            git.resolve(revision)
     plots, problems = ask_dvc(revisions)
     for problem in problems:
         talk.say(f"plots: {problem}")
@@ -44,6 +48,8 @@ def ask_dvc(revisions: list[str]) -> tuple[dict[str, list[Any]], list[str]]:
     if done.returncode:
         errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         message = errors[0] if errors else "failed"
+        if "not owned by" in message:
+            git.refs()  # says in one line whose the repository is, and what git asks for
         raise UserError(f"dvc plots: {message}; see `git log --oneline` and `dvc exp list` for revisions")
     answer = json.loads(done.stdout)
     plots = {

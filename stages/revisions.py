@@ -1,7 +1,16 @@
-"""Files of a git revision, a DVC experiment or the workspace, read through git, the DVC cache or the DVC remote."""
+"""Files of a git revision, a DVC experiment or the workspace: from git, the DVC cache, or a remote of the workspace.
 
+The DVC cache and the remotes are the workspace's, whatever the revision's own .dvc/config says: a remote added today also
+holds the results of yesterday's commits.
+"""
+
+import hashlib
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from stages import git, paths
 from stages.errors import UserError
 
 WORKSPACE = "workspace"
@@ -16,39 +25,85 @@ def read(revision: str, path: Path) -> bytes:
         if not path.exists():
             raise UserError(f"{path}: not in the workspace; run `dvc repro` first")
         return path.read_bytes()
-    import dvc.api
-    from dvc.exceptions import DvcException
-    from dvc.scm import RevError, SCMError
-
-    try:
-        content: bytes = dvc.api.read(path.as_posix(), rev=revision, mode="rb")
+    commit = git.resolve(revision)
+    content = git.read(commit, path)
+    if content is not None:
         return content
-    except RevError:
+    lock = lock_file(commit)
+    if lock is None:
         raise UserError(
-            f"{revision}: no such commit, branch, tag or experiment; see `git log --oneline` and `dvc exp list`"
-        ) from None
-    except SCMError:
+            f"{revision}: holds no results{_here()}; after `dvc repro` commit them: `git add -A && git commit -m results`"
+        )
+    md5 = outputs(lock).get(path.as_posix())
+    if md5 is None:
         raise UserError(
-            f"{revision}: this folder is no git repository, so it has no revisions; run `git init`"
-        ) from None
-    except (DvcException, OSError) as error:
-        if not _has_results(revision):
-            raise UserError(
-                f"{revision}: holds no results; after `dvc repro` commit them: `git add -A && git commit -m results`"
-            ) from None
-        cause = error.__cause__ or error
+            f"{revision}: its dvc.lock names no {path}: that stage was not run, or by another version; "
+            "`git checkout` it and run `dvc repro`"
+        )
+    return _stored(revision, path, md5)
+
+
+def lock_file(commit: str) -> dict[str, Any] | None:
+    """The stages of a commit's dvc.lock, in which DVC notes what was run and what it made; None if it has none."""
+    content = git.read(commit, paths.LOCK)
+    if content is None:
+        return None
+    try:  # libyaml, where there, is ten times as fast
+        stages = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
+        return {str(name): dict(stage) for name, stage in stages.items()}
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError, AttributeError):
         raise UserError(
-            f"{revision}: {path} is neither in the DVC cache nor in a remote ({type(cause).__name__}); "
-            "run `dvc pull` or `dvc fetch --all-commits`, or run this revision again: `git checkout` it and `dvc repro`"
+            f"{commit[: git.SHORT]}: dvc.lock cannot be read; `git checkout` it and run `dvc repro`"
         ) from None
 
 
-def _has_results(revision: str) -> bool:
-    """Whether the revision has the lock file in which DVC notes what a run made."""
-    import dvc.api
+def outputs(lock: dict[str, Any]) -> dict[str, str]:
+    """MD5 of every file that the stages of a dvc.lock made, by its path."""
+    return {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def _stored(revision: str, path: Path, md5: str) -> bytes:
+    """The content with this hash, from the workspace's DVC cache, or fetched into it from its remotes."""
     from dvc.exceptions import DvcException
+    from dvc.repo import Repo
 
     try:
-        return bool(dvc.api.read("dvc.lock", rev=revision))
-    except (DvcException, OSError):
-        return False
+        repo = Repo()
+    except DvcException as error:  # no .dvc folder here or above
+        raise UserError(f"{revision}: {path}: {error}; run `dvc init` (`dvc init --subdir` in a sub-folder)") from None
+    with repo:
+        place = Path(repo.cache.local.oid_to_path(md5))
+        tried = [] if place.exists() else _fetch(repo, md5)
+        if not place.exists():
+            raise UserError(
+                f"{revision}: {path} is neither in the DVC cache nor in a remote ({', '.join(tried) or 'there is none'}); "
+                "run `dvc push --all-commits` (`dvc exp push` for an experiment) where it was made, then `dvc pull` here, or run "
+                "this revision again: `git checkout` it and `dvc repro`"
+            )
+        content = place.read_bytes()
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise UserError(f"{revision}: {path}: {place} is damaged; delete it and run `dvc fetch --all-commits`")
+    return content
+
+
+def _fetch(repo: Any, md5: str) -> list[str]:
+    """Fetch a file into the cache from the first remote that has it, the default one first; what each remote answered."""
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    default, tried = repo.config["core"].get("remote"), []
+    for name in sorted(repo.config["remote"], key=lambda name: name != default):
+        try:
+            found = repo.cloud.pull([HashInfo("md5", md5)], remote=name)
+        except Exception as error:  # each kind of remote has errors of its own
+            tried.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
+            continue
+        if not found.failed:
+            break
+        tried.append(name)
+    return tried
+
+
+def _here() -> str:
+    """Where results were looked for, where that is not the whole repository."""
+    prefix = git.prefix()
+    return f" in {prefix}" if prefix else ""
