@@ -79,9 +79,9 @@ def threads(found: Settled, fold: int, params: Params) -> int:
     return min(settled, here)
 
 
-def refit_threads(found: Settled) -> int:
+def refit_threads(found: Settled, params: Params) -> int:
     """CPU threads of a refit's seed: those of most folds, which are the fewest, so that seeds train side by side too."""
-    return min([threads(found, fold) for fold in found.threads] or [cores.available()])
+    return min([threads(found, fold, params) for fold in found.threads] or [cores.available()])
 
 
 def check_device(found: Settled, device: str) -> None:
