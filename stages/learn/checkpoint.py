@@ -22,7 +22,7 @@ import filelock
 import torch
 
 from stages import paths
-from stages.data import pseudo
+from stages.data import made_of, pseudo
 from stages.errors import UserError
 from stages.files import replacing, write_json
 from stages.learn import learner as learning
@@ -166,7 +166,7 @@ def run_key(params: Params, lr: float, processes: int = 1, threads: dict[int, in
 
     The params that train reads, the learning rate, photos, labels, folds, starting weights, this code, and the versions of
     the libraries that compute, how many processes share the batches, and on a CPU how many threads add up sums
-    (`threads` by fold; None: as torch has it now).
+    (`threads` by fold; None: as torch has it now). Raises UserError where a pixel cache is damaged: it is hashed whole.
     """
     chosen: dict[str, Any] = params.model_dump(mode="json", include=set(GROUPS))
     chosen |= {
@@ -179,15 +179,18 @@ def run_key(params: Params, lr: float, processes: int = 1, threads: dict[int, in
     }
     root = Path(__file__).resolve().parents[2]
     code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
-    files = [paths.PHOTOS, paths.FOLDS, paths.PIXELS, *code]
+    files, caches = [paths.PHOTOS, paths.FOLDS, *code], [paths.PIXELS]
     if not pseudo.is_off(params):
-        files += [Path(params.pseudo.labels), paths.EVAL, paths.EVAL_PIXELS]
+        files += [Path(params.pseudo.labels), paths.EVAL]
+        caches.append(paths.EVAL_PIXELS)
     if isinstance(params.model.pretrained, str) and Path(params.model.pretrained).is_file():  # else `start` says so
         files.append(Path(params.model.pretrained))
     digest = hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode())
     for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
+    for path in caches:
+        digest.update(made_of.checked_digest(path).encode())
     return digest.hexdigest()[:16]
 
 
