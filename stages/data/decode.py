@@ -18,11 +18,15 @@ cv2.setNumThreads(0)  # photos are decoded side by side; threads inside one phot
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: pixels uint8 [height, width, 3] RGB, and the file's own size, px."""
+    """A decoded photo: pixels uint8 [height, width, 3] RGB, and the file's own size, px.
+
+    unended: the file lacks its end marker, and nothing else.
+    """
 
     pixels: np.ndarray
     source_height: int
     source_width: int
+    unended: bool = False
 
 
 DAMAGED = ("is damaged: its header can be read but not its pixels", "replace it by the original")
@@ -37,15 +41,24 @@ class BadPhoto(Exception):
 
 
 def decode(path: Path, height: int, width: int, face: float = 1.0, max_pixels: int = 50_000_000) -> Photo:
-    """Read a photo, turn it upright (EXIF), crop its centre to the share `face`, and resize it to height x width px.
+    """`read` and `decode_content` in one. Raises BadPhoto."""
+    return decode_content(read(path), height, width, face, max_pixels)
+
+
+def read(path: Path) -> bytes:
+    """A photo file's bytes. Raises BadPhoto."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadPhoto(f"cannot be read ({error.strerror})", "check that the file is there and readable") from None
+
+
+def decode_content(content: bytes, height: int, width: int, face: float = 1.0, max_pixels: int = 50_000_000) -> Photo:
+    """Turn a photo upright (EXIF), crop its centre to the share `face`, and resize it to height x width px.
 
     Grey, CMYK, palette, 16-bit and transparent photos become 8-bit RGB; transparency is laid on white.
     Raises BadPhoto.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadPhoto(f"cannot be read ({error.strerror})", "check that the file is there and readable") from None
     if not content:
         raise BadPhoto("is empty (zero bytes)", "replace it by the original")
     kind, mode, source_height, source_width = _header(content, max_pixels)

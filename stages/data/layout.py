@@ -31,7 +31,8 @@ TRAIN_COLUMNS = ("id", "gender", "race", "age", "path")
 EVAL_COLUMNS = ("ImageID", "ans")
 # The tables that prepare writes.
 PEOPLE_TYPES = {"person": str, "gender": int, "race": str, "age": int, "path": str}
-PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int}
+PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int, "content": str}
+EVAL_TYPES = {"ImageID": str, "content": str}
 
 
 def label(mask: np.ndarray, gender: np.ndarray, age_bin: np.ndarray) -> np.ndarray:
@@ -257,7 +258,7 @@ def eval_files(ids: list[str], images: Path) -> list[Path]:
 
 def eval_names(ids: list[str], images: Path) -> list[str]:
     """The same below `images`: of a million photos, paths would take several times the memory of names."""
-    names = _by_normal_form(images)
+    names = _by_normal_form(images) if images.is_dir() else {}
     found = (names.get(normal(image)) for image in ids)
     return [
         image if name is None or _unsafe(image) or (images / image).exists() else name

@@ -1,0 +1,1 @@
+"""Where DVC keeps the project's data."""
