@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import torch
 
 from stages import paths
 from stages.data import pseudo
+from stages.environment import installed
 from stages.errors import UserError
 from stages.files import replacing, write_json
 from stages.learn import learner as learning
@@ -175,7 +175,7 @@ def run_key(params: Params, lr: float, processes: int = 1, threads: dict[int, in
         "lr": lr,
         "processes": processes,
         "threads": 0 if torch.cuda.is_available() else threads or torch.get_num_threads(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: installed(name) for name in LIBRARIES},
     }
     root = Path(__file__).resolve().parents[2]
     code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
@@ -189,13 +189,6 @@ def run_key(params: Params, lr: float, processes: int = 1, threads: dict[int, in
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # installed under another name
-        return ""
 
 
 def headers() -> list[Header]:

@@ -84,7 +84,9 @@ def test_a_torchvision_that_fails_otherwise_is_one_line_and_leaves_no_half_of_it
 
 def test_without_torchvision_nothing_is_done(made_up: Path) -> None:
     (made_up / "timm.py").write_text("")
-    hidden = "import sys; sys.modules['torchvision'] = None\n"  # as Python has it, an import then fails as one of nothing
+    hidden = (
+        "import sys; sys.modules['torchvision'] = None\n"  # as Python has it, an import then fails as one of nothing
+    )
     assert python(hidden + SHOW, made_up)[:2] == [str(made_up / "timm.py"), "0"]
 
 
