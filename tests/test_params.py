@@ -1,8 +1,10 @@
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from annotated_types import Gt, Le
 
 from stages.errors import UserError
 from stages.learn.losses import LOSSES
@@ -32,14 +34,22 @@ def test_every_loss_and_sampler_of_the_schema_has_its_function() -> None:
     assert set(Sampler.__args__) == set(SAMPLERS)  # type: ignore[attr-defined]
 
 
-def test_methods_page_agrees_with_the_schema() -> None:
-    path = ROOT / "docs/write_methods.py"
-    spec = importlib.util.spec_from_file_location("write_methods", path)
+@pytest.fixture(scope="module")
+def write_methods() -> Any:
+    spec = importlib.util.spec_from_file_location("write_methods", ROOT / "docs/write_methods.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs/methods.md").read_text(encoding="utf-8") == module.text()
+    return module
+
+
+def test_methods_page_agrees_with_the_schema(write_methods: Any) -> None:
+    assert (ROOT / "docs/methods.md").read_text(encoding="utf-8") == write_methods.text()
+
+
+def test_a_bound_that_pydantic_gives_twice_is_told_once(write_methods: Any) -> None:
+    assert write_methods._valid(float, [Gt(0.2), Gt(0.2), Le(1)]) == "number above 0.2, <= 1"
 
 
 @pytest.mark.parametrize(

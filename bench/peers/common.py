@@ -13,10 +13,10 @@ from stages.learn import timm_import
 
 timm_import.load_torchvision()
 
-import timm
-import torch
-from PIL import Image, ImageEnhance
-from torch import Tensor
+import timm  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image, ImageEnhance  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in timm
 
