@@ -87,6 +87,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     eda_figures.ages(paths.EDA_AGES_PNG, ages, params.data.age_bins)
     eda_figures.sizes(paths.EDA_SIZES_PNG, sizes)
     eda_figures.near_duplicates(paths.EDA_DUPLICATES_PNG, pairs, params.data.max_pixels)
+    eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(photos, counts, params, talk), counts)
     write_json(paths.EDA_SUMMARY, result)
     talk.say(
         f"eda: {result['people']} people, {len(files)} photos, {len(pairs)} near-duplicate pairs, {len(faults)} faults"
@@ -152,6 +153,17 @@ def _duplicates(scan: Scan, files: list[Path], owner_names: list[str]) -> tuple[
         }
     )
     return table.assign(distance=pairs["distance"], correlation=pairs["correlation"]), complete
+
+
+def _sheet(photos: pd.DataFrame, counts: pd.DataFrame, params: Params, talk: Talk) -> list[list[np.ndarray]]:
+    """The contact sheet's photos, a row a class, read on all cores."""
+
+    def read(file: str) -> np.ndarray:
+        return eda_figures.fitted(paths.TRAIN_IMAGES / file, params.data.max_pixels)
+
+    drawn = eda_figures.draw(photos, counts["label"], params.seed)
+    with ThreadPoolExecutor(cores.usable()) as pool:
+        return [list(pool.map(read, files)) for files in talk.track(drawn, len(drawn), "draw a contact sheet")]
 
 
 def _usable(photos: pd.DataFrame, bad: list[Fault], params: Params) -> pd.DataFrame:

@@ -29,6 +29,7 @@ EDA_CLASSES_PNG = EDA / "classes.png"
 EDA_AGES_PNG = EDA / "ages.png"
 EDA_SIZES_PNG = EDA / "sizes.png"
 EDA_DUPLICATES_PNG = EDA / "near_duplicates.png"
+EDA_CONTACT_SHEET = EDA / "contact_sheet.png"
 
 FOLDS = Path("out/kfold/folds.csv")
 FOLD_SUMMARY = Path("out/kfold/summary.json")

@@ -32,6 +32,7 @@ STYLE: dict[str, Any] = {
     "xtick.labelsize": "medium",
     "ytick.labelsize": "medium",
     "axes.titleweight": "bold",
+    "axes.titlelocation": "left",  # seen also where a wide chart is scrolled
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
