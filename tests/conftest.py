@@ -28,7 +28,7 @@ NEEDED = ("GIT_EXEC_PATH", "DVC_SITE_CACHE_DIR", "DVC_NO_ANALYTICS")
 for name in [name for name in os.environ if name.startswith(THEIRS) and name not in NEEDED]:
     del os.environ[name]
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-os.environ |= {"DVC_GLOBAL_CONFIG_DIR": os.devnull, "DVC_SYSTEM_CONFIG_DIR": os.devnull}
+os.environ |= {"DVC_GLOBAL_CONFIG_DIR": "/nonexistent", "DVC_SYSTEM_CONFIG_DIR": "/nonexistent"}
 
 from stages import kfold, prepare
 from stages.data import demo
