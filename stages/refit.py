@@ -16,7 +16,7 @@ from stages.data.fold import FoldData, open_all
 from stages.errors import UserError
 from stages.files import read_csv, write_csv, write_json, write_npz
 from stages.judge import votes
-from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict
+from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict, run_key
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
 from stages.params import Params
@@ -96,26 +96,26 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
     chosen = settled.read(params)
     all_threads = torch.get_num_threads()
     torch.set_num_threads(settled.refit_threads(chosen))
-    run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.threads)
+    run = run_key.record(params, lr, accelerator.num_processes, chosen.threads).run
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
         asked = stack.enter_context(interrupt.noted()) if accelerator.num_processes == 1 else interrupt.no_interrupt
-        stack.enter_context(checkpoint.alone("refit", run_key, talk, asked) if main else nullcontext())
+        stack.enter_context(checkpoint.alone("refit", run, talk, asked) if main else nullcontext())
         if fresh and main:
-            _forget_checkpoints(params, run_key)
+            _forget_checkpoints(params, run)
         accelerator.wait_for_everyone()
         told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)
         for seed in range(params.refit.seeds):
-            progress = _fit_seed(params, data, seed, run_key, talk if main and not told else SILENT, asked)
+            progress = _fit_seed(params, data, seed, run, talk if main and not told else SILENT, asked)
             if not main:
                 continue
             if not seed:
                 _forget()
-            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state)
+            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, run)
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:
-            checkpoint.prune(len(params.folds), run_key, params.refit.seeds)
+            checkpoint.prune(len(params.folds), run, params.refit.seeds)
     torch.set_num_threads(all_threads)
 
 
@@ -136,21 +136,19 @@ def train_seed(params: Params, talk: Talk, seed: int, stop: interrupt.Interrupt)
     chosen = settled.read(params)
     torch.set_num_threads(settled.refit_threads(chosen))
     settled.check_device(chosen, predict.accelerator(params).device.type)
-    run_key = checkpoint.run_key(params, chosen.lr, 1, chosen.threads)
-    with checkpoint.alone(_name(seed), run_key, talk, stop):
+    run = run_key.record(params, chosen.lr, 1, chosen.threads).run
+    with checkpoint.alone(_name(seed), run, talk, stop):
         data = pseudo.join(params, open_all(params), pseudo.ALL, SILENT)
-        _fit_seed(params, data, seed, run_key, talk, stop)
+        _fit_seed(params, data, seed, run, talk, stop)
 
 
-def _fit_seed(
-    params: Params, data: FoldData, seed: int, run_key: str, talk: Talk, asked: interrupt.Interrupt
-) -> Progress:
+def _fit_seed(params: Params, data: FoldData, seed: int, run: str, talk: Talk, asked: interrupt.Interrupt) -> Progress:
     """Train a seed from its checkpoint, if it has one, to its end."""
     accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
     fold, lr, name = len(params.folds), settled.read(params).lr, _name(seed)
     made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, _named(talk, name))
     every = params.checkpoint.minutes * 60
-    keeper = Keeper(run_key, fold, seed, params.train.epochs, every, title=name, command="maskcli refit")
+    keeper = Keeper(run, fold, seed, params.train.epochs, every, title=name, command="maskcli refit")
     progress = keeper.load(made, talk)
     if not progress.finished:
         progress = fit.fit(made, lr, _named(talk, name), _saying(_named(talk, name)), progress, keeper, interrupt=asked)
@@ -162,9 +160,9 @@ def _name(seed: int) -> str:
     return f"refit seed {seed}"
 
 
-def _forget_checkpoints(params: Params, run_key: str) -> None:
+def _forget_checkpoints(params: Params, run: str) -> None:
     for seed in range(params.refit.seeds):
-        paths.checkpoint(len(params.folds), seed, run_key).unlink(missing_ok=True)
+        paths.checkpoint(len(params.folds), seed, run).unlink(missing_ok=True)
 
 
 def _forget() -> None:
