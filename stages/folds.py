@@ -66,7 +66,7 @@ def _limited(params: Params, until: datetime.datetime | None) -> bool:
 def _threads(params: Params) -> dict[int, int]:
     """Threads of each fold."""
     found = settled.read(params)
-    return {fold: settled.threads(found, fold) for fold in params.folds}
+    return {fold: settled.threads(found, fold, params) for fold in params.folds}
 
 
 def on_gpu(params: Params) -> bool:

@@ -54,7 +54,7 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
     answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, decided.offsets)})
     summary = {
         "epochs": epochs,
-        "steps": epochs * len(loader.split(data.train, params.train.batch_size)),
+        "steps": epochs * len(loader.training_split(data.train, params, predict.accelerator(params).num_processes)),
         "seeds": params.refit.seeds,
         "train_photos": len(data.train),
         "lr": lr,
@@ -95,7 +95,7 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
     main = accelerator.is_main_process
     chosen = settled.read(params)
     all_threads = torch.get_num_threads()
-    torch.set_num_threads(settled.refit_threads(chosen))
+    torch.set_num_threads(settled.refit_threads(chosen, params))
     run = run_key.record(params, lr, accelerator.num_processes, chosen.threads).run
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
@@ -126,7 +126,7 @@ def _side_by_side(params: Params, chosen: settled.Settled, talk: Talk) -> bool:
     grows = folds.on_gpu(params) and params.parallel.jobs == "auto"
     if jobs == 1 and not grows:
         return False
-    threads = dict.fromkeys(seeds, settled.refit_threads(chosen))
+    threads = dict.fromkeys(seeds, settled.refit_threads(chosen, params))
     side_by_side.run(params, talk, Plan(seeds, jobs, threads, refit=True, grows=grows))
     return True
 
@@ -134,7 +134,7 @@ def _side_by_side(params: Params, chosen: settled.Settled, talk: Talk) -> bool:
 def train_seed(params: Params, talk: Talk, seed: int, stop: interrupt.Interrupt) -> None:
     """Train one seed, on from its checkpoint, and leave it there: what a process of its own does for `run`."""
     chosen = settled.read(params)
-    torch.set_num_threads(settled.refit_threads(chosen))
+    torch.set_num_threads(settled.refit_threads(chosen, params))
     settled.check_device(chosen, predict.accelerator(params).device.type)
     run = run_key.record(params, chosen.lr, 1, chosen.threads).run
     with checkpoint.alone(_name(seed), run, talk, stop):

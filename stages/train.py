@@ -94,7 +94,7 @@ def _fold(
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
     chosen = settled.read(params)
     lr = chosen.lr
-    torch.set_num_threads(settled.threads(chosen, fold))
+    torch.set_num_threads(settled.threads(chosen, fold, params))
     accelerator = predict.accelerator(params)
     settled.check_device(chosen, accelerator.device.type)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.

@@ -46,7 +46,7 @@ def fit(
     """
     params = learner.params
     progress = progress or Progress()
-    steps = len(loader.split(learner.data.train, params.train.batch_size))
+    steps = _steps(learner)
     total, done = params.train.epochs * steps, len(progress.history) * steps + len(progress.seen)
     ticks = iter(talk.track(range(done, total), total, f"train fold {learner.fold}", done))
 
@@ -75,6 +75,12 @@ def fit(
         }
         if found.age_mae is not None:
             row["val_age_mae"] = found.age_mae
+        if learner.parts > 1:  # memory, not params, cut the batches, and that changes what batch norm sees
+            row["pieces"] = learner.parts
+            if not progress.history or progress.history[-1].get("pieces") != learner.parts:
+                talk.say(
+                    f"fold {learner.fold}: memory ran out: batches are cut into {learner.parts} pieces (auto_batch)"
+                )
         drawn = np.bincount(learner.data.train_labels[photos], minlength=CLASSES)
         row |= {f"drawn_{number}": int(count) for number, count in enumerate(drawn)}
         note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
@@ -119,8 +125,8 @@ def _train_epoch(
     """
     params, epoch, seen = learner.params, len(progress.history), progress.seen
     order = loader.epoch_order(params, learner.data, learner.fold, epoch)
-    drawn = loader.split(order, params.train.batch_size)
     process = (learner.accelerator.process_index, learner.accelerator.num_processes)
+    drawn = loader.training_split(order, params, process[1])
     peak = lr * learner.plateau.optimizer.param_groups[0]["lr"]
 
     set_mode(learner, int(_epochs_gone(progress, params, len(seen), len(drawn))))
@@ -174,6 +180,11 @@ def _reached(progress: Progress, params: Params) -> bool:
     return len(progress.history) >= params.train.epochs or impatient or progress.share >= 1
 
 
+def _steps(learner: Learner) -> int:
+    """Of an epoch."""
+    return len(loader.training_split(learner.data.train, learner.params, learner.accelerator.num_processes))
+
+
 def _epochs_gone(progress: Progress, params: Params, step: int, steps: int) -> float:
     """How far the schedule is before a step, in epochs: by steps, or by time where a limit made that be further on."""
     by_steps = len(progress.history) + step / steps
@@ -182,7 +193,7 @@ def _epochs_gone(progress: Progress, params: Params, step: int, steps: int) -> f
 
 def _hurry(progress: Progress, clock: Clock, learner: Learner) -> None:
     """Let the schedule follow the clock from when steps alone would not reach its end in time."""
-    steps = len(loader.split(learner.data.train, learner.params.train.batch_size))
+    steps = _steps(learner)
     by_steps = (len(progress.history) + len(progress.seen) / steps) / learner.params.train.epochs
     # One clock for all processes.
     slow, by_time = broadcast_object_list([bool(progress.limit) or clock.too_slow(by_steps), clock.share()])
