@@ -1,15 +1,15 @@
-"""Progress and talk on stderr: a bar with rate and ETA on a terminal, plain lines elsewhere."""
+"""Progress and talk on stderr (a bar with rate and ETA on a terminal, plain lines elsewhere), answers on stdout."""
 
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
+from cli import lines
 from stages.talk import Talk, rate
 
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
@@ -24,10 +24,12 @@ class _Rate(ProgressColumn):
 
 def talk() -> Talk:
     """A Talk to stderr, so that stdout carries results alone."""
-    console = Console(stderr=True, highlight=False)
+    stream = sys.stderr
+    # A bar that is running moves out of the way of what is printed through its own console alone.
+    console = Console(file=stream)
 
     def say(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
+        lines.show(lines.paragraph(line, lines.width(stream)), console)
 
     def track(items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
         if console.is_terminal:
@@ -35,20 +37,21 @@ def talk() -> Talk:
         return _lines(say, items, total, label, done)
 
     def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        shown = Table(title=escape(title), title_justify="left")
-        for name in columns:
-            shown.add_column(name, overflow="fold")
-        for row in rows:
-            shown.add_row(*map(escape, row))
-        (console if console.is_terminal else Console(stderr=True, highlight=False, width=160)).print(shown)
+        kinds = [lines.Column(columns[0]), *(lines.Column(name, "prose") for name in columns[1:])]
+        lines.show(lines.table(lines.Table(kinds, rows, title), lines.width(stream)), console)
 
     return Talk(say, track, table)
+
+
+def answer(made: Callable[[int], lines.Lines]) -> None:
+    """Print what `made` says for the width of stdout."""
+    lines.show(made(lines.width(sys.stdout)), Console(file=sys.stdout))
 
 
 def _bar(console: Console, items: Iterable[Any], total: int, label: str, done: int) -> Iterator[Any]:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=max(5, min(40, console.width - 60))),
         MofNCompleteColumn(),
         _Rate(),
         TextColumn("ETA"),

@@ -1,6 +1,7 @@
 """The program `maskcli`: its commands come from the rooms beside this file; here are its options and its errors."""
 
 import os
+import platform
 import sys
 import threading
 import warnings
@@ -8,26 +9,42 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import ensembling, pipeline, refitting, results, safety, screening
+from cli import ensembling, groups, pipeline, refitting, results, safety, screening
 
 app = typer.Typer(
     name="maskcli",
+    cls=groups.InOrder,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Trains image classifiers on unbalanced photos, and gives answers that can be trusted.\n\n"
-    "`dvc repro` runs all stages; each can be run by hand with the same effect.",
+    "`dvc repro` runs all stages; each can be run by hand with the same effect.\n\n"
+    "Example: maskcli check && dvc repro && maskcli summary",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        # Not torch.__version__: importing it takes seconds.
+        print(f"maskcli {version('maskcli')}, Python {platform.python_version()}, torch {version('torch')}")
+        raise typer.Exit
+
+
 @app.callback()
-def main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the versions and exit.")
+    ] = False,
+) -> None:
     """Options before the command."""
 
 
 for room in (pipeline, results, safety, ensembling, refitting, screening):
+    groups.place(room.commands)
     app.add_typer(room.commands)
 
 
@@ -89,7 +106,13 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"maskcli: {' '.join(line.split())}", file=sys.stderr)
+    """Say what went wrong, in one line; on a terminal it is wrapped at words."""
+    line = f"maskcli: {' '.join(line.split())}"
+    if sys.stderr.isatty():
+        from cli import lines
+
+        line = "\n".join(lines.paragraph(line, lines.width(sys.stderr)))
+    print(line, file=sys.stderr)
     return code
 
 

@@ -240,12 +240,30 @@ def _record(params: Params, data: FoldData, fold: int, done: list[Progress], boa
     row = progress.history[-1]
     _write_history(fold, done)
     board.epoch(row)
-    repeat = f" repeat {len(done) - 1}" if params.train.repeats > 1 else ""
-    talk.say(
-        f"fold {fold}{repeat} epoch {row['epoch']:>2}/{params.train.epochs}  train_loss {row['train_loss']:.4f}  "
-        f"val_loss {row['val_loss']:.4f}  val_nll {row['val_nll']:.4f}  val_f1 {row['val_f1']:.4f}  "
-        f"lr {row['lr']:.2e}  {rate(row['photos_per_second'], 'photos')}"
+    name = f"{fold}.{len(done) - 1}" if params.train.repeats > 1 else str(fold)
+    talk.say(epoch_line(name, row, params.train.epochs))
+
+
+def epoch_line(name: str, row: dict[str, float], epochs: int) -> str:
+    """An epoch in one line that a terminal of 80 columns holds; history.csv has all digits.
+
+    name: the fold, or fold.repeat. train, val and nll are train_loss, val_loss and val_nll; f1 is val_f1.
+    """
+    losses = " ".join(f"{word} {_short(row[key])}" for word, key in _LOSSES.items())
+    photos = row["photos_per_second"]
+    speed = rate(photos) if photos < 999.5 else f"{photos / 1000:.0f}k/s"
+    lr = f"{row['lr']:.1e}".replace("e-0", "e-")
+    return (
+        f"fold {name} epoch {row['epoch']:>{len(str(epochs))}}/{epochs} {losses} f1 {row['val_f1']:.3f} lr {lr} {speed}"
     )
+
+
+_LOSSES = {"train": "train_loss", "val": "val_loss", "nll": "val_nll"}
+
+
+def _short(value: float) -> str:
+    """A loss in five characters where that can be: 0.123, 1.234, 12.34, 123.4."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def _remove_other_models(fold: int, repeats: int) -> None:
