@@ -99,7 +99,16 @@ def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
-SHIPPED = ("dvc.yaml", ".gitignore", ".dvcignore", "stages", "pseudo/none.csv", ".dvc/.gitignore", ".dvc/plots")
+SHIPPED = (
+    "dvc.yaml",
+    ".gitignore",
+    ".dvcignore",
+    "stages",
+    "pseudo/none.csv",
+    "weights/none",
+    ".dvc/.gitignore",
+    ".dvc/plots",
+)
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 
 

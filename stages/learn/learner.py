@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.data.fold import FoldData
 from stages.errors import UserError
-from stages.learn import augment, compiling, model, optimizer
+from stages.learn import augment, compiling, loader, model, optimizer
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params import Params
@@ -62,11 +62,12 @@ def start(
             "params.yaml: train.auto_batch: works in one process only; set it to false and lower train.batch_size, or run "
             "one process"
         )
+    loader.check_batches(params, len(data.train), accelerator.num_processes)
     torch.manual_seed(key(params, fold, 0))
     shape = model.architecture(params)
-    net = model.build(shape, params.model.pretrained is True)
-    if isinstance(params.model.pretrained, str):
-        talk.say(model.load_backbone(net, Path(params.model.pretrained)))
+    net = model.build(shape, params.model.pretrained)
+    if not params.model.begins_without_file:
+        talk.say(model.load_backbone(net, Path(params.model.weights)))
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
     if params.train.compile and compiled:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from accelerate import Accelerator
 
 from stages import paths, train
@@ -115,52 +114,6 @@ def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(
     assert finished_size < paths.checkpoint(0, 0, "other").stat().st_size  # no optimizer state is kept
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"loss": "focal"},
-        {"sampler": "sqrt"},
-        {"train": {"epochs": 3}},
-        {"image": {"margin": 3}},
-        {"data": {"age_bins": [30, 58]}},
-        {"schedule": {"name": "constant"}},
-        {"augment": {"hflip": 0.4}},
-    ],
-)
-def test_another_run_has_another_key(project: Path, change: dict[str, Any]) -> None:
-    assert checkpoint.run_key(small(**change), LR) != checkpoint.run_key(small(), LR)
-
-
-def test_the_key_covers_data_and_learning_rate_and_nothing_that_does_not_matter(project: Path) -> None:
-    key = checkpoint.run_key(small(), LR)
-    other = small(tta={"views": ["identity"]}, losses={"focal": {"gamma": 1.0}}, budget={"minutes": 3.0})
-    assert checkpoint.run_key(other, LR) == key
-    assert checkpoint.run_key(small(), LR * 1.01) != key
-    for path in (paths.PHOTOS, paths.FOLDS, paths.PIXELS):
-        content = path.read_bytes()
-        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        assert checkpoint.run_key(small(), LR) != key, path
-        path.write_bytes(content)
-
-
-def test_with_pseudo_labels_the_key_covers_them_and_the_eval_photos(project: Path) -> None:
-    Path("labels.csv").write_text("fold,ImageID,label,confidence,split\n")
-    params = small(pseudo={"labels": "labels.csv"})
-    key = checkpoint.run_key(params, LR)
-    assert key != checkpoint.run_key(small(), LR)
-    for path in (Path("labels.csv"), paths.EVAL_PIXELS):
-        path.write_bytes(path.read_bytes() + b"\n")
-        assert checkpoint.run_key(params, LR) != key
-        key = checkpoint.run_key(params, LR)
-
-
-def test_the_key_covers_the_params_that_dvc_trains_again_for() -> None:
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
-    separate = {"data.age_bins", "data.train_age_bins", "losses.${loss}", "budget"}
-    assert set(stage["params"]) - separate == set(checkpoint.GROUPS)
-
-
 @pytest.mark.parametrize("damage", ["flip", "cut", "text", "empty"])
 def test_a_damaged_checkpoint_is_found_out_and_training_begins_anew(project: Path, damage: str) -> None:
     params = small()
@@ -235,7 +188,7 @@ HOLD = """
 import sys, time
 from stages.learn import checkpoint
 from stages.talk import SILENT
-with checkpoint.alone(0, sys.argv[1], SILENT):
+with checkpoint.alone("fold 0", sys.argv[1], SILENT):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -252,20 +205,22 @@ def test_a_second_process_waits_for_the_same_run_and_refuses_another(project: Pa
 
     said: list[str] = []
     process = holder("same", 1.0)
-    with checkpoint.alone(0, "same", Talk(said.append)):
+    with checkpoint.alone("fold 0", "same", Talk(said.append)):
         assert process.wait() == 0
-    assert f"process {process.pid} is training it already" in said[0]
+    assert f"process {process.pid} (maskcli same 1.0) is training it already; waiting" in said[0]
     process = holder("other", 60)
     try:
         with (
-            pytest.raises(UserError, match=f"process {process.pid} trains fold 0 with other params or data"),
-            checkpoint.alone(0, "same", SILENT),
+            pytest.raises(
+                UserError, match=rf"process {process.pid} \(maskcli other 60\) trains fold 0 with other params or data"
+            ),
+            checkpoint.alone("fold 0", "same", SILENT),
         ):
             pass
     finally:
         process.kill()
         process.wait()
-    with checkpoint.alone(0, "same", SILENT):  # a killed process holds nothing
+    with checkpoint.alone("fold 0", "same", SILENT):  # a killed process holds nothing
         pass
 
 
