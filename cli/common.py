@@ -35,7 +35,7 @@ def answer(made: Callable[[int], Any]) -> None:
 
 def examples(*commands: str) -> str:
     """The last lines of a command's help, an example a line."""
-    return "\n\n".join(["Example:" if len(commands) == 1 else "Examples:", *commands])
+    return "\n".join(["Example:" if len(commands) == 1 else "Examples:", *commands])
 
 
 def print_json(result: Any) -> None:

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -15,6 +16,27 @@ from stages.talk import Talk, rate
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
 
+class Heard:
+    """A stream whose reader may go away, as a terminal does when its connection is lost: then nothing is written any more,
+    and work that is told of there goes on.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _Rate(ProgressColumn):
     """Items a second."""
 
@@ -24,7 +46,7 @@ class _Rate(ProgressColumn):
 
 def talk() -> Talk:
     """A Talk to stderr, so that stdout carries results alone."""
-    stream = sys.stderr
+    stream = cast(IO[str], Heard(sys.stderr))
     # A bar that is running moves out of the way of what is printed through its own console alone.
     console = Console(file=stream)
 

@@ -5,6 +5,7 @@ import platform
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -112,7 +113,8 @@ def _fail(line: str, code: int) -> int:
         from cli import lines
 
         line = "\n".join(lines.paragraph(line, lines.width(sys.stderr)))
-    print(line, file=sys.stderr)
+    with suppress(OSError):  # the terminal is gone
+        print(line, file=sys.stderr, flush=True)
     return code
 
 

@@ -103,7 +103,8 @@ def train(
         int | None, typer.Option(min=0, help="Fold to validate on; the others train. Left out: all folds in turn.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="Shorten the schedule so that all is done by then: 18:00, or 2026-01-31 18:00.")
+        str | None,
+        typer.Option(help="Shorten the schedule so that all is done by then: 18:00, 18:00+09:00, or 2026-01-31 18:00."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a checkpoint could go on.")] = False,
     ahead: Annotated[
@@ -140,7 +141,8 @@ def folds(
     ] = "auto",
     only: Annotated[list[int] | None, typer.Option(min=0, help="A fold to train; left out: all that are left.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="Shorten the schedule so that all is done by then: 18:00, or 2026-01-31 18:00.")
+        str | None,
+        typer.Option(help="Shorten the schedule so that all is done by then: 18:00, 18:00+09:00, or 2026-01-31 18:00."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where a checkpoint could go on.")] = False,
     as_json: Json = False,
@@ -177,9 +179,13 @@ def _jobs(text: str) -> int | None:
 def _moment(until: str | None) -> datetime.datetime | None:
     if until is None:
         return None
-    from stages.learn.budget import parse_until
+    from stages.learn.budget import in_words, parse_until
 
-    return parse_until(until, datetime.datetime.now())
+    now = datetime.datetime.now().astimezone()
+    moment = parse_until(until, now)
+    if main_process():
+        talk().say(in_words(moment, now))
+    return moment
 
 
 @commands.command("oof-ensemble", epilog=examples("maskcli oof-ensemble"))

@@ -81,7 +81,7 @@ def threads(found: Settled, fold: int, params: Params) -> int:
 
 def refit_threads(found: Settled, params: Params) -> int:
     """CPU threads of a refit's seed: those of most folds, which are the fewest, so that seeds train side by side too."""
-    return min([threads(found, fold, params) for fold in found.threads] or [cores.available()])
+    return min(threads(found, fold, params) for fold in params.folds)
 
 
 def check_device(found: Settled, device: str) -> None:

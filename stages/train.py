@@ -58,6 +58,11 @@ def run(
         talk.say(
             f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
         )
+    if fold is None and predict.accelerator(params).is_main_process:
+        listed = ", ".join(map(str, params.folds))
+        talk.say(
+            f"train: folds {listed}, one after the other; `maskcli folds` trains them side by side, to the same results"
+        )
     began = budget.process_began()
     timing = Timing(
         began, time.time() - began + imported, until, fresh, together=fold is None or jobs > 1, jobs=jobs, later=later

@@ -1,4 +1,5 @@
 import importlib.util
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,23 @@ from stages.params import Losses, Params, Sampler, load, parse
 from tests.conftest import ROOT
 
 
-def test_params_yaml_spells_out_the_defaults_of_the_schema() -> None:
+def keys(value: Any) -> Any:
+    """A mapping's keys, nested, without its values."""
+    return {name: keys(inner) for name, inner in value.items()} if isinstance(value, dict) else None
+
+
+def test_params_yaml_as_it_is_shipped_spells_out_the_defaults_of_the_schema() -> None:
+    """A user's own values are no fault: they stand in a file that git sees changed, or beside results (dvc.lock)."""
+    changed = subprocess.run(["git", "status", "--porcelain", "params.yaml"], cwd=ROOT, capture_output=True, text=True)
+    if changed.stdout or (ROOT / "dvc.lock").exists():
+        pytest.skip("params.yaml is a user's")
     assert load(ROOT / "params.yaml") == Params()
+    assert keys(yaml.safe_load((ROOT / "params.yaml").read_text())) == keys(Params().model_dump(mode="json"))
 
 
 def test_presets_are_valid_and_hold_the_keys_dvc_yaml_names() -> None:
     preset = ROOT / "presets/contest.yaml"
-    assert load(preset).model.name == "efficientnet_b0"
+    load(preset)
     content = yaml.safe_load(preset.read_text())
     for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
         for key in stage["params"]:

@@ -211,7 +211,9 @@ def test_a_second_process_waits_for_the_same_run_and_refuses_another(project: Pa
     process = holder("other", 60)
     try:
         with (
-            pytest.raises(UserError, match=f"process {process.pid} trains fold 0 with other params or data"),
+            pytest.raises(
+                UserError, match=rf"process {process.pid} \(maskcli other 60\) trains fold 0 with other params or data"
+            ),
             checkpoint.alone("fold 0", "same", SILENT),
         ):
             pass
