@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from stages.data import whole
+from stages.data.whole import State
+
 cv2.setNumThreads(0)  # photos are decoded side by side; threads inside one photo only get in the way
 
 
@@ -29,6 +32,7 @@ class Photo:
     unended: bool = False
 
 
+CUT = ("is cut off before its end", "replace it by the original")
 DAMAGED = ("is damaged: its header can be read but not its pixels", "replace it by the original")
 
 
@@ -62,11 +66,14 @@ def decode_content(content: bytes, height: int, width: int, face: float = 1.0, m
     if not content:
         raise BadPhoto("is empty (zero bytes)", "replace it by the original")
     kind, mode, source_height, source_width = _header(content, max_pixels)
-    if _cut_off(content, kind):
-        raise BadPhoto("is cut off before its end", "replace it by the original")
-    pixels = _decode_opencv(content, kind, mode, min(source_height / height, source_width / width) * face)
+    judged = whole.judge(content)
+    if judged.state == State.CUT:
+        raise BadPhoto(*CUT)
+    if judged.state == State.DAMAGED:
+        raise BadPhoto(*DAMAGED)
+    pixels = _decode_opencv(judged.content, kind, mode, min(source_height / height, source_width / width) * face)
     pixels = _centre(pixels, face)
-    return Photo(_resize(pixels, height, width), source_height, source_width)
+    return Photo(_resize(pixels, height, width), source_height, source_width, judged.state == State.UNENDED)
 
 
 def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
@@ -81,19 +88,14 @@ def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
     except Image.DecompressionBombError:
         raise BadPhoto(f"has more than {max_pixels} pixels", "shrink it, or raise data.max_pixels") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError):
+        if whole.header_is_cut(content):
+            raise BadPhoto(*CUT) from None
         raise BadPhoto("is not a photo that can be read", "replace it by a JPEG or PNG") from None
     if kind not in ("JPEG", "PNG", "MPO"):
         raise BadPhoto(f"is {kind}, not JPEG or PNG", "convert it")
     if width * height > max_pixels:
         raise BadPhoto(f"is {width}x{height}, more than {max_pixels} pixels", "shrink it, or raise data.max_pixels")
     return kind, mode, height, width
-
-
-def _cut_off(content: bytes, kind: str) -> bool:
-    """Whether the end marker is missing; decoders fill the rest with grey and say nothing."""
-    if kind == "PNG":
-        return content.rfind(b"IEND") < 0
-    return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
 def _decode_opencv(content: bytes, kind: str, mode: str, shrink: float) -> np.ndarray:
