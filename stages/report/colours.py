@@ -10,5 +10,5 @@ NEUTRAL = "#6b7480"  # counts, and what takes no side
 VERDICTS = {"better": "#0069b4", "worse": "#c83200", "no evidence either way": NEUTRAL, "too few people": "#b5b5b5"}
 INK = "#1c2430"  # text and marks
 SHADES = ("#ffffff", "#34404d")  # from none to all, of a confusion matrix
-WRITTEN_LIGHT = 0.55  # share of the darkest shade above which what is written on it is white
+WRITTEN_LIGHT = 0.65  # share of the darkest shade above which what is written on it is white
 SUGGESTIONS = {"steepest": "^", "valley": "s", "minimum/10": "D"}  # matplotlib's markers; all in INK

@@ -146,13 +146,14 @@ def epoch_curves(path: Path, f1: np.ndarray, nll: np.ndarray, advice: Advice) ->
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
     epochs = np.arange(1, f1.shape[1] + 1)
-    for axes, name, highest, runs, mean, band in (
-        (panels[0], "val_f1 (macro F1)", 1.0, f1, advice.mean_f1, advice.band_f1),
-        (panels[1], "val_nll (cross entropy)", np.inf, nll, advice.mean_nll, advice.band_nll),
+    for axes, name, runs, mean, band in (
+        (panels[0], "val_f1 (macro F1)", f1, advice.mean_f1, advice.band_f1),
+        (panels[1], "val_nll (cross entropy)", nll, advice.mean_nll, advice.band_nll),
     ):
-        low, high = np.maximum(mean - band, 0), np.minimum(mean + band, highest)
         axes.plot(epochs, runs.T, color="0.75", linewidth=0.8)
-        axes.fill_between(epochs, low, high, color=REVISIONS[0], alpha=0.25, label="mean +- standard error")
+        axes.fill_between(
+            epochs, mean - band, mean + band, color=REVISIONS[0], alpha=0.25, label="mean +- standard error"
+        )
         axes.plot(epochs, mean, color=REVISIONS[0], linewidth=2)
         axes.axvline(advice.best_epoch, color=INK, linestyle="--", label=f"best mean val_f1: epoch {advice.best_epoch}")
         axes.axvline(

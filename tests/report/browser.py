@@ -23,6 +23,11 @@ const width = document.documentElement.clientWidth;
 Promise.all([...document.images].map(image => image.decode().then(() => true, () => false))).then(decoded => ({
   images: decoded.length,
   broken: decoded.filter(done => !done).length,
+  charts: document.querySelectorAll("img.chart").length,
+  scaled: [...document.querySelectorAll("img.chart")]
+    .filter(one => Math.abs(one.width - one.naturalWidth) > 1 || Math.abs(one.height - one.naturalHeight) > 1)
+    .map(one => one.alt),
+  classes: document.querySelector("picture img")?.width,
   body: Math.max(document.body.scrollWidth, document.documentElement.scrollWidth) - width,
   outside: [...document.querySelectorAll("body *")]
     .filter(one => !one.parentElement.closest(".scroll") && one.getBoundingClientRect().right > width + 0.5)

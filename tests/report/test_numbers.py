@@ -84,3 +84,11 @@ def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_
     }  # fmt: skip
     assert rows["accuracy ↑"]["cells"][1]["value"] == "–"
     assert rows["accuracy ↑"]["difference"] == {"value": "+0.1000", "interval": "", "verdict": "too few people"}
+
+
+def test_the_photos_of_one_person_stand_together_where_the_worst_of_them_does() -> None:
+    made = replace(SMALL, person=np.array(["1", "1", "2", "3", "2"]))
+    places = numbers.highest_loss(made, 4)
+    assert made.photo[places].tolist() == ["e", "c", "b", "d"]
+    assert [made.photo[group].tolist() for group in numbers.by_person(made, places)] == [["e", "c"], ["b"], ["d"]]
+    assert numbers.by_person(made, places[:0]) == []

@@ -83,7 +83,24 @@ def test_two_runs_stand_side_by_side_with_their_difference_and_only_the_params_t
     assert "key main a-rather-long-name-of-an-experiment loss ce focal" in shown
     assert "train.epochs" not in shown
     # Of each run four curves, two of the learning rate, two matrices, calibration; one chart of F1 for both.
-    assert len(set(charts_of(two))) == 2 * 9 + 1 - 1  # the made-up range tests are alike
+    assert len(set(charts_of(two))) == 2 * 9 + 1
+
+
+def test_one_person_does_not_look_like_many(blank_charts: None) -> None:
+    made = run("main")
+    built = page.build([made], None, 100, 0, nothing)
+    section = built[built.index('id="highest"') : built.index('id="mistakes"')]
+    worst = made.oof.person[np.argsort(-made.oof.losses)[:40]]
+    assert len(set(worst)) < 40, "else nothing is tried here"
+    people = re.findall(r'<li class="person">\s*<h4>(\d+)<span class="interval">, (\d+) of 7 photos', section)
+    assert people == [(person, str((worst == person).sum())) for person in dict.fromkeys(worst.tolist())]
+    assert section.count('<li class="photo">') == 40
+
+
+def test_the_objective_is_the_one_that_was_trained_with_whatever_params_say_now(blank_charts: None) -> None:
+    made = run("main")
+    trained = replace(made, history=made.history.assign(objective="focal (gamma 2, alpha none)"))
+    assert "2 folds, loss focal (gamma 2, alpha none)" in text_of(page.build([trained], None, 100, 0, nothing))
 
 
 def test_two_runs_that_cannot_be_compared_say_why(blank_charts: None) -> None:
@@ -153,3 +170,6 @@ def test_the_page_opens_in_a_browser_on_a_laptop_and_on_a_phone(two: str, tmp_pa
     assert seen["outside"] == []
     assert seen["errors"] == []
     assert seen["requests"] == []
+    assert seen["charts"] == len(charts_of(two))
+    assert seen["scaled"] == [], "a chart that is scaled has letters of another size than the others"
+    assert seen["classes"] == page.CLASS_CHARTS[width < 700]
