@@ -15,7 +15,7 @@ from stages.data.fold import FoldData, open_all
 from stages.errors import UserError
 from stages.files import read_csv, write_csv, write_json, write_npz
 from stages.judge import votes
-from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict
+from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict, run_key
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
 from stages.params import Params
@@ -89,10 +89,10 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
     """
     accelerator = predict.accelerator(params)
     main, fold = accelerator.is_main_process, len(params.folds)
-    run_key = checkpoint.run_key(params, lr, accelerator.num_processes)
+    run = run_key.record(params, lr, accelerator.num_processes).run
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
-        stack.enter_context(checkpoint.alone(fold, run_key, talk) if main else nullcontext())
+        stack.enter_context(checkpoint.alone(fold, run, talk) if main else nullcontext())
         asked = stack.enter_context(interrupt.noted()) if accelerator.num_processes == 1 else interrupt.no_interrupt
         for seed in range(params.refit.seeds):
             heard = _named(talk, f"refit seed {seed}") if main else SILENT
@@ -100,7 +100,7 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
                 params
             )  # a new one: the last one's model and gradients would stay in memory
             made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, heard)
-            keeper = Keeper(run_key, fold, seed, params.train.epochs, params.checkpoint.minutes * 60)
+            keeper = Keeper(run, fold, seed, params.train.epochs, params.checkpoint.minutes * 60)
             progress = keeper.load(made, heard)
             progress = fit.fit(made, lr, heard, _saying(heard), progress, keeper, interrupt=asked)
             accelerator.free_memory()
@@ -108,11 +108,11 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
                 continue
             if not seed:
                 _forget()
-            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state)
+            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, run)
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:
-            checkpoint.prune(fold, run_key, params.refit.seeds)
+            checkpoint.prune(fold, run, params.refit.seeds)
 
 
 def _forget() -> None:

@@ -78,7 +78,7 @@ def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedPro
 
 def lay_out(folder: Path, prepared: Path, **changes: Any) -> None:
     """A git and DVC project on the small data set, nothing run yet; `changes` as for `small`."""
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages", "pseudo"):
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages", "pseudo", "weights"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

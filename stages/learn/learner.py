@@ -64,9 +64,9 @@ def start(
         )
     torch.manual_seed(key(params, fold, 0))
     shape = model.architecture(params)
-    net = model.build(shape, params.model.pretrained is True)
-    if isinstance(params.model.pretrained, str):
-        talk.say(model.load_backbone(net, Path(params.model.pretrained)))
+    net = model.build(shape, params.model.pretrained)
+    if not params.model.begins_without_file:
+        talk.say(model.load_backbone(net, Path(params.model.weights)))
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
     if params.train.compile and compiled:

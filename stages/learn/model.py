@@ -133,7 +133,7 @@ def build(shape: Architecture, pretrained: bool = False) -> Classifier:
             raise
         raise UserError(
             f"params.yaml: model.pretrained: weights of {shape.name} cannot be had ({type(error).__name__}); "
-            "check the network, or name a local .safetensors or .pth file"
+            "check the network, or name a local .safetensors or .pth file by model.weights"
         ) from None
     backbone.eval()
     with torch.no_grad():
@@ -176,9 +176,7 @@ def load_backbone(model: Classifier, path: Path) -> str:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise UserError(
-            f"params.yaml: model.pretrained: {path} not found; give the path of a .safetensors or .pth file"
-        )
+        raise UserError(f"params.yaml: model.weights: {path} not found; give the path of a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load_file(path)
@@ -198,12 +196,13 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def save(path: Path, shape: Architecture, state: dict[str, Tensor]) -> None:
-    """Write weights with the architecture in their metadata."""
+def save(path: Path, shape: Architecture, state: dict[str, Tensor], run: str = "") -> None:
+    """Write weights with the architecture in their metadata, and the key of the run that they were trained in."""
+    metadata = {"architecture": json.dumps(asdict(shape)), "run": run}
     arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with replacing(path) as temporary:
         try:
-            safetensors.torch.save_file(arrays, temporary, metadata={"architecture": json.dumps(asdict(shape))})
+            safetensors.torch.save_file(arrays, temporary, metadata=metadata)
         except safetensors.SafetensorError as error:  # what it makes of a full disk
             raise OSError(str(error)) from error
 

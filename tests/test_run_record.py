@@ -1,0 +1,122 @@
+"""What was run is recorded beside its outputs, and whoever joins folds sees whether they belong together."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import oof_ensemble, paths, run_record, train
+from stages.errors import UserError
+from stages.files import read_json, write_json
+from stages.run_record import Record
+from stages.talk import SILENT, Talk
+from tests.conftest import small
+
+
+@pytest.fixture
+def trained(project: Path) -> Path:
+    """A project with two folds of ce."""
+    write_json(paths.LR_CHOSEN, {"lr": 0.003})
+    train.run(small(), SILENT, None)
+    return project
+
+
+def test_folds_of_one_run_have_the_same_record_and_outputs_that_carry_its_key(trained: Path) -> None:
+    first, second = (paths.train_run(fold).read_bytes() for fold in (0, 1))
+    assert first == second
+    record = run_record.of_fold(0)
+    assert (record.params["loss"], record.params["train"]["epochs"], record.lr) == ("ce", 2, 0.003)
+    for output in (paths.oof_logits(0), paths.weights(0)):
+        assert run_record.mark_of(output) == record.run
+    train.run(small(), SILENT, 0, fresh=True)
+    assert paths.train_run(0).read_bytes() == first
+
+
+def test_a_fold_of_another_method_is_named_and_nothing_is_joined(trained: Path) -> None:
+    oof_ensemble.run(small(), SILENT)
+    before = paths.OOF_METRICS.read_bytes()
+    train.run(small(loss="focal"), SILENT, 0)
+    message = (
+        r"out/train: fold 0 was trained with loss: focal \(the others: ce\), so oof-ensemble would mix methods; run "
+        r"`maskcli train --fold 0` \(or `dvc repro`\)"
+    )
+    with pytest.raises(UserError, match=message):
+        oof_ensemble.run(small(), SILENT)
+    # Where params.yaml asks for focal, the other fold is the one to train again.
+    with pytest.raises(UserError, match=r"fold 1 was trained with loss: ce \(the others: focal\)"):
+        oof_ensemble.run(small(loss="focal"), SILENT)
+    assert paths.OOF_METRICS.read_bytes() == before
+
+
+def test_params_typed_after_training_name_no_result(trained: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"the folds were trained with loss: ce \(now: focal\), so oof-ensemble would call"
+    ):
+        oof_ensemble.run(small(loss="focal"), SILENT)
+    oof_ensemble.run(small(tta={"views": ["identity"]}, budget={"minutes": 5.0}), SILENT)  # no matter of training
+    assert run_record.of_revision("workspace").loss == "ce"
+
+
+def test_a_fold_whose_outputs_are_of_two_runs_is_seen(trained: Path) -> None:
+    """As after a kill between weights and logits, or a `git checkout` without `dvc checkout`."""
+    old = paths.oof_logits(1).read_bytes()
+    for fold in (0, 1):
+        train.run(small(loss="focal"), SILENT, fold)
+    paths.oof_logits(1).write_bytes(old)
+    with pytest.raises(UserError, match=r"out/train/1/oof_logits.npz: is of another run than out/train/1/run.json"):
+        oof_ensemble.run(small(loss="focal"), SILENT)
+
+
+def test_data_changed_since_is_no_data_of_these_folds(trained: Path) -> None:
+    table = paths.PHOTOS.read_text()
+    paths.PHOTOS.write_text(table.replace(",3\n", ",4\n", 1))
+    with pytest.raises(UserError, match=r"the folds were trained with another out/prepare/photos\.csv"):
+        oof_ensemble.run(small(), SILENT)
+
+
+def test_other_code_and_libraries_are_told_and_joined(trained: Path) -> None:
+    record = run_record.of_fold(1)
+    other = record.model_copy(update={"run": "other", "setting": record.setting | {"torch": "1.0+cu1"}})
+    run_record.write(paths.train_run(1), other)
+    arrays = dict(np.load(paths.oof_logits(1)))
+    np.savez(paths.oof_logits(1), **arrays | {"run": np.array("other")})
+    paths.weights(1).unlink()
+    said: list[str] = []
+    oof_ensemble.run(small(), Talk(said.append))
+    assert "oof-ensemble: computed with another torch (fold 0: " in said[0]
+    assert "fold 1: 1.0+cu1" in said[0]
+
+
+def test_the_joined_folds_record_says_what_was_run_and_the_arrays_carry_its_key(trained: Path) -> None:
+    oof_ensemble.run(small(), SILENT)
+    found = run_record.of_revision("workspace")
+    assert found.run == run_record.of_fold(0).run == str(np.load(paths.OOF_ARRAYS)["run"])
+    assert found.params["ensemble"] == {"replicates": 100}
+    assert read_json(paths.DECISION, "oof-ensemble")["run"] == found.run
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"loss": "focal"}, "loss: ce (now: focal)"),
+        ({"loss": "label_smoothing", "losses": {"label_smoothing": {"eps": 0.2}}}, "loss: ce (now: label_smoothing)"),
+        ({"losses": {"focal": {"gamma": 1.0}}}, ""),  # options of a loss that is not in use
+        ({"budget": {"minutes": 3.0}}, ""),
+        ({"model": {"options": {"pad_type": "same"}}}, "model.options.pad_type: not set (now: same)"),
+        ({"train": {"epochs": 3}, "seed": 1}, "seed: 0 (now: 1), train.epochs: 2 (now: 3)"),
+    ],
+)
+def test_differences_are_those_of_method(changes: dict[str, Any], told: str) -> None:
+    before, after = (Record(params=run_record.training(params)) for params in (small(), small(**changes)))
+    assert run_record.in_words(run_record.differing(before, after), "now") == told
+
+
+def test_a_record_of_another_version_counts_new_keys_with_their_default() -> None:
+    params = run_record.training(small())
+    del params["model"]["weights"]
+    old = Record(params=params | {"gone": {"key": 1}})
+    assert run_record.differing(old, Record(params=run_record.training(small()))) == {}
+    assert list(run_record.differing(old, Record(params=run_record.training(small(model={"weights": "a.pth"}))))) == [
+        "model.weights"
+    ]
