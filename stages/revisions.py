@@ -46,7 +46,7 @@ def read(revision: str, path: Path) -> bytes:
 
 def lock_file(commit: str) -> dict[str, Any] | None:
     """The stages of a commit's dvc.lock, in which DVC notes what was run and what it made; None if it has none."""
-    content = git.read(commit, paths.LOCK)
+    content = git.read(commit, paths.DVC_LOCK)
     if content is None:
         return None
     try:  # libyaml, where there, is ten times as fast

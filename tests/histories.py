@@ -82,7 +82,7 @@ def write_results(folder: Path, content: bytes, score: float = 0.5, cache: Path 
         "params": {"params.yaml": params},
         "outs": [{"path": str(paths.OOF_ARRAYS), "hash": "md5", "md5": md5, "size": len(content)}],
     }
-    (folder / paths.LOCK).write_text(yaml.safe_dump({"schema": "2.0", "stages": {"oof-ensemble": stage}}))
+    (folder / paths.DVC_LOCK).write_text(yaml.safe_dump({"schema": "2.0", "stages": {"oof-ensemble": stage}}))
 
 
 def cached(cache: Path, md5: str) -> Path:
