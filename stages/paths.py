@@ -3,7 +3,6 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-LOCK = Path("dvc.lock")
 
 TRAIN_CSV = Path("data/train/train.csv")
 TRAIN_IMAGES = Path("data/train/images")

@@ -5,6 +5,7 @@ holds the results of yesterday's commits.
 """
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def read(revision: str, path: Path) -> bytes:
 
 def lock_file(commit: str) -> dict[str, Any] | None:
     """The stages of a commit's dvc.lock, in which DVC notes what was run and what it made; None if it has none."""
-    content = git.read(commit, paths.LOCK)
+    content = git.read(commit, paths.DVC_LOCK)
     if content is None:
         return None
     try:  # libyaml, where there, is ten times as fast
@@ -64,16 +65,21 @@ def outputs(lock: dict[str, Any]) -> dict[str, str]:
 
 def _stored(revision: str, path: Path, md5: str) -> bytes:
     """The content with this hash, from the workspace's DVC cache, or fetched into it from its remotes."""
-    from dvc.exceptions import DvcException
+    from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
     try:
         repo = Repo()
-    except DvcException as error:  # no .dvc folder here or above
-        raise UserError(f"{revision}: {path}: {error}; run `dvc init` (`dvc init --subdir` in a sub-folder)") from None
+    except NotDvcRepoError:
+        raise UserError(
+            f"{revision}: {path}: there is no folder .dvc here or above, so no DVC cache; run `dvc init` (in a sub-folder of "
+            "the repository `dvc init --subdir`)"
+        ) from None
+    except DvcException as error:
+        raise UserError(f"{revision}: {path}: DVC does not start: {error}; mend .dvc/config") from None
     with repo:
         place = Path(repo.cache.local.oid_to_path(md5))
-        tried = [] if place.exists() else _fetch(repo, md5)
+        tried = [] if place.exists() else _fetch(repo, md5, place)
         if not place.exists():
             raise UserError(
                 f"{revision}: {path} is neither in the DVC cache nor in a remote ({', '.join(tried) or 'there is none'}); "
@@ -82,22 +88,27 @@ def _stored(revision: str, path: Path, md5: str) -> bytes:
             )
         content = place.read_bytes()
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise UserError(f"{revision}: {path}: {place} is damaged; delete it and run `dvc fetch --all-commits`")
+        raise UserError(
+            f"{revision}: {path}: {os.path.relpath(place)} is damaged; delete it and run `dvc fetch --all-commits`"
+        )
     return content
 
 
-def _fetch(repo: Any, md5: str) -> list[str]:
-    """Fetch a file into the cache from the first remote that has it, the default one first; what each remote answered."""
+def _fetch(repo: Any, md5: str, place: Path) -> list[str]:
+    """Fetch a file into its place in the cache from the first remote that has it, the default one first.
+
+    Returns the remotes that do not, each with its reason where it has one.
+    """
     from dvc_data.hashfile.hash_info import HashInfo
 
     default, tried = repo.config["core"].get("remote"), []
     for name in sorted(repo.config["remote"], key=lambda name: name != default):
         try:
-            found = repo.cloud.pull([HashInfo("md5", md5)], remote=name)
+            repo.cloud.pull([HashInfo("md5", md5)], remote=name)
         except Exception as error:  # each kind of remote has errors of its own
             tried.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
             continue
-        if not found.failed:
+        if place.exists():
             break
         tried.append(name)
     return tried

@@ -27,6 +27,7 @@ from cli import main
 from stages import paths
 from stages.data.layout import PHOTO_MASKS
 from stages.files import write_csv, write_json, write_npz
+from tests import histories
 from tests.conftest import ROOT, SMALL, small
 
 HEADER = "id,gender,race,age,path\n"
@@ -497,8 +498,19 @@ def test_a_damaged_result_of_an_earlier_stage_is_one_line(
     refused(monkeypatch, capsys, words, case)
 
 
+@pytest.mark.parametrize("case", histories.CASES)
+def test_a_revision_that_cannot_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    # Plain content, so that hashes are the same everywhere.
+    monkeypatch.chdir(histories.two_commits(tmp_path / "history", lambda seed: b"%d" % seed))
+    revision, damage = histories.CASES[case]
+    damage()
+    refused(monkeypatch, capsys, ("compare", revision), case)
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
-    assert sorted(documented()) == sorted([*PREPARE, *PREPARE_SKIP, *RESULTS, *WORKS, *FULL, *MOUNTS])
+    assert sorted(documented()) == sorted([*PREPARE, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS])
 
 
 def excel(content: str) -> bytes:
