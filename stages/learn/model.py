@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stages.data.layout import CLASSES
 from stages.errors import UserError
 from stages.files import replacing
+from stages.learn import saved_weights
 from stages.learn.timm_import import load_timm
 from stages.params import Params
 
@@ -185,43 +186,21 @@ def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
 def load_backbone(model: Classifier, path: Path) -> str:
     """Load local weights into the backbone and say in one line what was taken and what was dropped.
 
-    Classifier layers, and layers of another shape, are dropped. Raises UserError if less than half of the backbone fits,
-    or if the file is no weights file; pickles that would run code are never loaded.
+    They are found by what fits (stages/learn/saved_weights.py). Classifier layers, and layers of another shape, are dropped.
+    Raises UserError if less than half of the backbone fits, or if the file is no weights file; pickles that would run code
+    are never loaded.
     """
-    state = _read_weights(path)
-    own = model.backbone.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    dropped = sorted(set(state) - set(fitting))
-    if len(fitting) < len(own) / 2:
-        raise UserError(
-            f"{path}: only {len(fitting)} of {len(own)} arrays fit {model.architecture.name}; "
-            "set model.name to the model that these weights belong to"
-        )
-    model.backbone.load_state_dict(own | fitting)
-    line = f"{path}: {len(fitting)} of {len(own)} backbone arrays loaded"
-    return line + (f"; dropped {', '.join(dropped[:6])}{' ...' if len(dropped) > 6 else ''}" if dropped else "")
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"params.yaml: model.weights: {path} not found; give the path of a .safetensors or .pth file")
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise many kinds for damaged or unsafe files
+    own = model.backbone.state_dict()
+    fit = saved_weights.best_fit(path, own)
+    if len(fit.arrays) < len(own) / 2:
         raise UserError(
-            f"{path}: is not a weights file that can be loaded safely ({type(error).__name__}); "
-            "give a .safetensors file, or a .pth that holds only tensors"
-        ) from None
-    for key in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: holds no table of weights; give a state dict")
-    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+            f"{path}: only {len(fit.arrays)} of {len(own)} arrays fit {model.architecture.name}: "
+            f"{saved_weights.misfit(fit, own)}; set model.name to the model that these weights belong to"
+        )
+    model.backbone.load_state_dict(own | fit.arrays)
+    return f"{path}: {len(fit.arrays)} of {len(own)} backbone arrays loaded{saved_weights.told(fit)}"
 
 
 def save(path: Path, shape: Architecture, state: dict[str, Tensor], run: str = "") -> None:
