@@ -51,7 +51,7 @@ def run(params: Params, talk: Talk) -> None:
         select=np.array(params.train.select),
         seed=np.array(params.seed),
         run=np.array(record.run),
-        content=content_of(photos),
+        content=layout.content_of(photos),
     )
     own = {"ensemble": {"replicates": params.ensemble.replicates}}
     run_record.write(paths.OOF_RUN, record.model_copy(update={"params": record.params | own}))
@@ -81,12 +81,6 @@ def run(params: Params, talk: Talk) -> None:
         + (f"; in neither truth nor prediction: {', '.join(absent)}" if absent else "")
     )
     talk.say(f"oof-ensemble: {decide.in_words(decision)}")
-
-
-def content_of(table: pd.DataFrame) -> np.ndarray:
-    """What each photo of photos.csv or eval.csv is made of, uint64 [N]: the hash of its file; 0 where it is not known."""
-    known = table["content"] if "content" in table else [""] * len(table)
-    return np.array([int(text or "0", 16) for text in known], np.uint64)
 
 
 def join(params: Params, photos: int) -> Joined:

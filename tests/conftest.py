@@ -30,9 +30,10 @@ for name in [name for name in os.environ if name.startswith(THEIRS) and name not
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 os.environ |= {"DVC_GLOBAL_CONFIG_DIR": "/nonexistent", "DVC_SYSTEM_CONFIG_DIR": "/nonexistent"}
 
-from stages import kfold, prepare
+from stages import kfold, paths, prepare, run_record
 from stages.data import demo
 from stages.params import Params, parse
+from stages.run_record import Record
 from stages.talk import SILENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +91,14 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def record_folds(params: Params, lr: float = 0.003) -> Record:
+    """Write what trained folds record of their run, for tests that make the folds' outputs themselves."""
+    record = run_record.made(params, lr, {})
+    for fold in params.folds:
+        run_record.write(paths.train_run(fold), record)
+    return record
 
 
 def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:

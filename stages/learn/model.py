@@ -19,6 +19,7 @@ from stages.files import replacing
 from stages.learn import saved_weights
 from stages.learn.timm_import import load_timm
 from stages.params import Params
+from stages.run_record import Record
 
 FACTORED_LOGITS = 8  # mask 3 + gender 2 + age bin 3
 
@@ -203,9 +204,11 @@ def load_backbone(model: Classifier, path: Path) -> str:
     return f"{path}: {len(fit.arrays)} of {len(own)} backbone arrays loaded{saved_weights.told(fit)}"
 
 
-def save(path: Path, shape: Architecture, state: dict[str, Tensor], run: str = "") -> None:
-    """Write weights with the architecture in their metadata, and the key of the run that they were trained in."""
-    metadata = {"architecture": json.dumps(asdict(shape)), "run": run}
+def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Record | None = None) -> None:
+    """Write weights; their metadata holds the architecture, and of the run that made them the key and the photos' digest."""
+    # One entry: safetensors writes several in an order that changes from file to file.
+    trained = None if record is None else {"run": record.run, "photos": record.data.get("photos", "")}
+    metadata = {"architecture": json.dumps(asdict(shape) | {"trained": trained})}
     arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with replacing(path) as temporary:
         try:
@@ -218,7 +221,9 @@ def load(path: Path) -> Classifier:
     """Build a trained model again from its weights file, in eval mode. Raises UserError if the file is damaged."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            shape = Architecture(**json.loads(file.metadata()["architecture"]))
+            described = json.loads(file.metadata()["architecture"])
+        described.pop("trained", None)
+        shape = Architecture(**described)
         model = build(shape)
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
