@@ -1,10 +1,11 @@
 # make demo: from nothing to a submission on drawn faces.   make test: what CI runs.
 # make bench: speed against other programs, half an hour or more; writes bench/results.json and bench/RESULTS.md.
+# make versions: the tests beside other Pythons and libraries, an environment each (docs/versions.md); hours, and tens of GB.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test bench install
+.PHONY: demo test bench versions install
 
 install: $(BIN)/.installed
 
@@ -38,3 +39,18 @@ $(BENCH)/.installed: pyproject.toml constraints.txt
 	    || echo "make bench: $$peer does not install beside this torch; it is left out"; \
 	done
 	touch $@
+
+# nox and uv stand in an environment of their own; ENVS names some environments, TESTS some tests, DEMO=1 runs `make demo` too.
+VERSIONS := .versions/tools
+ENVS ?=
+TESTS ?=
+DEMO ?=
+
+versions: $(VERSIONS)/.installed
+	-DEMO=$(DEMO) PATH="$(CURDIR)/$(VERSIONS)/bin:$$PATH" \
+	  $(VERSIONS)/bin/nox --envdir .versions --report .versions/report.json $(if $(ENVS),-s $(ENVS)) $(if $(TESTS),-- $(TESTS))
+	$(VERSIONS)/bin/python .ci/versions_table.py docs/versions.md
+
+$(VERSIONS)/.installed:
+	@.ci/install $(PYTHON) $(VERSIONS) nox uv
+	@touch $@
