@@ -7,6 +7,8 @@ import pytest
 from stages import best_epochs, compare, oof_ensemble, train
 from stages.errors import UserError
 from stages.files import read_json, write_json
+from stages.judge import bootstrap, metrics
+from stages.judge import compare as judge
 from stages.judge.metrics import log_softmax
 from stages.talk import SILENT
 from tests.conftest import small
@@ -74,3 +76,21 @@ def test_two_repeats_are_trained_apart_scored_together_and_never_mixed_up(projec
     train.run(small(), SILENT, 0)
     assert (np.load("out/train/0/oof_logits.npz")["last"][0] == run.last[0][run.fold == 0]).all()
     assert [path.name for path in sorted(Path("out/train/0/models").iterdir())] == ["0.safetensors"]
+
+
+def test_parts_are_compared_beside_the_classes_without_changing_their_scores() -> None:
+    base, other = made("a", 0), made("b", 1)
+    found = {row.metric: row for row in compare.against(base, other, "last", 200, 0).rows}
+    predictions = other.last[0].argmax(1)
+    for name, value in metrics.part_f1(other.label, predictions).items():
+        assert found[name].b == pytest.approx(value, abs=1e-6)
+        assert found[name].low < found[name].difference < found[name].high
+    of_classes = [[bootstrap.of_run(*of(run))] for run in (base, other)]
+    for row in judge.compare(*of_classes, {}, 200, 0):
+        assert (found[row.metric].a, found[row.metric].b) == pytest.approx((row.a, row.b), abs=1e-6)
+        assert found[row.metric].p_improved == pytest.approx(row.p_improved)
+
+
+def of(run: compare.Run) -> tuple[np.ndarray, ...]:
+    rows = np.arange(len(run.label))
+    return bootstrap.numbered(run.person), run.label, run.last[0].argmax(1), -run.last[0][rows, run.label]
