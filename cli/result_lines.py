@@ -103,4 +103,4 @@ def _lines(texts: list[tuple[str, str]], width: int) -> Lines:
 
 def _next(why: str, commands: list[str], width: int) -> Lines:
     """Commands to type, each whole on a line of its own, to be copied."""
-    return [*_lines([("next", f"{why}:")], width), *((GAP + command, "") for command in commands)]
+    return [*_lines([("next", why)], width), *((GAP + command, "") for command in commands)]

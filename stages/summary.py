@@ -45,7 +45,7 @@ def _next(params: Params) -> tuple[str, list[str]]:
         return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
     tracked = _git("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
     if not tracked:
-        return "no results are committed yet, and others are compared with those of a commit", [
+        return "commit these results: others are compared with a commit's", [
             commit,
             "maskcli screen",
         ]

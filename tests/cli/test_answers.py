@@ -150,7 +150,7 @@ def summed(**own: Any) -> dict[str, Any]:
         "files": {"submission": PATH},
         "missing": {"LR curve": "out/lr-find/curve.png", "OOF": "out/oof-ensemble/oof.csv"},
         "get": "dvc pull",
-        "why": "no results are committed yet, and others are compared with those of a commit",
+        "why": "commit these results: others are compared with a commit's",
         "next": ["git add -A && git commit -m class_balanced", "maskcli screen"],
     } | own
 
