@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import decide, environment, paths
+from stages import decide, environment, paths, run_record
 from stages.data import layout
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
@@ -26,12 +26,13 @@ class Joined:
 
 
 def run(params: Params, talk: Talk) -> None:
-    """Write oof.npz, oof.csv, metrics.json, decision.json, confusion.csv, per_class.csv, history.csv (all folds' histories)
-    and environment.json.
+    """Write oof.npz, oof.csv, metrics.json, decision.json, confusion.csv, per_class.csv, history.csv (all folds' histories),
+    environment.json and run.json, which says what the folds were trained with.
 
     oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities.
     """
     photos = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)
+    record = run_record.joined(params, talk, "oof-ensemble")
     joined = join(params, len(photos))
     labels, person = photos["label"].to_numpy(), photos["person"].to_numpy()
     history = _histories(params)
@@ -49,11 +50,15 @@ def run(params: Params, talk: Talk) -> None:
         last=joined.last,
         select=np.array(params.train.select),
         seed=np.array(params.seed),
+        run=np.array(record.run),
+        content=layout.content_of(photos),
     )
+    own = {"ensemble": {"replicates": params.ensemble.replicates}}
+    run_record.write(paths.OOF_RUN, record.model_copy(update={"params": record.params | own}))
     write_csv(paths.CONFUSION, _confusion_table(labels, selected.argmax(1)))
     write_csv(paths.PER_CLASS, _per_class_table(labels, selected.argmax(1)))
     write_csv(paths.OOF_HISTORY, history)
-    decision = decide.judge(selected, labels, person, params)
+    decision = {"run": record.run, **decide.judge(selected, labels, person, params)}
     write_json(paths.DECISION, decision)
     scores = score(labels, person, joined, history, params) | {
         "macro_f1_adjusted": decision["macro_f1_nested"],

@@ -9,7 +9,16 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from stages import paths, view_names, yaml_text
@@ -99,8 +108,11 @@ class Image(Group):
 
 class Model(Group):
     name: str = Field("test_resnet", description="A timm model name (`timm.list_models()`)")
-    pretrained: StrictBool | str = Field(
-        False, description="true: timm's published weights (network); false: random; or a path to .safetensors or .pth"
+    pretrained: StrictBool = Field(False, description="true: begin with timm's published weights (network)")
+    weights: str = Field(
+        str(paths.NO_WEIGHTS),
+        description="File that the backbone's weights begin with, .safetensors or .pth; weights/none: no file (one that is "
+        "always there, because DVC tracks the one named here)",
     )
     head: Literal["linear", "mlp"] = Field(
         "linear", description="linear: one layer; mlp: dropout, Linear(hidden), ReLU, dropout, Linear"
@@ -114,6 +126,19 @@ class Model(Group):
     options: dict[str, Any] = Field(
         default_factory=dict, description="More arguments for timm.create_model, as `pad_type: same`"
     )
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _no_file(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise PydanticCustomError(
+                "told", "takes true or false; name a file by model.weights: {value}", {"value": value[:80]}
+            )
+        return value
+
+    @property
+    def begins_without_file(self) -> bool:
+        return Path(self.weights) == paths.NO_WEIGHTS
 
 
 class NoOptions(Group):
@@ -327,6 +352,10 @@ class Pseudo(Group):
     confidence: Share = Field(0.8, description="`maskcli pseudo-label`: least probability of the predicted class")
     per_class: Count = Field(20, description="`maskcli pseudo-label`: most photos of a class, the surest first")
 
+    @property
+    def is_off(self) -> bool:
+        return Path(self.labels) == paths.NO_PSEUDO_LABELS
+
 
 class Params(Group):
     """All of params.yaml."""
@@ -390,6 +419,15 @@ class Params(Group):
             raise ValueError(f"folds: must count up from 0 without gaps, as {list(range(len(self.folds)))}")
         return self
 
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.model.pretrained and not self.model.begins_without_file:
+            raise ValueError(
+                f"model.pretrained: true and model.weights: {self.model.weights} are two starts; set model.pretrained: false, "
+                f"or model.weights: {paths.NO_WEIGHTS}"
+            )
+        return self
+
     @property
     def train_age_bins(self) -> tuple[int, int]:
         return self.data.train_age_bins or self.data.age_bins
@@ -427,6 +465,26 @@ def parse(value: dict[str, Any], source: Path = paths.PARAMS) -> Params:
         raise UserError(f"{source}: {_one_line(error)}") from None
 
 
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested groups as one mapping of dotted keys; an empty group stands as it is."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= flat(item, f"{prefix}{key}.") if isinstance(item, dict) and item else {f"{prefix}{key}": item}
+    return found
+
+
+def nested(value: dict[str, Any]) -> dict[str, Any]:
+    """The reverse of `flat`, also for keys of which some are dotted and some groups, as dvc.lock has them."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        *above, last = key.split(".")
+        group = found
+        for part in above:
+            group = group.setdefault(part, {})
+        group[last] = item
+    return found
+
+
 def _one_line(error: ValidationError) -> str:
     """The first fault that names a key best: unknown keys before wrong values."""
     faults = error.errors()
@@ -439,6 +497,8 @@ def _one_line(error: ValidationError) -> str:
     if unknown:
         nearest = _nearest(str(last), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"
         return f"unknown key `{key}`{nearest}"
+    if fault["type"] == "told":
+        return f"{key}: {fault['msg']}"
     if fault["type"] == "value_error":
         message = str(fault["msg"]).removeprefix("Value error, ")
         return f"{key}.{message}" if key else message

@@ -42,6 +42,7 @@ CHECKPOINTS = Path("out/checkpoints")
 
 OOF = Path("out/oof-ensemble/oof.csv")
 OOF_ARRAYS = Path("out/oof-ensemble/oof.npz")
+OOF_RUN = Path("out/oof-ensemble/run.json")
 OOF_METRICS = Path("out/oof-ensemble/metrics.json")
 OOF_ENVIRONMENT = Path("out/oof-ensemble/environment.json")
 OOF_HISTORY = Path("out/oof-ensemble/history.csv")
@@ -81,6 +82,9 @@ REFIT_PROBABILITIES = REFIT / "probabilities.npz"
 
 PSEUDO_LABELS = Path("pseudo/labels.csv")
 NO_PSEUDO_LABELS = Path("pseudo/none.csv")
+NO_WEIGHTS = Path("weights/none")
+
+DVC_LOCK = Path("dvc.lock")
 
 REPORT = Path("out/report/report.html")
 PLOTS = Path("out/plots")
@@ -108,6 +112,10 @@ def weights(fold: int, repeat: int = 0) -> Path:
 
 def checkpoint(fold: int, repeat: int, run: str) -> Path:
     return CHECKPOINTS / f"{fold}-{repeat}-{run}.ckpt"
+
+
+def train_run(fold: int) -> Path:
+    return TRAIN / str(fold) / "run.json"
 
 
 def train_metrics(fold: int) -> Path:

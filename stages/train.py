@@ -15,18 +15,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import environment, paths, settled
+from stages import environment, paths, run_record, settled
 from stages.data import pseudo
 from stages.data.fold import FoldData, open_fold
 from stages.files import read_csv, write_csv, write_json, write_npz
 from stages.judge import epochs
-from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict
+from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict, run_key
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Keeper
 from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
 from stages.params import Params
 from stages.report.tensorboard import Board
+from stages.run_record import Record
 from stages.talk import SILENT, Talk
 
 
@@ -44,8 +45,9 @@ def run(
 ) -> None:
     """Train a fold (None: all, one after the other) train.repeats times, each time with another seed.
 
-    history.csv is written after every epoch, TensorBoard events beside it; then the weights, one file a repeat,
-    oof_logits.npz (photo [n], selected and last [repeats, n, 18], predicted [repeats, epochs, n]) and metrics.json.
+    First run.json is written, which says what is run. history.csv is written after every epoch, TensorBoard events beside
+    it; then the weights, one file a repeat, oof_logits.npz (run, photo [n], selected and last [repeats, n, 18], predicted
+    [repeats, epochs, n]) and metrics.json.
     fresh: begin anew where there is a checkpoint. until: shorten the schedule so that all folds are done by then, as
     budget.minutes does; jobs: folds trained side by side, which share that time; later: processes that will start after
     them, to write what checkpoints hold; imported: seconds of imports before this process was forked. outputs: False
@@ -97,12 +99,10 @@ def _fold(
     settled.check_device(chosen, accelerator.device.type)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
-    run_key = checkpoint.run_key(params, lr, accelerator.num_processes, chosen.threads)
-    with checkpoint.alone(fold, run_key, talk, wait=outputs) if main else nullcontext():
+    record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
+    with checkpoint.alone(fold, record.run, talk, wait=outputs) if main else nullcontext():
         if main:
-            checkpoint.prune(fold, run_key, params.train.repeats)
-        if main and outputs:
-            shutil.rmtree(paths.tensorboard(fold), ignore_errors=True)
+            checkpoint.prune(fold, record.run, params.train.repeats)
         accelerator.wait_for_everyone()
         # Where each fold has a process of its own, all that comes before the first step comes again with every fold.
         startup = timing.startup if timing.together else time.time() - timing.began
@@ -110,25 +110,27 @@ def _fold(
         for repeat in range(params.train.repeats):
             known = checkpoint.headers()
             limit = budget.asked(params, timing.until)
-            used = 0.0 if timing.fresh else budget.used(run_key, limit, known, timing.began, budget.pause(params))
-            rate = next((header.rate for header in known if header.run == run_key and header.rate), 0.0)
+            used = 0.0 if timing.fresh else budget.used(record.run, limit, known, timing.began, budget.pause(params))
+            rate = next((header.rate for header in known if header.run == record.run and header.rate), 0.0)
             every = params.checkpoint.minutes * 60
-            keeper = Keeper(run_key, fold, repeat, params.train.epochs, every, limit, used, timing.began, rate)
+            keeper = Keeper(record.run, fold, repeat, params.train.epochs, every, limit, used, timing.began, rate)
             clock = _clock(params, keeper, known, timing, startup, data) if limit else None
             accelerator = predict.accelerator(
                 params
             )  # a new one: the last one's model and gradients would stay in memory
             heard = talk if main else SILENT
             made = learner.start(learner.of_repeat(params, repeat), data, fold, lr, accelerator, heard)
-            _repeat(made, lr, keeper, clock, timing.fresh, asked, done, talk, outputs)
+            if main and outputs and not repeat:  # nothing of an earlier run is touched before this one can begin
+                _begin_outputs(fold, record)
+            _repeat(made, record, keeper, clock, timing.fresh, asked, done, talk, outputs)
             accelerator.free_memory()
         if main and outputs:
-            _write(params, data, fold, done)
+            _write(params, data, fold, done, record.run)
 
 
 def _repeat(
     made: learner.Learner,
-    lr: float,
+    ran: Record,
     keeper: Keeper,
     clock: Clock | None,
     fresh: bool,
@@ -141,7 +143,8 @@ def _repeat(
 
     Without outputs only the checkpoint is left, from which `train` takes them later.
     """
-    main = made.accelerator.is_main_process
+    main, lr = made.accelerator.is_main_process, ran.lr
+    assert lr is not None
     fold, repeat = keeper.fold, keeper.repeat
     speaks = main and outputs
     progress = Progress() if fresh else keeper.load(made, talk if speaks else SILENT)
@@ -160,9 +163,11 @@ def _repeat(
         progress = fit.fit(made, lr, talk, record, progress, keeper, clock, asked)
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
         board.confusion(made.data.labels[made.data.val], progress.selected_logits.argmax(1), progress.selected_epoch)
-        board.hyperparameters(made.params.model_dump(), progress.history[progress.selected_epoch - 1])
+        board.hyperparameters(
+            ran.params | {"lr": lr, "seed": made.params.seed}, progress.history[progress.selected_epoch - 1]
+        )
     done.append(progress)
-    model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state)
+    model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state, ran)
     talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
 
 
@@ -198,12 +203,24 @@ def _clock(
     )
 
 
-def _write(params: Params, data: FoldData, fold: int, done: list[Progress]) -> None:
+def _begin_outputs(fold: int, record: Record) -> None:
+    """Say whose outputs these will be. Weights and logits carry their run, so that those of an earlier one are told apart
+    until they are replaced; what carries none is removed.
+    """
+    shutil.rmtree(paths.tensorboard(fold), ignore_errors=True)
+    if run_record.mark_of(paths.train_run(fold)) != record.run:
+        for path in (paths.history(fold), paths.train_metrics(fold), paths.train_environment(fold)):
+            path.unlink(missing_ok=True)
+    run_record.write(paths.train_run(fold), record)
+
+
+def _write(params: Params, data: FoldData, fold: int, done: list[Progress], run: str) -> None:
     """The fold's predictions, metrics and environment. The history again: no epoch may have been left to train."""
     _remove_other_models(fold, params.train.repeats)
     _write_history(fold, done)
     write_npz(
         paths.oof_logits(fold),
+        run=np.array(run),
         photo=data.val,
         selected=np.stack([progress.selected_logits for progress in done]),
         last=np.stack([progress.last_logits for progress in done]),

@@ -13,9 +13,10 @@ import yaml
 # Models this small gain nothing from threads, and several test processes would fight over the cores. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from stages import kfold, prepare
+from stages import kfold, paths, prepare, run_record
 from stages.data import demo
 from stages.params import Params, parse
+from stages.run_record import Record
 from stages.talk import SILENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +75,14 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return folder
 
 
+def record_folds(params: Params, lr: float = 0.003) -> Record:
+    """Write what trained folds record of their run, for tests that make the folds' outputs themselves."""
+    record = run_record.made(params, lr, {})
+    for fold in params.folds:
+        run_record.write(paths.train_run(fold), record)
+    return record
+
+
 def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a program in a folder as a person would, and check its exit code."""
     done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
@@ -83,7 +92,7 @@ def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedPro
 
 def lay_out(folder: Path, prepared: Path, **changes: Any) -> None:
     """A git and DVC project on the small data set, nothing run yet; `changes` as for `small`."""
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages", "pseudo"):
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages", "pseudo", "weights"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

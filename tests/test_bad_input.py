@@ -27,7 +27,7 @@ from cli import main
 from stages import paths
 from stages.data.layout import PHOTO_MASKS
 from stages.files import write_csv, write_json, write_npz
-from tests.conftest import ROOT, SMALL, small
+from tests.conftest import ROOT, SMALL, record_folds, small
 
 HEADER = "id,gender,race,age,path\n"
 ROWS = "1,female,Asian,30,one\n2,male,Asian,61,two\n"
@@ -305,16 +305,19 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = model.build(model.architecture(params))
     rng = np.random.default_rng(0)
     write_json(folder / paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        record = record_folds(params)
     for fold in params.folds:
         which = np.flatnonzero(fold_of == fold)
         logits = np.log(rng.dirichlet(np.ones(18), (1, len(which)))).astype(np.float32)
-        arrays = {"photo": which, "selected": logits, "last": logits}
+        arrays = {"run": np.array(record.run), "photo": which, "selected": logits, "last": logits}
         predicted = rng.integers(0, 18, (1, 2, len(which))).astype(np.uint8)
         write_npz(folder / paths.oof_logits(fold), **arrays, predicted=predicted)
         names = ("train_loss", "val_loss", "val_nll", "val_f1")
         history = pd.DataFrame({"epoch": [1, 2], **{name: [0.6, 0.5] for name in names}, "repeat": 0})
         write_csv(folder / paths.history(fold), history)
-        model.save(folder / paths.weights(fold), net.architecture, net.state_dict())
+        model.save(folder / paths.weights(fold), net.architecture, net.state_dict(), record)
     return folder
 
 
@@ -359,10 +362,10 @@ def pickled(path: Path) -> Callable[[], None]:
     return damage
 
 
-def pretrained(name: str, content: Callable[[], bytes]) -> Callable[[], None]:
+def starting(name: str, content: Callable[[], bytes]) -> Callable[[], None]:
     def damage() -> None:
         Path(name).write_bytes(content())
-        paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"pretrained": name}}))
+        paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"weights": name}}))
 
     return damage
 
@@ -430,15 +433,15 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         ("compare", "workspace", "HEAD"),
         lambda: (paths.OOF_ARRAYS.parent.mkdir(), paths.OOF_ARRAYS.write_bytes(LOGITS.read_bytes()[:300])),
     ),
-    "model.pretrained: a pickle that would run code": (TRAIN, pretrained("mine.pth", weights_that_run_code)),
-    "model.pretrained: a truncated .safetensors": (
+    "model.weights: a pickle that would run code": (TRAIN, starting("mine.pth", weights_that_run_code)),
+    "model.weights: a truncated .safetensors": (
         TRAIN,
-        pretrained("mine.safetensors", lambda: WEIGHTS.read_bytes()[:999]),
+        starting("mine.safetensors", lambda: WEIGHTS.read_bytes()[:999]),
     ),
-    "model.pretrained: text": (TRAIN, pretrained("mine.pth", lambda: b"hello")),
-    "model.pretrained: no such file": (
+    "model.weights: text": (TRAIN, starting("mine.pth", lambda: b"hello")),
+    "model.weights: no such file": (
         TRAIN,
-        lambda: (pretrained("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),
+        lambda: (starting("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),
     ),
     "a submission with an answer that is no class": (
         ("score", "data/eval_truth.csv", "--submission", "mine.csv"),

@@ -306,3 +306,9 @@ def _inside(path: Path, roots: list[Path]) -> bool:
 
 def _by_normal_form(images: Path) -> dict[str, str]:
     return {normal(entry.name): entry.name for entry in os.scandir(images) if not entry.name.isascii()}
+
+
+def content_of(table: pd.DataFrame) -> np.ndarray:
+    """What each photo of photos.csv or eval.csv is made of, uint64 [N]: the hash of its file; 0 where it is not known."""
+    known = table["content"] if "content" in table else [""] * len(table)
+    return np.array([int(text or "0", 16) for text in known], np.uint64)

@@ -70,7 +70,7 @@ def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> Fold
 
 
 def is_off(params: Params) -> bool:
-    return Path(params.pseudo.labels) == paths.NO_PSEUDO_LABELS
+    return params.pseudo.is_off
 
 
 def read_labels(path: Path, images: "pd.Series[str]") -> pd.DataFrame:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ import filelock
 import torch
 
 from stages import paths
-from stages.data import pseudo
 from stages.errors import UserError
 from stages.files import replacing, write_json
 from stages.learn import learner as learning
@@ -30,31 +28,10 @@ from stages.learn import model
 from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.progress import Progress
-from stages.params import Params
 from stages.talk import Talk
 
 MAGIC = b"maskcli checkpoint 1\n"
 KEPT_OF_OTHER_RUNS = 2  # for each fold: enough to go back and forth between two experiments
-# Groups of params.yaml that determine training, as dvc.yaml's train stage names them (besides losses.<loss>). The time
-# limit is not among them: a checkpoint that it shaped says so itself.
-GROUPS = (
-    "seed",
-    "image",
-    "model",
-    "targets",
-    "loss",
-    "age_regression",
-    "sampler",
-    "optimizer",
-    "schedule",
-    "train",
-    "augment",
-)
-LIBRARIES = ("torch", "timm", "accelerate", "albumentations", "albucore", "opencv-python-headless", "numpy")
-CODE = (
-    *("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/data/layout.py", "stages/data/pseudo.py"),
-    "stages/judge/metrics.py",
-)
 
 
 @dataclass(frozen=True)
@@ -159,43 +136,6 @@ class Keeper:
 
 class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be read; says which."""
-
-
-def run_key(params: Params, lr: float, processes: int = 1, threads: dict[int, int] | None = None) -> str:
-    """Hash of everything that determines the trainings of a run, but for fold and repeat: 16 hexadecimal digits.
-
-    The params that train reads, the learning rate, photos, labels, folds, starting weights, this code, and the versions of
-    the libraries that compute, how many processes share the batches, and on a CPU how many threads add up sums
-    (`threads` by fold; None: as torch has it now).
-    """
-    chosen: dict[str, Any] = params.model_dump(mode="json", include=set(GROUPS))
-    chosen |= {
-        "age_bins": [params.data.age_bins, params.train_age_bins],
-        "options": getattr(params.losses, params.loss).model_dump(),
-        "lr": lr,
-        "processes": processes,
-        "threads": 0 if torch.cuda.is_available() else threads or torch.get_num_threads(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
-    }
-    root = Path(__file__).resolve().parents[2]
-    code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
-    files = [paths.PHOTOS, paths.FOLDS, paths.PIXELS, *code]
-    if not pseudo.is_off(params):
-        files += [Path(params.pseudo.labels), paths.EVAL, paths.EVAL_PIXELS]
-    if isinstance(params.model.pretrained, str) and Path(params.model.pretrained).is_file():  # else `start` says so
-        files.append(Path(params.model.pretrained))
-    digest = hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode())
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # installed under another name
-        return ""
 
 
 def headers() -> list[Header]:

@@ -18,6 +18,7 @@ from stages.errors import UserError
 from stages.files import replacing
 from stages.learn.timm_import import load_timm
 from stages.params import Params
+from stages.run_record import Record
 
 FACTORED_LOGITS = 8  # mask 3 + gender 2 + age bin 3
 
@@ -133,7 +134,7 @@ def build(shape: Architecture, pretrained: bool = False) -> Classifier:
             raise
         raise UserError(
             f"params.yaml: model.pretrained: weights of {shape.name} cannot be had ({type(error).__name__}); "
-            "check the network, or name a local .safetensors or .pth file"
+            "check the network, or name a local .safetensors or .pth file by model.weights"
         ) from None
     backbone.eval()
     with torch.no_grad():
@@ -176,9 +177,7 @@ def load_backbone(model: Classifier, path: Path) -> str:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise UserError(
-            f"params.yaml: model.pretrained: {path} not found; give the path of a .safetensors or .pth file"
-        )
+        raise UserError(f"params.yaml: model.weights: {path} not found; give the path of a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load_file(path)
@@ -198,12 +197,15 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def save(path: Path, shape: Architecture, state: dict[str, Tensor]) -> None:
-    """Write weights with the architecture in their metadata."""
+def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Record | None = None) -> None:
+    """Write weights; their metadata holds the architecture, and of the run that made them the key and the photos' digest."""
+    # One entry: safetensors writes several in an order that changes from file to file.
+    trained = None if record is None else {"run": record.run, "photos": record.data.get("photos", "")}
+    metadata = {"architecture": json.dumps(asdict(shape) | {"trained": trained})}
     arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with replacing(path) as temporary:
         try:
-            safetensors.torch.save_file(arrays, temporary, metadata={"architecture": json.dumps(asdict(shape))})
+            safetensors.torch.save_file(arrays, temporary, metadata=metadata)
         except safetensors.SafetensorError as error:  # what it makes of a full disk
             raise OSError(str(error)) from error
 
@@ -212,7 +214,9 @@ def load(path: Path) -> Classifier:
     """Build a trained model again from its weights file, in eval mode. Raises UserError if the file is damaged."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            shape = Architecture(**json.loads(file.metadata()["architecture"]))
+            described = json.loads(file.metadata()["architecture"])
+        described.pop("trained", None)
+        shape = Architecture(**described)
         model = build(shape)
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:

@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from stages.files import unwritable
+from stages.params import flat
 from stages.report.figures import confusion_figure
 
 TAGS = {
@@ -55,13 +56,13 @@ class Board:
             self.writer.add_figure("confusion/val", confusion_figure(labels, predictions), epoch)
 
     def hyperparameters(self, params: dict[str, Any], selected: dict[str, float]) -> None:
-        flat = {
+        values = {
             key: value if isinstance(value, bool | int | float | str) else str(value)
-            for key, value in _flat(params).items()
+            for key, value in flat(params).items()
         }
         scores = {f"selected/{name}": selected[name] for name in ("val_f1", "val_nll")}
         with _naming(self.folder):
-            self.writer.add_hparams(flat, scores, run_name=".")
+            self.writer.add_hparams(values, scores, run_name=".")
 
 
 @contextmanager
@@ -71,10 +72,3 @@ def _naming(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unwritable(folder, error) from error
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) and item else {f"{prefix}{key}": item}
-    return out

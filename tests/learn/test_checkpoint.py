@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from accelerate import Accelerator
 
 from stages import paths, train
@@ -113,52 +112,6 @@ def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(
     with pytest.raises(KeyboardInterrupt):
         trained(params, dataclasses.replace(keeper(params), run="other"), stop_after=4)
     assert finished_size < paths.checkpoint(0, 0, "other").stat().st_size  # no optimizer state is kept
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"loss": "focal"},
-        {"sampler": "sqrt"},
-        {"train": {"epochs": 3}},
-        {"image": {"margin": 3}},
-        {"data": {"age_bins": [30, 58]}},
-        {"schedule": {"name": "constant"}},
-        {"augment": {"hflip": 0.4}},
-    ],
-)
-def test_another_run_has_another_key(project: Path, change: dict[str, Any]) -> None:
-    assert checkpoint.run_key(small(**change), LR) != checkpoint.run_key(small(), LR)
-
-
-def test_the_key_covers_data_and_learning_rate_and_nothing_that_does_not_matter(project: Path) -> None:
-    key = checkpoint.run_key(small(), LR)
-    other = small(tta={"views": ["identity"]}, losses={"focal": {"gamma": 1.0}}, budget={"minutes": 3.0})
-    assert checkpoint.run_key(other, LR) == key
-    assert checkpoint.run_key(small(), LR * 1.01) != key
-    for path in (paths.PHOTOS, paths.FOLDS, paths.PIXELS):
-        content = path.read_bytes()
-        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        assert checkpoint.run_key(small(), LR) != key, path
-        path.write_bytes(content)
-
-
-def test_with_pseudo_labels_the_key_covers_them_and_the_eval_photos(project: Path) -> None:
-    Path("labels.csv").write_text("fold,ImageID,label,confidence,split\n")
-    params = small(pseudo={"labels": "labels.csv"})
-    key = checkpoint.run_key(params, LR)
-    assert key != checkpoint.run_key(small(), LR)
-    for path in (Path("labels.csv"), paths.EVAL_PIXELS):
-        path.write_bytes(path.read_bytes() + b"\n")
-        assert checkpoint.run_key(params, LR) != key
-        key = checkpoint.run_key(params, LR)
-
-
-def test_the_key_covers_the_params_that_dvc_trains_again_for() -> None:
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
-    separate = {"data.age_bins", "data.train_age_bins", "losses.${loss}", "budget"}
-    assert set(stage["params"]) - separate == set(checkpoint.GROUPS)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "text", "empty"])

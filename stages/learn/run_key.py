@@ -1,0 +1,46 @@
+"""The run key: a hash of everything that determines the trainings of a run, but for fold and repeat."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from stages import paths, run_record
+from stages.params import Params
+from stages.run_record import Record
+
+LIBRARIES = ("timm", "accelerate", "albumentations", "albucore", "opencv-python-headless", "numpy")
+CODE = (
+    *("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/data/layout.py", "stages/data/pseudo.py"),
+    "stages/judge/metrics.py",
+)
+
+
+def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int] | None = None) -> Record:
+    """The record of a training with these params and this learning rate, its run key in it.
+
+    Beside params, photos, labels, folds and starting weights: the pixels, this code, the versions of the libraries that
+    compute, how many processes share the batches, and on a CPU how many threads add up sums (`threads` by fold; None: as
+    torch has it now).
+    """
+    root = Path(__file__).resolve().parents[2]
+    code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
+    pixels = [paths.PIXELS] if params.pseudo.is_off else [paths.PIXELS, paths.EVAL_PIXELS]
+    on_gpu = torch.cuda.is_available()
+    by_fold = {str(fold): count for fold, count in (threads or {}).items()}
+    setting = {
+        "torch": torch.__version__,
+        "processes": processes,
+        "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "code": run_record.digest(*code),
+        "pixels": run_record.digest(*pixels),
+    }
+    return run_record.made(params, lr, setting)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name
+        return ""

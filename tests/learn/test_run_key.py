@@ -1,0 +1,76 @@
+"""The run key: the same for the same run, another for any other."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import paths, run_record
+from stages.learn import run_key
+from stages.params import Params
+from tests.conftest import ROOT, small
+
+LR = 0.003
+
+
+def key_of(params: Params, lr: float) -> str:
+    return run_key.record(params, lr).run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"loss": "focal"},
+        {"sampler": "sqrt"},
+        {"train": {"epochs": 3}},
+        {"image": {"margin": 3}},
+        {"data": {"age_bins": [30, 58]}},
+        {"schedule": {"name": "constant"}},
+        {"augment": {"hflip": 0.4}},
+    ],
+)
+def test_another_run_has_another_key(project: Path, change: dict[str, Any]) -> None:
+    assert key_of(small(**change), LR) != key_of(small(), LR)
+
+
+def test_the_key_covers_data_and_learning_rate_and_nothing_that_does_not_matter(project: Path) -> None:
+    key = key_of(small(), LR)
+    other = small(tta={"views": ["identity"]}, losses={"focal": {"gamma": 1.0}}, budget={"minutes": 3.0})
+    assert key_of(other, LR) == key
+    assert key_of(small(), LR * 1.01) != key
+    for path in (paths.PHOTOS, paths.FOLDS, paths.PIXELS):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert key_of(small(), LR) != key, path
+        path.write_bytes(content)
+
+
+def test_with_pseudo_labels_the_key_covers_them_and_the_eval_photos(project: Path) -> None:
+    Path("labels.csv").write_text("fold,ImageID,label,confidence,split\n")
+    params = small(pseudo={"labels": "labels.csv"})
+    key = key_of(params, LR)
+    assert key != key_of(small(), LR)
+    for path in (Path("labels.csv"), paths.EVAL_PIXELS):
+        path.write_bytes(path.read_bytes() + b"\n")
+        assert key_of(params, LR) != key
+        key = key_of(params, LR)
+
+
+def test_the_key_covers_the_starting_weights_and_not_the_time_limit_but_the_record_names_both(project: Path) -> None:
+    Path("mine.pth").write_bytes(b"one")
+    params = small(model={"weights": "mine.pth"}, budget={"minutes": 3.0})
+    found = run_key.record(params, LR)
+    assert found.params["model"]["weights"] == "mine.pth"
+    assert found.params["budget"] == {"minutes": 3.0}
+    assert found.run == key_of(small(model={"weights": "mine.pth"}), LR)
+    Path("mine.pth").write_bytes(b"two")
+    assert found.run != key_of(params, LR)
+
+
+def test_the_record_names_the_params_that_dvc_trains_again_for() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    beside = {"folds", "pseudo.labels"}  # dependencies, by way of folds.csv and of the file named
+    assert set(stage["params"]) - {"losses.${loss}"} == set(run_record.TRAINING) - beside
+    assert {"out/kfold/folds.csv", "${pseudo.labels}", "${model.weights}"} <= set(stage["deps"])
