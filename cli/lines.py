@@ -18,7 +18,6 @@ Cells = Sequence[str]
 Lines = list[tuple[str, str]]  # text, and its style in rich's words
 
 USUAL = 80  # columns, where nobody says how many there are
-READABLE = 100  # columns: longer lines of prose are hard to read
 NARROWEST = 24  # columns of prose beside other columns; with fewer it goes below them
 GAP = "  "
 STYLES = {"better": "green", "worse": "red", "base": "bold", "failed": "red", "warning": "yellow", "all": "bold"}
@@ -58,12 +57,11 @@ def paragraph(text: str, width: int, indent: str = GAP) -> list[str]:
 
     A word or a command in backquotes that is wider than that stands alone on its line, whole.
     """
-    room = min(width, READABLE)
-    if cell_len(text) <= room:
+    if cell_len(text) <= width:
         return [text]
     lines, line = [], ""
     for word in _WORD.findall(text):
-        if line.strip() and cell_len(line) + 1 + cell_len(word) > room:
+        if line.strip() and cell_len(line) + 1 + cell_len(word) > width:
             lines.append(line)
             line = indent + word
         else:
@@ -82,7 +80,7 @@ def labelled(label: str, text: str, width: int, size: int = 11) -> list[str]:
     wide = cell_len(head)
     if width - wide < NARROWEST:  # no room beside it
         return [label, *(GAP + line for line in paragraph(text, width - len(GAP), ""))]
-    lines = paragraph(text, min(width, READABLE) - wide, "")
+    lines = paragraph(text, width - wide, "")
     return [(" " * wide if number else head) + line for number, line in enumerate(lines)]
 
 

@@ -97,7 +97,7 @@ def _interrupted(interrupt: KeyboardInterrupt) -> str:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"maskcli: warning: {message}", file=sys.stderr)
+    _tell(f"warning: {message}")
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -107,15 +107,19 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    """Say what went wrong, in one line; on a terminal it is wrapped at words."""
-    line = f"maskcli: {' '.join(line.split())}"
+    _tell(" ".join(line.split()))
+    return code
+
+
+def _tell(line: str) -> None:
+    """One line on stderr, on a terminal wrapped at words."""
+    line = f"maskcli: {line}"
     if sys.stderr.isatty():
         from cli import lines
 
         line = "\n".join(lines.paragraph(line, lines.width(sys.stderr)))
     with suppress(OSError):  # the terminal is gone
         print(line, file=sys.stderr, flush=True)
-    return code
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def summary(found: dict[str, Any], width: int) -> Lines:
     texts = [("epochs", others), *found["files"].items()]
     if found["missing"]:
         texts.append(("not here", f"{', '.join(found['missing'].values())} (`{found['get']}` brings them)"))
-    if "report" not in found["files"]:
+    elif "report" not in found["files"]:
         texts.append(("report", "`maskcli report` writes it: one page for any browser"))
     texts += [("plots", "`maskcli plots`, or: `dvc plots show`, `tensorboard --logdir out/train`")]
     return [*plain([score], width), *_lines(texts, width), *_next(found["why"], found["next"], width)]
@@ -103,4 +103,4 @@ def _lines(texts: list[tuple[str, str]], width: int) -> Lines:
 
 def _next(why: str, commands: list[str], width: int) -> Lines:
     """Commands to type, each whole on a line of its own, to be copied."""
-    return [*_lines([("next", f"{why}:")], width), *((GAP + command, "") for command in commands)]
+    return [*_lines([("next", why)], width), *((GAP + command, "") for command in commands)]

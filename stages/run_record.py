@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages import files, paths
+from stages import files, paths, revisions
 from stages.errors import UserError
 from stages.params import Params, flat, nested
-from stages.revisions import WORKSPACE, read
 from stages.talk import Talk
 
 # Keys of params.yaml that shape a training, as dvc.yaml's train stage names them (besides losses.<loss>), and those of the
@@ -310,8 +309,19 @@ def of_revision(revision: str) -> Record:
         except ValueError:
             raise UserError(f"{revision}: {paths.OOF_RUN}: is not JSON; run `dvc repro oof-ensemble` there") from None
     everything, locked = params_yaml(revision), params_of_stages(revision)
+    if not everything:
+        revisions.read(revision, paths.PARAMS)  # raises where there is no such revision
     source = nested(locked["train"] | locked.get("oof-ensemble", {})) if "train" in locked else everything
     return Record(params=pick(source, (*TRAINING, f"losses.{source.get('loss', 'ce')}")))
+
+
+def params_of(revision: str, record: Record) -> dict[str, Any]:
+    """All params of a revision, nested, each as it was run: by its record, else by dvc.lock's stages, else by params.yaml."""
+    found = flat(params_yaml(revision))
+    for stage in params_of_stages(revision).values():
+        found |= flat(nested(stage))
+    found |= flat(record.params)
+    return nested(found)
 
 
 def params_of_stages(revision: str) -> dict[str, dict[str, Any]]:
@@ -328,7 +338,10 @@ def params_of_stages(revision: str) -> dict[str, dict[str, Any]]:
 
 def params_yaml(revision: str) -> dict[str, Any]:
     """params.yaml of a revision with its defaults; as it stands there, where it is of another version."""
-    value = _mapping(_yaml(_read_quietly(revision, paths.PARAMS)))
+    content = _read_quietly(revision, paths.PARAMS)
+    if content is None:
+        return {}
+    value = _mapping(_yaml(content))
     try:
         return Params.model_validate(value).model_dump(mode="json")
     except ValidationError:
@@ -350,10 +363,8 @@ def not_run(revision: str, record: Record) -> str:
 
 def _read_quietly(revision: str, path: Path) -> bytes | None:
     try:
-        return read(revision, path)
-    except UserError:
-        if revision != WORKSPACE:
-            read(revision, paths.PARAMS)  # raises where there is no such revision
+        return revisions.read(revision, path)
+    except (UserError, OSError):
         return None
 
 

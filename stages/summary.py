@@ -9,10 +9,8 @@ from stages import paths
 from stages.files import read_csv, read_json
 from stages.params import Params
 
-FILES = {
-    "submission": paths.SUBMISSION,
-    "LR curve": paths.LR_PNG,
-}  # of the files that DVC keeps, those a person looks at
+# Of the files that DVC keeps, those a person looks at.
+FILES = {"submission": paths.SUBMISSION, "OOF": paths.OOF, "LR curve": paths.LR_PNG}
 SCORES = (
     *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
     *("people", "photos"),
@@ -47,7 +45,7 @@ def _next(params: Params) -> tuple[str, list[str]]:
         return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
     tracked = _git("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
     if not tracked:
-        return "no results are committed yet, and others are compared with those of a commit", [
+        return "commit these results: others are compared with a commit's", [
             commit,
             "maskcli screen",
         ]

@@ -260,17 +260,17 @@ def epoch_line(name: str, row: dict[str, float], epochs: int) -> str:
     photos = row["photos_per_second"]
     speed = rate(photos) if photos < 999.5 else f"{photos / 1000:.0f}k/s"
     lr = f"{row['lr']:.1e}".replace("e-0", "e-")
-    return (
-        f"fold {name} epoch {row['epoch']:>{len(str(epochs))}}/{epochs} {losses} f1 {row['val_f1']:.3f} lr {lr} {speed}"
-    )
+    return f"fold {name} epoch {row['epoch']:>2}/{epochs} {losses} f1 {row['val_f1']:.3f} lr {lr} {speed}"
 
 
 _LOSSES = {"train": "train_loss", "val": "val_loss", "nll": "val_nll"}
 
 
 def _short(value: float) -> str:
-    """A loss in five characters where that can be: 0.123, 1.234, 12.34, 123.4."""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    """A loss in five characters: 0.123, 1.234, 12.34, 123.4, 1235, 1e+05."""
+    if abs(value) < 9.9995:
+        return f"{value:.3f}"
+    return f"{value:#.4g}".rstrip(".") if abs(value) < 9999.5 else f"{value:.0e}"
 
 
 def _remove_other_models(fold: int, repeats: int) -> None:

@@ -173,12 +173,14 @@ def test_an_experiment_changes_the_loss_and_shows_its_score(repository: Path) ->
 def test_compare_pairs_revisions_experiments_and_the_workspace(repository: Path) -> None:
     shown = json.loads(command(repository, "maskcli", "compare", "HEAD", "smooth", "--json").stdout)
     rows = {row["metric"]: row for row in shown["comparisons"]}
-    assert set(rows) == {"macro_f1", "f1_60plus", "accuracy", "nll", *(f"f1_{number}" for number in range(18))}
+    parts = ("f1_mask", "f1_gender", "f1_age")
+    assert set(rows) == {"macro_f1", "f1_60plus", "accuracy", "nll", *parts, *(f"f1_{number}" for number in range(18))}
     scores = json.loads((repository / "out/oof-ensemble/metrics.json").read_text())
     base = json.loads(command(repository, "git", "show", "HEAD:out/oof-ensemble/metrics.json").stdout)
     row = rows["macro_f1"]
     assert row["a"] == pytest.approx(base["macro_f1"], abs=1e-6)
     assert row["b"] == pytest.approx(scores["macro_f1"], abs=1e-6)  # the experiment's results stand in the workspace
+    assert all(rows[name]["b"] == pytest.approx(scores[name], abs=1e-6) for name in parts)
     assert row["low"] <= row["difference"] <= row["high"]
     assert any("noise of the seed" in note for note in shown["notes"]["smooth"])
     alone = command(repository, "maskcli", "compare", "smooth", "--csv", "out/compare/table.csv").stdout
@@ -204,6 +206,30 @@ def test_report_shows_two_revisions_from_the_cache_in_one_file(repository: Path)
     assert "photo not found" not in text
     missing = command(repository, "maskcli", "report", "nowhere", code=2).stderr
     assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
+
+
+def test_params_committed_without_a_run_name_no_result(repository: Path) -> None:
+    """`loss: focal` is typed and committed, `dvc repro` forgotten: HEAD still holds the results of ce."""
+    command(repository, "git", "stash", "-q")  # the experiment
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().replace("loss: ce", "loss: focal"))
+    command(repository, "git", "commit", "-qam", "focal")
+    try:
+        notes = json.loads(command(repository, "maskcli", "compare", "HEAD~1", "HEAD", "--json").stdout)["notes"][
+            "HEAD"
+        ]
+        assert notes[:2] == [
+            "HEAD holds the same trained models as HEAD~1: there is no difference to find",
+            "HEAD: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there",
+        ]
+        command(repository, "maskcli", "report", "HEAD", "--output", "out/report/head.html")
+        page = (repository / "out/report/head.html").read_text(encoding="utf-8")
+        assert "folds, loss ce<" in page
+        assert 'class="value">focal<' not in page
+        assert "its results are of loss: ce (its params.yaml: focal)" in page
+    finally:
+        command(repository, "git", "reset", "-q", "--hard", "HEAD~1")
+        command(repository, "git", "stash", "pop", "-q")
 
 
 def test_plots_draws_what_dvc_plots_without_a_browser_and_a_network(repository: Path) -> None:
@@ -258,7 +284,8 @@ def test_blend_of_two_revisions_writes_a_submission_and_its_weights(repository: 
     shown = command(
         repository, "maskcli", "blend", "HEAD", "smooth", "--weights", "equal", "--replicates", "100"
     ).stdout
-    assert "out/blend/submission.csv (equal weights, in out/blend/weights.json)" in shown
+    assert "out/blend/submission.csv (equal weights)" in shown
+    assert "out/blend/weights.json" in shown
     missing = command(repository, "maskcli", "blend", "HEAD", "nowhere", code=2).stderr
     assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
 

@@ -110,3 +110,14 @@ def test_classes_that_get_no_photo_are_named(params: Params) -> None:
     table = pd.read_csv(paths.PSEUDO_LABELS)
     absent = CLASSES - table[table["fold"] == "all"]["label"].nunique()
     assert len(found["classes_without_any"].split(", ")) == absent
+
+
+def test_a_fold_that_is_sure_of_nothing_counts_0(params: Params) -> None:
+    pseudo_label.run(params, SILENT)
+    surest = pd.read_csv(paths.PSEUDO_LABELS).groupby("fold")["confidence"].max()
+    less, more = sorted(surest[["0", "1"]])
+    assert less < more
+    between = params.pseudo.model_copy(update={"confidence": (less + more) / 2})
+    found = pseudo_label.run(params.model_copy(update={"pseudo": between}), SILENT)
+    assert [found[f"fold_{part}"] > 0 for part in surest[["0", "1"]].index] == list(surest[["0", "1"]] == more)
+    assert 0 in (found["fold_0"], found["fold_1"])
