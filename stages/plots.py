@@ -32,7 +32,7 @@ def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = p
     named = name_files(plots)
     for name, spec in talk.track(named.items(), len(named), "plots"):
         path = output / f"{name}.{kind}"
-        picture = render(spec, kind, name)
+        picture = render(in_order(spec, revisions), kind, name)
         with replacing(path) as temporary:
             temporary.write_bytes(picture)
         drawn.append(path)
@@ -74,6 +74,16 @@ def name_files(plots: dict[str, list[Any]]) -> dict[str, Any]:
                 unique, number = f"{words}-{number}", number + 1
             named[unique] = spec
     return named
+
+
+def in_order(spec: Any, revisions: list[str]) -> Any:
+    """The specification with its data in the order of `revisions`, by which templates give colours, as the report does.
+
+    DVC puts the workspace first.
+    """
+    places = {revision: place for place, revision in enumerate(revisions)}
+    values = sorted(spec["data"]["values"], key=lambda row: places.get(row.get("rev"), len(revisions)))
+    return spec | {"data": spec["data"] | {"values": values}}
 
 
 def render(spec: Any, kind: Format, name: str) -> bytes:

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
-from stages import eda
+from stages import eda, paths
+from stages.data import layout
 from stages.errors import UserError
+from stages.report import eda_figures
 from stages.talk import SILENT
 from tests.conftest import ROOT, small
 
-PICTURES = ("classes.png", "ages.png", "sizes.png", "near_duplicates.png")
+PICTURES = ("classes.png", "ages.png", "sizes.png", "near_duplicates.png", "contact_sheet.png")
 
 
 def photos_of(project: Path) -> list[Path]:
@@ -164,3 +167,60 @@ def test_pictures_hold_up_against_one_person_and_many_pairs(project: Path) -> No
     table = people()
     table.head(1).to_csv("data/train/train.csv", index=False)
     assert eda.run(small(), SILENT)["people"] == 1
+
+
+def test_the_contact_sheet_draws_people_by_seed_and_shows_all_of_a_rare_class() -> None:
+    people = np.repeat(np.arange(40), 5)
+    photos = pd.DataFrame(
+        {
+            "person": people.astype(str),
+            "file": [f"{p}/{n}.jpg" for n, p in enumerate(people)],
+            "label": (people < 3) * 2,
+        }
+    )
+    common, absent, rare = drawn = eda_figures.draw(photos, [0, 1, 2], seed=0)
+    owners = [file.split("/")[0] for file in common]
+    assert len(set(owners)) == len(owners) == eda_figures.SHEET_PEOPLE
+    assert min(map(int, owners)) >= 3, "of this class"
+    assert absent == []
+    assert {file.split("/")[0] for file in rare} == {"0", "1", "2"}
+    assert eda_figures.draw(photos, [0, 1, 2], seed=0) == drawn
+    assert eda_figures.draw(photos, [0, 1, 2], seed=1)[0] != common
+    assert eda_figures.draw(photos, [0], seed=0)[0] == common, "other classes have no say in it"
+
+
+def test_the_contact_sheet_shows_the_photos_of_each_class_in_its_row(project: Path) -> None:
+    eda.run(small(), SILENT)
+    with Image.open("out/eda/contact_sheet.png") as image:
+        sheet = np.asarray(image.convert("RGB"))
+    photos = pd.read_csv(paths.PHOTOS, dtype=layout.PHOTO_TYPES)
+    rows = eda_figures.draw(photos, range(18), seed=0)
+    assert any(rows)
+    for number, files in enumerate(rows):
+        top = len(sheet) - (18 - number) * (eda_figures.SHEET_HEIGHT + eda_figures.GAP)
+        for place, file in enumerate(files):
+            photo = eda_figures.fitted(paths.TRAIN_IMAGES / file, 10**8)
+            left = 200 + place * (photo.shape[1] + eda_figures.GAP)
+            shown = sheet[top : top + len(photo), left : left + photo.shape[1]]
+            assert (shown == photo).all(), f"{file} stands px by px in row {number}"
+        left = 200 + len(files) * (72 + eda_figures.GAP)
+        assert (sheet[top : top + eda_figures.SHEET_HEIGHT, left:] == 255).all(), "and nobody else"
+
+
+def test_the_contact_sheet_is_of_a_size_to_look_at_whatever_the_photos(project: Path) -> None:
+    wide, tall, *_ = photos_of(project)
+    for photo, size in ((wide, (4000, 300)), (tall, (30, 2000))):
+        Image.new("RGB", size, (200, 30, 30)).save(photo)
+    assert eda_figures.fitted(wide, 10**8).shape == (10, eda_figures.SHEET_WIDTH, 3)
+    assert eda_figures.fitted(tall, 10**8).shape == (eda_figures.SHEET_HEIGHT, 1, 3)
+    eda.run(small(), SILENT)
+    with Image.open("out/eda/contact_sheet.png") as image:
+        assert image.width <= 200 + eda_figures.SHEET_PEOPLE * (eda_figures.SHEET_WIDTH + eda_figures.GAP)
+        assert image.height <= 1900
+
+
+def test_every_picture_is_an_output_of_its_stage_which_reads_the_seed_of_the_draw() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["eda"]
+    assert {f"out/eda/{name}" for name in PICTURES} <= set(map(str, stage["outs"]))
+    assert "seed" in stage["params"]
+    assert {"stages/report/eda_figures.py", "stages/report/colours.py"} <= set(stage["deps"])

@@ -122,3 +122,18 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seed: 0\nlr: [1\n")
     with pytest.raises(UserError, match="line 3: is not valid YAML"):
         load(tmp_path / "params.yaml")
+
+
+def test_losses_on_other_scales_have_other_names() -> None:
+    assert parse({}).objective == "ce"
+    assert parse({"loss": "focal"}).objective == "focal (gamma 2, alpha none)"
+    named = [
+        {"loss": "focal", "losses": {"focal": {"gamma": 5}}, "targets": "factored"},
+        {"loss": "focal", "losses": {"focal": {"gamma": 5}}, "age_regression": {"weight": 0.1}},
+    ]
+    assert [parse(one).objective for one in named] == [
+        "focal (gamma 5, alpha none), factored",
+        "focal (gamma 5, alpha none), age 0.1",
+    ]
+    unused = {"losses": {"focal": {"gamma": 5}}, "lr": 0.1}
+    assert parse(unused).objective == "ce", "nothing that leaves the scale alone"

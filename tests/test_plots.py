@@ -42,6 +42,16 @@ def test_files_are_named_after_the_plots_and_never_overwrite_each_other() -> Non
     assert named == {"loss": 1, "loss-2": 2, "loss-3": 3, "f1-per-class": 4, "plot": 5}
 
 
+def test_revisions_are_drawn_in_the_order_in_which_a_person_names_them() -> None:
+    revisions = ["main", "focal", "workspace"]
+    rows = [{"rev": rev, "n": n} for rev in ("workspace", "main", "focal") for n in (2, 1)]
+    ordered = plots.in_order(SPEC | {"data": {"values": rows}}, revisions)
+    shown = [(row["rev"], row["n"]) for row in ordered["data"]["values"]]
+    assert shown == [("main", 2), ("main", 1), ("focal", 2), ("focal", 1), ("workspace", 2), ("workspace", 1)]
+    assert ordered["mark"] == "line"
+    assert plots.in_order(SPEC, []) == SPEC
+
+
 def drawn(template: str, rows: list[dict[str, Any]], **properties: str) -> str:
     """SVG of one of our templates, filled in by DVC's own code; every value is text, as DVC reads CSV files."""
     texts = [{key: str(value) for key, value in row.items()} for row in rows]
@@ -96,7 +106,7 @@ def test_every_plot_of_dvc_has_a_template_of_ours() -> None:
 
 def test_each_loss_has_panels_and_a_scale_of_its_own() -> None:
     rows = losses("one", "ce", 1) + losses("other", "focal (gamma 2, alpha none)", 0.01) + losses("third", "ce", 1)
-    texts = written(drawn("loss_by_fold", rows, x="epoch", y="loss_value"))
+    texts = written(drawn("train_and_val_by_fold", rows, x="epoch", y="loss_value"))
     panels = [text for text in texts if text.startswith("loss: ")]
     assert panels == ["loss: ce"] * 2 + ["loss: focal (gamma 2, alpha none)"] * 2
     assert texts.count("0.030") == 2, "small losses have ticks of their own"
@@ -107,13 +117,13 @@ def test_each_loss_has_panels_and_a_scale_of_its_own() -> None:
 
 def test_losses_of_runs_that_do_not_name_theirs_are_not_drawn_over_each_other() -> None:
     rows = losses("old", None, 1) + losses("older", None, 0.01)
-    texts = written(drawn("loss_by_fold", rows, x="epoch", y="loss_value"))
+    texts = written(drawn("train_and_val_by_fold", rows, x="epoch", y="loss_value"))
     assert [text for text in texts if text.startswith("loss of")] == ["loss of old"] * 2 + ["loss of older"] * 2
 
 
 def test_train_and_validation_loss_of_one_objective_share_their_scale() -> None:
     rows = [row | {"loss_value": 5} if row["field"] == "val_loss" else row for row in losses("one", "ce", 1)]
-    texts = written(drawn("loss_by_fold", rows, x="epoch", y="loss_value"))
+    texts = written(drawn("train_and_val_by_fold", rows, x="epoch", y="loss_value"))
     assert texts.count("5.0") == texts.count("1.0") == 2
 
 

@@ -43,6 +43,21 @@ def test_a_small_difference_is_no_evidence_and_says_how_many_people_would_tell()
     assert row.more_people is None or row.more_people > 0
 
 
+def test_no_interval_reaches_where_no_difference_can_be() -> None:
+    """Six people of a class: one run knows five of them, the other one. Six are too few for the interval to know it."""
+    people = np.repeat(np.arange(60), 7)
+    labels = np.where(np.isin(np.arange(420), 7 * np.arange(6)), 17, 0)
+    one, other = labels.copy(), np.zeros_like(labels)
+    one[0], other[0] = 0, 17
+    a, b = (
+        [bootstrap.of_run(people, labels, predictions, 3.0 * (predictions != labels))] for predictions in (one, other)
+    )
+    there, back = rows(a, b)["f1_17"], rows(b, a)["f1_17"]
+    assert (there.low, back.high) == (-1, 1)
+    assert -1 < there.difference < there.high < 1
+    assert rows([run(0.9, 1)], [run(0.1, 2)])["nll"].difference > 0.5  # in nats, without a bound
+
+
 def test_people_needed_fall_with_the_square_of_the_difference() -> None:
     assert compare._more_people(100, 0.028, 0.02, 0.0) == 300  # 4 x 100 people halve the error to 0.01 = 0.028 / 2.8
     assert compare._more_people(100, 0.056, 0.02, 0.0) == 0

@@ -71,6 +71,7 @@ def test_a_planted_overfit_shows_as_rising_val_loss_and_falling_train_loss(proje
     train.run(params, SILENT, 0)
 
     history = pd.read_csv("out/train/0/history.csv")
+    assert set(history["objective"]) == {"ce"}
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.5
     assert history["val_loss"].iloc[-1] > history["val_loss"].min() + 0.3
     assert (history["val_nll"] - history["val_loss"]).abs().max() < 1e-4  # ce: the objective is the cross entropy
