@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import ensembling, pipeline, refitting, results, safety, screening
+from cli import ensembling, pipeline, refitting, results, runs, safety, screening
 
 app = typer.Typer(
     name="maskcli",
@@ -27,7 +27,7 @@ def main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")
     """Options before the command."""
 
 
-for room in (pipeline, results, safety, ensembling, refitting, screening):
+for room in (pipeline, results, runs, safety, ensembling, refitting, screening):
     app.add_typer(room.commands)
 
 
