@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import ensembling, groups, pipeline, refitting, results, safety, screening
+from cli import ensembling, groups, pipeline, refitting, results, runs, safety, screening
 
 app = typer.Typer(
     name="maskcli",
@@ -44,7 +44,7 @@ def main(
     """Options before the command."""
 
 
-for room in (pipeline, results, safety, ensembling, refitting, screening):
+for room in (pipeline, results, runs, safety, ensembling, refitting, screening):
     groups.place(room.commands)
     app.add_typer(room.commands)
 

@@ -73,9 +73,9 @@ def prefix() -> str:
     return ask("rev-parse", "--show-prefix").decode(errors="surrogateescape").strip()
 
 
-def ask(*words: str) -> bytes:
-    """What git prints. Raises UserError, in one line, where it refuses."""
-    done = _git(*words)
+def ask(*words: str, given: str = "") -> bytes:
+    """What git prints, with `given` on its stdin. Raises UserError, in one line, where it refuses."""
+    done = _git(*words, given=given)
     if done.returncode:
         raise UserError(_refused(done.stderr.decode(errors="replace")))
     return done.stdout
@@ -87,9 +87,14 @@ def run(*words: str) -> bytes | None:
     return None if done.returncode else done.stdout
 
 
-def _git(*words: str) -> subprocess.CompletedProcess[bytes]:
+def _git(*words: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
     try:  # its messages are read below, so in English
-        return subprocess.run(["git", *words], capture_output=True, env=os.environ | {"LC_ALL": "C"})
+        return subprocess.run(
+            ["git", *words],
+            input=given.encode(errors="surrogateescape"),
+            capture_output=True,
+            env=os.environ | {"LC_ALL": "C"},
+        )
     except FileNotFoundError:
         raise UserError("git: not found on PATH; revisions are read through it: install it") from None
 

@@ -45,8 +45,14 @@ def read(revision: str, path: Path) -> bytes:
 
 
 def lock_file(commit: str) -> dict[str, Any] | None:
-    """The stages of a commit's dvc.lock, in which DVC notes what was run and what it made; None if it has none."""
-    content = git.read(commit, paths.DVC_LOCK)
+    """The stages of a dvc.lock, in which DVC notes what was run and what it made: of a commit, or of `workspace`.
+
+    None if there is none. Raises UserError if it cannot be read.
+    """
+    if commit == WORKSPACE:
+        content = paths.DVC_LOCK.read_bytes() if paths.DVC_LOCK.is_file() else None
+    else:
+        content = git.read(commit, paths.DVC_LOCK)
     if content is None:
         return None
     try:  # libyaml, where there, is ten times as fast

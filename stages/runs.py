@@ -1,0 +1,291 @@
+"""runs: the results of commits and experiments side by side: what changed, the score, and whether it is better than the first."""
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from stages import compare, git, paths, revisions, run_record
+from stages.errors import UserError
+from stages.judge import bootstrap
+from stages.judge import compare as paired
+from stages.judge.compare import Difference
+from stages.talk import Talk
+
+REPLICATES, SEED = 10_000, 0  # those of `maskcli compare` by default: both must say the same
+FAR_BACK = 5000  # commits looked at
+CODE = "stages/"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results lie: a commit, an experiment or the workspace, by the name that people call it."""
+
+    name: str
+    revision: str  # a full SHA, or `workspace`
+    subject: str  # first line of the commit's message; the name of an experiment whose name stands twice; or empty
+    when: datetime
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Places with the same OOF predictions are one run, named after the oldest of them.
+
+    seconds: time of the training epochs, all folds and repeats together. difference, low and high: macro F1 against the
+    base, with its 95 % interval. verdict: `base`, that of Difference, `the same predictions`, or `not comparable`.
+    """
+
+    name: str
+    revision: str
+    subject: str
+    when: str  # ISO 8601, in the time zone of this machine
+    macro_f1: float
+    macro_f1_low: float
+    macro_f1_high: float
+    seconds: float | None
+    changed: list[str]  # against the base
+    same: list[str]  # other names of the same predictions
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    verdict: str = "not comparable"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The table: rows best first, and what is not in it."""
+
+    base: str
+    rows: list[Row]
+    not_shown: int  # runs beyond the limit
+    without_results: int  # commits and experiments
+    notes: list[str]
+
+
+def run(talk: Talk, limit: int = 20, base: str | None = None, everywhere: bool = False) -> Found:
+    """The newest `limit` runs of HEAD's history, DVC experiments and the workspace, best macro F1 first.
+
+    base: the run that the others are compared with, paired over people as `maskcli compare` does, p-values by Holm's method
+    over all rows; None: the oldest one shown. everywhere: also commits of other branches and of tags.
+    Raises UserError if git cannot be asked, or if there are no results.
+    """
+    named = [_place_of(base)] if base else []
+    found, without = grouped([*places(everywhere), *named])
+    if not found:
+        raise UserError(
+            "runs: no commit and no experiment here holds results; after `dvc repro`: `git add -A && git commit`"
+        )
+    first = _holding(found, named[0]) if named else found[:limit][-1]
+    others = [group for group in found if group is not first][: limit - 1]
+    rows, notes = judged(first, others, talk)
+    rows.sort(key=lambda row: -row.macro_f1)
+    return Found(first[-1].name, rows, len(found) - len(rows), without, notes)
+
+
+def as_json(found: Found) -> str:
+    return json.dumps(asdict(found), allow_nan=False)
+
+
+def places(everywhere: bool) -> list[Place]:
+    """The workspace, then experiments and commits, newest first; each commit once."""
+    experiments = [ref for ref in git.refs() if ref.base]
+    names = Counter(ref.name for ref in experiments)
+    found = []
+    for ref in experiments:  # one whose name stands twice goes by its hash, so that compare knows which is meant
+        title = (ref.name, "") if names[ref.name] == 1 else (ref.commit[: git.SHORT], ref.name)
+        found.append(Place(title[0], ref.commit, title[1], _described(ref.commit)[0]))
+    tips = ["HEAD", "--branches", "--tags"] if everywhere else ["HEAD"]
+    lines = git.run("log", f"--max-count={FAR_BACK}", "--format=%H %ct %s", *tips) or b""
+    for line in lines.decode(errors="replace").splitlines():
+        commit, seconds, subject = line.split(" ", 2)
+        found.append(Place(commit[: git.SHORT], commit, subject, _moment(seconds)))
+    found.sort(key=lambda place: place.when, reverse=True)
+    if paths.OOF_ARRAYS.is_file():
+        found.insert(0, _place_of(revisions.WORKSPACE))
+    return found
+
+
+def _place_of(name: str) -> Place:
+    if name == revisions.WORKSPACE:
+        if not paths.OOF_ARRAYS.is_file():
+            raise UserError(f"{paths.OOF_ARRAYS}: not in the workspace; run `dvc repro` first")
+        return Place(name, name, "", _moment(paths.OOF_ARRAYS.stat().st_mtime))
+    commit = git.resolve(name)
+    when, subject = _described(commit)
+    return Place(name, commit, subject, when)
+
+
+def _described(commit: str) -> tuple[datetime, str]:
+    """When a commit was made, and the first line of its message."""
+    seconds, _, subject = git.ask("log", "-1", "--format=%ct %s", commit).decode(errors="replace").partition(" ")
+    return _moment(seconds), subject.strip()
+
+
+def _moment(seconds: str | float) -> datetime:
+    return datetime.fromtimestamp(float(seconds), UTC)
+
+
+def grouped(found: Sequence[Place]) -> tuple[list[list[Place]], int]:
+    """The places by their OOF predictions, in the order given; how many places have none."""
+    once = {place.revision: place for place in found}.values()
+    hashes: dict[str, str] = {"": ""}  # by git's object of dvc.lock: most commits have that of the commit before
+    groups: dict[str, list[Place]] = {}
+    for place, lock in zip(once, _lock_objects([place.revision for place in once]), strict=True):
+        if place.revision == revisions.WORKSPACE:
+            lock = revisions.WORKSPACE
+        if lock not in hashes:
+            hashes[lock] = _oof_hash(place.revision)
+        groups.setdefault(hashes[lock], []).append(place)
+    without = groups.pop("", [])
+    return list(groups.values()), len(without)
+
+
+def _lock_objects(commits: list[str]) -> list[str]:
+    """git's object of dvc.lock in each commit, empty where there is none: one process, however many commits."""
+    where = git.prefix() + str(paths.DVC_LOCK)
+    answer = git.ask("cat-file", "--batch-check", given="".join(f"{commit}:{where}\n" for commit in commits))
+    return [
+        "" if line.endswith(" missing") else line.split()[0] for line in answer.decode(errors="replace").splitlines()
+    ]
+
+
+def _oof_hash(revision: str) -> str:
+    """MD5 of a revision's oof.npz; empty where it holds no results that can be shown."""
+    if revision == revisions.WORKSPACE:
+        return hashlib.md5(paths.OOF_ARRAYS.read_bytes(), usedforsecurity=False).hexdigest()
+    try:
+        _scores(revision)
+        return revisions.outputs(revisions.lock_file(revision) or {}).get(paths.OOF_ARRAYS.as_posix(), "")
+    except UserError:
+        return ""
+
+
+def _holding(groups: list[list[Place]], asked: Place) -> list[Place]:
+    for group in groups:
+        if any(place.revision == asked.revision for place in group):
+            return group
+    raise UserError(f"runs: --base {asked.name}: holds no results; name a run that does, or leave --base out")
+
+
+def judged(first: list[Place], others: list[list[Place]], talk: Talk) -> tuple[list[Row], list[str]]:
+    """The first run and the others, which are compared with it where both can be read and hold the same people."""
+    notes: list[str] = []
+    base = _predictions(first[-1], notes)
+    rows = []
+    for group in talk.track(others, len(others), "runs"):
+        row = replace(_row(group), changed=_changed(first[-1], group[-1], notes))
+        found = _against(base, group[-1], notes) if base else None
+        rows.append(_with(row, found) if found else row)
+    compared = [row.p_value for row in rows if row.p_value is not None]
+    adjusted = iter(paired.holm(compared) if compared else [])
+    rows = [row if row.p_value is None else _corrected(row, next(adjusted)) for row in rows]
+    return [replace(_row(first), verdict="base"), *rows], list(dict.fromkeys(notes))
+
+
+def _predictions(place: Place, notes: list[str]) -> compare.Run | None:
+    try:
+        return replace(compare.load(place.revision), name=place.name)
+    except UserError as error:
+        notes.append(str(error).replace(place.revision, place.name))
+        return None
+
+
+def _against(base: compare.Run, place: Place, notes: list[str]) -> Difference | None:
+    """Macro F1 of a run against the base, as `maskcli compare` has it; None, with a note, where it has none."""
+    other = _predictions(place, notes)
+    if other is None:
+        return None
+    try:
+        pair = base, compare.aligned(base, other)
+    except UserError as error:
+        notes.append(str(error))
+        return None
+    rule = compare.settle_rule("auto", list(pair))
+    a, b = ([bootstrap.pick(one, ("macro_f1",)) for one in compare.scores(run, rule)] for run in pair)
+    return paired.compare(a, b, {}, REPLICATES, SEED)[0]
+
+
+def _with(row: Row, found: Difference) -> Row:
+    same = found.difference == found.low == found.high == 0
+    return replace(
+        row,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        verdict="the same predictions" if same else found.verdict,
+    )
+
+
+def _corrected(row: Row, p_value: float) -> Row:
+    lost = row.verdict in ("better", "worse") and p_value >= 0.05
+    return replace(row, p_value=p_value, verdict="no evidence either way" if lost else row.verdict)
+
+
+def _row(group: list[Place]) -> Row:
+    place = group[-1]
+    scores = _scores(place.revision)
+    return Row(
+        name=place.name,
+        revision=place.revision,
+        subject=place.subject,
+        when=place.when.astimezone().isoformat(timespec="seconds"),
+        macro_f1=scores["macro_f1"],
+        macro_f1_low=scores["macro_f1_low"],
+        macro_f1_high=scores["macro_f1_high"],
+        seconds=_seconds(place.revision),
+        changed=[],
+        same=[other.name for other in reversed(group[:-1])],
+    )
+
+
+def _scores(revision: str) -> dict[str, float]:
+    """Macro F1 and its interval. Raises UserError where metrics.json is not there or lacks them."""
+    try:
+        value = json.loads(revisions.read(revision, paths.OOF_METRICS))
+        return {key: float(value[key]) for key in ("macro_f1", "macro_f1_low", "macro_f1_high")}
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{revision}: {paths.OOF_METRICS}: lacks macro_f1 or its interval; run `dvc repro`") from None
+
+
+def _seconds(revision: str) -> float | None:
+    try:
+        history = pd.read_csv(io.BytesIO(revisions.read(revision, paths.OOF_HISTORY)), usecols=["seconds"])
+        return float(history["seconds"].sum())
+    except (UserError, ValueError):  # of before there were histories, or damaged: the score stands without it
+        return None
+
+
+def _changed(before: Place, after: Place, notes: list[str]) -> list[str]:
+    try:
+        return changes(before.revision, after.revision)
+    except UserError as error:
+        notes.append(str(error).replace(after.revision, after.name).replace(before.revision, before.name))
+        return ["what was run cannot be read"]
+
+
+def changes(before: str, after: str) -> list[str]:
+    """What was run otherwise in revision `after` than in `before`: params, data, code."""
+    found = run_record.differing(run_record.of_revision(before), run_record.of_revision(after))
+    parts = [
+        run_record.CONTENTS.get(key) or f"{key} {run_record.value_in_words(b)} (was {run_record.value_in_words(a)})"
+        for key, (a, b) in found.items()
+    ]
+    old, new = (_dependencies(revision) for revision in (before, after))
+    differ = sorted(path for path in old.keys() & new.keys() if old[path] != new[path])
+    if any(path.startswith("data/") for path in differ):
+        parts.append("other data")
+    if code := [path.removeprefix(CODE) for path in differ if path.startswith(CODE)]:
+        parts.append(f"other code ({', '.join(code)})")
+    return parts
+
+
+def _dependencies(revision: str) -> dict[str, str]:
+    """MD5 of every dependency that a revision's stages were run with, by its path."""
+    lock: dict[str, Any] = revisions.lock_file(revision) or {}
+    return {one["path"]: one["md5"] for stage in lock.values() for one in stage.get("deps", []) if "md5" in one}
