@@ -25,6 +25,7 @@ from stages import (
     folds,
     kfold,
     lr_find,
+    memory,
     oof_ensemble,
     paths,
     prepare,
@@ -228,7 +229,7 @@ def _stages(real: Params, trial: Params, data: Data, free: int, report: Report, 
             return
         seconds[name] = time.perf_counter() - began
         report.findings.append(Finding(name, "ok", _said(name, seconds, measured)))
-    report.findings += [_memory(measured), disk_space(real, data, free, measured)]
+    report.findings += [memory_use(measured, len(real.folds)), disk_space(real, data, free, measured)]
     report.estimates += estimates.of_stages(real, data, seconds, measured)
 
 
@@ -341,17 +342,22 @@ def _peak() -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
-def _memory(measured: dict[str, Any]) -> Finding:
+def memory_use(measured: dict[str, Any], folds: int) -> Finding:
+    """Whether the peak of the trial, and on a CPU that of all folds at a time, fits what this process may use."""
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
         where = torch.cuda.get_device_name(0)
     else:
-        total, where = psutil.virtual_memory().total, "main memory"
-    detail = f"{_bytes(measured['peak'])} of {_bytes(total)} ({where}) at the real batch"
+        total, where = memory.total(), "main memory"
+    detail = f"{memory.in_words(measured['peak'])} of {memory.in_words(total)} ({where}) at the real batch"
     if measured["parts"] > 1:
         return Finding("memory", "warning", f"{detail}; batches are cut into {measured['parts']} pieces (auto_batch)")
     if measured["peak"] > 0.9 * total:
         return Finding("memory", "warning", f"{detail}; that is close: lower train.batch_size or set train.auto_batch")
+    together = 1 if torch.cuda.is_available() else min(measured["jobs"], folds)
+    if together * measured["peak"] > 0.9 * total:
+        fit = int(0.9 * total // measured["peak"])
+        return Finding("memory", "warning", f"{detail}, and {together} folds train at a time: set parallel.jobs: {fit}")
     return Finding("memory", "ok", detail)
 
 
@@ -366,13 +372,5 @@ def disk_space(params: Params, data: Data, free: int, measured: dict[str, Any]) 
     checkpoint = measured["checkpoint_bytes"] + measured["weights_bytes"]
     needed = (len(data.photos) + len(data.eval_ids)) * measured["photo_bytes"]
     needed += trainings * (2 * measured["weights_bytes"] + checkpoint) + checkpoint
-    detail = f"{_bytes(needed)} needed (pixel caches, checkpoints, weights), {_bytes(free)} free"
+    detail = f"{memory.in_words(needed)} needed (pixel caches, checkpoints, weights), {memory.in_words(free)} free"
     return Finding("disk space", "ok" if needed < 0.9 * free else "failed", detail)
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"

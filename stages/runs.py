@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -201,11 +203,12 @@ def _against(base: compare.Run, place: Place, notes: list[str]) -> Difference | 
     if other is None:
         return None
     try:
-        pair = base, compare.aligned(base, other)
+        pair, told = compare.alike([base, other])
     except UserError as error:
         notes.append(str(error))
         return None
-    rule = compare.settle_rule("auto", list(pair))
+    notes.extend(told)
+    rule = compare.settle_rule("auto", pair)
     a, b = ([bootstrap.pick(one, ("macro_f1",)) for one in compare.scores(run, rule)] for run in pair)
     return paired.compare(a, b, {}, REPLICATES, SEED)[0]
 

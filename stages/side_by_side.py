@@ -304,9 +304,9 @@ class Bar:
         self._show()
 
     def begins(self, number: int, share: float) -> None:
-        """A training goes on from `share`: the display begins there, so that its speed is that of work that is done now."""
-        if share > self.shares[number]:
-            self.shares[number] = share
+        """A training begins, or goes on, at `share`: so does the display, so that its speed is that of work that is done now."""
+        if share > self.shares[number] or not self.shown:
+            self.shares[number] = max(self.shares[number], share)
             self.end()
             self._show()
 

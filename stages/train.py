@@ -8,16 +8,18 @@ import datetime
 import math
 import shutil
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
-from stages import environment, paths, run_record, settled
+from stages import environment, files, paths, run_record, settled
 from stages.data import pseudo
 from stages.data.fold import FoldData, open_fold
+from stages.errors import UserError
 from stages.files import read_csv, write_csv, write_json, write_npz
 from stages.judge import epochs
 from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict, run_key
@@ -105,7 +107,11 @@ def _fold(
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
-    with checkpoint.alone(f"fold {fold}", record.run, talk, asked, wait=outputs) if main else nullcontext():
+    lock = checkpoint.alone(f"fold {fold}", record.run, talk, asked, wait=outputs) if main else nullcontext(False)
+    with lock as waited, _taken_away(fold) if main and outputs else nullcontext():
+        if waited and outputs and _written_meanwhile(params, fold, record.run):
+            talk.say(f"fold {fold}: is done, its outputs in {paths.TRAIN / str(fold)} stand as that process wrote them")
+            return
         if main:
             checkpoint.prune(fold, record.run, params.train.repeats)
         accelerator.wait_for_everyone()
@@ -208,6 +214,32 @@ def _clock(
     )
 
 
+@contextmanager
+def _taken_away(fold: int) -> Iterator[None]:
+    """Say so where outputs cannot be written because somebody has removed what this training wrote.
+
+    `dvc repro` does that before each stage that it runs, whoever is at work in the folder; then its own training of the fold
+    waits for this one, and goes on from its checkpoint.
+    """
+    try:
+        yield
+    except UserError as error:
+        if paths.train_run(fold).exists():
+            raise
+        raise UserError(
+            f"{paths.TRAIN / str(fold)}: was removed while fold {fold} was trained, as `dvc repro` does before it trains a fold "
+            "itself; this training stops here, and the same command goes on from its checkpoint"
+        ) from error
+
+
+def _written_meanwhile(params: Params, fold: int, run: str) -> bool:
+    """Whether the process that was waited for has written all of the fold's outputs: DVC may be reading them just now."""
+    marked = [paths.train_run(fold), paths.oof_logits(fold)]
+    marked += [paths.weights(fold, repeat) for repeat in range(params.train.repeats)]
+    others = (paths.history(fold), paths.train_environment(fold), paths.train_metrics(fold), paths.tensorboard(fold))
+    return all(run_record.mark_of(path) == run for path in marked) and all(path.exists() for path in others)
+
+
 def _begin_outputs(fold: int, record: Record) -> None:
     """Say whose outputs these will be. Weights and logits carry their run, so that those of an earlier one are told apart
     until they are replaced; what carries none is removed.
@@ -221,6 +253,7 @@ def _begin_outputs(fold: int, record: Record) -> None:
 
 def _write(params: Params, data: FoldData, fold: int, done: list[Progress], run: str) -> None:
     """The fold's predictions, metrics and environment. The history again: no epoch may have been left to train."""
+    files.require(paths.train_run(fold), "train")
     _remove_other_models(fold, params.train.repeats)
     _write_history(params, fold, done)
     write_npz(
@@ -245,6 +278,7 @@ def _record(params: Params, data: FoldData, fold: int, done: list[Progress], boa
     """Write all repeats' history so far and the newest epoch's TensorBoard events, and say how it went."""
     progress = done[-1]
     row = progress.history[-1]
+    files.require(paths.train_run(fold), "train")  # else somebody has removed what this training wrote
     _write_history(params, fold, done)
     board.epoch(row)
     name = f"{fold}.{len(done) - 1}" if params.train.repeats > 1 else str(fold)

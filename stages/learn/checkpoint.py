@@ -209,17 +209,18 @@ def prune(fold: int, run: str, repeats: int) -> None:
 
 
 @contextmanager
-def alone(name: str, run: str, talk: Talk, asked: Interrupt = no_interrupt, wait: bool = True) -> Iterator[None]:
+def alone(name: str, run: str, talk: Talk, asked: Interrupt = no_interrupt, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of what is trained (`fold 0`, `refit`), so that no second process trains it in this folder at the same time.
 
     A process that outlived a killed `dvc repro` may still be at it, or a person started one by hand: then wait for it, and
-    go on from what it leaves. The lock goes with its process, however that ends. Raises UserError if the other process
-    trains another run, or if this one is not to wait; KeyboardInterrupt if `asked` while waiting.
+    go on from what it leaves. Yields whether it was waited for. The lock goes with its process, however that ends. Raises
+    UserError if the other process trains another run, or if this one is not to wait; KeyboardInterrupt if `asked` meanwhile.
     """
     paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     short = name.removeprefix("fold ").replace(" ", "-")
     lock = filelock.FileLock(paths.CHECKPOINTS / f"{short}.lock")
     holder = paths.CHECKPOINTS / f"{short}.holder.json"
+    waited = False
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -231,9 +232,10 @@ def alone(name: str, run: str, talk: Talk, asked: Interrupt = no_interrupt, wait
             raise UserError(f"train: {who} trains {name} with other params or data; wait for it, or stop it") from None
         talk.say(f"{name}: {who} is training it already; waiting for what it leaves (Ctrl-C ends the waiting)")
         _wait_for(lock, asked)
+        waited = True
     try:
         write_json(holder, {"process": os.getpid(), "run": run, "command": _command()})
-        yield
+        yield waited
     finally:
         holder.unlink(missing_ok=True)
         lock.release()

@@ -90,9 +90,9 @@ def fit(
         if keeper and clock:
             keeper.rate = clock.rate
         progress.finished = _reached(progress, params)
-        on_epoch(progress)
-        if keeper:
+        if keeper:  # before anything is told of the epoch: what tells may fail
             keeper.save(learner, progress)
+        on_epoch(progress)
         if interrupt() and not progress.finished:
             raise keeper.interrupted(progress) if keeper else KeyboardInterrupt
     if 0 < params.train.patience <= progress.stale_epochs:
