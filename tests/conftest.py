@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 # Models this small gain nothing from threads, and several test processes would fight over the cores. Before torch is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -35,8 +36,12 @@ from stages.data import demo
 from stages.params import Params, parse
 from stages.talk import SILENT
 
+settings.register_profile("a busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("a busy machine")
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
+HANGS = 1800.0  # seconds after which a process is taken to hang; no test comes near it on the busiest machine
 # A quick configuration: 24 people, two folds, 32x32 px.
 SMALL: dict[str, Any] = {
     "folds": [0, 1],
