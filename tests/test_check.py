@@ -58,6 +58,34 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
     assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
 
 
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        (
+            {},
+            "this user id has no name or home, and DVC ends without; set USER and HOME (`docker run -e USER=me -e HOME=/tmp`)",
+        ),
+        ({"HOME": "/tmp"}, "this user id has no name, and DVC ends without; set USER (`docker run -e USER=me`)"),
+        ({"LOGNAME": "me"}, "this user id has no home, and DVC ends without; set HOME (`docker run -e HOME=/tmp`)"),
+        ({"USER": "me", "HOME": "/tmp"}, None),
+    ],
+)
+def test_a_user_id_without_an_account_is_found(
+    monkeypatch: pytest.MonkeyPatch, kept: dict[str, str], expected: str | None
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
+    report = Report()
+    check.look_at_account(report)
+    assert [finding.detail for finding in report.failed] == ([expected] if expected else [])
+
+
 def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(params: Params, device: str, most: int) -> dict[int, int]:
         return dict.fromkeys(params.folds, 1 if params.folds == (0, 1, 2) else 2)
