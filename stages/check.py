@@ -4,6 +4,7 @@ It finds in a minute what would fail late, measures speed on the way, and says h
 """
 
 import contextlib
+import getpass
 import shutil
 import sys
 import tempfile
@@ -84,6 +85,7 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     debug: raise what a stage raises, instead of reporting it.
     """
     report = Report()
+    look_at_account(report)
     data = look_at_tables(params, report)
     if data is None:
         return report
@@ -97,6 +99,24 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
         with contextlib.chdir(folder):
             _stages(params, trial, data, free, report, talk, debug)
     return report
+
+
+def look_at_account(report: Report) -> None:
+    """Whether the user has a name and a home, without which DVC ends: a container knows neither for a foreign user id."""
+    lacking = []
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        lacking.append("USER")
+    try:
+        Path.home()
+    except RuntimeError:
+        lacking.append("HOME")
+    if lacking:
+        what = " or ".join({"USER": "name", "HOME": "home"}[name] for name in lacking)
+        given = " ".join({"USER": "-e USER=me", "HOME": "-e HOME=/tmp"}[name] for name in lacking)
+        detail = f"this user id has no {what}, and DVC ends without; set {' and '.join(lacking)} (`docker run {given}`)"
+        report.findings.append(Finding("user", "failed", detail))
 
 
 def look_at_tables(params: Params, report: Report) -> Data | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 # Models this small gain nothing from threads, and several test processes would fight over the cores. Before torch is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -36,6 +37,9 @@ from stages.params import Params, parse
 from stages.run_record import Record
 from stages.talk import SILENT
 
+settings.register_profile("a busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("a busy machine")
+
 ROOT = Path(__file__).resolve().parent.parent
 # Lines so long that no sentence that a test looks for is wrapped.
 ENVIRONMENT = os.environ | {
@@ -43,6 +47,7 @@ ENVIRONMENT = os.environ | {
     "NO_COLOR": "1",
     "COLUMNS": "1000",
 }
+HANGS = 1800.0  # seconds after which a process is taken to hang; no test comes near it on the busiest machine
 # A quick configuration: 24 people, two folds, 32x32 px.
 SMALL: dict[str, Any] = {
     "folds": [0, 1],

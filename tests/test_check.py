@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,34 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
     assert measured["predicted"] == 42  # all eval photos are one batch of tta-predict, though the trial has 8 of them
     # prepare's new caches will take the place of those that are there.
     assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        (
+            {},
+            "this user id has no name or home, and DVC ends without; set USER and HOME (`docker run -e USER=me -e HOME=/tmp`)",
+        ),
+        ({"HOME": "/tmp"}, "this user id has no name, and DVC ends without; set USER (`docker run -e USER=me`)"),
+        ({"LOGNAME": "me"}, "this user id has no home, and DVC ends without; set HOME (`docker run -e HOME=/tmp`)"),
+        ({"USER": "me", "HOME": "/tmp"}, None),
+    ],
+)
+def test_a_user_id_without_an_account_is_found(
+    monkeypatch: pytest.MonkeyPatch, kept: dict[str, str], expected: str | None
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
+    report = Report()
+    check.look_at_account(report)
+    assert [finding.detail for finding in report.failed] == ([expected] if expected else [])
 
 
 def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,17 +250,19 @@ def test_before_kfold_pseudo_labels_must_be_a_table_at_least(project: Path) -> N
 
 def test_judging_is_measured_on_few_photos_and_reckoned_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
+    now = [0.0]
+    monkeypatch.setattr(estimates.time, "perf_counter", lambda: now[0])
 
     def slow(log_probabilities: np.ndarray, labels: np.ndarray, person: np.ndarray, params: Params) -> None:
         seen.append(len(labels))
         assert log_probabilities.shape == (len(labels), 18)
-        time.sleep(0.2)
+        now[0] += 0.2
 
     monkeypatch.setattr(estimates.decide, "judge", slow)
     photos = pd.DataFrame({"person": np.repeat(np.arange(6000), 7).astype(str)})
     seconds = estimates.judging(small(), Data(pd.DataFrame(), photos, []))
     assert seen == [3000]
-    assert 0.2 * 14 <= seconds < 10
+    assert seconds == pytest.approx(0.2 * 14)
 
 
 def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_their_own_speed(

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from stages.learn import checkpoint
-from tests.conftest import ENVIRONMENT, command, lay_out
+from tests.conftest import ENVIRONMENT, HANGS, command, lay_out
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills process groups")
 
@@ -33,7 +33,6 @@ TIMES = ["seconds", "photos_per_second"]  # no two runs share them
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TRAIN = ("train",)
 ALL = ("oof-ensemble", "tta-predict")
-HANGS = 1800.0  # seconds after which a process is taken to hang; no test comes near it
 Moment = Callable[[], bool]  # whether it has come
 
 

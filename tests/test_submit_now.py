@@ -297,19 +297,18 @@ def test_without_a_list_of_eval_photos_it_says_what_is_missing(ready: Path) -> N
 
 
 def test_it_works_while_training_runs_in_another_process(ready: Path) -> None:
-    params = small(train={"epochs": 500})
+    params = small(train={"epochs": 100_000})
     (ready / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     words = [sys.executable, "-m", "cli.main", "train", "--fold", "0"]
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        waited = time.monotonic()
         while not any(paths.CHECKPOINTS.glob("0-0-*.ckpt")):
-            assert time.monotonic() - waited < 120
+            assert running.poll() is None
             time.sleep(0.05)
         for _ in range(3):
             made = submit_now.run(params, SILENT)
-            assert made["models"][0]["state"].endswith(" of 500")
+            assert made["models"][0]["state"].endswith(" of 100000")
             valid()
         assert running.poll() is None
     finally:

@@ -185,34 +185,41 @@ def test_old_checkpoints_are_pruned_and_two_other_runs_kept(project: Path) -> No
 
 
 HOLD = """
-import sys, time
+import sys
 from stages.learn import checkpoint
 from stages.talk import SILENT
 with checkpoint.alone("fold 0", sys.argv[1], SILENT):
     print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()  # until its other end is closed
 """
 
 
 def test_a_second_process_waits_for_the_same_run_and_refuses_another(project: Path) -> None:
-    def holder(run: str, seconds: float) -> subprocess.Popen[str]:
+    def holder(run: str) -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        words = [sys.executable, "-c", HOLD, run, str(seconds)]
-        process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+        words = [sys.executable, "-c", HOLD, run]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen(words, env=environment, text=True, **pipes)
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         return process
 
     said: list[str] = []
-    process = holder("same", 1.0)
-    with checkpoint.alone("fold 0", "same", Talk(said.append)):
+    process = holder("same")
+
+    def say(line: str) -> None:
+        said.append(line)
+        assert process.stdin is not None
+        process.stdin.close()  # it ends once it is waited for
+
+    with checkpoint.alone("fold 0", "same", Talk(say)):
         assert process.wait() == 0
-    assert f"process {process.pid} (maskcli same 1.0) is training it already; waiting" in said[0]
-    process = holder("other", 60)
+    assert f"process {process.pid} (maskcli same) is training it already; waiting" in said[0]
+    process = holder("other")
     try:
         with (
             pytest.raises(
-                UserError, match=rf"process {process.pid} \(maskcli other 60\) trains fold 0 with other params or data"
+                UserError, match=rf"process {process.pid} \(maskcli other\) trains fold 0 with other params or data"
             ),
             checkpoint.alone("fold 0", "same", SILENT),
         ):

@@ -35,21 +35,22 @@ def test_batches_made_ahead_keep_their_order_and_a_dear_one_gets_more_threads(mo
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="beside a GPU threads make all batches")
 def test_cheap_batches_are_made_by_their_reader_and_dear_ones_ahead_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "CHEAP", 0.5)  # far from both cases, however busy the machine
+    now = [0.0]
+    monkeypatch.setattr(loader.time, "perf_counter", lambda: now[0])
 
     def threads_of(seconds: float) -> list[int]:
         def make(number: int) -> int:
-            time.sleep(seconds)
+            now[0] += seconds
             return threading.get_ident()
 
         found = []
         for made in loader._ahead(make, range(12)):
             found.append(made)
-            time.sleep(0.004)
+            now[0] += 1.0  # the model's part
         return found
 
-    assert set(threads_of(0.0)) == {threading.get_ident()}
-    assert threading.get_ident() not in threads_of(0.02)[2:]
+    assert set(threads_of(0.9 * loader.CHEAP)) == {threading.get_ident()}
+    assert threading.get_ident() not in threads_of(1.2 * loader.CHEAP)[2:]
 
 
 def test_an_error_in_a_thread_reaches_the_reader() -> None:

@@ -36,7 +36,7 @@ Promise.all([...document.images].map(image => image.decode().then(() => true, ()
 """
 
 
-def look(page: Path, width: int, profile: Path, wait: float = 60.0) -> dict[str, Any]:
+def look(page: Path, width: int, profile: Path, wait: float = 600.0) -> dict[str, Any]:
     """Open `page` in a window of `width` px: what LOOK finds, console errors, and requests for anything but page and data."""
     assert CHROMIUM
     to_browser, from_browser = os.pipe(), os.pipe()
