@@ -7,6 +7,7 @@ photos are decoded whenever they are read: the same pixels, checked against it, 
 import io
 import math
 import zlib
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,7 +47,7 @@ class Built:
     """What has been seen of N photos while their cache was written, in their order."""
 
     contents: list[str] = field(default_factory=list)  # made_of.content_of each; empty where there is no file
-    times: list[tuple[int, int]] = field(default_factory=list)  # made_of.file_times of each, from before it was read
+    times: array = field(default_factory=lambda: array("q"))  # made_of.file_times of each, from before it was read
     faults: list[Fault] = field(default_factory=list)  # those that cannot be read, which are black there
     unended: list[int] = field(default_factory=list)  # positions of those that lack their end marker alone
     hashed: made_of.Hash = field(default_factory=made_of.array_hash)  # of the cache file
@@ -176,9 +177,10 @@ def _decoded(files: Files, which: np.ndarray, params: Params, seen: Built | None
     height, width = params.cache_size
     pixels = np.zeros((len(which), height, width, 3), np.uint8)
     for place, position in enumerate(which.tolist()):
-        times, content = made_of.file_times(files[position]) if seen is not None else (-1, -1), b""
+        file, content = files[position], b""
+        times = made_of.file_times(file) if seen is not None else (-1, -1)
         try:
-            content = read(files[position])
+            content = read(file)
             photo = decode_content(content, height, width, params.image.face, params.data.max_pixels)
         except BadPhoto as fault:
             if seen is not None:
@@ -189,7 +191,7 @@ def _decoded(files: Files, which: np.ndarray, params: Params, seen: Built | None
                 seen.unended.append(position)
         if seen is not None:
             seen.contents.append(made_of.content_of(content) if times[0] >= 0 else "")
-            seen.times.append(times)
+            seen.times.extend(times)
     return pixels
 
 

@@ -114,3 +114,18 @@ def test_submit_now_reads_on_the_fly_what_prepare_saw_and_photos_of_another_size
         pixels = submit_now._pixels(predictor, params)
         assert isinstance(pixels, cache.OnTheFly)
         assert pixels[np.arange(EVAL_PHOTOS)].shape == (EVAL_PHOTOS, height + 4, 36, 3)
+
+
+def test_photos_that_lack_only_their_end_marker_are_used_and_told_of(project: Path) -> None:
+    cached = np.load(paths.PIXELS)
+    files = sorted(paths.TRAIN_IMAGES.rglob("mask2.jpg"))[:2]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-2])
+    said: list[str] = []
+    prepare.run(small(), replace(SILENT, say=said.append))
+    name = files[0].relative_to(paths.TRAIN_IMAGES)
+    assert said[0] == (
+        f"warning: 2 photos in {paths.TRAIN_IMAGES} lack only the mark of their end, first `{name}`: used, since all pixels "
+        "are there"
+    )
+    assert (np.load(paths.PIXELS) == cached).all()

@@ -1,0 +1,33 @@
+"""What DVC does not keep, git does: a file that neither keeps stays behind as another run's at the next `git checkout`."""
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from stages import paths
+from tests.conftest import ROOT, command
+
+# Too large for both. Beside each stands what it was made of, and no command reads one of another run (stages/data/made_of.py).
+CHECKED = {path.with_suffix(suffix) for path in (paths.PIXELS, paths.EVAL_PIXELS) for suffix in (".npy", ".json")}
+
+
+def test_every_output_that_dvc_does_not_keep_is_in_git_but_for_the_pixel_caches(tmp_path: Path) -> None:
+    command(tmp_path, "git", "init", "-q")
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outs = [out for stage in stages.values() for out in [*stage.get("outs", []), *stage.get("metrics", [])]]
+    kept_by_none = {
+        Path(path)
+        for out in outs
+        if isinstance(out, dict)
+        for path, options in out.items()
+        if options.get("cache") is False and ignored(tmp_path, path.replace("${item.fold}", "0"))
+    }
+    assert kept_by_none == CHECKED
+
+
+def ignored(folder: Path, path: str) -> bool:
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).touch()
+    return path not in command(folder, "git", "status", "--porcelain", "-uall", "--", path).stdout
