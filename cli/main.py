@@ -79,7 +79,7 @@ def run() -> None:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    _tell(f"warning: {message}")
+    _fail(f"warning: {message}", 0)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -89,18 +89,14 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    _tell(" ".join(line.split()))
-    return code
-
-
-def _tell(line: str) -> None:
-    """One line on stderr, on a terminal wrapped at words."""
-    line = f"maskcli: {line}"
+    """Say what went wrong, in one line; on a terminal it is wrapped at words."""
+    line = f"maskcli: {' '.join(line.split())}"
     if sys.stderr.isatty():
         from cli import lines
 
         line = "\n".join(lines.paragraph(line, lines.width(sys.stderr)))
     print(line, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
