@@ -97,7 +97,7 @@ def _interrupted(interrupt: KeyboardInterrupt) -> str:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    _tell(f"warning: {message}")
+    _fail(f"warning: {message}", 0)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -107,19 +107,15 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    _tell(" ".join(line.split()))
-    return code
-
-
-def _tell(line: str) -> None:
-    """One line on stderr, on a terminal wrapped at words."""
-    line = f"maskcli: {line}"
+    """Say what went wrong, in one line; on a terminal it is wrapped at words."""
+    line = f"maskcli: {' '.join(line.split())}"
     if sys.stderr.isatty():
         from cli import lines
 
         line = "\n".join(lines.paragraph(line, lines.width(sys.stderr)))
     with suppress(OSError):  # the terminal is gone
         print(line, file=sys.stderr, flush=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from stages import paths
+from stages import paths, revisions, run_record
 from stages.files import read_csv, read_json
 from stages.params import Params
+from stages.run_record import Record
 
 # Of the files that DVC keeps, those a person looks at.
 FILES = {"submission": paths.SUBMISSION, "OOF": paths.OOF, "LR curve": paths.LR_PNG}
@@ -30,17 +31,20 @@ def run(params: Params) -> dict[str, Any]:
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
     if paths.REPORT.exists():
         here["report"] = str(paths.REPORT)
-    why, commands = _missing(get) if get else _next(params)
+    record = run_record.of_revision(revisions.WORKSPACE)
+    changed = run_record.not_asked(params, record)
+    if get:
+        why, commands = "some of the run's files are not here", [get]
+    elif changed:
+        why, commands = f"this run had {run_record.in_words(changed, 'params.yaml now')}", ["dvc repro"]
+    else:
+        why, commands = _next(record)
     return {**scores, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
 
 
-def _missing(get: str) -> tuple[str, list[str]]:
-    return "some of the run's files are not here", [get]
-
-
-def _next(params: Params) -> tuple[str, list[str]]:
+def _next(record: Record) -> tuple[str, list[str]]:
     """Why, and what to type: commit, compare what there is, or the nearest thing that could bring more."""
-    commit = f"git add -A && git commit -m {params.loss}"
+    commit = f"git add -A && git commit -m {record.loss}"
     if _git("rev-parse", "--verify", "HEAD") is None:
         return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
     tracked = _git("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
@@ -54,15 +58,16 @@ def _next(params: Params) -> tuple[str, list[str]]:
         return "there are experiments on this commit", [f"maskcli compare HEAD {' '.join(experiments[:3])}"]
     if _git("status", "--porcelain", "--", str(paths.OOF_METRICS)):
         return "these results are not those of the last commit", ["maskcli compare HEAD workspace", commit]
-    return _try(params)
+    return _try(record)
 
 
-def _try(params: Params) -> tuple[str, list[str]]:
+def _try(record: Record) -> tuple[str, list[str]]:
     """The cheapest thing not done yet."""
     if not paths.SCREEN_RANKING.exists():
         return "which losses and samplers to try, in minutes", ["maskcli screen"]
     first = read_csv(paths.SCREEN_RANKING, "screen", RANKED).iloc[0]
-    if first["verdict"] != "base" and (first["loss"], first["sampler"]) != (params.loss, params.sampler):
+    own = record.loss, record.params.get("sampler", "none")
+    if first["verdict"] != "base" and (first["loss"], first["sampler"]) != own:
         name = first["loss"] if first["sampler"] == "none" else f"{first['loss']}-{first['sampler']}"
         switches = f"-S loss={first['loss']} -S sampler={first['sampler']}"
         return "what `maskcli screen` ranked first", [

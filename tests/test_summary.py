@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages import paths, summary
+from stages import paths, run_record, summary
 from stages.files import write_csv, write_json
 from tests.conftest import small
 
@@ -24,6 +24,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     write_json(paths.OOF_METRICS, SCORES)
+    run_record.write(paths.OOF_RUN, run_record.made(small(), 0.003, {}))
     for path in summary.FILES.values():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -31,7 +32,10 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def following(**changes: object) -> list[str]:
-    found: list[str] = summary.run(small(**changes))["next"]
+    """What comes next after a run with these params."""
+    params = small(**changes)
+    run_record.write(paths.OOF_RUN, run_record.made(params, 0.003, {}))
+    found: list[str] = summary.run(params)["next"]
     return found
 
 
@@ -40,6 +44,13 @@ def test_results_that_no_commit_holds_are_to_be_committed_under_their_loss(resul
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "code alone")
     assert following(loss="focal")[0] == "git add -A && git commit -m focal"
+
+
+def test_a_run_is_named_by_what_was_run_and_params_that_changed_since_are_told(committed: Path) -> None:
+    following(loss="focal")
+    found = summary.run(small(loss="ldam"))
+    assert found["why"] == "this run had loss: focal (params.yaml now: ldam)"
+    assert found["next"] == ["dvc repro"]
 
 
 @pytest.fixture
