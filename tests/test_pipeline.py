@@ -236,7 +236,8 @@ def test_plots_draws_what_dvc_plots_without_a_browser_and_a_network(repository: 
     done = command(repository, "maskcli", "plots", "HEAD", "smooth", "--format", "svg", "--json")
     drawn = {Path(path).stem: (repository / path).read_text() for path in json.loads(done.stdout)}
     assert set(drawn) >= {"loss", "validation-cross-entropy", "validation-macro-f1", "f1-per-class", "confusion-matrix"}
-    for word in ("train_loss", "val_loss", "epoch", ">HEAD<", ">smooth<"):
+    panels = (">loss: ce<", ">loss: label_smoothing (eps 0.1)<")
+    for word in ("train_loss", "val_loss", "epoch", ">HEAD<", ">smooth<", *panels):
         assert word in drawn["loss"], word
     assert ">val_nll<" in drawn["validation-cross-entropy"]
     missing = command(repository, "maskcli", "plots", "nowhere", code=2).stderr

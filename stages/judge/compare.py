@@ -65,8 +65,10 @@ def compare(
         t = np.abs(t) / total if total else np.abs(t)
         difference = float(found.estimate[number]) if abs(found.estimate[number]) > ROUNDING else 0.0
         half = float(np.quantile(t, 0.95)) * total
+        low, high = difference - half, difference + half
+        if name != "nll":  # the other scores lie within 0..1
+            low, high = max(-1.0, low), min(1.0, high)
         p_value = float((t >= abs(difference) / total).mean()) if total else 1.0
-        widest = np.inf if name == "nll" else 1.0  # no two shares differ by more
         few = people_of.get(name, FEWEST_PEOPLE) < FEWEST_PEOPLE or (total == 0 and name != "nll" and difference != 0)
         rows.append(
             Difference(
@@ -74,8 +76,8 @@ def compare(
                 a=float(of_a[:, number].mean()),
                 b=float(of_b[:, number].mean()),
                 difference=difference,
-                low=-1.0 if few else max(difference - half, -widest),
-                high=1.0 if few else min(difference + half, widest),
+                low=-1.0 if few else low,
+                high=1.0 if few else high,
                 p_improved=_p_improved(found.values[:, number], name),
                 p_value=1.0 if few else p_value,
                 verdict="too few people" if few else _verdict(name, difference, p_value),

@@ -91,8 +91,8 @@ def confident_mistakes(oof: Oof, most: int) -> np.ndarray:
 
 def by_person(oof: Oof, places: np.ndarray) -> list[np.ndarray]:
     """`places`, worst first, gathered by person: the persons in the order of their worst photo, each one's photos in theirs."""
-    persons, first, number = np.unique(oof.person[places], return_index=True, return_inverse=True)
-    return [places[number == one] for one in np.argsort(first)[: len(persons)]]
+    _, first, number = np.unique(oof.person[places], return_index=True, return_inverse=True)
+    return [places[number == one] for one in np.argsort(first)]
 
 
 def headline_rows(
