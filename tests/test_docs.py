@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from cli.main import app
 from tests import histories
@@ -229,6 +230,24 @@ def test_what_is_typed_instead_still_stands_somewhere() -> None:
     assert not away, f"take these out of INSTEAD: {away}"
     for text, reason in SHOWN.items():
         assert any(is_shown(block) for block in ALL if block.lines[0].startswith(text.split("  ")[0])), (text, reason)
+
+
+def test_git_add_takes_the_small_outputs_and_leaves_what_is_made_to_look_at(tmp_path: Path) -> None:
+    """As `git add -A`, which README types: what DVC does not cache must be in git, or a checkout lacks it."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    listed = [out for stage in stages for out in (*stage.get("outs", []), *stage.get("metrics", []))]
+    small = [path.replace("${item.fold}", "0") for out in listed if isinstance(out, dict) for path in out]
+    assert len(small) > 15
+    # Pixel caches are large, and made again in seconds.
+    expected = {path for path in small if "pixels" not in path}
+    pictures = {"dvc_plots/index.html", "out/plots/loss.png", "out/report/report.html", "out/compare/forest.png"}
+    shutil.copy(ROOT / ".gitignore", tmp_path / ".gitignore")
+    for path in (*small, *pictures):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    histories.git(tmp_path, "init", "-q")
+    histories.git(tmp_path, "add", "-A")
+    assert set(histories.git(tmp_path, "ls-files").split()) == {*expected, ".gitignore"}
 
 
 @pytest.mark.slow  # minutes: everything is trained
