@@ -77,11 +77,10 @@ def _row(row: "Row", width: int) -> list[str]:
 
 def _left_out(found: "Found") -> list[str]:
     told = []
-    if found.not_shown:
-        told.append(f"{found.not_shown} older runs are not shown (--limit).")
+    if found.older:
+        told.append(f"Older commits and experiments with results that are not shown (--limit): {found.older}.")
     if found.without_results:
-        several = "commits and experiments hold" if found.without_results > 1 else "commit or experiment holds"
-        told.append(f"{found.without_results} {several} no results.")
+        told.append(f"Commits and experiments without results: {found.without_results}.")
     return told + [f"note: {note}" for note in found.notes]
 
 

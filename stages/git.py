@@ -36,7 +36,7 @@ def resolve(name: str) -> str:
 
     Raises UserError if git cannot be asked, there is no such commit here, or the name stands for several.
     """
-    named = [ref for ref in refs() if ref.name == name]
+    named = [] if re.fullmatch(r"[0-9a-f]{40}", name) else [ref for ref in refs() if ref.name == name]
     if len({ref.commit for ref in named}) > 1:
         raise UserError(f"{name}: stands for {len(named)} commits: {', '.join(map(str, named))}; name one by its hash")
     if named:

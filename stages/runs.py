@@ -59,12 +59,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What a run was made of: its params, and MD5 of every dependency of its stages by path."""
+
+    record: run_record.Record
+    dependencies: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Found:
     """The table: rows best first, and what is not in it."""
 
     base: str
     rows: list[Row]
-    not_shown: int  # runs beyond the limit
+    older: int  # commits and experiments beyond the limit, not looked into
     without_results: int  # commits and experiments
     notes: list[str]
 
@@ -77,16 +85,20 @@ def run(talk: Talk, limit: int = 20, base: str | None = None, everywhere: bool =
     Raises UserError if git cannot be asked, or if there are no results.
     """
     named = [_place_of(base)] if base else []
-    found, without = grouped([*places(everywhere), *named])
+    found, older, without = grouped([*named, *places(everywhere)], limit)
     if not found:
         raise UserError(
             "runs: no commit and no experiment here holds results; after `dvc repro`: `git add -A && git commit`"
         )
-    first = _holding(found, named[0]) if named else found[:limit][-1]
-    others = [group for group in found if group is not first][: limit - 1]
-    rows, notes = judged(first, others, talk)
+    if named and found[0][0] != named[0]:
+        raise UserError(f"runs: --base {base}: holds no results; name a run that does, or leave --base out")
+    # The base goes by the name it was given, and all others by that of the oldest place.
+    first = min(found, key=lambda group: group[-1].when) if not named else found[0]
+    found.remove(first)
+    first = [*first[1:], named[0]] if named else first
+    rows, notes = judged(first, found, talk)
     rows.sort(key=lambda row: -row.macro_f1)
-    return Found(first[-1].name, rows, len(found) - len(rows), without, notes)
+    return Found(first[-1].name, rows, older, without, notes)
 
 
 def as_json(found: Found) -> str:
@@ -132,28 +144,40 @@ def _moment(seconds: str | float) -> datetime:
     return datetime.fromtimestamp(float(seconds), UTC)
 
 
-def grouped(found: Sequence[Place]) -> tuple[list[list[Place]], int]:
-    """The places by their OOF predictions, in the order given; how many places have none."""
-    once = {place.revision: place for place in found}.values()
+def grouped(found: Sequence[Place], limit: int) -> tuple[list[list[Place]], int, int]:
+    """The places by their OOF predictions, in the order given, at most `limit` groups.
+
+    Also how many places may hold others, which are not looked into, and how many hold none.
+    """
+    once: dict[str, Place] = {}
+    for place in found:
+        once.setdefault(place.revision, place)
     hashes: dict[str, str] = {"": ""}  # by git's object of dvc.lock: most commits have that of the commit before
     groups: dict[str, list[Place]] = {}
-    for place, lock in zip(once, _lock_objects([place.revision for place in once]), strict=True):
-        if place.revision == revisions.WORKSPACE:
-            lock = revisions.WORKSPACE
-        if lock not in hashes:
+    older = without = 0
+    for place, lock in zip(once.values(), _lock_objects(list(once)), strict=True):
+        if lock not in hashes and not older:
             hashes[lock] = _oof_hash(place.revision)
-        groups.setdefault(hashes[lock], []).append(place)
-    without = groups.pop("", [])
-    return list(groups.values()), len(without)
+        key = hashes.get(lock)
+        if key == "":
+            without += 1
+        elif key and (key in groups or len(groups) < limit):
+            groups.setdefault(key, []).append(place)
+        else:
+            older += 1
+    return list(groups.values()), older, without
 
 
 def _lock_objects(commits: list[str]) -> list[str]:
-    """git's object of dvc.lock in each commit, empty where there is none: one process, however many commits."""
+    """git's object of dvc.lock in each commit, empty where there is none: one process, however many commits.
+
+    `workspace` stands for its own.
+    """
     where = git.prefix() + str(paths.DVC_LOCK)
-    answer = git.ask("cat-file", "--batch-check", given="".join(f"{commit}:{where}\n" for commit in commits))
-    return [
-        "" if line.endswith(" missing") else line.split()[0] for line in answer.decode(errors="replace").splitlines()
-    ]
+    asked = "".join(f"{commit}:{where}\n" for commit in commits if commit != revisions.WORKSPACE)
+    answer = git.ask("cat-file", "--batch-check", given=asked).decode(errors="replace").splitlines()
+    objects = ("" if line.endswith(" missing") else line.split()[0] for line in answer)
+    return [revisions.WORKSPACE if commit == revisions.WORKSPACE else next(objects) for commit in commits]
 
 
 def _oof_hash(revision: str) -> str:
@@ -167,20 +191,14 @@ def _oof_hash(revision: str) -> str:
         return ""
 
 
-def _holding(groups: list[list[Place]], asked: Place) -> list[Place]:
-    for group in groups:
-        if any(place.revision == asked.revision for place in group):
-            return group
-    raise UserError(f"runs: --base {asked.name}: holds no results; name a run that does, or leave --base out")
-
-
 def judged(first: list[Place], others: list[list[Place]], talk: Talk) -> tuple[list[Row], list[str]]:
     """The first run and the others, which are compared with it where both can be read and hold the same people."""
     notes: list[str] = []
     base = _predictions(first[-1], notes)
-    rows = []
+    base_made, rows = _made(first[-1], notes), []
     for group in talk.track(others, len(others), "runs"):
-        row = replace(_row(group), changed=_changed(first[-1], group[-1], notes))
+        made = _made(group[-1], notes)
+        row = replace(_row(group), changed=changes(base_made, made) if base_made and made else ["cannot be read"])
         found = _against(base, group[-1], notes) if base else None
         rows.append(_with(row, found) if found else row)
     compared = [row.p_value for row in rows if row.p_value is not None]
@@ -264,22 +282,14 @@ def _seconds(revision: str) -> float | None:
         return None
 
 
-def _changed(before: Place, after: Place, notes: list[str]) -> list[str]:
-    try:
-        return changes(before.revision, after.revision)
-    except UserError as error:
-        notes.append(str(error).replace(after.revision, after.name).replace(before.revision, before.name))
-        return ["what was run cannot be read"]
-
-
-def changes(before: str, after: str) -> list[str]:
-    """What was run otherwise in revision `after` than in `before`: params, data, code."""
-    found = run_record.differing(run_record.of_revision(before), run_record.of_revision(after))
+def changes(before: Made, after: Made) -> list[str]:
+    """What was run otherwise `after` than `before`: params, data, code."""
+    found = run_record.differing(before.record, after.record)
     parts = [
         run_record.CONTENTS.get(key) or f"{key} {run_record.value_in_words(b)} (was {run_record.value_in_words(a)})"
         for key, (a, b) in found.items()
     ]
-    old, new = (_dependencies(revision) for revision in (before, after))
+    old, new = before.dependencies, after.dependencies
     differ = sorted(path for path in old.keys() & new.keys() if old[path] != new[path])
     if any(path.startswith("data/") for path in differ):
         parts.append("other data")
@@ -288,7 +298,13 @@ def changes(before: str, after: str) -> list[str]:
     return parts
 
 
-def _dependencies(revision: str) -> dict[str, str]:
-    """MD5 of every dependency that a revision's stages were run with, by its path."""
-    lock: dict[str, Any] = revisions.lock_file(revision) or {}
-    return {one["path"]: one["md5"] for stage in lock.values() for one in stage.get("deps", []) if "md5" in one}
+def _made(place: Place, notes: list[str]) -> Made | None:
+    try:
+        lock: dict[str, Any] = revisions.lock_file(place.revision) or {}
+        dependencies = {
+            one["path"]: one["md5"] for stage in lock.values() for one in stage.get("deps", []) if "md5" in one
+        }
+        return Made(run_record.of_revision(place.revision), dependencies)
+    except UserError as error:
+        notes.append(str(error).replace(place.revision, place.name))
+        return None
