@@ -161,8 +161,8 @@ def _trial_params(params: Params, cached: bool) -> Params:
     cached: whether the real photos will be; else the trial's are decoded on the fly too.
     """
     model = params.model
-    if isinstance(model.pretrained, str):
-        model = model.model_copy(update={"pretrained": str(Path(model.pretrained).resolve())})
+    if not model.begins_without_file:
+        model = model.model_copy(update={"weights": str(Path(model.weights).resolve())})
     return params.model_copy(
         update={
             "folds": (0, 1),

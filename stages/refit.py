@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import best_epochs, decide, folds, paths, settled, side_by_side, tta_predict
+from stages import best_epochs, decide, folds, paths, run_record, settled, side_by_side, tta_predict
 from stages.data import pseudo
 from stages.data.cache import open_cache
 from stages.data.fold import FoldData, open_all
@@ -44,7 +44,9 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
     data = pseudo.join(params, open_all(params), pseudo.ALL, talk)
     lr = settled.read(params).lr
     images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
-    decided = decide.settle(params, talk)  # as tta-predict decides
+    # As tta-predict decides; without offsets the folds' run does not matter.
+    of_folds = run_record.joined(params, talk, "refit").run if params.decision == "adjusted" else ""
+    decided = decide.settle(params, talk, of_folds)
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     _train(own, data, lr, talk, fresh)
     if not predict.accelerator(params).is_main_process:
@@ -96,7 +98,8 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
     chosen = settled.read(params)
     all_threads = torch.get_num_threads()
     torch.set_num_threads(settled.refit_threads(chosen, params))
-    run = run_key.record(params, lr, accelerator.num_processes, chosen.threads).run
+    record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
+    run = record.run
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
         here = stack.enter_context(interrupt.noted())
@@ -112,7 +115,7 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
                 continue
             if not seed:
                 _forget()
-            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, run)
+            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, record)
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:

@@ -76,7 +76,7 @@ def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, mon
 @pytest.mark.parametrize(
     ("changes", "what", "message"),
     [
-        ({"model": {"pretrained": "gone.safetensors"}}, "lr-find", "gone.safetensors not found"),
+        ({"model": {"weights": "gone.safetensors"}}, "lr-find", "gone.safetensors not found"),
         ({"model": {"name": "resnet18x"}}, "lr-find", "timm has no model `resnet18x`"),
         ({"augment": {"pipeline": ["Clahe"]}}, "lr-find", "albumentations has no `Clahe`"),
         (
@@ -100,7 +100,7 @@ def test_a_fault_of_the_last_stage_is_found(project: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(tta_predict, "predict_views", broken)
     (Path("start.safetensors")).write_bytes(_weights())
-    params = small(model={"pretrained": "start.safetensors"})  # a relative path, seen from the temporary folder
+    params = small(model={"weights": "start.safetensors"})  # a relative path, seen from the temporary folder
     assert failures(found(params)) == {"tta-predict": "ZeroDivisionError: an undebugged line"}
 
 

@@ -206,6 +206,30 @@ def test_report_shows_two_revisions_from_the_cache_in_one_file(repository: Path)
     assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
 
 
+def test_params_committed_without_a_run_name_no_result(repository: Path) -> None:
+    """`loss: focal` is typed and committed, `dvc repro` forgotten: HEAD still holds the results of ce."""
+    command(repository, "git", "stash", "-q")  # the experiment
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().replace("loss: ce", "loss: focal"))
+    command(repository, "git", "commit", "-qam", "focal")
+    try:
+        notes = json.loads(command(repository, "maskcli", "compare", "HEAD~1", "HEAD", "--json").stdout)["notes"][
+            "HEAD"
+        ]
+        assert notes[:2] == [
+            "HEAD holds the same trained models as HEAD~1: there is no difference to find",
+            "HEAD: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there",
+        ]
+        command(repository, "maskcli", "report", "HEAD", "--output", "out/report/head.html")
+        page = (repository / "out/report/head.html").read_text(encoding="utf-8")
+        assert "folds, loss ce<" in page
+        assert 'class="value">focal<' not in page
+        assert "its results are of loss: ce (its params.yaml: focal)" in page
+    finally:
+        command(repository, "git", "reset", "-q", "--hard", "HEAD~1")
+        command(repository, "git", "stash", "pop", "-q")
+
+
 def test_plots_draws_what_dvc_plots_without_a_browser_and_a_network(repository: Path) -> None:
     done = command(repository, "maskcli", "plots", "HEAD", "smooth", "--format", "svg", "--json")
     drawn = {Path(path).stem: (repository / path).read_text() for path in json.loads(done.stdout)}
