@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import ensembling, groups, pipeline, refitting, results, runs, safety, screening
+from cli.common import main_process
 
 app = typer.Typer(
     name="maskcli",
@@ -70,7 +71,7 @@ def run() -> None:
         interrupt = _interrupt(error)
         if interrupt is None:
             raise
-        sys.exit(_fail(_interrupted(interrupt), 130))
+        sys.exit(_fail(_interrupted(interrupt), 130) if main_process() else 130)
     except OSError as error:
         if debug:
             raise

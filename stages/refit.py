@@ -102,8 +102,9 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
     run = record.run
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
-        asked = stack.enter_context(interrupt.noted()) if accelerator.num_processes == 1 else interrupt.no_interrupt
-        stack.enter_context(checkpoint.alone("refit", run, talk, asked) if main else nullcontext())
+        here = stack.enter_context(interrupt.noted())
+        asked = interrupt.agreed(here, accelerator)
+        stack.enter_context(checkpoint.alone("refit", run, talk, here) if main else nullcontext())
         if fresh and main:
             _forget_checkpoints(params, run)
         accelerator.wait_for_everyone()

@@ -200,12 +200,15 @@ def _report(workers: list[Worker]) -> None:
     failed = [worker for worker in workers if worker.outcome != "done"]
     if not failed:
         return
-    if len(workers) == 1 and not failed[0].killed:
+    advice = "mend it"
+    if any(worker.killed for worker in failed):
+        advice = "train fewer at a time (parallel.jobs), lower train.batch_size, or give it more memory"
+    elif len(workers) == 1:
         raise UserError(failed[0].error)
     told = "; ".join(f"{worker.order.name}: {worker.error}" for worker in failed)
     done = [str(worker.number) for worker in workers if worker.outcome == "done"]
     kept = f"done and kept: {', '.join(done)}" if done else f"no {'seed' if workers[0].order.refit else 'fold'} is done"
-    raise UserError(f"{told}; {kept}; mend it and run the same command again")
+    raise UserError(f"{told}; {kept}; {advice}, and run the same command again")
 
 
 def _context() -> Any:
@@ -276,10 +279,8 @@ def _exit_code(process: BaseProcess | None) -> int | None:
 def how_it_ended(code: int | None) -> str:
     """Why a training's process is no more, where it could not say so itself."""
     if code in ENDED_BY_THE_SYSTEM:
-        return (
-            f"the system ended its process, most likely for lack of memory (there are {memory.in_words(memory.total())}); "
-            "train fewer at a time (parallel.jobs or --jobs), lower train.batch_size, or give it more memory"
-        )
+        there = memory.in_words(memory.total())
+        return f"the system ended its process, most likely for lack of memory (there is room for {there})"
     if code is not None and code < 0:
         return f"its process was ended by signal {-code}"
     return f"its process ended with code {code}"

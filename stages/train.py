@@ -69,15 +69,14 @@ def run(
     timing = Timing(
         began, time.time() - began + imported, until, fresh, together=fold is None or jobs > 1, jobs=jobs, later=later
     )
-    # Several processes would not all be interrupted at the same step.
-    alone = predict.accelerator(params).num_processes == 1
-    with interrupt.noted() if alone else nullcontext(interrupt.no_interrupt) as noted:
+    with interrupt.noted() as noted:
 
-        def asked() -> bool:
+        def here() -> bool:
             return noted() or stop()
 
+        asked = interrupt.agreed(here, predict.accelerator(params))
         for one in params.folds if fold is None else [fold]:
-            _fold(params, talk, one, timing, asked, outputs)
+            _fold(params, talk, one, timing, here, asked, outputs)
             if asked():  # it came while the fold was being finished, which is written by now
                 raise KeyboardInterrupt(f"fold {one} is done")
 
@@ -96,8 +95,15 @@ class Timing:
 
 
 def _fold(
-    params: Params, talk: Talk, fold: int, timing: Timing, asked: interrupt.Interrupt, outputs: bool = True
+    params: Params,
+    talk: Talk,
+    fold: int,
+    timing: Timing,
+    here: interrupt.Interrupt,
+    asked: interrupt.Interrupt,
+    outputs: bool,
 ) -> None:
+    """Train one fold; `here`: whether this process was asked to stop, `asked`: any of those that share the batches."""
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
     chosen = settled.read(params)
     lr = chosen.lr
@@ -107,7 +113,7 @@ def _fold(
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
-    lock = checkpoint.alone(f"fold {fold}", record.run, talk, asked, wait=outputs) if main else nullcontext(False)
+    lock = checkpoint.alone(f"fold {fold}", record.run, talk, here, wait=outputs) if main else nullcontext(False)
     with lock as waited, _taken_away(fold) if main and outputs else nullcontext():
         if waited and outputs and _written_meanwhile(params, fold, record.run):
             talk.say(f"fold {fold}: is done, its outputs in {paths.TRAIN / str(fold)} stand as that process wrote them")

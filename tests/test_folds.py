@@ -181,10 +181,6 @@ def test_an_unknown_fold_is_refused(settled: Params) -> None:
         folds.run(settled, SILENT, only=[7])
 
 
-def test_a_killed_worker_is_told_of() -> None:
-    assert "the system ended its process, most likely for lack of memory" in side_by_side.how_it_ended(-9)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_or_interrupted_run_leaves_checkpoints_and_no_processes(

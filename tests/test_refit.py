@@ -162,3 +162,40 @@ def test_a_refit_that_was_cut_off_goes_on(ready: Path) -> None:
     run(params, Talk(said.append))
     assert not any("seed 0: epoch" in line or "seed 1: epoch  1" in line for line in said)
     assert [paths.refit_weights(seed).read_bytes() for seed in (0, 1)] == whole
+
+
+def test_seeds_side_by_side_come_out_as_one_after_another_and_go_on_where_they_were(ready: Path) -> None:
+    """The first refit is cut off while both seeds train; the second, which tells of refit seeds alone, ends them."""
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml", "threads": {"0": 1, "1": 1}, "device": "cpu"})
+    alone = small(refit={"seeds": 2, "epochs": 3}, parallel={"jobs": 1, "threads": 1})
+    together = alone.model_copy(update={"parallel": alone.parallel.model_copy(update={"jobs": 2})})
+    run(alone)
+    one_by_one = [
+        path.read_bytes() for path in (paths.refit_weights(0), paths.refit_weights(1), paths.REFIT_SUBMISSION)
+    ]
+
+    class Stop(Exception):
+        pass
+
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "seed 1: epoch  1" in line:
+            raise Stop
+
+    with pytest.raises(Stop):
+        refit.run(together, Talk(say), fresh=True)
+    assert any("seed 1: epoch  1" in line for line in said)
+    said.clear()
+    run(together, Talk(said.append))
+    assert any(
+        line.startswith("refit seed 1: goes on from") and line.endswith("`maskcli refit --fresh` would begin anew")
+        for line in said
+    )
+    assert not any("fold" in line or "seed 1: epoch  1" in line for line in said)
+    made = [path.read_bytes() for path in (paths.refit_weights(0), paths.refit_weights(1), paths.REFIT_SUBMISSION)]
+    assert made == one_by_one
+    said.clear()
+    refit.run(alone, Talk(said.append), fresh=True)
+    assert sum("epoch  1" in line for line in said) == 2

@@ -318,5 +318,4 @@ def _by_normal_form(images: Path) -> dict[str, str]:
 
 def content_of(table: pd.DataFrame) -> np.ndarray:
     """What each photo of photos.csv or eval.csv is made of, uint64 [N]: the hash of its file; 0 where it is not known."""
-    known = table["content"] if "content" in table else [""] * len(table)
-    return np.array([int(text or "0", 16) for text in known], np.uint64)
+    return np.array([int(text or "0", 16) for text in table["content"]], np.uint64)

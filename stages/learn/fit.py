@@ -94,7 +94,7 @@ def fit(
             keeper.save(learner, progress)
         on_epoch(progress)
         if interrupt() and not progress.finished:
-            raise keeper.interrupted(progress) if keeper else KeyboardInterrupt
+            raise _interrupted(learner, progress, keeper)
     if 0 < params.train.patience <= progress.stale_epochs:
         talk.say(
             f"fold {learner.fold}: stopped after epoch {len(progress.history)}: "
@@ -171,7 +171,13 @@ def _look_up(learner: Learner, progress: Progress, lr: float, around: Around) ->
         progress.epoch_seconds = time.perf_counter() - around.began
         around.keeper.save(learner, progress)
     if asked:
-        raise around.keeper.interrupted(progress) if around.keeper else KeyboardInterrupt
+        raise _interrupted(learner, progress, around.keeper)
+
+
+def _interrupted(learner: Learner, progress: Progress, keeper: Keeper | None) -> KeyboardInterrupt:
+    """What ends training once its checkpoint is written: the first of several processes to end would end them all."""
+    learner.accelerator.wait_for_everyone()
+    return keeper.interrupted(progress) if keeper else KeyboardInterrupt()
 
 
 def _reached(progress: Progress, params: Params) -> bool:

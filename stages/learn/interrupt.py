@@ -4,13 +4,16 @@ SIGINT is Ctrl-C, SIGTERM what systems send before they kill, SIGHUP a lost term
 limit (`sbatch --signal`).
 """
 
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 Interrupt = Callable[[], bool]  # whether somebody asked to stop
+TOGETHER = 10  # steps between two looks of processes at each other
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Windows has the first two
 
 
@@ -47,6 +50,25 @@ def noted() -> Iterator[Interrupt]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def agreed(asked: Interrupt, accelerator: Any) -> Interrupt:
+    """`asked` of any of several processes that share the batches: all say yes at the same step.
+
+    All must ask at the same steps; they look at each other every TOGETHER times.
+    """
+    if accelerator.num_processes == 1:
+        return asked
+    import torch  # not needed by those that only start trainings
+
+    calls = itertools.count(1)
+
+    def agreed() -> bool:
+        if next(calls) % TOGETHER:
+            return False
+        return bool(accelerator.reduce(torch.tensor(float(asked()), device=accelerator.device), "sum") > 0)
+
+    return agreed
 
 
 @contextmanager
