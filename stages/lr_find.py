@@ -31,7 +31,8 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     most = threads.most(params)
     torch.set_num_threads(most)
     data = open_fold(params, fold)
-    learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk, compiled=False)
+    # Its end: corrected weight decay (adamc, sgdc, ...) is lr^2 / peak, and the first, smallest rate as the peak would blow up.
+    learner = start(params, data, fold, params.lr_find.end, predict.accelerator(params), talk, compiled=False)
     device = learner.accelerator.device.type
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:

@@ -206,7 +206,9 @@ class AgeRegression(Group):
 
 
 class Optimizer(Group):
-    name: str = Field("adamw", description="A name of timm's optimizer factory: adamw, sgd, lion, ...")
+    name: str = Field(
+        "adamw", description="A name of timm's optimizer factory: adamw, sgd, lion, ..., also with lookahead_ before it"
+    )
     weight_decay: NotNegative = Field(0.05, description="Weight decay, not applied to biases and norms")
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
         1.0,

@@ -105,6 +105,7 @@ def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, mon
     [
         ({"model": {"weights": "gone.safetensors"}}, "lr-find", "gone.safetensors not found"),
         ({"model": {"name": "resnet18x"}}, "lr-find", "timm has no model `resnet18x`"),
+        ({"optimizer": {"name": "adahessian"}}, "lr-find", "`adahessian` needs second derivatives"),
         ({"augment": {"pipeline": ["Clahe"]}}, "lr-find", "albumentations has no `Clahe`"),
         (
             {"image": {"height": 16, "width": 16}, "model": {"name": "vit_tiny_patch16_224"}},

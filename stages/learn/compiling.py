@@ -21,11 +21,12 @@ def install(net: nn.Module) -> None:
 
 def eager(params: Params) -> AbstractContextManager[None]:
     """Within it models run as they are: validation is not worth compiling for, and says the same with or without."""
-    return _eager() if params.train.compile else nullcontext()
+    return eager_code() if params.train.compile else nullcontext()
 
 
 @contextmanager
-def _eager() -> Iterator[None]:
+def eager_code() -> Iterator[None]:
+    """Within it nothing is compiled."""
     with torch.compiler.set_stance("force_eager"):
         yield
 

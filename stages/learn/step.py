@@ -98,7 +98,8 @@ def _update(learner: Learner) -> None:
     """Move the weights along their gradients, and the moving average after them."""
     if learner.params.optimizer.clip_grad:
         learner.accelerator.clip_grad_norm_(learner.model.parameters(), learner.params.optimizer.clip_grad)
-    learner.optimizer.step()
+    with optimizer.stepping(learner.params.optimizer):
+        learner.optimizer.step()
     learner.updates += 1
     if learner.ema is not None:
         learner.ema.update(learner.bare, step=learner.updates)
