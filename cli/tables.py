@@ -41,6 +41,8 @@ def show_comparison(found: Comparison) -> None:
             style=STYLES.get(row.verdict),
         )
     console = _console()
+    if found.same:
+        console.print(f"{found.run_b} holds the same trained models as {found.run_a}")
     console.print(table)
     seed_sd = next(row.seed_sd for row in found.rows if row.metric == "macro_f1")
     if seed_sd is not None:

@@ -218,6 +218,8 @@ def test_params_committed_without_a_run_name_no_result(repository: Path) -> None
             "HEAD holds the same trained models as HEAD~1: there is no difference to find",
             "HEAD: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there",
         ]
+        shown = command(repository, "maskcli", "compare", "HEAD~1", "HEAD").stdout
+        assert shown.startswith("HEAD holds the same trained models as HEAD~1")
         command(repository, "maskcli", "report", "HEAD", "--output", "out/report/head.html")
         page = (repository / "out/report/head.html").read_text(encoding="utf-8")
         assert "folds, loss ce<" in page
