@@ -34,6 +34,8 @@ def verdict(found: Comparison) -> str:
     """Which run is better by macro F1, and by how much, in one sentence."""
     a, b = found.run_a, found.run_b
     row = next(row for row in found.rows if row.metric == "macro_f1")
+    if found.same:
+        return f"{b} holds the same trained models as {a}: macro F1 {row.b:.4f} in both, nothing to compare"
     scores = f"macro F1 {row.b:.4f} against {row.a:.4f}, {row.difference:+.4f}"
     if _few(row):
         return f"too few people to tell {b} from {a}: {scores}"

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,10 @@ import yaml
 from PIL import Image
 
 from cli import main
-from stages import paths, prepare
+from stages import paths, prepare, run_record
 from stages.data.layout import PHOTO_MASKS
 from stages.files import write_csv, write_json, write_npz
+from stages.run_record import Record
 from stages.talk import SILENT
 from tests import histories
 from tests.conftest import ROOT, SMALL, record_folds, small
@@ -401,6 +403,13 @@ def replaced() -> None:
     shutil.copyfile(second, first)
 
 
+def another_run(fold: int, **changes: Any) -> None:
+    """As if a fold had been trained with other params."""
+    record = run_record.of_fold(fold)
+    params = run_record.training(small(**changes))
+    run_record.write(paths.train_run(fold), record.model_copy(update={"params": params}))
+
+
 TRAIN = ("train", "--fold", "0")
 OOF = ("oof-ensemble",)
 TTA = ("tta-predict",)
@@ -482,6 +491,29 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         TRAIN,
         lambda: (starting("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),
     ),
+    "model.weights: a fold's own model": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"weights": str(paths.weights(1))}})),
+    ),
+    "model.pretrained names a file": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"pretrained": "mine.pth"}})),
+    ),
+    "model.pretrained and model.weights": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"pretrained": True, "weights": "mine.pth"}})),
+    ),
+    "model.options names a file": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(
+            yaml.safe_dump(SMALL | {"model": {"options": {"checkpoint_path": "mine.pth"}}})
+        ),
+    ),
+    "run.json is missing": (OOF, lambda: paths.train_run(1).unlink()),
+    "run.json is of another version": (TTA, lambda: write_json(paths.train_run(1), {"run": 7})),
+    "run.json is of another loss": (OOF, lambda: another_run(0, loss="focal")),
+    "run.json is of another loss in all folds": (TTA, lambda: [another_run(fold, loss="focal") for fold in (0, 1)]),
+    "run.json is not of these logits": (OOF, lambda: run_record.write(paths.train_run(0), Record(run="other"))),
     "a submission with an answer that is no class": (
         ("score", "data/eval_truth.csv", "--submission", "mine.csv"),
         lambda: Path("mine.csv").write_text("ImageID,ans\na.jpg,18\n"),
