@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS, REPORT = Path(".versions/results"), Path(".versions/report.json")
+SHOWN = 3  # names of failed tests in a row
 HEAD = "| environment | Python | torch | tests | make demo, OOF macro F1 | time | system | date |"
 RULE = "|---|---|---|---|---|---|---|---|"
 
@@ -21,7 +22,8 @@ def row(found: dict[str, Any]) -> str:
         failed, skipped = found["failed"], found["skipped"]
         said = f"{found['passed']} passed" + (f", {skipped} skipped" if skipped else "")
         if failed:
-            said = f"**{len(failed)} failed** ({'; '.join(failed)}), {said}"
+            more = f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
+            said = f"**{len(failed)} failed** ({'; '.join(failed[:SHOWN])}{more}), {said}"
         if found["chosen"]:
             said += f" (of `{' '.join(found['chosen'])}`)"
         score = f"{found['macro_f1']:.4f}" if "macro_f1" in found else ""
