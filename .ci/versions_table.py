@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS, REPORT = Path(".versions/results"), Path(".versions/report.json")
+SHOWN = 3  # names of failed tests in a row
 HEAD = "| environment | Python | torch | tests | make demo, OOF macro F1 | time | system | date |"
 RULE = "|---|---|---|---|---|---|---|---|"
 
@@ -21,10 +22,13 @@ def row(found: dict[str, Any]) -> str:
         failed, skipped = found["failed"], found["skipped"]
         said = f"{found['passed']} passed" + (f", {skipped} skipped" if skipped else "")
         if failed:
-            said = f"**{len(failed)} failed** ({'; '.join(failed)}), {said}"
+            more = f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
+            said = f"**{len(failed)} failed** ({'; '.join(failed[:SHOWN])}{more}), {said}"
         if found["chosen"]:
             said += f" (of `{' '.join(found['chosen'])}`)"
-        score = f"{found['macro_f1']:.4f}" if "macro_f1" in found else ""
+        score = (
+            "" if "macro_f1" not in found else "**failed**" if found["macro_f1"] is None else f"{found['macro_f1']:.4f}"
+        )
         cells = [found["python"], found["torch"], said, score, f"{found['seconds']} s"]
     return f"| {' | '.join([found['environment'], *cells, found['system'], found['date']])} |"
 
@@ -40,8 +44,11 @@ def main() -> None:
     for name, result in sessions.items():
         if result == "skipped":
             rows.setdefault(name, f"| {name} | | | skipped: no Python {name.split('-')[0]} was found | | | | |")
-        else:
-            rows[name] = row(json.loads((RESULTS / f"{name}.json").read_text()))
+            continue
+        record = RESULTS / f"{name}.json"
+        rows[name] = (
+            row(json.loads(record.read_text())) if record.exists() else f"| {name} | | | **broke off** | | | | |"
+        )
     table = [HEAD, RULE, *(rows[name] for name in sorted(rows))]
     page.write_text(before + "\n".join([*table, *after]) + "\n", encoding="utf-8")
     print("\n".join(table))

@@ -84,13 +84,12 @@ def epochs_trained(number: int) -> Moment:
 
 
 def lines_logged(folder: Path, number: int, seconds: float) -> Moment:
-    """The log has grown by so many lines since the first call; a little later, so that lines are not all that is hit."""
-    log, before = folder / "log.txt", []
+    """The log has grown by so many lines since the first look; a little later, so that lines are not all that is hit."""
+    looks: list[int] = []
 
     def come() -> bool:
-        lines = log.read_bytes().count(b"\n")
-        before.append(lines)
-        if lines - before[0] < number:
+        looks.append((folder / "log.txt").read_bytes().count(b"\n"))
+        if looks[-1] - looks[0] < number:
             return False
         time.sleep(seconds)
         return True
