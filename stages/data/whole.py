@@ -25,8 +25,6 @@ ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment: TEM,
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15, but for DHT, JPG and DAC
 # Laid in turn behind the data of a photo that lacks its end marker: where pixels need one more bit, they come out differing.
 TAILS = (b"", bytes(4096), b"\x55" * 4096, b"\xaa" * 4096, bytes(range(1, 250, 3)) * 48)
-
-
 ALL_BITS = 16  # of a coefficient that no scan has brought yet
 PIECE = 2**20  # bytes
 
