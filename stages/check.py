@@ -37,7 +37,7 @@ from stages.data.fold import FoldData, open_fold
 from stages.errors import UserError
 from stages.estimates import Data, Estimate
 from stages.files import write_json
-from stages.learn import loader, model, objective, predict, threads, validation
+from stages.learn import loader, model, objective, predict, starting_weights, threads, validation
 from stages.learn.checkpoint import Keeper
 from stages.learn.learner import Learner, set_mode, start
 from stages.learn.progress import Progress
@@ -87,6 +87,7 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     if data is None:
         return report
     look_at_pseudo_labels(params, data, report)
+    look_at_starting_weights(params, report)
     cached = sum(path.stat().st_size for path in (paths.PIXELS, paths.EVAL_PIXELS) if path.is_file())
     # On Windows a file cannot be removed while it is mapped.
     with tempfile.TemporaryDirectory(prefix="maskcli-check-", ignore_cleanup_errors=True) as folder:
@@ -136,7 +137,7 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
         return
     path = Path(params.pseudo.labels)
     try:
-        if paths.FOLDS.is_file():
+        if paths.FOLDS.is_file() and paths.EVAL.is_file():
             labels = len(pseudo.read_labels(path, pd.Series(data.eval_ids)))
             report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
             return
@@ -152,6 +153,14 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
     except (ValueError, OSError) as error:  # what pandas makes of a file that is no table
         detail = f"{path}: cannot be read ({type(error).__name__}); run `maskcli pseudo-label` again"
         report.findings.append(Finding("pseudo-labels", "failed", detail))
+
+
+def look_at_starting_weights(params: Params, report: Report) -> None:
+    """Whether training may begin with the file of model.weights: in the trial's folder nothing tells whom it has seen."""
+    try:
+        starting_weights.check(params)
+    except UserError as error:
+        report.findings.append(Finding("starting weights", "failed", str(error)))
 
 
 def _trial_params(params: Params, cached: bool) -> Params:

@@ -83,10 +83,10 @@ def run(
 
 def against(base: Run, candidate: Run, rule: str, replicates: int, seed: int) -> Comparison:
     """Every score of `candidate` against `base`, on the photos that both saw alike; no correction for several candidates."""
-    told = of_records(base, candidate)
+    told, same = of_records(base, candidate), same_models(base, candidate)
     (base, candidate), left_out = alike([base, candidate])
     rows = compare.compare(scores(base, rule), scores(candidate, rule), _people_of_classes(base), replicates, seed)
-    return Comparison(base.name, candidate.name, rows, [*told, *left_out, *notes(base, candidate, rule)])
+    return Comparison(base.name, candidate.name, rows, [*told, *left_out, *notes(base, candidate, rule)], same)
 
 
 def load(name: str) -> Run:

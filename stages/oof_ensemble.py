@@ -53,7 +53,7 @@ def run(params: Params, talk: Talk) -> None:
         run=np.array(record.run),
         content=layout.content_of(photos),
     )
-    own = {"ensemble": {"replicates": params.ensemble.replicates}}
+    own = run_record.pick(params.model_dump(mode="json"), run_record.OF_JOINING)
     run_record.write(paths.OOF_RUN, record.model_copy(update={"params": record.params | own}))
     write_csv(paths.CONFUSION, _confusion_table(labels, selected.argmax(1)))
     write_csv(paths.PER_CLASS, _per_class_table(labels, selected.argmax(1)))

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import paths
+from stages import paths, run_record
 from stages.errors import UserError
 from stages.files import replacing
+from stages.revisions import WORKSPACE
 from stages.talk import Talk
 
 Format = Literal["png", "svg"]
@@ -22,7 +23,8 @@ def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = p
     Raises UserError with DVC's own message if DVC refuses, or if there is nothing to plot.
     """
     plots, problems = ask_dvc(revisions)
-    for problem in problems:
+    not_run = [run_record.not_run(name, run_record.of_revision(name)) for name in revisions or [WORKSPACE]]
+    for problem in [*problems, *filter(None, not_run)]:
         talk.say(f"plots: {problem}")
     drawn = []
     named = name_files(plots)

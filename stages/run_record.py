@@ -25,6 +25,8 @@ TRAINING = (
     *("optimizer", "schedule", "train", "budget", "augment"),
     *("folds", "pseudo.labels"),
 )
+# What oof-ensemble itself reads besides, in its own record.
+OF_JOINING = ("ensemble.replicates",)
 # A time limit makes no other method of a training: the folds that it shortened say so themselves.
 NOT_COMPARED = "budget."
 CONTENTS = {
@@ -312,7 +314,7 @@ def of_revision(revision: str) -> Record:
     if not everything:
         revisions.read(revision, paths.PARAMS)  # raises where there is no such revision
     source = nested(locked["train"] | locked.get("oof-ensemble", {})) if "train" in locked else everything
-    return Record(params=pick(source, (*TRAINING, f"losses.{source.get('loss', 'ce')}")))
+    return Record(params=pick(source, (*TRAINING, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
 
 
 def params_of(revision: str, record: Record) -> dict[str, Any]:
@@ -351,7 +353,8 @@ def params_yaml(revision: str) -> dict[str, Any]:
 def not_run(revision: str, record: Record) -> str:
     """One line on where the revision's params.yaml says otherwise than its results were made with; empty if nowhere."""
     asked = params_yaml(revision)
-    keys = (*TRAINING, f"losses.{asked.get('loss', 'ce')}")
+    of_joining = OF_JOINING if "ensemble" in record.params else ()
+    keys = (*TRAINING, f"losses.{asked.get('loss', 'ce')}", *of_joining)
     lr = asked.get("lr")
     found = differing(record, Record(params=pick(asked, keys), lr=lr if isinstance(lr, float) else None))
     if not found or not asked:

@@ -191,11 +191,12 @@ def _of_fold(params: Params, fold: int, data: FoldData) -> Classifier:
     """A fold's first model, checked to have left out the people that the fold validates on today."""
     net = model.load(paths.weights(fold))
     own, wanted = net.architecture, model.architecture(params)
-    if (own.name, own.options, own.height, own.width) != (wanted.name, wanted.options, wanted.height, wanted.width):
+    if (own.name, own.options) != (wanted.name, wanted.options):
         raise UserError(
-            f"{paths.weights(fold)}: is {own.name} at {own.height}x{own.width} px, params.yaml has {wanted.name} at "
-            f"{wanted.height}x{wanted.width}; train the folds again (`dvc repro`)"
+            f"{paths.weights(fold)}: is {own.name} with model.options {own.options}, params.yaml has {wanted.name} with "
+            f"{wanted.options}; train the folds again (`dvc repro`)"
         )
+    model.check_image(own, params, str(paths.weights(fold)))
     try:
         left_out = load_npz(paths.oof_logits(fold), ("photo",))["photo"]
     except ValueError:

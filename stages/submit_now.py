@@ -17,6 +17,7 @@ import torch
 
 from stages import decide, paths, run_record, tta_predict
 from stages.data import cache, layout
+from stages.data.made_of import Files
 from stages.errors import UserError
 from stages.files import read_csv, read_json, write_csv, write_json
 from stages.judge import votes
@@ -244,6 +245,8 @@ def _batch(params: Params) -> int:
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
     net = _load(source)
     fitting = _fitting(predictor.params, net)
+    if net.architecture.face is None and not predictor.pixels:
+        predictor.talk.say(model.unknown_face(source.file))
     pixels = _pixels(predictor, fitting)
     positions, views = np.arange(len(predictor.images)), predictor.params.tta.views
     return list(predict.of_views(net, pixels, positions, views, fitting, batch, device))
@@ -281,18 +284,15 @@ def _eval_images() -> list[str]:
 
 
 def _fitting(params: Params, net: Classifier) -> Params:
-    """The params with the photo size that this model was trained at."""
-    shape = net.architecture
-    image = params.image.model_copy(update={"height": shape.height, "width": shape.width, "margin": shape.margin})
+    """The params with the photo size and crop that this model was trained at."""
+    image = params.image.model_copy(update=model.image_of(net.architecture))
     return params.model_copy(update={"image": image})
 
 
 def _pixels(predictor: Predictor, fitting: Params) -> cache.Pixels:
-    """Eval photos at the size of `fitting`: prepare's cache where it has that, else decoded once.
-
-    A model does not say which image.face it was trained with, so a cache of its size is taken whatever its crop.
-    """
-    size = f"{fitting.image.height}-{fitting.image.width}-{fitting.image.margin}"
+    """Eval photos at the size and crop of `fitting`: prepare's cache where it holds just these, else decoded once."""
+    image = fitting.image
+    size = f"{image.height}-{image.width}-{image.margin}-{image.face:g}"
     if size not in predictor.pixels:
         predictor.pixels[size] = _open_or_decode(predictor, fitting, predictor.folder / f"{size}.npy")
     return predictor.pixels[size]
@@ -300,15 +300,19 @@ def _pixels(predictor: Predictor, fitting: Params) -> cache.Pixels:
 
 def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> cache.Pixels:
     images = predictor.images
-    with contextlib.suppress(UserError):
+    try:
         return cache.open_cache(paths.EVAL_PIXELS, len(images), fitting)
-    files = cache.Files(paths.EVAL_IMAGES, images)
-    keep = cache.fits(len(images), fitting)
-    bad = cache.build(path, files, fitting, predictor.talk, "decode eval photos", keep)
-    if bad:
-        first = files[bad[0][0]]
-        predictor.talk.say(f"submit-now: {len(bad)} eval photos cannot be read, first {first}; they count as black")
-    return cache.open_cache(path, len(images), fitting, files)
+    except UserError as error:
+        predictor.talk.say(f"submit-now: decodes the eval photos again: {error}")
+    files = Files(paths.EVAL_IMAGES, layout.eval_names(images, paths.EVAL_IMAGES))
+    built = cache.build(path, files, fitting, predictor.talk, "decode eval photos", cache.fits(len(images), fitting))
+    if built.faults:
+        first = files[built.faults[0][0]]
+        predictor.talk.say(
+            f"submit-now: {len(built.faults)} eval photos cannot be read, first {first}; they count as black"
+        )
+    cache.record(path, built, fitting)
+    return cache.open_cache(path, len(images), fitting, replace(files, contents=built.contents))
 
 
 def _most_common_class(params: Params) -> int:

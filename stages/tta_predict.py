@@ -21,7 +21,7 @@ def run(params: Params, talk: Talk) -> None:
     """Write submission.csv (ImageID, ans) in info.csv's order, probabilities.npz (image, probabilities [N, 18] as voted,
     before any offset) and summary.json: what was joined, and how the answers were decided.
     """
-    photos = read_csv(paths.EVAL, "prepare", {"ImageID": str})
+    photos = read_csv(paths.EVAL, "prepare", layout.EVAL_TYPES)
     images = photos["ImageID"]
     record = run_record.joined(
         params, talk, "tta-predict"

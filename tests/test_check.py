@@ -105,6 +105,13 @@ def test_a_fault_of_the_last_stage_is_found(project: Path, monkeypatch: pytest.M
     assert failures(found(params)) == {"tta-predict": "ZeroDivisionError: an undebugged line"}
 
 
+def test_starting_weights_that_know_these_people_are_found(project: Path) -> None:
+    paths.weights(0).parent.mkdir(parents=True)
+    paths.weights(0).write_bytes(_weights())
+    told = failures(found(small(model={"weights": str(paths.weights(0))})))["starting weights"]
+    assert "was trained on these people" in told
+
+
 def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("an undebugged line")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,10 @@ import torch
 import yaml
 
 from cli import safety
-from stages import paths, submit_now, train
+from stages import paths, prepare, submit_now, train
 from stages.errors import UserError
 from stages.files import write_json
-from stages.learn import checkpoint, predict
+from stages.learn import checkpoint, model, predict
 from stages.talk import SILENT, Talk
 from tests.conftest import ENVIRONMENT, ROOT, small
 
@@ -183,6 +184,37 @@ def test_photos_are_decoded_again_for_a_model_of_another_size(ready: Path) -> No
     first = valid()["ans"].tolist()
     submit_now.run(small(), SILENT)
     assert first == valid()["ans"].tolist()
+
+
+def test_photos_are_decoded_again_where_the_cache_has_another_crop_than_the_model(ready: Path) -> None:
+    """As after `dvc exp apply` of a run of another image.face: the caches are still those of the run before."""
+    cropped = small(image={"face": 0.5}, tta={"views": ["identity"]})
+    prepare.run(cropped, SILENT)
+    train.run(cropped, SILENT, 0)
+    pixels = np.load(paths.EVAL_PIXELS)
+    expected = predict.of_views(model.load(paths.weights(0)), pixels, np.arange(len(pixels)), ("identity",), cropped)
+    prepare.run(small(), SILENT)
+    other = np.load(paths.EVAL_PIXELS)
+    assert (other.shape, (other == pixels).all()) == (pixels.shape, False)
+    for params in (cropped, small(tta={"views": ["identity"]})):
+        said: list[str] = []
+        submit_now.run(params, Talk(said.append))
+        assert (valid()["ans"].to_numpy() == expected[0].argmax(1)).all()
+        assert said == [
+            "submit-now: decodes the eval photos again: out/prepare/eval_pixels.npy: was made with image.face: 1.0, "
+            "and 0.5 is asked for; run `maskcli prepare` again"
+        ]
+
+
+def test_photos_are_decoded_again_where_one_was_replaced(ready: Path) -> None:
+    train.run(small(), SILENT, 0)
+    first, second = (paths.EVAL_IMAGES / name for name in pd.read_csv(paths.EVAL)["ImageID"][:2])
+    shutil.copyfile(second, first)
+    said: list[str] = []
+    submit_now.run(small(), Talk(said.append))
+    answers = valid()["ans"]
+    assert answers[0] == answers[1]
+    assert said[0].startswith(f"submit-now: decodes the eval photos again: {first}: is not the photo that prepare read")
 
 
 def test_a_damaged_model_is_replaced_by_its_checkpoint_or_left_out_with_the_reason(

@@ -39,6 +39,7 @@ class Comparison:
     run_b: str
     rows: list[Difference]
     notes: list[str]
+    same: bool = False  # both hold the same trained models, so that there is nothing to compare
 
 
 def compare(

@@ -40,6 +40,7 @@ class Architecture:
     height: int
     width: int
     margin: int
+    face: float | None = None  # None: weights of an older version, which do not say
 
 
 class Classifier(nn.Module):
@@ -103,6 +104,33 @@ def architecture(params: Params) -> Architecture:
         height=params.image.height,
         width=params.image.width,
         margin=params.image.margin,
+        face=params.image.face,
+    )
+
+
+def image_of(shape: Architecture) -> dict[str, Any]:
+    """The image params that a model was trained with, as far as it says."""
+    known = {"height": shape.height, "width": shape.width, "margin": shape.margin, "face": shape.face}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def check_image(shape: Architecture, params: Params, what: str) -> None:
+    """Raise UserError where a model (`what`) was trained on photos of another size or crop than params.yaml's."""
+    now = params.image.model_dump()
+    differing = {name: value for name, value in image_of(shape).items() if now[name] != value}
+    if differing:
+        old = ", ".join(f"image.{name}: {value:g}" for name, value in differing.items())
+        new = ", ".join(f"{now[name]:g}" for name in differing)
+        raise UserError(
+            f"{what}: was trained with {old}, params.yaml has {new}; put that back, or train the folds again (`dvc repro`)"
+        )
+
+
+def unknown_face(what: str) -> str:
+    """What to say of a model of an older version (Architecture.face is None)."""
+    return (
+        f"warning: {what}: an older version's weights, which do not say what image.face they were trained with; that of "
+        "params.yaml is taken, and answers are wrong if it was another: train again to be sure"
     )
 
 
