@@ -20,7 +20,8 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
     lines = plain([verdict(one) for one in found], width)
     for one in found:
         lines += [("", ""), *_scores(one, classes, width)]
-        told = [f"note: {note}" for note in one.notes if classes or note != OF_CLASSES]
+        said = {verdict(one)} if classes else {verdict(one), OF_CLASSES}
+        told = [f"note: {note}" for note in one.notes if note not in said]
         spread = next(row.seed_sd for row in one.rows if row.metric == "macro_f1")
         if spread is not None:
             told.insert(
@@ -33,6 +34,8 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
 def verdict(found: Comparison) -> str:
     """Which run is better by macro F1, and by how much, in one sentence."""
     a, b = found.run_a, found.run_b
+    if found.same:
+        return f"{b} holds the same trained models as {a}: there is no difference to find"
     row = next(row for row in found.rows if row.metric == "macro_f1")
     if found.same:
         return f"{b} holds the same trained models as {a}: macro F1 {row.b:.4f} in both, nothing to compare"

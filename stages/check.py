@@ -158,7 +158,7 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
         return
     path = Path(params.pseudo.labels)
     try:
-        if paths.FOLDS.is_file():
+        if paths.FOLDS.is_file() and paths.EVAL.is_file():
             labels = len(pseudo.read_labels(path, pd.Series(data.eval_ids)))
             report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
             return

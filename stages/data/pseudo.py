@@ -91,7 +91,8 @@ def read_labels(path: Path, images: "pd.Series[str]") -> pd.DataFrame:
         "label is no class from 0 to 17": ~table["label"].isin(range(CLASSES)),
         "ImageID is not in the eval set": ~table["ImageID"].isin(images),
         "ImageID stands twice in one fold": table.duplicated(["fold", "ImageID"]),
-        "split is not that of out/kfold/folds.csv, so its labels may know validation people": table["split"] != split(),
+        "split is not that of out/kfold/folds.csv and out/prepare/eval.csv, so its labels may know validation people, or be of "
+        "other eval photos": table["split"] != split(),
     }
     for fault, rows in faults.items():
         if rows.any():
@@ -103,6 +104,9 @@ def read_labels(path: Path, images: "pd.Series[str]") -> pd.DataFrame:
 
 
 def split() -> str:
-    """A mark of the folds in use, from the content of folds.csv: labels made with other folds are refused."""
+    """A mark of the folds and the eval photos in use, from the content of folds.csv and eval.csv: labels made with other
+    folds, or of other photos under the same names, are refused.
+    """
     require(paths.FOLDS, "kfold")
-    return hashlib.sha256(paths.FOLDS.read_bytes()).hexdigest()[:12]
+    require(paths.EVAL, "prepare")
+    return hashlib.sha256(paths.FOLDS.read_bytes() + paths.EVAL.read_bytes()).hexdigest()[:12]

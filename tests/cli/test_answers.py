@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -240,6 +241,15 @@ def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
     )
     lines = [line for line, _ in tables.comparison([compared("HEAD", b) for b in ("b", "c")], False, 300)]
     assert [line.split(":")[0] for line in lines[:2]] == [f"no evidence either way on {b} against HEAD" for b in "bc"]
+
+
+def test_the_same_models_under_two_names_are_told_as_such_once() -> None:
+    same = "focal holds the same trained models as HEAD: there is no difference to find"
+    lines = [
+        line for line, _ in tables.comparison([replace(compared("HEAD", "focal"), same=True, notes=[same])], False, 80)
+    ]
+    assert lines[0] == same
+    assert sum("the same trained models" in line for line in lines) == 1
 
 
 def test_compare_shows_classes_and_their_note_only_when_asked() -> None:

@@ -124,6 +124,16 @@ def test_a_table_that_does_not_fit_is_refused(
         joined()
 
 
+def test_labels_of_an_eval_photo_that_was_replaced_under_its_name_are_refused(project: Path) -> None:
+    write_labels([("0", 3, 1)])
+    joined()
+    images = pd.read_csv(paths.EVAL, dtype=str)
+    images.loc[3, "content"] = "0123456789abcdef"
+    images.to_csv(paths.EVAL, index=False)
+    with pytest.raises(UserError, match=r"line 2 .*split is not that of .* be of other eval photos"):
+        pseudo.join(with_labels(), open_fold(small(), 0), "0")
+
+
 def test_files_of_other_kinds_are_refused(project: Path) -> None:
     data = open_fold(small(), 0)
     with pytest.raises(UserError, match=r"pseudo/labels\.csv not found; run `maskcli pseudo-label`"):
