@@ -158,7 +158,7 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray,
     bins = len(count)
     edges = np.linspace(0, 1, bins + 1)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(PANEL, 400)
+        figure = _figure(PANEL, 430)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
         filled = count > 0
@@ -167,10 +167,10 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray,
         )
         top.plot(confidence[filled], accuracy[filled], "o-", color=colour, markersize=4, label="accuracy in each bin")
         top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-        top.legend(loc="upper left")
         bottom.bar(edges[:-1], count, 1 / bins, align="edge", color=colour, alpha=0.8, edgecolor="white")
         bottom.set(xlabel="confidence (largest probability)", ylabel="photos")
         bottom.set_xticks(np.linspace(0, 1, 6))
+        figure.legend(loc="outside lower center")  # inside, bars would stand behind it
         figure.align_ylabels()
         return _svg(figure)
 
