@@ -249,7 +249,7 @@ class Parallel(Group):
     )
     threads: Literal["auto"] | Count = Field(
         "auto",
-        description="CPU threads that train a fold; auto: what lr-find measures to be fastest for all folds together",
+        description="CPU threads that train a fold; auto: what a rule of cores, folds and batch says ends soonest (docs/speed.md)",
     )
 
 
