@@ -249,7 +249,7 @@ class Parallel(Group):
     )
     threads: Literal["auto"] | Count = Field(
         "auto",
-        description="CPU threads that train a fold; auto: what a rule of cores, folds and batch says ends soonest (docs/speed.md)",
+        description="CPU threads that train a fold; auto: by a rule of cores, folds and batch (docs/speed.md)",
     )
 
 
