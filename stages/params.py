@@ -274,7 +274,7 @@ class Parallel(Group):
     )
     threads: Literal["auto"] | Count = Field(
         "auto",
-        description="CPU threads that train a fold; auto: what lr-find measures to be fastest for all folds together",
+        description="CPU threads that train a fold; auto: by a rule of cores, folds and batch (docs/speed.md)",
     )
 
 

@@ -149,32 +149,54 @@ def build(shape: Architecture, pretrained: bool = False) -> Classifier:
 
     Raises UserError for a name or an option that timm does not know, and where published weights cannot be had.
     """
-    timm = load_timm()
     check_name(shape.name)
     options = dict(shape.options) | ({"drop_path_rate": shape.drop_path} if shape.drop_path else {})
     try:
-        backbone = timm.create_model(shape.name, pretrained=pretrained, num_classes=0, **options)
-    except (TypeError, AssertionError) as error:
-        raise UserError(
-            f"params.yaml: model.options: {shape.name} refuses them ({error}); mend or remove them"
-        ) from None
+        backbone = _backbone(shape.name, options, pretrained)
+        features = _features(backbone, shape)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model makes of its options
+        if not options:
+            raise
+        why = " ".join(str(error).split())[:150] or type(error).__name__
+        raise UserError(f"params.yaml: model.options: {shape.name} refuses them ({why}); mend or remove them") from None
+    return Classifier(shape, backbone, features)
+
+
+def _backbone(name: str, options: dict[str, Any], pretrained: bool) -> nn.Module:
+    """timm's model. Raises UserError where published weights cannot be had, and whatever timm raises for its options."""
+    timm = load_timm()
+    for key, value in options.items():
+        if key.endswith("_rate") and not 0 <= value < 1:  # else told only by the first step
+            raise ValueError(f"{key} must be 0 or more, and below 1")
+    try:
+        made: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except Exception as error:  # whatever the hub's client raises: without a network there are many kinds
         if not pretrained:
             raise
+        timm.create_model(name, num_classes=0, **options)  # its options raise what they raise
         raise UserError(
-            f"params.yaml: model.pretrained: weights of {shape.name} cannot be had ({type(error).__name__}); "
+            f"params.yaml: model.pretrained: weights of {name} cannot be had ({type(error).__name__}); "
             "check the network, or name a local .safetensors or .pth file by model.weights"
         ) from None
+    return made
+
+
+def _features(backbone: nn.Module, shape: Architecture) -> int:
+    """Features of a photo, by a look at one. Raises UserError for photos of a size that the model does not take."""
     backbone.eval()
     with torch.no_grad():
         try:
-            features = backbone(torch.zeros(1, 3, shape.height, shape.width)).shape[-1]
+            found = backbone(torch.zeros(1, 3, shape.height, shape.width))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise UserError(
                 f"params.yaml: image: {shape.name} cannot take {shape.height}x{shape.width} px ({str(error)[:120]}); "
                 "change image.height and image.width, or set model.options: {img_size: [height, width]}"
             ) from None
-    return Classifier(shape, backbone, features)
+    if not isinstance(found, Tensor) or found.ndim != 2:
+        raise ValueError("they leave no row of features a photo")
+    return int(found.shape[-1])
 
 
 def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:

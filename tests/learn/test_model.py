@@ -105,3 +105,24 @@ def test_normalisation_is_the_backbones() -> None:
     mean, std = model.normalisation(built(model={"name": "mobilenetv3_small_050"}))
     assert np.allclose(mean.flatten() / 255, [0.485, 0.456, 0.406])
     assert np.allclose(std.flatten() / 255, [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"act_layer": "nonsense"},
+        {"features_only": True},
+        {"global_pool": ""},
+        {"drop_path_rate": 2},
+        {"drop_path_rate": "a"},
+        {"layers": [0, 0]},
+        {"stem_width": -3},
+        {"foo": 1},
+        {"num_classes": 5},
+        {"pretrained_cfg": "xx"},
+    ],
+    ids=str,
+)
+def test_options_that_the_model_refuses_are_told_in_one_line(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"^params.yaml: model.options: test_resnet .*; mend or remove them$"):
+        built(model={"options": options})
