@@ -9,9 +9,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 install: $(BIN)/.installed
 
 $(BIN)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	touch $@
+	@.ci/install $(PYTHON) .venv -c constraints.txt -e '.[test]'
+	@touch $@
 
 demo: install
 	test -e data || (maskcli demo-data data && dvc add --quiet data)
@@ -33,8 +32,7 @@ bench: $(BENCH)/.installed
 	$(BENCH)/python bench/run.py
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-bench
-	$(BENCH)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@.ci/install $(PYTHON) .venv-bench -c constraints.txt -e .
 	for peer in $(BENCH_PEERS); do \
 	  $(BENCH)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$peer \
 	    || echo "make bench: $$peer does not install beside this torch; it is left out"; \

@@ -1,6 +1,10 @@
 """What several commands share. Everything heavy is imported inside functions, so that --help answers at once."""
 
+import csv
 import json
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,11 +26,34 @@ def talk() -> Any:
     return console.talk()
 
 
-def print_result(result: dict[str, Any], as_json: bool) -> None:
-    """A flat result on stdout, as JSON or as aligned lines."""
-    if as_json:
-        print(json.dumps(result))
-        return
-    width = max(len(name) for name in result)
-    for name, value in result.items():
-        print(f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+def answer(made: Callable[[int], Any]) -> None:
+    """Print what `made` says for the width of stdout, lines of cli/lines.py."""
+    from cli import console
+
+    console.answer(made)
+
+
+def examples(*commands: str) -> str:
+    """The last lines of a command's help, an example a line."""
+    return "\n".join(["Example:" if len(commands) == 1 else "Examples:", *commands])
+
+
+def print_json(result: Any) -> None:
+    """JSON on one line of stdout, null for NaN, which JSON does not have."""
+    print(json.dumps(json.loads(json.dumps(result), parse_constant=lambda _: None)))
+
+
+def main_process() -> bool:
+    """Whether this is the one of torchrun's or accelerate's processes that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def written(path: Path) -> Any:
+    """What a JSON file holds that a stage has just written."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def rows(path: Path) -> int:
+    """Rows of a CSV that a stage has just written, without its header; without pandas, which takes a second to import."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return sum(1 for _ in csv.reader(file)) - 1

@@ -1,12 +1,11 @@
 """Commands that join predictions: which test-time views help, and blending of several runs."""
 
-import json
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from cli.common import Json, params, talk
+from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 
@@ -20,7 +19,9 @@ class Weights(StrEnum):
 
 @commands.command(
     "tta-search",
-    epilog="Examples: maskcli tta-search  |  maskcli tta-search --view hflip --view scale_1.1  |  maskcli tta-search --json",
+    epilog=examples(
+        "maskcli tta-search", "maskcli tta-search --view hflip --view scale_1.1", "maskcli tta-search --json"
+    ),
 )
 def tta_search(
     views: Annotated[
@@ -29,21 +30,24 @@ def tta_search(
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 2000,
     as_json: Json = False,
 ) -> None:
-    """Say which test-time views help on OOF photos, with 95 % intervals over people, and what to put into tta.views."""
+    """Say which test-time views help, and what to set.
+
+    Judged on OOF photos, with 95 % intervals over people; ends with a line for params.yaml.
+    """
     checked = params()
     from stages import tta_search as stage
 
     found = stage.run(checked, views or [], replicates, talk())
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
         return
-    from cli.ensembling_tables import show_views
+    from cli import ensembling_tables
 
-    show_views(found)
+    answer(lambda width: ensembling_tables.views(found, width))
 
 
 @commands.command(
-    epilog="Examples: maskcli blend HEAD focal  |  maskcli blend main focal workspace --weights convex --json"
+    epilog=examples("maskcli blend HEAD focal", "maskcli blend main focal workspace --weights convex --json")
 )
 def blend(
     runs: Annotated[list[str], typer.Argument(help="Git revisions, experiment names or workspace, two or more.")],
@@ -54,13 +58,16 @@ def blend(
     seed: Annotated[int, typer.Option(min=0, help="Of the groups of people and the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Blend runs: weights from their OOF predictions, judged on other people; writes out/blend/submission.csv."""
+    """Blend several runs; write out/blend/submission.csv.
+
+    Weights come from the runs' OOF predictions and are judged on other people.
+    """
     from stages import blend as stage
 
     found = stage.run(runs, weights.value, replicates, seed, talk())
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
         return
-    from cli.ensembling_tables import show_blend
+    from cli import ensembling_tables
 
-    show_blend(found)
+    answer(lambda width: ensembling_tables.blend(found, width))

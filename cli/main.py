@@ -1,33 +1,51 @@
 """The program `maskcli`: its commands come from the rooms beside this file; here are its options and its errors."""
 
 import os
+import platform
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
-from cli import ensembling, pipeline, refitting, results, safety, screening
+from cli import ensembling, groups, pipeline, refitting, results, safety, screening
 
 app = typer.Typer(
     name="maskcli",
+    cls=groups.InOrder,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Trains image classifiers on unbalanced photos, and gives answers that can be trusted.\n\n"
-    "`dvc repro` runs all stages; each can be run by hand with the same effect.",
+    "`dvc repro` runs all stages; each can be run by hand with the same effect.\n\n"
+    "Example: maskcli check && dvc repro && maskcli summary",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        # Not torch.__version__: importing it takes seconds.
+        print(f"maskcli {version('maskcli')}, Python {platform.python_version()}, torch {version('torch')}")
+        raise typer.Exit
+
+
 @app.callback()
-def main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the versions and exit.")
+    ] = False,
+) -> None:
     """Options before the command."""
 
 
 for room in (pipeline, results, safety, ensembling, refitting, screening):
+    groups.place(room.commands)
     app.add_typer(room.commands)
 
 
@@ -36,20 +54,23 @@ def run() -> None:
     from stages import garbage
     from stages.errors import UserError
 
-    garbage.collect_seldom()
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    warnings.showwarning = _warn
     debug = "--debug" in sys.argv[1:2]
-    if not debug:
-        threading.excepthook = _thread_failed
     try:
+        garbage.collect_seldom()
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        warnings.showwarning = _warn
+        if not debug:
+            threading.excepthook = _thread_failed
         app()
     except UserError as error:
         if debug:
             raise
         sys.exit(_fail(str(error), 2))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; finished stages are kept, the same command runs the rest", 130))
+    except (KeyboardInterrupt, SystemExit) as error:
+        interrupt = _interrupt(error)
+        if interrupt is None:
+            raise
+        sys.exit(_fail(_interrupted(interrupt), 130))
     except OSError as error:
         if debug:
             raise
@@ -59,6 +80,20 @@ def run() -> None:
             raise
         text = " ".join(str(error).split())[:300]
         sys.exit(_fail(f"unexpected {type(error).__name__}: {text}; run `maskcli --debug ...` for the traceback", 1))
+
+
+def _interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that an error comes from, if it does: typer makes an exit without a word of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> str:
+    """What is kept: training says so itself; all other commands write their files whole, when they are done."""
+    if str(interrupt):
+        return f"interrupted; {interrupt}; the same command goes on from there"
+    return "interrupted; no file is half written, and what was there before stands; the same command begins again"
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -72,7 +107,14 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"maskcli: {' '.join(line.split())}", file=sys.stderr)
+    """Say what went wrong, in one line; on a terminal it is wrapped at words."""
+    line = f"maskcli: {' '.join(line.split())}"
+    if sys.stderr.isatty():
+        from cli import lines
+
+        line = "\n".join(lines.paragraph(line, lines.width(sys.stderr)))
+    with suppress(OSError):  # the terminal is gone
+        print(line, file=sys.stderr, flush=True)
     return code
 
 

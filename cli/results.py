@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.common import Json, params, print_result, talk
+from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 Format = Literal["png", "svg"]
@@ -19,20 +19,31 @@ class Rule(StrEnum):
     last = "last"
 
 
-@commands.command(epilog="Example: maskcli score data/eval_truth.csv --json")
+@commands.command(epilog=examples("maskcli score data/eval_truth.csv --json"))
 def score(
-    truth: Annotated[Path, typer.Argument(help="CSV with the columns ImageID and ans.")],
+    truth: Annotated[Path, typer.Argument(help="CSV with the columns ImageID, ans, and person if known.")],
     submission: Annotated[Path, typer.Option(help="Submission to score.")] = Path("out/tta-predict/submission.csv"),
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Score a submission against the truth."""
+    """Score a submission against the truth.
+
+    With 95 % intervals over people where the truth has a column person or group, else over photos.
+    """
     from stages import score as stage
 
-    print_result(stage.run(truth, submission), as_json)
+    found = stage.run(truth, submission, replicates, seed)
+    if as_json:
+        print_json(found)
+        return
+    from cli import tables
+
+    answer(lambda width: tables.score(found, width))
 
 
 @commands.command(
-    epilog="Examples: maskcli compare HEAD~1 HEAD  |  maskcli compare main smooth focal --json  |  maskcli compare HEAD"
+    epilog=examples("maskcli compare HEAD~1 HEAD", "maskcli compare main smooth focal --json", "maskcli compare HEAD")
 )
 def compare(
     runs: Annotated[
@@ -45,40 +56,46 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
+    classes: Annotated[bool, typer.Option("--classes", help="Also print the F1 of every class.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether runs are better than the first: paired over people, with 95 % intervals and a verdict."""
+    """Is a run better than the first? Intervals and a verdict.
+
+    Paired over the same people, who are drawn again and again; several candidates are corrected by Holm's method.
+    """
     from stages import compare as stage
 
     found = stage.run(runs, rule.value, replicates, seed, csv, png, talk())
     if as_json:
         print(stage.as_json(found))
         return
-    from cli.tables import show_comparison
+    from cli import tables
 
-    for comparison in found:
-        show_comparison(comparison)
+    answer(lambda width: tables.comparison(found, classes, width))
     print(f"forest plot  {png}")
 
 
-@commands.command(epilog="Example: maskcli epochs --json")
+@commands.command(epilog=examples("maskcli epochs --json"))
 def epochs(as_json: Json = False) -> None:
-    """When to stop: best epochs over folds, the cost of stopping earlier, overfitting, epochs for a refit."""
+    """When to stop: best epochs, overfitting, epochs for a refit.
+
+    Also what stopping earlier would cost, by the mean curve over the folds.
+    """
     from stages import best_epochs as stage
 
     found = stage.run(params(), talk())
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
         return
-    from cli.tables import show_epochs
+    from cli import tables
     from stages import paths
 
-    show_epochs(found)
+    answer(lambda width: tables.epochs(found, width))
     print(f"curves       {paths.EPOCHS_PNG}")
 
 
 @commands.command(
-    epilog="Examples: maskcli report  |  maskcli report HEAD~1 workspace  |  maskcli report main my-experiment"
+    epilog=examples("maskcli report", "maskcli report HEAD~1 workspace", "maskcli report main my-experiment")
 )
 def report(
     revision: Annotated[
@@ -88,58 +105,46 @@ def report(
     output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("out/report/report.html"),
     as_json: Json = False,
 ) -> None:
-    """Write one HTML page on a run, or two side by side: scores, curves, confusion, calibration, worst photos."""
+    """Write one HTML page on a run, or two side by side.
+
+    Scores with intervals, curves, confusion, calibration, worst photos.
+    """
     checked = params()
     from stages import build_report as stage
 
     written = stage.run(checked, talk(), [revision] if other is None else [revision, other], output)
     if as_json:
-        print_result(written, True)
+        print_json(written)
     else:
         print(written["report"])
 
 
-@commands.command(epilog="Examples: maskcli plots  |  maskcli plots HEAD~1 workspace --format svg")
+@commands.command(epilog=examples("maskcli plots", "maskcli plots HEAD~1 workspace --format svg"))
 def plots(
     revisions: Annotated[list[str] | None, typer.Argument(help="Revisions to draw over each other.")] = None,
     kind: Annotated[Format, typer.Option("--format", help="Kind of file.")] = "png",
     output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("out/plots"),
     as_json: Json = False,
 ) -> None:
-    """Draw DVC's plots as picture files, without browser and network, and print their paths."""
+    """Draw DVC's plots as picture files, and print their paths.
+
+    Without browser and network.
+    """
     from stages import plots as stage
 
     drawn = [str(path) for path in stage.run(talk(), revisions or [], kind, output)]
     print(json.dumps(drawn) if as_json else "\n".join(drawn))
 
 
-@commands.command(epilog="Example: maskcli summary")
+@commands.command(epilog=examples("maskcli summary"))
 def summary(as_json: Json = False) -> None:
-    """Say where the results of the last run are and what they come to."""
-    from stages import paths
-    from stages.files import read_json
+    """Say what the last run came to, where it is, what comes next."""
+    from stages import summary as stage
 
-    found = read_json(
-        paths.OOF_METRICS,
-        "oof-ensemble",
-        *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
-        *("people", "photos"),
-    )
+    found = stage.run(params())
     if as_json:
-        print_result(found, True)
+        print_json(found)
         return
-    print(f"submission   {paths.SUBMISSION}")
-    print(
-        f"OOF score    macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to "
-        f"{found['macro_f1_high']:.4f} ({found['people']} people, {found['photos']} photos)"
-    )
-    print(
-        f"             last epochs {found['macro_f1_last']:.4f}, fixed from the other folds "
-        f"{found['macro_f1_other_folds']:.4f}, best epochs (chosen on the scored photos, so too high) "
-        f"{found['macro_f1_best_epochs']:.4f}"
-    )
-    if paths.REPORT.exists():
-        print(f"report       {paths.REPORT}    (opens in any browser, no network needed)")
-    print("plots        maskcli plots    (or: dvc plots show; tensorboard --logdir out/train)")
-    print(f"LR curve     {paths.LR_PNG}")
-    print("next         git add -A; git commit -m ce; dvc exp run -n focal -S loss=focal; maskcli compare HEAD focal")
+    from cli import result_lines
+
+    answer(lambda width: result_lines.summary(found, width))

@@ -1,56 +1,48 @@
 """Commands for the last night: look ahead, and have something to submit at every moment."""
 
-import json
 from typing import Any
 
 import typer
 
-from cli.common import Json, params, talk
+from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 
 
-@commands.command(epilog="Examples: maskcli check  |  maskcli check --json")
+@commands.command(epilog=examples("maskcli check", "maskcli check --json"))
 def check(context: typer.Context, as_json: Json = False) -> None:
-    """Run every stage on a handful of people with the real params; say what would fail, and how long all will take."""
+    """Try every stage on a few people; say how long all will take.
+
+    With the real params, in a temporary folder: what would fail at the end fails here, in a minute.
+    """
     checked = params()
     from stages import check as stage
 
     parent: Any = context.parent
     report = stage.run(checked, talk(), debug=bool(parent and parent.params.get("debug")))
     if as_json:
-        print(json.dumps(report.as_dict()))
+        print_json(report.as_dict())
     else:
-        from cli.tables import show_check
+        from cli import tables
 
-        show_check(report)
+        answer(lambda width: tables.check(report, width))
     if report.failed:
         raise typer.Exit(2)
 
 
-@commands.command("submit-now", epilog="Example: maskcli submit-now, also while `dvc repro` runs in another terminal")
+@commands.command("submit-now", epilog=examples("maskcli submit-now"))
 def submit_now(as_json: Json = False) -> None:
-    """Write a valid submission from whatever folds and epochs exist at this moment, and say what it is made of."""
+    """Write a valid submission from whatever there is right now.
+
+    It takes finished folds and the best checkpoints of others, also while `dvc repro` runs in another terminal.
+    """
     checked = params()
     from stages import submit_now as stage
 
     made = stage.run(checked, talk())
     if as_json:
-        print(json.dumps(made))
+        print_json(made)
         return
-    for source in made["models"]:
-        print(f"fold {source['fold']}       {source['state']}, {_score(source)}")
-    for source in made["left_out"]:
-        print(f"left out     fold {source['fold']}, {source['state']}, {_score(source)}: {source['reason']}")
-    if made["folds_missing"] and made["models"]:
-        print(f"no model of  folds {', '.join(str(fold) for fold in made['folds_missing'])}")
-    if not made["models"]:
-        print("no model     every answer is the most common class: valid, and poor; train at least one epoch")
-    print(
-        f"submission   {made['submission']} ({made['answers']} answers, {made['vote']} vote, {', '.join(made['views'])})"
-    )
+    from cli import result_lines
 
-
-def _score(source: dict[str, Any]) -> str:
-    known = source["val_f1"]
-    return "val_f1 not written yet" if known is None else f"val_f1 {known:.4f}"
+    answer(lambda width: result_lines.submit_now(made, width))

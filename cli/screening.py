@@ -1,11 +1,10 @@
 """The command that looks at many losses, samplers and heads on a frozen backbone."""
 
-import json
 from typing import Annotated
 
 import typer
 
-from cli.common import Json, params, talk
+from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 
@@ -15,8 +14,11 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 @commands.command(
-    epilog="Examples: maskcli screen  |  maskcli screen --backbone mobilenetv2_100.safetensors --heads linear,mlp  |  "
-    "maskcli screen --losses ce,focal,ldam --samplers none,sqrt --json"
+    epilog=examples(
+        "maskcli screen",
+        "maskcli screen --backbone mobilenetv2_100.safetensors --heads linear,mlp",
+        "maskcli screen --losses ce,focal,ldam --samplers none,sqrt --json",
+    )
 )
 def screen(
     backbone: Annotated[
@@ -40,15 +42,18 @@ def screen(
     top: Annotated[int, typer.Option(min=1, help="Rows to print; the file has all.")] = 15,
     as_json: Json = False,
 ) -> None:
-    """Rank losses x samplers x heads on a frozen backbone in minutes, with 95 % intervals over people."""
+    """Rank losses x samplers x heads on a frozen backbone.
+
+    In minutes, with 95 % intervals over people; what it can and cannot tell is printed with it.
+    """
     checked = params()
     from stages import screen as stage
 
     choice = stage.Choice(backbone, _names(losses), _names(samplers), _names(heads), epochs, repeats, replicates)
     found = stage.run(checked, choice, talk())
     if as_json:
-        print(json.dumps(found, allow_nan=False))
+        print_json(found)
         return
-    from cli.screening_tables import show_screen
+    from cli import screening_tables
 
-    show_screen(found, top)
+    answer(lambda width: screening_tables.screen(found, top, width))

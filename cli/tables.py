@@ -1,115 +1,210 @@
-"""Rich tables on stdout for results that people read."""
+"""What people read on stdout of compare, epochs, eda and check: the answer in a sentence, then tables, at any width."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from cli.lines import Column, Lines, Table, plain, table
 from stages import paths
-from stages.compare import title
-from stages.judge.compare import Comparison, in_words
+from stages.compare import OF_CLASSES, title
+from stages.judge.compare import Comparison, Difference, in_words
 
 if TYPE_CHECKING:  # it imports torch, which the other tables do without
     from stages.check import Report
 
-STYLES = {"better": "green", "worse": "red"}
+SHORT = {"no evidence either way": "no evidence", "too few people": "few people"}
+WIDEST_NAME = 9  # columns of a run's name above a column of numbers
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=140)
+def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
+    """The verdicts in words, then each comparison's scores; the F1 of every class if `classes`."""
+    lines = plain([verdict(one) for one in found], width)
+    for one in found:
+        lines += [("", ""), *_scores(one, classes, width)]
+        told = [f"note: {note}" for note in one.notes if classes or note != OF_CLASSES]
+        spread = next(row.seed_sd for row in one.rows if row.metric == "macro_f1")
+        if spread is not None:
+            told.insert(
+                0, f"macro F1 varies by {spread:.4f} (standard deviation) from seed to seed; the intervals take it in"
+            )
+        lines += [("", ""), *plain(told, width)] if told else []
+    return lines
 
 
-def show_comparison(found: Comparison) -> None:
-    """One comparison: every score with its difference, interval, probability of improvement and verdict."""
-    table = Table(title=f"{found.run_b} against {found.run_a}", title_justify="left", pad_edge=False)
-    table.add_column("score")
-    for name in (found.run_a, found.run_b, "difference", "95 % interval", "P(improved)"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    for row in sorted(found.rows, key=lambda row: row.metric.removeprefix("f1_").isdigit()):
-        few = row.verdict == "too few people"
-        table.add_row(
+def verdict(found: Comparison) -> str:
+    """Which run is better by macro F1, and by how much, in one sentence."""
+    a, b = found.run_a, found.run_b
+    if found.same:
+        return f"{b} holds the same trained models as {a}: there is no difference to find"
+    row = next(row for row in found.rows if row.metric == "macro_f1")
+    scores = f"macro F1 {row.b:.4f} against {row.a:.4f}, {row.difference:+.4f}"
+    if _few(row):
+        return f"too few people to tell {b} from {a}: {scores}"
+    scores += f" (95 % interval {interval(row.low, row.high)})"
+    if row.verdict in ("better", "worse"):
+        return f"{b} is {row.verdict} than {a}: {scores}"
+    more = in_words(row).removeprefix(row.verdict)
+    return f"{row.verdict} on {b} against {a}: {scores}{more}"
+
+
+def interval(low: float, high: float) -> str:
+    return f"{low:+.4f} to {high:+.4f}"
+
+
+def _scores(found: Comparison, classes: bool, width: int) -> Lines:
+    """The scores of all photos, and of every class where asked for."""
+    heading = f"{found.run_b} against {found.run_a}"
+    of_all = [row for row in found.rows if not _of_class(row)]
+    names = (found.run_a, found.run_b)
+    shown = _table(heading, names, of_all)
+    if max(len(line) for line, _ in table(shown, 10_000)) > width:
+        names = ("base", "new")
+        shown = _table(f"{found.run_b} (new) against {found.run_a} (base)", names, of_all)
+    lines = table(shown, width)
+    if not classes:
+        return lines
+    rows = [row for row in found.rows if _of_class(row)]
+    columns = [
+        Column("F1 of class"),
+        *(Column(name, "number") for name in (*names, "95 % of difference")),
+        Column("verdict"),
+    ]
+    cells = [
+        (
+            title(row.metric).removeprefix("F1 "),
+            f"{row.a:.4f}",
+            f"{row.b:.4f}",
+            "" if _few(row) else interval(row.low, row.high),
+            SHORT.get(row.verdict, row.verdict),
+        )
+        for row in rows
+    ]
+    return [*lines, ("", ""), *table(Table(columns, cells, styles=[row.verdict for row in rows]), width)]
+
+
+def _table(heading: str, names: tuple[str, str], rows: list[Difference]) -> Table:
+    numbers = (*names, "difference", "95 % interval", "P better")
+    columns = [Column("score"), *(Column(name, "number") for name in numbers), Column("verdict")]
+    cells = [
+        (
             title(row.metric),
             f"{row.a:.4f}",
             f"{row.b:.4f}",
             f"{row.difference:+.4f}",
-            "" if few else f"{row.low:+.4f} to {row.high:+.4f}",
-            "" if few else f"{row.p_improved:.3f}",
-            in_words(row),
-            style=STYLES.get(row.verdict),
+            "" if _few(row) else interval(row.low, row.high),
+            "" if _few(row) else f"{row.p_improved:.3f}",
+            SHORT.get(row.verdict, row.verdict),
         )
-    console = _console()
-    if found.same:
-        console.print(f"{found.run_b} holds the same trained models as {found.run_a}")
-    console.print(table)
-    seed_sd = next(row.seed_sd for row in found.rows if row.metric == "macro_f1")
-    if seed_sd is not None:
-        console.print(
-            f"macro F1 varies by {seed_sd:.4f} (standard deviation) from seed to seed; the intervals take it in"
-        )
-    for note in found.notes:
-        console.print(f"note: {note}")
+        for row in rows
+    ]
+    return Table(columns, cells, heading, [row.verdict for row in rows])
 
 
-def show_epochs(found: dict[str, Any]) -> None:
-    """The folds' epochs, the mean curve, and the advice."""
-    folds = Table(title="Best epoch of each fold", title_justify="left", pad_edge=False)
-    for name in ("fold", "best val_f1", "best val_nll", "overfitting from"):
-        folds.add_column(name, justify="right")
-    for fold, f1, nll, onset in zip(found["runs"], found["best_f1"], found["best_nll"], found["onset"], strict=True):
-        folds.add_row(fold, str(f1), str(nll), "never" if onset is None else str(onset))
-    curve = Table(title="Mean over folds, and what stopping there costs", title_justify="left", pad_edge=False)
-    for name in ("epoch", "val_f1", "+-", "val_f1 lost", "val_nll", "+-"):
-        curve.add_column(name, justify="right")
-    for row in found["curve"]:
-        curve.add_row(str(row["epoch"]), *(f"{row[name]:.4f}" for name in row if name != "epoch"))
-    console = _console()
-    console.print(folds)
-    console.print(curve)
-    console.print(f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation)")
-    console.print(found["advice"])
+def _few(row: Difference) -> bool:
+    return row.verdict == "too few people"
 
 
-def show_eda(found: dict[str, Any]) -> None:
-    """What `stages.eda.run` found: classes, genders, age bins, sizes, then what needs a look."""
-    console = _console()
+def _of_class(row: Difference) -> bool:
+    return row.metric.removeprefix("f1_").isdigit()
+
+
+def epochs(found: dict[str, Any], width: int) -> Lines:
+    """The advice, the folds' epochs, and the mean curve."""
+    folds = Table(
+        [Column("fold"), *(Column(name, "number") for name in ("best val_f1", "best val_nll", "overfitting from"))],
+        [
+            (fold, str(f1), str(nll), "never" if onset is None else str(onset))
+            for fold, f1, nll, onset in zip(
+                found["runs"], found["best_f1"], found["best_nll"], found["onset"], strict=True
+            )
+        ],
+        "Best epoch of each fold",
+    )
+    names = ("epoch", "val_f1", "+-", "val_f1 lost", "val_nll", "+-")
+    curve = Table(
+        [Column(name, "number") for name in names],
+        [(str(row["epoch"]), *(f"{row[name]:.4f}" for name in row if name != "epoch")) for row in found["curve"]],
+        "Mean over folds with its standard error, and what stopping there costs",
+    )
+    spread = f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation over folds)"
+    return [
+        *plain([found["advice"], spread], width),
+        *[("", ""), *table(folds, width)],
+        *[("", ""), *table(curve, width)],
+    ]
+
+
+def score(found: dict[str, Any], width: int) -> Lines:
+    """Macro F1 with its interval in words, then all scores."""
+    people = f"{found['people']} people, " if "people" in found else ""
+    answer = (
+        f"macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
+        f"({people}{found['photos']} photos)"
+    )
+    names = [name for name in found if f"{name}_low" in found]
+    shown = Table(
+        [Column("score"), Column("value", "number"), Column("95 % interval", "number")],
+        [(title(name), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"])) for name in names],
+    )
+    told = []
+    if found["interval_over"] == "photos":
+        told = [
+            "note: the truth has no column person or group, so the intervals are over photos; photos of one person go right "
+            "or wrong together, which makes these intervals too narrow"
+        ]
+    return [*plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
+
+
+def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    return ("none", "") if math.isnan(value) else (f"{value:.4f}", f"{low:.4f} to {high:.4f}")
+
+
+def eda(found: dict[str, Any], width: int) -> Lines:
+    """What `stages.eda.run` found: what needs a look, then classes, genders, age bins, sizes."""
     people, photos = found["people"], found["photos"]
     classes = [
         (row["class"], row["people"], row["photos"], f"{row['photos'] / photos:.1%}") for row in found["classes"]
     ]
-    _print(console, "Classes", ("class", "people", "photos", "share of photos"), classes)
     groups = [(f"gender {name}", count) for name, count in found["gender_people"].items()]
     groups += [(f"age {name}", count) for name, count in found["age_people"].items()]
-    _print(console, "People", ("group", "people", "share"), [(*row, f"{row[1] / people:.1%}") for row in groups])
     sizes = [(f"{row['width']} x {row['height']}", row["photos"], row["eval_photos"]) for row in found["common_sizes"]]
     more = f", the {len(sizes)} most common of {found['sizes']}" if found["sizes"] > len(sizes) else ""
-    _print(console, f"Photo sizes{more}", ("width x height, px", "train photos", "eval photos"), sizes)
-    for line in _findings(found):
-        console.print(line, markup=False, soft_wrap=True)
+    tables = (
+        ("Classes", ("class", "people", "photos", "share of photos"), classes),
+        ("People", ("group", "people", "share"), [(*row, f"{row[1] / people:.1%}") for row in groups]),
+        (f"Photo sizes{more}", ("width x height, px", "train photos", "eval photos"), sizes),
+    )
+    lines = plain(_findings(found), width)
+    for heading, names, rows in tables:
+        columns = [Column(names[0]), *(Column(name, "number") for name in names[1:])]
+        lines += [("", ""), *table(Table(columns, [tuple(map(str, row)) for row in rows], heading), width)]
+    return lines
 
 
-def show_check(report: "Report") -> None:
-    """What `stages.check.run` looked at, and how long each stage will take."""
-    console = _console()
-    table = Table(title="Checked", title_justify="left", pad_edge=False)
-    for name in ("what", "result", "found"):
-        table.add_column(name)
-    colours = {"failed": "red", "warning": "yellow"}
-    for finding in report.findings:
-        table.add_row(finding.what, finding.state, escape(finding.detail), style=colours.get(finding.state))
-    console.print(table)
-    if report.failed:
-        return
-    times = Table(title="Estimated time of `dvc repro`", title_justify="left", pad_edge=False)
-    times.add_column("stage")
-    times.add_column("measured", justify="right")
-    times.add_column("time", justify="right")
-    for estimate in report.estimates:
-        times.add_row(estimate.stage, estimate.speed, _duration(estimate.seconds))
-    times.add_row("all", "", _duration(report.total_seconds), style="bold")
-    console.print(times)
+def check(report: "Report", width: int) -> Lines:
+    """Whether all works and how long it will take, then what `stages.check.run` looked at, and each stage's time."""
+    findings, failed = report.findings, report.failed
+    warnings = sum(finding.state == "warning" for finding in findings)
+    if failed:
+        answer = f"{failed[0].what} fails: {failed[0].detail}"
+    else:
+        answer = f"all works{f', with {warnings} to look at' if warnings else ''}: "
+        answer += f"`dvc repro` will take about {_duration(report.total_seconds)}"
+    looked = Table(
+        [Column("what"), Column("result"), Column("found", "prose")],
+        [(finding.what, finding.state, finding.detail) for finding in findings],
+        styles=[finding.state for finding in findings],
+    )
+    lines = [*plain([answer], width), ("", ""), *table(looked, width)]
+    if failed:
+        return lines
+    rows = [(estimate.stage, estimate.speed, _duration(estimate.seconds)) for estimate in report.estimates]
+    times = Table(
+        [Column("stage"), Column("measured", "number"), Column("time", "number")],
+        [*rows, ("all", "", _duration(report.total_seconds))],
+        "Estimated time of `dvc repro`",
+        [*[""] * len(rows), "all"],
+    )
+    return [*lines, ("", ""), *table(times, width)]
 
 
 def _duration(seconds: float) -> str:
@@ -142,12 +237,3 @@ def _findings(found: dict[str, Any]) -> list[str]:
     else:
         lines.append("faults: none")
     return [*lines, f"pictures: {paths.EDA}/*.png"]
-
-
-def _print(console: Console, title: str, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for number, name in enumerate(names):
-        table.add_column(name, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*map(str, row))
-    console.print(table)

@@ -71,7 +71,8 @@ def _valid(kind: Any, metadata: list[Any]) -> str:
         for key, sign in _SIGNS.items()
         if hasattr(item, key)
     ]
-    return " ".join([names.get(kind, "list" if origin is list else "mapping"), ", ".join(bounds)]).strip()
+    once = ", ".join(dict.fromkeys(bounds))  # some releases of pydantic give an annotated bound twice
+    return " ".join([names.get(kind, "list" if origin is list else "mapping"), once]).strip()
 
 
 def _plain(bound: float) -> str:

@@ -52,7 +52,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
 
 
 def for_refit(params: Params, talk: Talk) -> int:
-    """The train.epochs that the advice names for a refit."""
+    """The epochs of a refit that the advice names."""
     _, record, history = _histories(params, talk)
     found = run_record.not_asked(params, record)
     if found:
@@ -112,7 +112,7 @@ def _in_words(advice: Advice, longest: int, params: Params) -> str:
     where = (
         f"{overfitting} of {len(advice.onset)} runs overfit by val_nll" if overfitting else "no run overfits by val_nll"
     )
-    refit = f"refit with train.epochs: {_refit_epochs(advice, longest, params)}"
+    refit = f"refit.epochs: {_refit_epochs(advice, longest, params)} for a refit (auto takes it)"
     if advice.recommended == longest:
         return f"{refit}; val_f1 still rose at the end, so try more; {where}"
     line = (

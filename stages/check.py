@@ -274,7 +274,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     """Steps at the real batch size, reading and augmentation included, and validation, on the trial's photos repeated."""
     fold = open_fold(trial, 0)
     on_side = len(data.photos) * (len(real.folds) - 1) // len(real.folds)
-    sizes = sorted({len(part) for part in loader.split(np.arange(on_side), real.train.batch_size)})
+    sizes = sorted({len(part) for part in loader.training_split(np.arange(on_side), real)})
     tiled = FoldData(
         fold.pixels,
         fold.labels,
@@ -316,8 +316,9 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
 def _as_folds_will_train(learner: Learner, real: Params) -> int:
     """Set torch's threads to what a fold of the real run will have; how many folds it will train at a time."""
     learner.params = learner.params.model_copy(update={"folds": real.folds})
-    of_folds, _ = threads.choose(learner)
-    write_json(paths.LR_CHOSEN, settled.read(learner.params).model_dump() | {"threads": of_folds})
+    found = settled.read(learner.params)
+    of_folds = threads.choose(learner.params, learner.accelerator.device.type, found.cores)
+    write_json(paths.LR_CHOSEN, found.model_dump() | {"threads": of_folds})
     torch.set_num_threads(min(of_folds.values()))
     return folds.number_of_jobs(real)
 

@@ -11,15 +11,28 @@ import numpy as np
 import pandas as pd
 
 from stages import paths, revisions, run_record
-from stages.data.layout import CLASSES, class_name
+from stages.data.layout import AGES, CLASSES, class_name, parts
 from stages.errors import UserError
 from stages.files import load_npz, write_csv
-from stages.judge import bootstrap, compare, pairing
+from stages.judge import bootstrap, compare, metrics, pairing
 from stages.judge.bootstrap import Scores
 from stages.judge.compare import Comparison, Difference
 from stages.report.figures import forest
 from stages.run_record import Record
 from stages.talk import Talk
+
+TITLES = {
+    "macro_f1": "macro F1",
+    "f1_60plus": "60+ F1",
+    "nll": "val_nll",  # as in plots and histories
+    "f1_mask": "mask F1",
+    "f1_gender": "gender F1",
+    "f1_age": "age F1",
+}
+OF_CLASSES = (
+    f"the F1 of {CLASSES} classes is tested one by one: about one in twenty would look better or worse by luck, so decide "
+    "by macro_f1"
+)
 
 
 @dataclass(frozen=True)
@@ -202,10 +215,27 @@ def of_records(base: Run, other: Run) -> list[str]:
 
 
 def scores(run: Run, rule: str) -> list[Scores]:
-    """Per person sums of each repeat, one entry a repeat."""
+    """Per person sums of each repeat, one entry a repeat: scores of the classes, then of mask, gender and age bin apart."""
     rows, person = np.arange(len(run.label)), bootstrap.numbered(run.person)
     chosen = run.selected if rule == "selected" else run.last
-    return [bootstrap.of_run(person, run.label, one.argmax(1), -one[rows, run.label]) for one in chosen]
+    return [
+        bootstrap.beside(
+            [
+                bootstrap.of_run(person, run.label, one.argmax(1), -one[rows, run.label]),
+                *_of_parts(person, run.label, one.argmax(1)),
+            ]
+        )
+        for one in chosen
+    ]
+
+
+def _of_parts(person: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> list[Scores]:
+    """Macro F1 of mask, gender and age bin, each as the one score of its own levels."""
+    found = []
+    for name, true, predicted in zip(metrics.PARTS, parts(labels), parts(predictions), strict=True):
+        own = bootstrap.pick(bootstrap.of_run(person, true, predicted, classes=len(AGES)), ("macro_f1",))
+        found.append(replace(own, names=(name,)))
+    return found
 
 
 def notes(base: Run, other: Run, rule: str) -> list[str]:
@@ -223,10 +253,7 @@ def notes(base: Run, other: Run, rule: str) -> list[str]:
         found.append(
             "the folds differ: models were trained on other people, so part of the difference is the luck of the split"
         )
-    found.append(
-        f"the F1 of {CLASSES} classes is tested one by one: about one in twenty would look better or worse by luck, so decide "
-        "by macro_f1"
-    )
+    found.append(OF_CLASSES)
     fewest = min(len(base.selected), len(other.selected))
     if fewest < 2:
         seeds = "the same seed" if base.seed == other.seed else f"seeds {base.seed} and {other.seed}"
@@ -258,11 +285,9 @@ def as_json(found: list[Comparison]) -> str:
 
 
 def title(metric: str) -> str:
-    """The score's name for people: the class's name for f1_<number>, val_nll for nll as in plots and histories."""
+    """The score's name for people: the class's number and name for f1_<number>."""
     number = metric.removeprefix("f1_")
-    if number.isdigit():
-        return f"F1 {int(number):02d} {class_name(int(number))}"
-    return "val_nll" if metric == "nll" else metric
+    return f"F1 {int(number):02d} {class_name(int(number))}" if number.isdigit() else TITLES.get(metric, metric)
 
 
 def with_p(row: Difference, p_value: float) -> Difference:

@@ -5,8 +5,10 @@ The numbers of two machines differ in their last digits; this says why. No stage
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def describe(trained: dict[str, Any] | None = None) -> dict[str, str | int | boo
     """
     return {
         "python": platform.python_version(),
-        **{_key(name): _version(name) for name in PACKAGES},
+        **{_key(name): installed(name) for name in PACKAGES},
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
@@ -42,11 +44,25 @@ def _key(package: str) -> str:
     return package.replace("-", "_")
 
 
-def _version(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """A package's version, torch's with its build ("2.13.0+cpu", "2.13.0+cu130"); None if it is not installed by this name."""
     try:
-        return version(package)
+        return (_torch_build() if package == "torch" else None) or version(package)
     except PackageNotFoundError:
         return None
+
+
+def _torch_build() -> str | None:
+    """torch.__version__ without torch's import, which takes seconds; package metadata leave out the build PyPI gives."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return None
+    try:
+        said = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    line = re.search(r"^__version__\b[^=\n]*= *['\"]([^'\"]+)['\"]", said, re.MULTILINE)
+    return line[1] if line else None
 
 
 def _cpu() -> str | None:

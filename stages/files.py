@@ -25,6 +25,7 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes `path`'s place, on any error it is removed.
 
     The rename is atomic within one file system, so a reader sees the old file or the new one, never half of one.
+    Its mode is what the process's umask gives every new file, whatever the writer chose (safetensors: 0600).
     What a killed process left of its own temporary is removed first: pixel caches are gigabytes.
     durable: also after a power loss; the content is on the disk before the name is.
     """
@@ -33,7 +34,10 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     _remove_abandoned(path)
     try:
+        temporary.touch()  # asking the umask itself would change it for a moment, for every thread
+        mode = temporary.stat().st_mode
         yield temporary
+        _restore(temporary, mode)
         if durable:
             _flush(temporary)
         _rename(temporary, path)
@@ -53,6 +57,12 @@ def _remove_abandoned(path: Path) -> None:
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             with suppress(OSError):
                 found.unlink(missing_ok=True)
+
+
+def _restore(path: Path, mode: int) -> None:
+    """Give a file the mode it began with, where a library has put another in its place."""
+    if path.stat().st_mode != mode:
+        path.chmod(mode & 0o777)
 
 
 def _rename(temporary: Path, path: Path) -> None:

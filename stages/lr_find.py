@@ -1,6 +1,6 @@
 """lr-find: an exponential learning-rate range test on one fold's training side, and the learning rate that train uses.
 
-Beside it, how many CPU threads each fold is trained with (stages/learn/threads.py).
+Beside it, how many CPU threads each fold is trained with (stages/learn/threads.py): a rule, since rounding follows them.
 """
 
 import math
@@ -23,20 +23,16 @@ from stages.talk import Talk
 
 def run(params: Params, talk: Talk, fold: int = 0) -> None:
     """Write curve.csv (lr, loss, smoothed), suggestions.csv, curve.png and lr.json: lr, threads and device to train with, and
-    what they were measured with.
+    the cores and params that they were settled for.
 
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
     check(params)
-    if params.parallel.threads != "auto":  # no more than a person allows, beside other programs
-        torch.set_num_threads(params.parallel.threads)
+    most = threads.most(params)
+    torch.set_num_threads(most)
     data = open_fold(params, fold)
     learner = start(params, data, fold, params.lr_find.start, predict.accelerator(params), talk, compiled=False)
-    of_folds, rates = threads.choose(learner)
-    if rates:
-        listed = ", ".join(f"{number}: {rate:.3g}" for number, rate in rates.items())
-        taken = ", ".join(map(str, of_folds.values()))
-        talk.say(f"lr-find: steps/s over all folds by CPU threads a fold: {listed}; the folds get {taken}")
+    device = learner.accelerator.device.type
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")
@@ -53,13 +49,16 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     found = settled.Settled(
         lr=chosen,
         source=source,
-        threads=of_folds,
-        device=learner.accelerator.device.type,
+        threads=threads.choose(params, device, most),
+        cores=most,
+        device=device,
         measured_with=settled.measured_with(params),
     )
     write_json(paths.LR_CHOSEN, found.model_dump())
     listed = ", ".join(f"{name} {value:.2g}" for name, value in suggestions.items())
     talk.say(f"lr-find: {listed}; training uses {chosen:.3g} ({source})")
+    if device == "cpu":
+        talk.say(f"lr-find: CPU threads of the folds: {', '.join(map(str, found.threads.values()))} (cores: {most})")
 
 
 def range_test(learner: Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray]:

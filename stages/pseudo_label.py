@@ -45,7 +45,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
             "lower pseudo.confidence"
         )
     write_csv(output, table)
-    return _summary(table, len(images), output)
+    return _summary(table, list(parts), len(images), output)
 
 
 def select(probabilities: np.ndarray, confidence: float, per_class: int) -> np.ndarray:
@@ -75,13 +75,13 @@ def _table(part: str, images: "pd.Series[str]", probabilities: np.ndarray, param
     return pd.DataFrame(columns, columns=list(pseudo.COLUMNS), index=range(len(which)))
 
 
-def _summary(table: pd.DataFrame, eval_photos: int, output: Path) -> dict[str, Any]:
-    by_fold = table.groupby("fold", sort=False).size()
+def _summary(table: pd.DataFrame, parts: list[str], eval_photos: int, output: Path) -> dict[str, Any]:
+    by_fold = table["fold"].value_counts()
     together = table[table["fold"] == pseudo.ALL]
     missing = [class_name(number) for number in range(CLASSES) if number not in set(together["label"])]
     return {
         "labels": str(output),
         "eval_photos": eval_photos,
-        **{f"fold_{part}": int(count) for part, count in by_fold.items()},
+        **{f"fold_{part}": int(by_fold.get(part, 0)) for part in parts},
         "classes_without_any": ", ".join(missing) or "none",
     }

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from stages import best_epochs, decide, paths, run_record, settled, tta_predict
+from stages import best_epochs, decide, folds, paths, run_record, settled, side_by_side, tta_predict
 from stages.data import pseudo
 from stages.data.cache import open_cache
 from stages.data.fold import FoldData, open_all
@@ -19,18 +20,20 @@ from stages.learn import checkpoint, fit, interrupt, learner, loader, model, pre
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
 from stages.params import Params
-from stages.talk import SILENT, Talk
+from stages.side_by_side import Plan
+from stages.talk import SILENT, Talk, rate
 
 VALIDATION = ("val_loss", "val_nll", "val_f1", "val_acc")  # columns of a fold's history that a refit cannot have
 
 
-def run(params: Params, talk: Talk) -> dict[str, Any]:
+def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
     """Write models/<seed>.safetensors, history.csv, submission.csv, probabilities.npz and summary.json below out/refit.
 
     Epochs, not steps, are those of the folds: warm-up, frozen epochs, drw and the schedule all count in epochs, so every
     photo is seen as often as in the folds while an epoch has k/(k-1) as many steps. Both are defensible (Goodfellow, Bengio
     & Courville 2016, Deep Learning, section 7.8); refit.epochs takes a number where one wants the other. The last epoch
-    is kept, since nothing is left to choose one by: for the same reason there is no score.
+    is kept, since nothing is left to choose one by: for the same reason there is no score. fresh: begin anew where there
+    are checkpoints.
     """
     learner.check(params)
     check(params)
@@ -45,7 +48,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     of_folds = run_record.joined(params, talk, "refit").run if params.decision == "adjusted" else ""
     decided = decide.settle(params, talk, of_folds)
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    _train(own, data, lr, talk)
+    _train(own, data, lr, talk, fresh)
     if not predict.accelerator(params).is_main_process:
         return {}
     weights = [paths.refit_weights(seed) for seed in range(params.refit.seeds)]
@@ -53,7 +56,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, decided.offsets)})
     summary = {
         "epochs": epochs,
-        "steps": epochs * len(loader.split(data.train, params.train.batch_size)),
+        "steps": epochs * len(loader.training_split(data.train, params, predict.accelerator(params).num_processes)),
         "seeds": params.refit.seeds,
         "train_photos": len(data.train),
         "lr": lr,
@@ -84,28 +87,29 @@ def equal_answers(answers: pd.DataFrame, other: Path) -> float | None:
     return float((theirs["ans"] == answers["ans"]).mean())
 
 
-def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
-    """Train one model a seed and write each when it is done; draws differ from every fold's, as a fold of its own would.
+def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -> None:
+    """Train the seeds and write their weights, once all are trained; draws differ from every fold's, as a fold of its own would.
 
-    A refit that was cut off goes on from its checkpoint, as a fold does.
+    Seeds train side by side into checkpoints, from which they are written here, and from which a refit that was cut off
+    goes on. Where there is room for one only, and under `accelerate launch`, they train here, one after another.
     """
     accelerator = predict.accelerator(params)
-    main, fold = accelerator.is_main_process, len(params.folds)
-    record = run_key.record(params, lr, accelerator.num_processes)
+    main = accelerator.is_main_process
+    chosen = settled.read(params)
+    all_threads = torch.get_num_threads()
+    torch.set_num_threads(settled.refit_threads(chosen, params))
+    record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
+    run = record.run
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
-        stack.enter_context(checkpoint.alone(fold, record.run, talk) if main else nullcontext())
         asked = stack.enter_context(interrupt.noted()) if accelerator.num_processes == 1 else interrupt.no_interrupt
+        stack.enter_context(checkpoint.alone("refit", run, talk, asked) if main else nullcontext())
+        if fresh and main:
+            _forget_checkpoints(params, run)
+        accelerator.wait_for_everyone()
+        told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)
         for seed in range(params.refit.seeds):
-            heard = _named(talk, f"refit seed {seed}") if main else SILENT
-            accelerator = predict.accelerator(
-                params
-            )  # a new one: the last one's model and gradients would stay in memory
-            made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, heard)
-            keeper = Keeper(record.run, fold, seed, params.train.epochs, params.checkpoint.minutes * 60)
-            progress = keeper.load(made, heard)
-            progress = fit.fit(made, lr, heard, _saying(heard), progress, keeper, interrupt=asked)
-            accelerator.free_memory()
+            progress = _fit_seed(params, data, seed, run, talk if main and not told else SILENT, asked)
             if not main:
                 continue
             if not seed:
@@ -114,7 +118,54 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:
-            checkpoint.prune(fold, record.run, params.refit.seeds)
+            checkpoint.prune(len(params.folds), run, params.refit.seeds)
+    torch.set_num_threads(all_threads)
+
+
+def _side_by_side(params: Params, chosen: settled.Settled, talk: Talk) -> bool:
+    """Train all seeds into their checkpoints, as many at a time as folds; False, and nothing done, where that is one."""
+    seeds = list(range(params.refit.seeds))
+    jobs = min(folds.number_of_jobs(params), len(seeds))
+    grows = folds.on_gpu(params) and params.parallel.jobs == "auto"
+    if jobs == 1 and not grows:
+        return False
+    threads = dict.fromkeys(seeds, settled.refit_threads(chosen, params))
+    side_by_side.run(params, talk, Plan(seeds, jobs, threads, refit=True, grows=grows))
+    return True
+
+
+def train_seed(params: Params, talk: Talk, seed: int, stop: interrupt.Interrupt) -> None:
+    """Train one seed, on from its checkpoint, and leave it there: what a process of its own does for `run`."""
+    chosen = settled.read(params)
+    torch.set_num_threads(settled.refit_threads(chosen, params))
+    settled.check_device(chosen, predict.accelerator(params).device.type)
+    run = run_key.record(params, chosen.lr, 1, chosen.threads).run
+    with checkpoint.alone(_name(seed), run, talk, stop):
+        data = pseudo.join(params, open_all(params), pseudo.ALL, SILENT)
+        _fit_seed(params, data, seed, run, talk, stop)
+
+
+def _fit_seed(params: Params, data: FoldData, seed: int, run: str, talk: Talk, asked: interrupt.Interrupt) -> Progress:
+    """Train a seed from its checkpoint, if it has one, to its end."""
+    accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
+    fold, lr, name = len(params.folds), settled.read(params).lr, _name(seed)
+    made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, _named(talk, name))
+    every = params.checkpoint.minutes * 60
+    keeper = Keeper(run, fold, seed, params.train.epochs, every, title=name, command="maskcli refit")
+    progress = keeper.load(made, talk)
+    if not progress.finished:
+        progress = fit.fit(made, lr, _named(talk, name), _saying(_named(talk, name)), progress, keeper, interrupt=asked)
+    accelerator.free_memory()
+    return progress
+
+
+def _name(seed: int) -> str:
+    return f"refit seed {seed}"
+
+
+def _forget_checkpoints(params: Params, run: str) -> None:
+    for seed in range(params.refit.seeds):
+        paths.checkpoint(len(params.folds), seed, run).unlink(missing_ok=True)
 
 
 def _forget() -> None:
@@ -127,8 +178,8 @@ def _forget() -> None:
 def _named(talk: Talk, name: str) -> Talk:
     """The same talk under the refit's name, where the fit loop would name a fold."""
 
-    def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
-        return talk.track(items, total, name)
+    def track(items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
+        return talk.track(items, total, name, done)
 
     return Talk(lambda line: talk.say(f"{name}: {line}"), track)
 
@@ -141,5 +192,5 @@ def _line(progress: Progress) -> str:
     row = progress.history[-1]
     return (
         f"epoch {row['epoch']:>2}  train_loss {row['train_loss']:.4f}  lr {row['lr']:.2e}  "
-        f"{row['photos_per_second']:.0f} photos/s"
+        f"{rate(row['photos_per_second'], 'photos')}"
     )

@@ -1,4 +1,8 @@
-"""What lr-find settled for training: the learning rate, and the CPU threads of each fold."""
+"""What lr-find settled for training: the learning rate, and the CPU threads of each fold.
+
+Rounding follows the threads, so training takes those of lr.json or none: lr.json, which git keeps, tells what a result was
+made with.
+"""
 
 from typing import Any
 
@@ -23,6 +27,9 @@ class Settled(BaseModel):
     lr: FiniteFloat = Field(gt=0)
     source: str = ""  # params.yaml, or the name of the suggestion
     threads: dict[int, PositiveInt] = {}  # of each fold
+    cores: int = (
+        0  # that it counted, fewer where OMP_NUM_THREADS said so, or parallel.threads: threads of the range test
+    )
     device: str = ""  # kind of device that it was measured on
     measured_with: dict[str, Any] = {}
 
@@ -60,9 +67,27 @@ def read(params: Params) -> Settled:
     return found
 
 
-def threads(found: Settled, fold: int) -> int:
-    """CPU threads of a fold; all cores where lr.json does not name it, and never more: it may come from another machine."""
-    return min(cores.available(), found.threads.get(fold, cores.available()))
+def threads(found: Settled, fold: int, params: Params) -> int:
+    """CPU threads of a fold; all cores where lr.json does not name it.
+
+    Raises UserError where there are fewer cores than lr-find counted: fewer threads would round otherwise than lr.json tells.
+    Beside a GPU they round nothing, and a number in parallel.threads counts whatever there is.
+    """
+    here = cores.available()
+    settled = found.threads.get(fold, here)
+    if params.parallel.threads != "auto":
+        return settled
+    if settled > here and found.device in ("", "cpu"):
+        raise UserError(
+            f"{paths.LR_CHOSEN}: gives fold {fold} {settled} CPU threads, more than this process may use (another machine, a "
+            f"container's limit, OMP_NUM_THREADS); {AGAIN}"
+        )
+    return min(settled, here)
+
+
+def refit_threads(found: Settled, params: Params) -> int:
+    """CPU threads of a refit's seed: those of most folds, which are the fewest, so that seeds train side by side too."""
+    return min(threads(found, fold, params) for fold in params.folds)
 
 
 def check_device(found: Settled, device: str) -> None:

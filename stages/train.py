@@ -28,7 +28,7 @@ from stages.learn.progress import Progress
 from stages.params import Params
 from stages.report.tensorboard import Board
 from stages.run_record import Record
-from stages.talk import SILENT, Talk
+from stages.talk import SILENT, Talk, rate
 
 
 def run(
@@ -58,6 +58,11 @@ def run(
         talk.say(
             f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
         )
+    if fold is None and predict.accelerator(params).is_main_process:
+        listed = ", ".join(map(str, params.folds))
+        talk.say(
+            f"train: folds {listed}, one after the other; `maskcli folds` trains them side by side, to the same results"
+        )
     began = budget.process_began()
     timing = Timing(
         began, time.time() - began + imported, until, fresh, together=fold is None or jobs > 1, jobs=jobs, later=later
@@ -72,7 +77,7 @@ def run(
         for one in params.folds if fold is None else [fold]:
             _fold(params, talk, one, timing, asked, outputs)
             if asked():  # it came while the fold was being finished, which is written by now
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(f"fold {one} is done")
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,13 @@ def _fold(
     data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
     chosen = settled.read(params)
     lr = chosen.lr
-    torch.set_num_threads(settled.threads(chosen, fold))
+    torch.set_num_threads(settled.threads(chosen, fold, params))
     accelerator = predict.accelerator(params)
     settled.check_device(chosen, accelerator.device.type)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
-    with checkpoint.alone(fold, record.run, talk, wait=outputs) if main else nullcontext():
+    with checkpoint.alone(f"fold {fold}", record.run, talk, asked, wait=outputs) if main else nullcontext():
         if main:
             checkpoint.prune(fold, record.run, params.train.repeats)
         accelerator.wait_for_everyone()
@@ -241,12 +246,30 @@ def _record(params: Params, data: FoldData, fold: int, done: list[Progress], boa
     row = progress.history[-1]
     _write_history(fold, done)
     board.epoch(row)
-    repeat = f" repeat {len(done) - 1}" if params.train.repeats > 1 else ""
-    talk.say(
-        f"fold {fold}{repeat} epoch {row['epoch']:>2}/{params.train.epochs}  train_loss {row['train_loss']:.4f}  "
-        f"val_loss {row['val_loss']:.4f}  val_nll {row['val_nll']:.4f}  val_f1 {row['val_f1']:.4f}  "
-        f"lr {row['lr']:.2e}  {row['photos_per_second']:.0f} photos/s"
+    name = f"{fold}.{len(done) - 1}" if params.train.repeats > 1 else str(fold)
+    talk.say(epoch_line(name, row, params.train.epochs))
+
+
+def epoch_line(name: str, row: dict[str, float], epochs: int) -> str:
+    """An epoch in one line that a terminal of 80 columns holds; history.csv has all digits.
+
+    name: the fold, or fold.repeat. train, val and nll are train_loss, val_loss and val_nll; f1 is val_f1.
+    """
+    losses = " ".join(f"{word} {_short(row[key])}" for word, key in _LOSSES.items())
+    photos = row["photos_per_second"]
+    speed = rate(photos) if photos < 999.5 else f"{photos / 1000:.0f}k/s"
+    lr = f"{row['lr']:.1e}".replace("e-0", "e-")
+    return (
+        f"fold {name} epoch {row['epoch']:>{len(str(epochs))}}/{epochs} {losses} f1 {row['val_f1']:.3f} lr {lr} {speed}"
     )
+
+
+_LOSSES = {"train": "train_loss", "val": "val_loss", "nll": "val_nll"}
+
+
+def _short(value: float) -> str:
+    """A loss in five characters where that can be: 0.123, 1.234, 12.34, 123.4."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def _remove_other_models(fold: int, repeats: int) -> None:

@@ -11,7 +11,24 @@ import pytest
 import yaml
 
 # Models this small gain nothing from threads, and several test processes would fight over the cores. Before torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
+# What a person has set up for git, DVC and terminals is theirs and shapes no test: hooks, remotes, colours, widths.
+THEIRS = (
+    "GIT_",
+    "DVC_",
+    "FORCE_COLOR",
+    "PY_COLORS",
+    "CLICOLOR_FORCE",
+    "GITHUB_ACTIONS",
+    "COLUMNS",
+    "LINES",
+    "PYTHONWARN",
+)
+NEEDED = ("GIT_EXEC_PATH", "DVC_SITE_CACHE_DIR", "DVC_NO_ANALYTICS")
+for name in [name for name in os.environ if name.startswith(THEIRS) and name not in NEEDED]:
+    del os.environ[name]
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+os.environ |= {"DVC_GLOBAL_CONFIG_DIR": "/nonexistent", "DVC_SYSTEM_CONFIG_DIR": "/nonexistent"}
 
 from stages import kfold, paths, prepare, run_record
 from stages.data import demo
@@ -46,6 +63,12 @@ FIRST = ("test_pipeline.py", "test_kill.py", "test_check.py", "test_budget.py", 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins in an empty folder: the params, data and results beside the code are those of whoever works there."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -85,20 +108,33 @@ def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
+SHIPPED = (
+    "dvc.yaml",
+    ".gitignore",
+    ".dvcignore",
+    "stages",
+    "pseudo/none.csv",
+    "weights/none",
+    ".dvc/.gitignore",
+    ".dvc/plots",
+)
+DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
+
+
 def lay_out(folder: Path, prepared: Path, **changes: Any) -> None:
-    """A git and DVC project on the small data set, nothing run yet; `changes` as for `small`."""
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore", "stages", "pseudo", "weights"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    """A git and DVC project on the small data set, nothing run yet; `changes` as for `small`.
+
+    Of the folder the tests lie in only code is taken: its params, labels and DVC's remotes and caches may be a user's.
+    """
+    for name in SHIPPED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, folder / name)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc/config").write_text(DVC_CONFIG)
     shutil.copytree(prepared / "data", folder / "data")
-    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for updates in (SMALL, changes):
-        for key, value in updates.items():
-            params[key] = params[key] | value if isinstance(value, dict) else value
+    params = small(**changes).model_dump(mode="json")
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     command(folder, "git", "init", "-q")
     command(folder, "git", "config", "user.email", "a@example.org")

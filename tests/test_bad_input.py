@@ -456,6 +456,10 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "lr.json is of an older version": (TRAIN, lambda: write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 2})),
     "lr.json is of another learning rate": (TRAIN, lambda: write_json(paths.LR_CHOSEN, {"lr": 0.01})),
     "lr.json is from a GPU": (TRAIN, lambda: write_json(paths.LR_CHOSEN, {"lr": 0.003, "device": "cuda"})),
+    "lr.json is from a larger machine": (
+        TRAIN,
+        lambda: write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 9999}}),
+    ),
     "oof_logits.npz is missing": (OOF, lambda: LOGITS.unlink()),
     "oof_logits.npz is truncated": (OOF, cut(LOGITS)),
     "oof_logits.npz is text": (OOF, text(LOGITS)),

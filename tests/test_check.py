@@ -60,9 +60,8 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def choose(learner: check.Learner) -> tuple[dict[int, int], dict[int, float]]:
-        folds = learner.params.folds
-        return dict.fromkeys(folds, 1 if folds == (0, 1, 2) else 2), {}
+    def choose(params: Params, device: str, most: int) -> dict[int, int]:
+        return dict.fromkeys(params.folds, 1 if params.folds == (0, 1, 2) else 2)
 
     monkeypatch.setattr(check.threads, "choose", choose)
     monkeypatch.setattr(check.cores, "available", lambda: 2)

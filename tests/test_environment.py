@@ -34,6 +34,23 @@ def test_versions_machine_and_device_are_those_at_hand() -> None:
     assert all(isinstance(value, str | int | None) for value in found.values())  # flat
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "__version__ = '2.13.0+cu130'",
+        'from torch.torch_version import x\n__version__: str = "2.13.0+cu130"\ndebug = False',
+    ],
+)
+def test_torchs_build_is_told_without_its_import(tmp_path: Path, line: str) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text("raise ImportError('takes seconds')")
+    (tmp_path / "torch/version.py").write_text(line)
+    code = "from stages.environment import installed; print(installed('torch'), installed('no such package'))"
+    places = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", code], env=places, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2.13.0+cu130", "None"]
+
+
 def test_device_and_threads_may_be_those_of_a_training_elsewhere() -> None:
     found = environment.describe({"device": "a card", "threads": 3, "numpy": "0"})
     assert (found["device"], found["threads"], found["cuda"]) == ("a card", 3, None)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,26 @@ def test_a_rename_waits_for_readers_where_the_system_refuses_it(
         with pytest.raises(UserError, match="Permission denied"), replacing(path) as temporary:
             temporary.write_text("new")
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_every_writer_leaves_the_mode_that_the_umask_gives(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_csv(tmp_path / "a.csv", pd.DataFrame({"a": [1]}))
+        write_json(tmp_path / "a.json", {})
+        write_npz(tmp_path / "a.npz", a=np.ones(1))
+        with replacing(tmp_path / "deep/a.safetensors") as temporary:
+            safetensors.numpy.save_file({"a": np.ones(1)}, temporary)
+        with replacing(tmp_path / "private.txt") as temporary:  # as safetensors does: another file in its place
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT, 0o600))
+    finally:
+        os.umask(before)
+    found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    names = {"a.csv", "a.json", "a.npz", "a.safetensors", "private.txt"}
+    assert found == dict.fromkeys(names, 0o666 & ~umask) | {"deep": 0o777 & ~umask}
 
 
 def test_an_npz_holds_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

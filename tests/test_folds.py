@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from stages import folds, lr_find, paths, preloaded, train
+from stages import folds, lr_find, paths, preloaded, side_by_side, train
 from stages.errors import UserError
 from stages.files import load_npz, read_json, write_json
 from stages.learn import checkpoint
@@ -107,11 +107,11 @@ def test_imports_made_before_a_process_began_count_for_its_start() -> None:
 def test_a_fold_named_twice_is_trained_once(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
 
-    def start(context: object, order: folds.Order, stop: object) -> folds.Worker:
-        started.append(order.fold)
-        return folds.Worker(order.fold, None, None, outcome="done")  # type: ignore[arg-type]
+    def start(context: object, order: side_by_side.Order, stop: object) -> side_by_side.Worker:
+        started.append(order.number)
+        return side_by_side.Worker(order, outcome="done")
 
-    monkeypatch.setattr(folds, "_start", start)
+    monkeypatch.setattr(side_by_side, "_start", start)
     folds.run(settled, SILENT, only=[1, 1])
     assert started == [1]
 
@@ -132,13 +132,13 @@ def running(settled: Params, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]
     monkeypatch.setattr(folds.cores, "available", lambda: 2)
     seen: list[list[int]] = []
 
-    def ready(workers: list[folds.Worker]) -> list[folds.Worker]:
-        seen.append([worker.fold for worker in workers])
+    def ready(workers: list[side_by_side.Worker]) -> list[side_by_side.Worker]:
+        seen.append([worker.number for worker in workers])
         workers[0].outcome = "done"
         return []
 
-    monkeypatch.setattr(folds, "_start", lambda context, order, stop: folds.Worker(order.fold, None, None))  # type: ignore[arg-type]
-    monkeypatch.setattr(folds, "_ready", ready)
+    monkeypatch.setattr(side_by_side, "_start", lambda context, order, stop: side_by_side.Worker(order))
+    monkeypatch.setattr(side_by_side, "_ready", ready)
     return seen
 
 
@@ -169,11 +169,13 @@ def test_lr_find_takes_no_more_threads_than_params_allow(project: object, monkey
 
 def test_folds_on_a_gpu_are_as_many_as_fit_its_memory_and_the_cores() -> None:
     gib = 2**30
-    assert folds.fits(free=70 * gib, peak=10 * gib, folds=5, available=16) == 5
-    assert folds.fits(free=26 * gib, peak=10 * gib, folds=5, available=16) == 3
-    assert folds.fits(free=25 * gib, peak=10 * gib, folds=5, available=16) == 2  # each process takes some for itself
-    assert folds.fits(free=70 * gib, peak=10 * gib, folds=5, available=4) == 2
-    assert folds.fits(free=0, peak=10 * gib, folds=5, available=16) == 1
+    assert side_by_side.fits(free=70 * gib, peak=10 * gib, trainings=5, available=16) == 5
+    assert side_by_side.fits(free=26 * gib, peak=10 * gib, trainings=5, available=16) == 3
+    assert (
+        side_by_side.fits(free=25 * gib, peak=10 * gib, trainings=5, available=16) == 2
+    )  # each process takes some for itself
+    assert side_by_side.fits(free=70 * gib, peak=10 * gib, trainings=5, available=4) == 2
+    assert side_by_side.fits(free=0, peak=10 * gib, trainings=5, available=16) == 1
 
 
 def test_an_unknown_fold_is_refused(settled: Params) -> None:
@@ -182,7 +184,7 @@ def test_an_unknown_fold_is_refused(settled: Params) -> None:
 
 
 def test_a_killed_worker_is_told_of() -> None:
-    assert "killed (signal 9)" in folds._how_it_ended(-9)
+    assert "the system ended its process, most likely for lack of memory" in side_by_side.how_it_ended(-9)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from stages import paths, prepare
 from stages.errors import UserError
 from stages.params import Params, load
 from stages.talk import SILENT
-from tests.conftest import ROOT, small
+from tests.conftest import small
 from tests.test_bad_input import HEADER, ROWS, listing, template, tiny  # noqa: F401 -- fixtures
 
 FAST = pytest.param(150)
@@ -104,7 +104,7 @@ def groups() -> st.SearchStrategy[dict[str, Any]]:
 DOCUMENTS = (
     st.binary(max_size=100)
     | st.text(st.sampled_from("ab:- \n{}[]&*!|>'\"%@,#?1.\t"), max_size=60).map(str.encode)
-    | altered((ROOT / "params.yaml").read_bytes())
+    | altered(yaml.safe_dump(Params().model_dump(mode="json"), sort_keys=False).encode())
     | groups().map(lambda value: yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
 )
 

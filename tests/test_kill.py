@@ -1,4 +1,7 @@
-"""Real `dvc repro` processes are killed at random moments; the same command goes on, and ends bit-identical."""
+"""Real `dvc repro` processes are killed at random moments; the same command goes on, and ends bit-identical.
+
+Moments are told by how far a run has come, never by seconds, so that a busy machine changes nothing.
+"""
 
 import json
 import os
@@ -8,17 +11,20 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from stages.learn import checkpoint
 from tests.conftest import ENVIRONMENT, command, lay_out
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills process groups")
 
 # Long enough to be hit in the middle, with everything on that has a state; checkpoints within epochs too.
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "train": {"epochs": 8, "batch_size": 16, "ema_decay": 0.9, "select": "best_nll"},
     "augment": {"pipeline": "medium", "mixup": 0.2},
     "checkpoint": {"minutes": 0.001},
@@ -27,13 +33,8 @@ TIMES = ["seconds", "photos_per_second"]  # no two runs share them
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TRAIN = ("train",)
 ALL = ("oof-ensemble", "tta-predict")
-
-
-def left_alone(folder: Path, targets: tuple[str, ...]) -> float:
-    """Run `dvc repro` without killing it; how many seconds that took."""
-    began = time.monotonic()
-    command(folder, "dvc", "repro", *targets)
-    return time.monotonic() - began
+HANGS = 1800.0  # seconds after which a process is taken to hang; no test comes near it
+Moment = Callable[[], bool]  # whether it has come
 
 
 def start(folder: Path, targets: tuple[str, ...]) -> subprocess.Popen[bytes]:
@@ -54,7 +55,7 @@ def kill(process: subprocess.Popen[bytes], how: signal.Signals, alone: bool) -> 
         (os.kill if alone else os.killpg)(process.pid, how)
     except ProcessLookupError:
         return
-    process.wait(60)
+    process.wait(HANGS)
 
 
 def assert_same(folder: Path, reference: Path) -> None:
@@ -71,38 +72,76 @@ def assert_same(folder: Path, reference: Path) -> None:
     assert set(json.loads(command(folder, "dvc", "status", "--json").stdout)) <= unrun
 
 
-def survive(reference: Path, folder: Path, targets: tuple[str, ...], moments: list[float]) -> int:
-    """Kill `dvc repro` so many seconds after each start, then let it end; how many of the kills hit it running."""
+def epochs_trained(number: int) -> Moment:
+    """All folds together have trained so many epochs, as the checkpoints in the working folder say."""
+
+    def come() -> bool:
+        trained: dict[int, int] = {}
+        for header in checkpoint.headers():
+            trained[header.fold] = max(header.epoch, trained.get(header.fold, 0))
+        return sum(trained.values()) >= number
+
+    return come
+
+
+def lines_logged(folder: Path, number: int, seconds: float) -> Moment:
+    """The log has grown by so many lines since the first call; a little later, so that lines are not all that is hit."""
+    log, before = folder / "log.txt", []
+
+    def come() -> bool:
+        lines = log.read_bytes().count(b"\n")
+        before.append(lines)
+        if lines - before[0] < number:
+            return False
+        time.sleep(seconds)
+        return True
+
+    return come
+
+
+def killed_at(moment: Moment, process: subprocess.Popen[bytes], how: signal.Signals, alone: bool) -> bool:
+    """Kill the process once the moment has come; whether it still ran then."""
+    began = time.monotonic()
+    while not moment():
+        assert time.monotonic() - began < HANGS
+        if process.poll() is not None:
+            return False
+        time.sleep(0.01)
+    running = process.poll() is None
+    kill(process, how, alone)
+    return running
+
+
+def survive(reference: Path, folder: Path, targets: tuple[str, ...], moments: list[Moment]) -> int:
+    """Kill `dvc repro` at a moment after each start, then let it end; how many of the kills hit it running."""
     hit = 0
     for number, moment in enumerate(moments):
         process = start(folder, targets)
-        try:
-            process.wait(moment)
+        if not killed_at(moment, process, SIGNALS[number % len(SIGNALS)], alone=number % 4 == 3):
             break  # it was done
-        except subprocess.TimeoutExpired:
-            kill(process, SIGNALS[number % len(SIGNALS)], alone=number % 4 == 3)
-            hit += 1
-    code = start(folder, targets).wait(300)
+        hit += 1
+    code = start(folder, targets).wait(HANGS)
     said = (folder / "log.txt").read_text()[-3000:]
     if code and re.search(r"dvc\.lock' (is invalid|validation failed)", said):
         print("DVC was killed while it wrote dvc.lock: removed, as docs/last_night.md says")
         (folder / "dvc.lock").unlink()
-        code = start(folder, targets).wait(300)
+        code = start(folder, targets).wait(HANGS)
         said = (folder / "log.txt").read_text()[-3000:]
     assert code == 0, said
     assert_same(folder, reference)
     return hit
 
 
-def test_two_kills_cost_nothing_but_minutes(tmp_path: Path, prepared: Path) -> None:
+def test_two_kills_cost_nothing_but_minutes(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reference, killed = tmp_path / "reference", tmp_path / "killed"
     reference.mkdir()
     lay_out(reference, prepared, **CHANGES)
     command(reference, "dvc", "repro", "lr-find")
     shutil.copytree(reference, killed)
-    whole = left_alone(reference, TRAIN)
-    draw = random.Random(0)
-    moments = [draw.uniform(low, high) * whole for low, high in ((0.4, 0.7), (0.3, 0.5))]
+    command(reference, "dvc", "repro", *TRAIN)
+    monkeypatch.chdir(killed)
+    each, draw = CHANGES["train"]["epochs"], random.Random(0)
+    moments = [epochs_trained(fold * each + draw.randint(2, each - 2)) for fold in (0, 1)]
     assert survive(reference, killed, TRAIN, moments) == 2
 
 
@@ -113,7 +152,8 @@ def test_kills_at_random_moments(tmp_path: Path, prepared: Path, jobs: int) -> N
     reference = tmp_path / "reference"
     reference.mkdir()
     lay_out(reference, prepared, **CHANGES)
-    whole = left_alone(reference, ALL)
+    assert start(reference, ALL).wait(HANGS) == 0
+    lines = (reference / "log.txt").read_bytes().count(b"\n")
     draw = random.Random(time.time_ns())
     hit, tried = 0, 0
     while hit < 10:
@@ -121,6 +161,7 @@ def test_kills_at_random_moments(tmp_path: Path, prepared: Path, jobs: int) -> N
         folder = tmp_path / str(tried)
         folder.mkdir()
         lay_out(folder, prepared, **CHANGES, parallel={"jobs": jobs})
-        hit += survive(reference, folder, ALL, [draw.uniform(0, whole) for _ in range(6)])
+        moments = [lines_logged(folder, draw.randint(0, lines), draw.uniform(0, 1)) for _ in range(6)]
+        hit += survive(reference, folder, ALL, moments)
         shutil.rmtree(folder)
     print(f"{hit} kills survived in {tried} runs")

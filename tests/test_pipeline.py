@@ -1,6 +1,7 @@
 """The whole path with real DVC and real processes, on a small data set."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -144,9 +145,33 @@ def test_other_content_of_the_starting_weights_trains_again(repository: Path) ->
         none.write_text(before)
 
 
+def modes(folder: Path) -> dict[str, int]:
+    """Mode of every file and folder below, by name; of folders without the right to enter."""
+    return {
+        str(path): path.stat().st_mode & (0o666 if path.is_dir() else 0o777)
+        for path in folder.rglob("*")
+        if not path.is_symlink()
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_everything_that_a_run_leaves_has_the_mode_that_the_umask_gives(repository: Path) -> None:
+    plain = repository / "plain"
+    plain.touch()
+    assert set(modes(repository / "out").values()) == {plain.stat().st_mode & 0o777}
+    plain.unlink()
+
+
 def test_a_stage_by_hand_gives_what_dvc_gave_and_plots_compare_commits(repository: Path) -> None:
     before = np.load(repository / "out/train/0/oof_logits.npz")["last"]
-    command(repository, "maskcli", "train", "--fold", "0", "--fresh")
+    umask = os.umask(0o077)
+    try:
+        command(repository, "maskcli", "train", "--fold", "0", "--fresh")
+    finally:
+        os.umask(umask)
+    if os.name == "posix":
+        made = modes(repository / "out/train/0").items()
+        assert {mode for name, mode in made if not name.endswith(("models", "tensorboard"))} == {0o600}
     assert (np.load(repository / "out/train/0/oof_logits.npz")["last"] == before).all()
     history = pd.read_csv(repository / "out/oof-ensemble/history.csv")
     plots = json.loads(command(repository, "dvc", "plots", "diff", "HEAD", "--json").stdout)["data"]

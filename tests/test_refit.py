@@ -119,7 +119,7 @@ def test_auto_takes_the_epochs_that_the_advice_names(
     assert best_epochs.for_refit(params, SILENT) == epochs
     advice = best_epochs.run(params, SILENT)
     assert advice["refit_epochs"] == epochs
-    assert advice["advice"].startswith(f"refit with train.epochs: {epochs}")
+    assert advice["advice"].startswith(f"refit.epochs: {epochs} for a refit")
 
 
 def test_what_a_refit_cannot_do_is_said(project: Path) -> None:

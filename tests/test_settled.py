@@ -76,7 +76,14 @@ def test_another_kind_of_device_is_refused(project: object) -> None:
         train.run(small(), SILENT, 0)
 
 
-def test_a_fold_gets_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_gets_the_threads_of_lr_json_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer would round otherwise, and lr.json, which git keeps, would not tell."""
     monkeypatch.setattr(settled.cores, "available", lambda: 2)
     found = Settled(lr=0.003, threads={0: 16, 1: 1})
-    assert [settled.threads(found, fold) for fold in (0, 1, 2)] == [2, 1, 2]
+    assert [settled.threads(found, fold, small()) for fold in (1, 2)] == [1, 2]
+    with pytest.raises(
+        UserError, match=r"lr\.json: gives fold 0 16 CPU threads, more than .*; run `maskcli lr-find` again"
+    ):
+        settled.threads(found, 0, small())
+    assert settled.threads(found, 0, small(parallel={"threads": 16})) == 16  # asked for
+    assert settled.threads(found.model_copy(update={"device": "cuda"}), 0, small()) == 2  # they round nothing there

@@ -11,13 +11,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `python bench/pe
 
 from stages.learn import timm_import
 
-if not timm_import.compiled_torchvision_loads():
-    timm_import.declare_operators()
+timm_import.load_torchvision()
 
-import timm
-import torch
-from PIL import Image, ImageEnhance
-from torch import Tensor
+import timm  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image, ImageEnhance  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in timm
 

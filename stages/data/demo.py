@@ -54,7 +54,7 @@ def write(
 ) -> None:
     """Write train/, eval/ and eval_truth.csv below `folder`, whole or not at all.
 
-    eval_truth.csv (ImageID, ans) is for `maskcli score`; no stage reads it. Raises UserError if `folder` has content.
+    eval_truth.csv (ImageID, ans, person) is for `maskcli score`; no stage reads it. Raises UserError if `folder` has content.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists already; remove it or name another folder")
@@ -109,16 +109,16 @@ def _write_train(folder: Path, seed: int, strata: list[tuple[int, int]], steps: 
 def _write_eval(folder: Path, seed: int, strata: list[tuple[int, int]], steps: Iterable[int]) -> None:
     rng = np.random.default_rng([seed, 2])
     truth = []
-    for (gender, age_bin), _ in zip(strata, steps, strict=False):
+    for number, ((gender, age_bin), _) in enumerate(zip(strata, steps, strict=False)):
         person = _person(rng, gender, age_bin)
         for mask in layout.PHOTO_MASKS.values():
             image = f"{rng.bytes(20).hex()}.jpg"
             _save(folder / "eval" / "images" / image, _draw(rng, person, mask))
-            truth.append((image, mask * 6 + gender * 3 + age_bin))
+            truth.append((image, mask * 6 + gender * 3 + age_bin, number))
     # Sorted by their random names, so that the order tells nothing about the person.
-    table = pd.DataFrame(sorted(truth), columns=list(layout.EVAL_COLUMNS))
+    table = pd.DataFrame(sorted(truth), columns=[*layout.EVAL_COLUMNS, "person"])
     _save_table(folder / "eval_truth.csv", table)
-    _save_table(folder / "eval" / "info.csv", table.assign(ans=0))
+    _save_table(folder / "eval" / "info.csv", table[list(layout.EVAL_COLUMNS)].assign(ans=0))
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

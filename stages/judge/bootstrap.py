@@ -106,6 +106,22 @@ def pick(scores: Scores, names: tuple[str, ...]) -> Scores:
     return Scores(scores.numerators, scores.denominators, scores.weights[:, columns], names)
 
 
+def beside(parts: list[Scores]) -> Scores:
+    """Scores of the same people side by side; ratios that none of them needs are left out."""
+    needed = [part.weights.any(axis=1) for part in parts]
+    weights = np.zeros((sum(map(np.count_nonzero, needed)), sum(len(part.names) for part in parts)))
+    row = column = 0
+    for part, used in zip(parts, needed, strict=True):
+        own = part.weights[used]
+        weights[row : row + len(own), column : column + len(part.names)] = own
+        row, column = row + len(own), column + len(part.names)
+    numerators, denominators = (
+        np.concatenate([getattr(part, side)[:, used] for part, used in zip(parts, needed, strict=True)], axis=1)
+        for side in ("numerators", "denominators")
+    )
+    return Scores(numerators, denominators, weights, tuple(name for part in parts for name in part.names))
+
+
 def difference(a: list[Scores], b: list[Scores]) -> Scores:
     """Mean over the runs `b` minus mean over the runs `a`: paired, because all hold the same people in the same order."""
     runs = [(run, -1 / len(a)) for run in a] + [(run, 1 / len(b)) for run in b]

@@ -6,6 +6,7 @@ from stages.data.layout import CLASSES, OLD_CLASSES, parts
 
 # Logits of `targets: factored` stand side by side: mask 3, gender 2, age bin 3.
 FACTORS = (slice(0, 3), slice(3, 5), slice(5, 8))
+PARTS = ("f1_mask", "f1_gender", "f1_age")
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -58,10 +59,9 @@ def f1_60plus(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 def part_f1(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Macro F1 of mask, gender and age bin apart."""
-    names = ("f1_mask", "f1_gender", "f1_age")
     return {
         name: macro_f1(true, predicted, 3)
-        for name, true, predicted in zip(names, parts(labels), parts(predictions), strict=True)
+        for name, true, predicted in zip(PARTS, parts(labels), parts(predictions), strict=True)
     }
 
 

@@ -8,6 +8,7 @@ with time in place of iterations).
 """
 
 import datetime
+import math
 import time
 from dataclasses import dataclass
 
@@ -115,8 +116,24 @@ def deadline(params: Params, until: datetime.datetime | None, used_before: float
     return until.timestamp() if until is not None else began + params.budget.minutes * 60 - used_before
 
 
+def in_words(until: datetime.datetime, now: datetime.datetime) -> str:
+    """The moment with its date and zone, and the time left until then."""
+    minutes = math.ceil((until - now).total_seconds() / 60)
+    days, hours = minutes // 1440, minutes % 1440 // 60
+    left = [f"{days} d"] * (days > 0) + [f"{hours} h"] * (days + hours > 0) + [f"{minutes % 60} min"]
+    return f"until {until:%a %Y-%m-%d %H:%M} {_zone(until)}: {' '.join(left)} from now"
+
+
+def _zone(moment: datetime.datetime) -> str:
+    """As KST (UTC+09:00)."""
+    offset = f"UTC{moment.isoformat()[-6:]}"
+    name = moment.tzname() or ""
+    return offset if name.startswith(("UTC+", "UTC-", "+", "-")) or not name else f"{name} ({offset})"
+
+
 def parse_until(text: str, now: datetime.datetime) -> datetime.datetime:
-    """`18:00` (today, or tomorrow where that is long gone) or `2026-11-24 18:00`. Raises UserError.
+    """`18:00` (today, or tomorrow where that is long gone) or `2026-11-24 18:00`, of this machine's zone unless it names
+    another (`18:00+09:00`); the result and `now` are of this machine's. Raises UserError.
 
     A time that has just passed is refused: the same command, given once more after a crash, must not mean tomorrow.
     """
@@ -124,14 +141,31 @@ def parse_until(text: str, now: datetime.datetime) -> datetime.datetime:
         moment = datetime.time.fromisoformat(text)
     except ValueError:
         try:
-            chosen = datetime.datetime.fromisoformat(text)
-        except ValueError:
-            raise UserError(f"--until {text}: is no time; write 18:00, or 2026-01-31 18:00") from None
+            chosen = _here(datetime.datetime.fromisoformat(text), text)
+        except (ValueError, OverflowError, OSError):  # the last two: years that this machine's clock does not know
+            raise UserError(f"--until {text}: is no time; write 18:00, 18:00+09:00, or 2026-01-31 18:00") from None
         if chosen <= now:
-            raise UserError(f"--until {text}: has passed; name a moment to come") from None
+            raise UserError(
+                f"--until {text}: has passed ({_said(chosen)}; it is {_said(now)}); name a moment to come"
+            ) from None
         return chosen
-    chosen = datetime.datetime.combine(now.date(), moment)
-    tomorrow = chosen + datetime.timedelta(days=1)
-    if now - JUST_PASSED < chosen <= now:
-        raise UserError(f"--until {text}: has passed; write the date too, as {tomorrow:%Y-%m-%d %H:%M}")
-    return chosen if chosen > now else tomorrow
+    today = now.astimezone(moment.tzinfo).date()  # there
+    days = [datetime.datetime.combine(today + datetime.timedelta(days=number), moment) for number in (-1, 0, 1)]
+    coming = _here(next(day for day in days if day.astimezone() > now), text)
+    if now - max(day.astimezone() for day in days if day.astimezone() <= now) < JUST_PASSED:
+        raise UserError(f"--until {text}: has passed; write the date too, as {coming:%Y-%m-%d %H:%M}")
+    return coming
+
+
+def _here(moment: datetime.datetime, text: str) -> datetime.datetime:
+    """The same moment by this machine's clock; of a time that it shows twice, the first. Raises UserError for one that it
+    leaves out.
+    """
+    chosen = moment.astimezone()
+    if moment.tzinfo is None and chosen.replace(tzinfo=None) != moment:
+        raise UserError(f"--until {text}: the clocks leave out {moment:%H:%M} on {moment:%Y-%m-%d}; name another time")
+    return chosen
+
+
+def _said(moment: datetime.datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} {_zone(moment)}"

@@ -10,9 +10,10 @@ import hashlib
 import io
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from stages.errors import UserError
 from stages.files import replacing, write_json
 from stages.learn import learner as learning
 from stages.learn import model
+from stages.learn.interrupt import Interrupt, no_interrupt
 from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.progress import Progress
 from stages.talk import Talk
 
 MAGIC = b"maskcli checkpoint 1\n"
+LOOK_EVERY = 0.5  # seconds, while another process is waited for, between two looks whether somebody asked to stop
 KEPT_OF_OTHER_RUNS = 2  # for each fold: enough to go back and forth between two experiments
 
 
@@ -68,6 +71,12 @@ class Keeper:
     rate: float = 0.0  # photos a second in validation, as far as known
     wrote: float = field(default_factory=time.monotonic)
     kept: int = 0  # complete epochs of the newest checkpoint
+    title: str = ""  # what is trained, in words; empty: the fold
+    command: str = "maskcli train"  # that trains it
+
+    @property
+    def name(self) -> str:
+        return self.title or f"fold {self.fold}"
 
     @property
     def path(self) -> Path:
@@ -114,24 +123,29 @@ class Keeper:
         try:
             header, content = read(self.path)
         except DamagedCheckpoint as error:
-            talk.say(f"fold {self.fold}: {error}; training begins anew")
+            talk.say(f"{self.name}: {error}; training begins anew")
             return Progress()
         if header.limit and not _same_limit(header, self.asked):
             talk.say(
-                f"fold {self.fold}: the checkpoint was shortened by a time limit ({header.limit}); training begins anew"
+                f"{self.name}: the checkpoint was shortened by a time limit ({header.limit}); training begins anew"
             )
             return Progress()
         progress = _progress(content["progress"], learner.accelerator.device)
         if content["learner"] is not None:
             learning.restore(learner, content["learner"])
         self.kept = header.epoch
-        where = (
-            "finished"
-            if header.finished
-            else f"epoch {header.epoch} of {header.epochs}, step {header.step} of the next"
-        )
-        talk.say(f"fold {self.fold}: goes on from {self.path} ({where}); `maskcli train --fresh` would begin anew")
+        where = "finished" if header.finished else _place(header.epoch, header.epochs, header.step)
+        talk.say(f"{self.name}: goes on from {self.path} ({where}); `{self.command} --fresh` would begin anew")
         return progress
+
+    def interrupted(self, progress: Progress) -> KeyboardInterrupt:
+        """What an interrupt leaves, which `save` has written."""
+        place = _place(len(progress.history), self.epochs, len(progress.seen))
+        return KeyboardInterrupt(f"{self.name} is kept at {place}, in {self.path}")
+
+
+def _place(epoch: int, epochs: int, step: int) -> str:
+    return f"epoch {epoch} of {epochs}" + (f", step {step} of the next" if step else "")
 
 
 class DamagedCheckpoint(Exception):
@@ -195,34 +209,47 @@ def prune(fold: int, run: str, repeats: int) -> None:
 
 
 @contextmanager
-def alone(fold: int, run: str, talk: Talk, wait: bool = True) -> Iterator[None]:
-    """Hold the fold's lock, so that no second process trains it in this folder at the same time.
+def alone(name: str, run: str, talk: Talk, asked: Interrupt = no_interrupt, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of what is trained (`fold 0`, `refit`), so that no second process trains it in this folder at the same time.
 
-    A process that outlived a killed `dvc repro` may still be at it: then wait for it, and go on from what it leaves. The
-    lock goes with its process, however that ends. Raises UserError if the other process trains another run, or if this one
-    is not to wait.
+    A process that outlived a killed `dvc repro` may still be at it, or a person started one by hand: then wait for it, and
+    go on from what it leaves. The lock goes with its process, however that ends. Raises UserError if the other process
+    trains another run, or if this one is not to wait; KeyboardInterrupt if `asked` while waiting.
     """
     paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(paths.CHECKPOINTS / f"{fold}.lock")
-    holder = paths.CHECKPOINTS / f"{fold}.holder.json"
+    short = name.removeprefix("fold ").replace(" ", "-")
+    lock = filelock.FileLock(paths.CHECKPOINTS / f"{short}.lock")
+    holder = paths.CHECKPOINTS / f"{short}.holder.json"
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         other = _holder(holder)
+        who = f"process {other.get('process', '?')}" + (f" ({other['command']})" if "command" in other else "")
         if not wait:
-            raise UserError(f"train: process {other.get('process', '?')} trains fold {fold} already") from None
+            raise UserError(f"train: {who} trains {name} already") from None
         if other.get("run", run) != run:
-            raise UserError(
-                f"train: process {other['process']} trains fold {fold} with other params or data; wait for it, or stop it"
-            ) from None
-        talk.say(f"fold {fold}: process {other.get('process', '?')} is training it already; waiting for what it leaves")
-        lock.acquire()
+            raise UserError(f"train: {who} trains {name} with other params or data; wait for it, or stop it") from None
+        talk.say(f"{name}: {who} is training it already; waiting for what it leaves (Ctrl-C ends the waiting)")
+        _wait_for(lock, asked)
     try:
-        write_json(holder, {"process": os.getpid(), "run": run})
+        write_json(holder, {"process": os.getpid(), "run": run, "command": _command()})
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _wait_for(lock: filelock.BaseFileLock, asked: Interrupt) -> None:
+    while True:
+        with suppress(filelock.Timeout):
+            lock.acquire(timeout=LOOK_EVERY)
+            return
+        if asked():
+            raise KeyboardInterrupt
+
+
+def _command() -> str:
+    return " ".join(["maskcli", *sys.argv[1:]])
 
 
 def _holder(path: Path) -> dict[str, Any]:

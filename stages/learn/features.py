@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from stages import paths
 from stages.data import made_of
 from stages.data.fold import Pixels
+from stages.environment import installed
 from stages.files import load_npz, replacing
 from stages.learn import loader, model, predict, views
 from stages.learn.heads import Features
@@ -43,7 +43,7 @@ def key(nets: list[Classifier], names: tuple[str, ...], params: Params) -> str:
     chosen = {
         "views": names,
         "image": params.image.model_dump(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: installed(name) for name in LIBRARIES},
     }
     digest.update(json.dumps(chosen, sort_keys=True).encode())
     digest.update(made_of.checked_digest(paths.PIXELS).encode())

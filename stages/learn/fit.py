@@ -46,9 +46,9 @@ def fit(
     """
     params = learner.params
     progress = progress or Progress()
-    steps = len(loader.split(learner.data.train, params.train.batch_size))
-    left = params.train.epochs * steps - len(progress.history) * steps - len(progress.seen)
-    ticks = iter(talk.track(range(left), left, f"train fold {learner.fold}"))
+    steps = _steps(learner)
+    total, done = params.train.epochs * steps, len(progress.history) * steps + len(progress.seen)
+    ticks = iter(talk.track(range(done, total), total, f"train fold {learner.fold}", done))
 
     if clock and not clock.rate:
         clock.predicted(*time_prediction(learner))
@@ -75,6 +75,12 @@ def fit(
         }
         if found.age_mae is not None:
             row["val_age_mae"] = found.age_mae
+        if learner.parts > 1:  # memory, not params, cut the batches, and that changes what batch norm sees
+            row["pieces"] = learner.parts
+            if not progress.history or progress.history[-1].get("pieces") != learner.parts:
+                talk.say(
+                    f"fold {learner.fold}: memory ran out: batches are cut into {learner.parts} pieces (auto_batch)"
+                )
         drawn = np.bincount(learner.data.train_labels[photos], minlength=CLASSES)
         row |= {f"drawn_{number}": int(count) for number, count in enumerate(drawn)}
         note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
@@ -88,7 +94,7 @@ def fit(
         if keeper:
             keeper.save(learner, progress)
         if interrupt() and not progress.finished:
-            raise KeyboardInterrupt
+            raise keeper.interrupted(progress) if keeper else KeyboardInterrupt
     if 0 < params.train.patience <= progress.stale_epochs:
         talk.say(
             f"fold {learner.fold}: stopped after epoch {len(progress.history)}: "
@@ -119,8 +125,8 @@ def _train_epoch(
     """
     params, epoch, seen = learner.params, len(progress.history), progress.seen
     order = loader.epoch_order(params, learner.data, learner.fold, epoch)
-    drawn = loader.split(order, params.train.batch_size)
     process = (learner.accelerator.process_index, learner.accelerator.num_processes)
+    drawn = loader.training_split(order, params, process[1])
     peak = lr * learner.plateau.optimizer.param_groups[0]["lr"]
 
     set_mode(learner, int(_epochs_gone(progress, params, len(seen), len(drawn))))
@@ -165,13 +171,18 @@ def _look_up(learner: Learner, progress: Progress, lr: float, around: Around) ->
         progress.epoch_seconds = time.perf_counter() - around.began
         around.keeper.save(learner, progress)
     if asked:
-        raise KeyboardInterrupt
+        raise around.keeper.interrupted(progress) if around.keeper else KeyboardInterrupt
 
 
 def _reached(progress: Progress, params: Params) -> bool:
     """Whether an epoch that has just ended was the last."""
     impatient = 0 < params.train.patience <= progress.stale_epochs
     return len(progress.history) >= params.train.epochs or impatient or progress.share >= 1
+
+
+def _steps(learner: Learner) -> int:
+    """Of an epoch."""
+    return len(loader.training_split(learner.data.train, learner.params, learner.accelerator.num_processes))
 
 
 def _epochs_gone(progress: Progress, params: Params, step: int, steps: int) -> float:
@@ -182,7 +193,7 @@ def _epochs_gone(progress: Progress, params: Params, step: int, steps: int) -> f
 
 def _hurry(progress: Progress, clock: Clock, learner: Learner) -> None:
     """Let the schedule follow the clock from when steps alone would not reach its end in time."""
-    steps = len(loader.split(learner.data.train, learner.params.train.batch_size))
+    steps = _steps(learner)
     by_steps = (len(progress.history) + len(progress.seen) / steps) / learner.params.train.epochs
     # One clock for all processes.
     slow, by_time = broadcast_object_list([bool(progress.limit) or clock.too_slow(by_steps), clock.share()])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.data.fold import FoldData
 from stages.errors import UserError
-from stages.learn import augment, compiling, model, optimizer, starting_weights
+from stages.learn import augment, compiling, loader, model, optimizer, starting_weights
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params import Params
@@ -62,6 +62,7 @@ def start(
             "params.yaml: train.auto_batch: works in one process only; set it to false and lower train.batch_size, or run "
             "one process"
         )
+    loader.check_batches(params, len(data.train), accelerator.num_processes)
     torch.manual_seed(key(params, fold, 0))
     shape = model.architecture(params)
     net = model.build(shape, params.model.pretrained)

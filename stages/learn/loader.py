@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages import cores
+from stages import cores, paths
 from stages.data.fold import FoldData, Pixels
+from stages.errors import UserError
 from stages.learn import samplers
 from stages.learn.augment import Augment, centre
 from stages.params import Params
@@ -24,6 +25,7 @@ AHEAD = 3  # batches made before they are asked for, and one more for each threa
 CHEAP = 0.05  # share of the time that making batches may take the reader itself
 WATCH = 8  # batches after which it is seen whether one more thread is needed
 WAITED = 0.1  # share of time spent waiting for batches from which it is
+LEAST = 2  # photos a process trains on in a step: batch norm has no variance of one value, mixup no pair of one photo
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,32 @@ def epoch_order(params: Params, data: FoldData, fold: int, epoch: int) -> np.nda
     return data.train[samplers.draw(params.sampler, data.train_labels[data.train], rng)]
 
 
-def split(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut an order into ceil(N / batch_size) batches of equal size, give or take one.
+def split(order: np.ndarray, batch_size: int, least: int = 1) -> list[np.ndarray]:
+    """Cut an order [N] into ceil(N / batch_size) batches of equal size, give or take one; where these would hold less than
+    `least`, into fewer.
 
     Every photo is seen, and no tiny last batch upsets batch norm.
     """
-    return np.array_split(order, -(-len(order) // batch_size))
+    return np.array_split(order, min(-(-len(order) // batch_size), max(1, len(order) // least)))
+
+
+def training_split(order: np.ndarray, params: Params, processes: int = 1) -> list[np.ndarray]:
+    """The batches of an epoch, of which each process has LEAST photos or more (see `check_batches`)."""
+    return split(order, params.train.batch_size, LEAST * processes)
+
+
+def check_batches(params: Params, photos: int, processes: int) -> None:
+    """Raise UserError where a training side of so many photos, or train.batch_size, leaves a process less than LEAST."""
+    needed = LEAST * processes
+    among = f" in each of {processes} processes" if processes > 1 else ""
+    if params.train.batch_size < needed:
+        raise UserError(
+            f"params.yaml: train.batch_size: `{params.train.batch_size}` is less than {LEAST} photos{among}; set {needed} or more"
+        )
+    if photos < needed:
+        raise UserError(
+            f"{paths.FOLDS}: a training side has {photos} photos, and a batch needs {LEAST}{among}; add people to data/train"
+        )
 
 
 def training(
@@ -72,7 +94,7 @@ def training(
         which = np.sort(which)[index::processes]
         return _batch(augment(data.pixels[which], rng), data.train_labels, data.ages, which)
 
-    batches = split(order, params.train.batch_size)
+    batches = training_split(order, params, process[1])
     return _ahead(load, range(first_step, len(batches)))
 
 

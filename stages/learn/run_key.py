@@ -1,12 +1,12 @@
 """The run key: a hash of everything that determines the trainings of a run, but for fold and repeat."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from stages import paths, run_record
 from stages.data import made_of
+from stages.environment import installed
 from stages.params import Params
 from stages.run_record import Record
 
@@ -33,15 +33,8 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "torch": torch.__version__,
         "processes": processes,
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: installed(name) for name in LIBRARIES},
         "code": run_record.digest(*code),
         "pixels": "-".join(made_of.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # installed under another name
-        return ""

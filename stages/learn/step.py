@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.errors import UserError
-from stages.learn import compiling, optimizer
+from stages.learn import compiling, loader, optimizer
 from stages.learn.learner import Learner
 from stages.learn.loader import Batch
 from stages.learn.objective import Objective
 from stages.learn.predict import normalise
 
-ONE_PHOTO = "train: out of memory with a batch of one photo; take a smaller model or smaller photos"
 # What allocators say whose errors have no class of their own, in lower case: CUDA outside torch's allocator, MPS and HIP;
 # cuBLAS and cuDNN; torch's CPU allocator on Linux and on Windows.
 NO_MEMORY = ("out of memory", "_status_alloc_failed", "can't allocate memory", "allocator: not enough memory")
@@ -46,8 +46,8 @@ def step(learner: Learner, goal: Objective, batch: Batch, lr: float, seed: int) 
                 raise
         # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
         _make_room(learner)
-        if learner.parts >= len(mixed.photos):
-            raise UserError(ONE_PHOTO)
+        if learner.parts >= len(mixed.photos) // _least(learner):
+            raise UserError(_too_large(learner))
         if not learner.params.train.auto_batch:
             raise UserError(_what_fits(learner, goal, mixed, seed))
         learner.parts *= 2
@@ -106,10 +106,11 @@ def _update(learner: Learner) -> None:
 
 def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, seed: int) -> dict[str, Tensor]:
     """Gradients of the mean loss, added up over pieces of the batch; returns the loss parts."""
+    pieces = max(1, min(pieces, len(batch.photos) // _least(learner)))
     _seed(learner.accelerator.device, seed)  # dropout and stochastic depth
     learner.optimizer.zero_grad(set_to_none=True)
     total: dict[str, Tensor] = {}
-    for which in np.array_split(np.arange(len(batch.photos)), min(pieces, len(batch.photos))):
+    for which in np.array_split(np.arange(len(batch.photos)), pieces):
         weight = len(which) / len(batch.photos)
         places = slice(int(which[0]), int(which[-1]) + 1)
         with learner.accelerator.autocast():
@@ -123,6 +124,17 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
         for name, part in parts.items():
             total[name] = total.get(name, 0) + part.detach() * weight
     return total
+
+
+def _least(learner: Learner) -> int:
+    """Photos of the smallest piece: batch norm has no variance of one value, which one photo with a 1x1 feature map gives."""
+    norms = any(isinstance(module, _BatchNorm) for module in learner.model.modules())
+    return loader.LEAST if norms else 1
+
+
+def _too_large(learner: Learner) -> str:
+    photos = "one photo" if _least(learner) == 1 else f"{loader.LEAST} photos"
+    return f"train: out of memory with a batch of {photos}; take a smaller model or smaller photos"
 
 
 def _seed(device: torch.device, seed: int) -> None:
@@ -149,8 +161,8 @@ def _what_fits(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> st
             f"train: out of memory with train.batch_size: {learner.params.train.batch_size} in {processes} processes; "
             f"set {size // 2 * processes}, and half of it again where that does not fit"
         )
-    while size > 1:
-        size //= 2
+    while size > _least(learner):
+        size = max(_least(learner), size // 2)
         piece = Mixed(batch.photos[:size], batch.labels[:size], batch.ages[:size], 1.0, None)
         try:
             _gradients(learner, goal, piece, 1, seed)
@@ -161,12 +173,14 @@ def _what_fits(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> st
         else:
             fits = True
         _make_room(learner)
+        if fits and size < loader.LEAST:
+            return "train: out of memory; one photo fits: set train.auto_batch: true, which adds up the gradients of pieces"
         if fits:
             return (
                 f"train: out of memory with train.batch_size: {learner.params.train.batch_size}; {size} fits: set it, or set "
                 "train.auto_batch: true, which keeps the batch size and adds up the gradients of pieces"
             )
-    return ONE_PHOTO
+    return _too_large(learner)
 
 
 def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:

@@ -1,71 +1,53 @@
-"""How many CPU threads train each fold: measured, because folds side by side on few threads each often beat one on many."""
+"""How many CPU threads train each fold, by a rule: folds side by side on few threads each beat one after the other on many.
 
-import time
+Rounding follows the number of threads, so the rule looks at nothing that another moment would change: cores, folds and batch.
+"""
 
 import torch
 
 from stages import cores
-from stages.learn import loader, objective
-from stages.learn.learner import Learner, frozen_copy, restore, set_mode
-from stages.learn.step import step
+from stages.params import Params
 
-WARM_UP, TIMED = 2, 5  # steps
-WORTH = 1.1  # fewer threads must train all folds so many times faster: a fold alone is soonest done with many
+# Share of a step that threads divide among them; the rest takes as long with any number (Amdahl 1967). Measured on two cores
+# (bench/input.py): one-thread folds beat a two-thread one by 1.1 to 2.0; this share says 1.33.
+DIVIDED = 2 / 3
+PHOTOS_A_THREAD = 4  # of a batch, at least: threads with less to do wait for each other
 
 
-def choose(learner: Learner) -> tuple[dict[int, int], dict[int, float]]:
-    """Threads of each fold, and the steps a second that each candidate would reach, all folds together.
+def most(params: Params) -> int:
+    """Most threads for one model here: parallel.threads, or one a core. torch counts no core twice that runs two threads."""
+    if params.parallel.threads != "auto":
+        return params.parallel.threads
+    return min(cores.available(), torch.get_num_threads())
 
-    With t threads a fold, cores // t folds run at a time; the folds of a last, smaller round share the cores that it would
-    leave idle; what ends soonest wins, reckoned from one fold's steps with nothing beside it. One step's loss may differ in
-    its last digits from one number of threads to another, so the choice is made once, by lr-find, and the run keeps it. On a
-    GPU there is nothing to choose. The learner is as before afterwards.
+
+def choose(params: Params, device: str, most: int) -> dict[int, int]:
+    """Threads of each fold on a machine with `most` cores to use, numbers that parallel.threads fixes apart.
+
+    With t threads a fold, most // t folds run at a time; the folds of a last, smaller round share the cores that it would
+    leave idle; what ends soonest by DIVIDED wins. On a GPU there is nothing to choose.
     """
-    asked = learner.params.parallel.threads
-    folds = learner.params.folds
+    asked, folds = params.parallel.threads, params.folds
     if asked != "auto":
-        return dict.fromkeys(folds, asked), {}
-    most = min(cores.available(), torch.get_num_threads())
-    candidates = sorted({most // side_by_side for side_by_side in range(1, min(len(folds), most) + 1)}, reverse=True)
-    if learner.accelerator.device.type != "cpu" or len(candidates) == 1:
-        return dict.fromkeys(folds, most), {}
-    before = frozen_copy(learner)
-    try:
-        alone = {threads: _steps_a_second(learner, threads) for threads in candidates}
-    finally:
-        restore(learner, before)
-        torch.set_num_threads(most)
-    plans = {threads: _plan(threads, len(folds), most, alone) for threads in candidates}
-    rates = {threads: len(folds) / rounds for threads, (_, rounds) in plans.items()}
-    chosen = most
-    for threads in candidates[1:]:
-        if rates[threads] > WORTH * rates[chosen]:
-            chosen = threads
-    return dict(zip(folds, plans[chosen][0], strict=True)), rates
+        return dict.fromkeys(folds, asked)
+    if device != "cpu":
+        return dict.fromkeys(folds, most)
+    useful = max(1, params.train.batch_size // PHOTOS_A_THREAD)
+    plans = [_plan(side_by_side, len(folds), most, useful) for side_by_side in range(1, min(len(folds), most) + 1)]
+    best = min(plans, key=lambda plan: plan[1])  # of equal ones the first, with most threads
+    return dict(zip(folds, best[0], strict=True))
 
 
-def _plan(threads: int, folds: int, most: int, rates: dict[int, float]) -> tuple[list[int], float]:
-    """Threads of each of the folds, trained `threads` each on `most` cores, and how long that takes: the sum over rounds of
-    the seconds a step, from `rates`, the steps a second of one fold by its threads.
+def _plan(side_by_side: int, folds: int, most: int, useful: int) -> tuple[list[int], float]:
+    """Threads of each fold with so many at a time on `most` cores, none with more than `useful`, and the time that all
+    take: the sum over rounds of a step's time, in steps of one thread.
     """
-    side_by_side = min(folds, most // threads)
+    threads = min(most // side_by_side, useful)
     rounds, left = divmod(folds, side_by_side)
-    if not left:
-        return [threads] * folds, rounds / rates[threads]
-    last = max((number for number in rates if number * left <= most), key=lambda number: rates[number])
-    return [threads] * (folds - left) + [last] * left, rounds / rates[threads] + 1 / rates[last]
+    last = min(most // left, useful) if left else threads
+    return [threads] * (folds - left) + [last] * left, rounds * _time(threads) + (_time(last) if left else 0.0)
 
 
-def _steps_a_second(learner: Learner, threads: int) -> float:
-    """Of training on one batch again and again; the fastest of a few steps, which other programs disturb least."""
-    torch.set_num_threads(threads)
-    set_mode(learner, learner.params.model.freeze_epochs)  # the backbone too: most epochs train it
-    goal = objective.make(learner.params, learner.data.class_counts)
-    order = loader.epoch_order(learner.params, learner.data, learner.fold, 0)
-    batch = next(loader.training(learner.params, learner.data, learner.fold, 0, order, learner.augment))
-    seconds = []
-    for number in range(WARM_UP + TIMED):
-        began = time.perf_counter()
-        step(learner, goal, batch, 0.0, number)
-        seconds.append(time.perf_counter() - began)
-    return 1 / min(seconds[WARM_UP:])
+def _time(threads: int) -> float:
+    """Of a step, as a share of what one thread takes."""
+    return 1 - DIVIDED + DIVIDED / threads

@@ -95,7 +95,8 @@ def _score_name(metric: str) -> str:
     number = metric.removeprefix("f1_")
     if number.isdigit():
         return f"{int(number):02d} {class_name(int(number))}"
-    return {"macro_f1": "macro F1", "f1_60plus": "mean F1 of 60+", "nll": "val_nll"}.get(metric, metric)
+    names = {"macro_f1": "macro F1", "f1_60plus": "mean F1 of 60+", "nll": "val_nll", "accuracy": "accuracy"}
+    return names.get(metric, f"F1 of {number} alone")
 
 
 def epoch_curves(path: Path, f1: np.ndarray, nll: np.ndarray, advice: Advice) -> None:

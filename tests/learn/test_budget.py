@@ -2,6 +2,7 @@
 
 import datetime
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +21,67 @@ from stages.learn.validation import time_prediction
 from stages.talk import SILENT, Talk
 from tests.conftest import small
 
-NOW = datetime.datetime(2026, 5, 4, 17, 0)
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine's clock is in Berlin: on 29 March it goes from 02:00 to 03:00, on 25 October from 03:00 to 02:00."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("Windows takes the zone from its settings")
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
+NOW = "2026-05-04 17:00"
+
+
+@pytest.mark.usefixtures("zone")
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "now", "line"),
     [
-        ("18:00", datetime.datetime(2026, 5, 4, 18, 0)),
-        ("09:30", datetime.datetime(2026, 5, 5, 9, 30)),  # the next time it is that late
-        ("2026-05-06 09:15", datetime.datetime(2026, 5, 6, 9, 15)),
+        ("18:00", NOW, "until Mon 2026-05-04 18:00 CEST (UTC+02:00): 1 h 0 min from now"),
+        (
+            "09:30",
+            NOW,
+            "until Tue 2026-05-05 09:30 CEST (UTC+02:00): 16 h 30 min from now",
+        ),  # the next time it is that late
+        ("2026-05-06 09:15", NOW, "until Wed 2026-05-06 09:15 CEST (UTC+02:00): 1 d 16 h 15 min from now"),
+        ("2026-11-06 09:15", NOW, "until Fri 2026-11-06 09:15 CET (UTC+01:00): 185 d 17 h 15 min from now"),
+        # Seoul is seven hours ahead, where it is Tuesday already.
+        ("01:00+09:00", NOW, "until Mon 2026-05-04 18:00 CEST (UTC+02:00): 1 h 0 min from now"),
+        ("2026-05-05T01:00+09:00", NOW, "until Mon 2026-05-04 18:00 CEST (UTC+02:00): 1 h 0 min from now"),
+        ("16:05Z", NOW, "until Mon 2026-05-04 18:05 CEST (UTC+02:00): 1 h 5 min from now"),
+        ("17:00", "2026-05-04 16:59:30", "until Mon 2026-05-04 17:00 CEST (UTC+02:00): 1 min from now"),
+        # The nights in which the clocks change: 23 and 25 hours long.
+        ("08:00", "2026-03-28 20:00", "until Sun 2026-03-29 08:00 CEST (UTC+02:00): 11 h 0 min from now"),
+        ("08:00", "2026-10-24 20:00", "until Sun 2026-10-25 08:00 CET (UTC+01:00): 13 h 0 min from now"),
+        ("02:30", "2026-10-25 01:00", "until Sun 2026-10-25 02:30 CEST (UTC+02:00): 1 h 30 min from now"),
     ],
 )
-def test_until_is_a_time_of_day_or_a_moment(text: str, expected: datetime.datetime) -> None:
-    assert budget.parse_until(text, NOW) == expected
+def test_until_is_a_moment_that_is_said_with_date_zone_and_time_left(text: str, now: str, line: str) -> None:
+    started = datetime.datetime.fromisoformat(now).astimezone()
+    assert budget.in_words(budget.parse_until(text, started), started) == line
 
 
+@pytest.mark.usefixtures("zone")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("soon", "is no time; write 18:00"),
-        ("2026-05-04 16:00", "has passed"),
+        ("18:00 KST", "is no time; write 18:00"),
+        ("0001-01-01 00:00", "is no time|has passed"),
+        ("2026-05-04 16:00", r"has passed \(2026-05-04 16:00 CEST \(UTC\+02:00\); it is 2026-05-04 17:00 CEST"),
+        ("2026-05-04 23:00+09:00", r"has passed \(2026-05-04 16:00 CEST"),
         ("16:30", "has passed; write the date too, as 2026-05-05 16:30"),  # the same command after a crash
+        ("23:30+09:00", "has passed; write the date too, as 2026-05-05 16:30"),
+        ("2027-03-28 02:30", "the clocks leave out 02:30 on 2027-03-28; name another time"),
     ],
 )
 def test_until_that_cannot_be_met_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        budget.parse_until(text, NOW)
+        budget.parse_until(text, datetime.datetime.fromisoformat(NOW).astimezone())
 
 
 def clock(seconds: float, trainings: int = 1, **more: float) -> Clock:

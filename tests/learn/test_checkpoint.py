@@ -188,7 +188,7 @@ HOLD = """
 import sys, time
 from stages.learn import checkpoint
 from stages.talk import SILENT
-with checkpoint.alone(0, sys.argv[1], SILENT):
+with checkpoint.alone("fold 0", sys.argv[1], SILENT):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -205,20 +205,22 @@ def test_a_second_process_waits_for_the_same_run_and_refuses_another(project: Pa
 
     said: list[str] = []
     process = holder("same", 1.0)
-    with checkpoint.alone(0, "same", Talk(said.append)):
+    with checkpoint.alone("fold 0", "same", Talk(said.append)):
         assert process.wait() == 0
-    assert f"process {process.pid} is training it already" in said[0]
+    assert f"process {process.pid} (maskcli same 1.0) is training it already; waiting" in said[0]
     process = holder("other", 60)
     try:
         with (
-            pytest.raises(UserError, match=f"process {process.pid} trains fold 0 with other params or data"),
-            checkpoint.alone(0, "same", SILENT),
+            pytest.raises(
+                UserError, match=rf"process {process.pid} \(maskcli other 60\) trains fold 0 with other params or data"
+            ),
+            checkpoint.alone("fold 0", "same", SILENT),
         ):
             pass
     finally:
         process.kill()
         process.wait()
-    with checkpoint.alone(0, "same", SILENT):  # a killed process holds nothing
+    with checkpoint.alone("fold 0", "same", SILENT):  # a killed process holds nothing
         pass
 
 

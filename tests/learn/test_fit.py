@@ -2,9 +2,12 @@
 
 import itertools
 import os
+import random
 import subprocess
 import sys
+import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +264,47 @@ def test_names_are_checked_before_any_data_is_read(tmp_path: Path, monkeypatch: 
         for stage in (lambda params: train.run(params, SILENT, 0), lambda params: lr_find.run(params, SILENT)):
             with pytest.raises(UserError, match=message):
                 stage(small(**changes))
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixup": 0.2, "cutmix": 1.0}], ids=["plain", "mixed"])
+def test_an_odd_number_of_photos_trains_at_batch_size_two(project: Path, changes: dict[str, float]) -> None:
+    """At 32x32 px test_resnet's last feature map is 1x1, where batch norm fails on a batch of one photo."""
+    params = small(train={"epochs": 1, "batch_size": 2}, augment=changes)
+    data = open_fold(params, 0)
+    for photos in (2, 3, 21):
+        history = run(params, replace(data, train=data.train[:photos])).history
+        assert sum(history[0][f"drawn_{number}"] for number in range(18)) == photos
+        assert np.isfinite(history[0]["train_loss"])
+    with pytest.raises(UserError, match=r"folds\.csv: a training side has 1 photos, and a batch needs 2"):
+        run(params, replace(data, train=data.train[:1]))
+
+
+def test_one_photo_for_a_process_is_refused_before_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "num_processes", property(lambda accelerator: 2))
+    with pytest.raises(UserError, match=r"train.batch_size: `2` is less than 2 photos in each of 2 processes; set 4"):
+        learner(small(train={"batch_size": 2}))
+
+
+def test_batches_that_memory_cuts_leave_their_number_in_the_history(project: Path) -> None:
+    """Pieces change what batch norm sees, and how much memory is free is no fact of the params."""
+    made = learner(small(train={"epochs": 1, "auto_batch": True}))
+    made.parts = 2
+    said: list[str] = []
+    done = fit.fit(made, 0.003, Talk(said.append), lambda progress: None)
+    assert done.history[0]["pieces"] == 2
+    assert "fold 0: memory ran out: batches are cut into 2 pieces (auto_batch)" in said
+    assert "pieces" not in run(small(train={"epochs": 1})).history[0]
+
+
+def test_no_clock_has_a_say_in_what_training_gives(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = small(augment={"pipeline": "medium"}, model={"dropout": 0.2})
+    expected = run(params)
+    noise = random.Random(0)
+    for clock in ("perf_counter", "monotonic", "time"):
+        monkeypatch.setattr(time, clock, lambda: 1e9 * noise.random())
+    found = run(params)
+    assert np.array_equal(found.last_logits, expected.last_logits)
+    assert all(torch.equal(value, found.selected_state[key]) for key, value in expected.selected_state.items())
 
 
 def test_batches_are_of_equal_size_and_hold_every_photo(project: Path) -> None:

@@ -1,11 +1,18 @@
+import random
 import threading
 import time
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stages.data.fold import open_fold
+from stages.errors import UserError
 from stages.learn import loader
+from stages.learn.augment import make
+from tests.conftest import small
 
 
 def test_batches_made_ahead_keep_their_order_and_a_dear_one_gets_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +59,45 @@ def test_an_error_in_a_thread_reaches_the_reader() -> None:
 
 def test_an_epoch_is_cut_into_batches_of_equal_size() -> None:
     assert [len(part) for part in loader.split(np.arange(70), 32)] == [24, 23, 23]
+
+
+@given(st.integers(1, 400), st.integers(1, 70), st.integers(1, 12))
+def test_batches_hold_every_photo_once_in_sizes_within_one_and_none_below_the_least(
+    photos: int, batch_size: int, least: int
+) -> None:
+    parts = loader.split(np.arange(photos), batch_size, least)
+    assert np.concatenate(parts).tolist() == list(range(photos))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(least, photos)
+    plain = loader.split(np.arange(photos), batch_size)
+    assert max(len(part) for part in plain) <= batch_size
+    if min(len(part) for part in plain) >= least:  # then nothing is changed
+        assert len(parts) == len(plain)
+
+
+@given(st.integers(2, 300), st.integers(2, 40), st.integers(1, 8))
+def test_no_process_trains_on_one_photo(photos: int, batch_size: int, processes: int) -> None:
+    params = small(train={"batch_size": batch_size})
+    if batch_size < 2 * processes or photos < 2 * processes:
+        with pytest.raises(UserError, match=r"train\.batch_size: .* is less than 2 photos|and a batch needs 2"):
+            loader.check_batches(params, photos, processes)
+        return
+    loader.check_batches(params, photos, processes)
+    for part in loader.training_split(np.arange(photos), params, processes):
+        assert min(len(part[index::processes]) for index in range(processes)) >= 2
+
+
+def test_what_batches_hold_follows_from_no_clock(project: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = small(augment={"pipeline": "medium"}, sampler="weighted")
+    data, augment = open_fold(params, 0), make(params)
+    order = loader.epoch_order(params, data, 0, 0)
+
+    def photos() -> list[bytes]:
+        return [batch.photos.numpy().tobytes() for batch in loader.training(params, data, 0, 0, order, augment)]
+
+    expected = photos()
+    for seed in range(3):
+        noise = random.Random(seed)
+        monkeypatch.setattr(loader.time, "perf_counter", lambda noise=noise: 1e3 * noise.random())
+        assert photos() == expected

@@ -88,6 +88,27 @@ def test_a_model_too_large_for_one_photo_is_said_to_be(project: Path) -> None:
             one_step(learner(Small(0), auto_batch))
 
 
+class Norming(Small):
+    """Batch norm after pooling: of one photo, one value a channel."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.norm = nn.BatchNorm1d(18)
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, None]:
+        return self.norm(super().forward(photos)[0]), None
+
+
+def test_pieces_for_batch_norm_have_two_photos_or_more(project: Path) -> None:
+    net = Norming(3)
+    made = learner(net, auto_batch=True)
+    made.parts = 4
+    one_step(made, 5)
+    assert sorted(net.sizes) == [2, 3]
+    with pytest.raises(UserError, match="out of memory with a batch of 2 photos; take a smaller model"):
+        one_step(learner(Norming(1), auto_batch=True))
+
+
 @pytest.mark.parametrize(("parts", "photos", "most", "after"), [(16, 15, 8, 16), (4, 6, 1, 8)])
 def test_a_batch_of_fewer_photos_than_pieces_is_taken_photo_by_photo(
     project: Path, parts: int, photos: int, most: int, after: int

@@ -1,0 +1,104 @@
+"""summary: what the last run came to, where its files are, how to get those that are not here, and what to do next."""
+
+import configparser
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from stages import paths
+from stages.files import read_csv, read_json
+from stages.params import Params
+
+FILES = {
+    "submission": paths.SUBMISSION,
+    "LR curve": paths.LR_PNG,
+}  # of the files that DVC keeps, those a person looks at
+SCORES = (
+    *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
+    *("people", "photos"),
+)
+RANKED = {"loss": str, "sampler": str, "verdict": str}
+
+
+def run(params: Params) -> dict[str, Any]:
+    """What oof-ensemble's metrics.json holds, and `files` (name: path) that are here, `missing` ones, `get` (the command that
+    brings these) and `next` (commands in the order in which to type them, and `why` the first).
+
+    In a fresh clone metrics are here, since git keeps them, and DVC's outputs are not.
+    """
+    scores = read_json(paths.OOF_METRICS, "oof-ensemble", *SCORES)
+    here = {name: str(path) for name, path in FILES.items() if path.exists()}
+    missing = {name: str(path) for name, path in FILES.items() if not path.exists()}
+    get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
+    if paths.REPORT.exists():
+        here["report"] = str(paths.REPORT)
+    why, commands = _missing(get) if get else _next(params)
+    return {**scores, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
+
+
+def _missing(get: str) -> tuple[str, list[str]]:
+    return "some of the run's files are not here", [get]
+
+
+def _next(params: Params) -> tuple[str, list[str]]:
+    """Why, and what to type: commit, compare what there is, or the nearest thing that could bring more."""
+    commit = f"git add -A && git commit -m {params.loss}"
+    if _git("rev-parse", "--verify", "HEAD") is None:
+        return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
+    tracked = _git("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
+    if not tracked:
+        return "no results are committed yet, and others are compared with those of a commit", [
+            commit,
+            "maskcli screen",
+        ]
+    experiments = _experiments()
+    if experiments:
+        return "there are experiments on this commit", [f"maskcli compare HEAD {' '.join(experiments[:3])}"]
+    if _git("status", "--porcelain", "--", str(paths.OOF_METRICS)):
+        return "these results are not those of the last commit", ["maskcli compare HEAD workspace", commit]
+    return _try(params)
+
+
+def _try(params: Params) -> tuple[str, list[str]]:
+    """The cheapest thing not done yet."""
+    if not paths.SCREEN_RANKING.exists():
+        return "which losses and samplers to try, in minutes", ["maskcli screen"]
+    first = read_csv(paths.SCREEN_RANKING, "screen", RANKED).iloc[0]
+    if first["verdict"] != "base" and (first["loss"], first["sampler"]) != (params.loss, params.sampler):
+        name = first["loss"] if first["sampler"] == "none" else f"{first['loss']}-{first['sampler']}"
+        switches = f"-S loss={first['loss']} -S sampler={first['sampler']}"
+        return "what `maskcli screen` ranked first", [
+            f"dvc exp run -n {name} {switches}",
+            f"maskcli compare HEAD {name}",
+        ]
+    if not paths.TTA_SUMMARY.exists():
+        return "whether test-time views help", ["maskcli tta-search"]
+    if not paths.REFIT_SUMMARY.exists():
+        return "a second submission, from all training people", ["maskcli refit"]
+    return "what went wrong, photo by photo", ["maskcli report"]
+
+
+def _experiments() -> list[str]:
+    """Names of DVC's experiments on HEAD, which DVC keeps as refs named after the commit."""
+    head = _git("rev-parse", "HEAD") or ""
+    found = _git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}") or ""
+    return [name.rpartition("/")[2] for name in found.splitlines()]
+
+
+def _git(*words: str) -> str | None:
+    """What git answers; None where it refuses, or where there is no git."""
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+    except (subprocess.CalledProcessError, OSError):
+        return None
+    return done.stdout.strip()
+
+
+def _has_remote() -> bool:
+    """Whether DVC knows a place from where to pull."""
+    config = configparser.ConfigParser()
+    try:
+        config.read([Path(".dvc/config"), Path(".dvc/config.local")], encoding="utf-8")
+    except configparser.Error:
+        return False
+    return any("remote" in section for section in config.sections())

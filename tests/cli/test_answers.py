@@ -1,0 +1,311 @@
+"""Everything that is printed for people, with made-up results that are long, at three widths."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from cli import console, ensembling_tables, result_lines, screening_tables, tables
+from cli.lines import Lines
+from stages.check import Finding, Report
+from stages.compare import OF_CLASSES
+from stages.estimates import Estimate
+from stages.judge.compare import Comparison, Difference
+
+WIDTHS = (60, 80, 120)
+LONG = "an_experiment_whose_name_has_40_letters_"
+KOREAN = "마스크를_쓴_사람의_실험"
+PATH = "out/tta-predict/submission.csv"
+Make = Callable[[int], Lines]
+
+
+def difference(metric: str, verdict: str = "no evidence either way", seed_sd: float | None = 0.0123) -> Difference:
+    return Difference(metric, 0.4687, 0.4567, -0.0120, -0.0458, 0.0178, 0.2345, 0.1234, verdict, 123_456, seed_sd)
+
+
+def compared(a: str = LONG, b: str = KOREAN, classes: int = 18) -> Comparison:
+    scores = ["macro_f1", "f1_60plus", *(f"f1_{number}" for number in range(classes)), "accuracy", "nll"]
+    rows = [difference(name) for name in [*scores, "f1_mask", "f1_gender", "f1_age"]]
+    rows[1] = difference("f1_60plus", "too few people")
+    return Comparison(
+        a, b, rows, [f"one training a fold ({a}): the interval is about these trained models", OF_CLASSES]
+    )
+
+
+def judged(**own: Any) -> dict[str, Any]:
+    numbers = {"macro_f1": 0.4687, "difference": -0.0120, "low": -0.0458, "high": 0.0178, "p_value": 0.1234}
+    return numbers | {"verdict": "no evidence either way", "p_improved": 0.2} | own
+
+
+def screened(heads: tuple[str, ...] = ("linear", "mlp")) -> dict[str, Any]:
+    rows = [
+        judged(loss="balanced_softmax", sampler="class_uniform", head=head, f1_60plus=0.4024, val_nll=12.3456)
+        for head in heads * 10
+    ]
+    rows[3]["verdict"] = "base"
+    return {
+        "rows": [{"rank": number, **row} for number, row in enumerate(rows, 1)],
+        "base": "balanced_softmax class_uniform linear",
+        "folds": 5,
+        "repeats": 3,
+        "people": 4500,
+        "backbone": f"test_resnet, {PATH}",
+        "notes": ["can tell: which losses, samplers and heads suit these features; let `maskcli compare` decide"],
+        "seconds": {"features": 12345.0, "heads": 678.9, "judge": 10.1},
+    }
+
+
+def searched() -> dict[str, Any]:
+    names = ("identity hflip", "identity crop_bottom_right", "identity " + " ".join(f"shift_{n}" for n in range(15)))
+    return {
+        "recommended": ["identity", "hflip", "crop_bottom_right"],
+        "current": ["identity"],
+        "line": "tta: {views: [identity, hflip, crop_bottom_right]}",
+        "identity_macro_f1": 0.4687,
+        "people": 4500,
+        "gain_nested": 0.0123,
+        "gain_nested_low": -0.0123,
+        "gain_nested_high": 0.0456,
+        "gain_on_all": 0.0234,
+        "views": [judged(views=name) for name in names],
+        "votes": [judged(vote=name) for name in ("geometric", "hard", "rank")],
+        "notes": ["folds vote on eval photos only (no two of them may predict the same OOF photo)"],
+    }
+
+
+def blended() -> dict[str, Any]:
+    weights = {LONG: 0.123, KOREAN: 0.877}
+    rows = [judged(weights=name, best_single=0.4687) for name in ("blend", "equal", "greedy", "convex")]
+    return {
+        "verdict": f"the blend is not shown to be better than the best single run; without evidence {LONG} is as good",
+        "runs": dict.fromkeys(weights, 0.4687),
+        "all_weights": dict.fromkeys(("equal", "greedy", "convex"), weights),
+        "nested": [rows[0], *(row | {"macro_f1_fitted": 0.4699} for row in rows[1:])],
+        "against_best_on_all": {"best": 0.4687, "difference": -0.0123, "low": -0.0456, "high": 0.0123},
+        "best_single": LONG,
+        "notes": [f"{KOREAN}: epochs were chosen on the scored photos, so this run looks better than it is"],
+        "method": "convex",
+    }
+
+
+def advised() -> dict[str, Any]:
+    names = ("epoch", "val_f1", "val_f1_error", "val_f1_lost", "val_nll", "val_nll_error")
+    return {
+        "advice": "refit.epochs: 1000 for a refit; epoch 711 is the earliest within one standard error of the best",
+        "runs": ["0.0", "10.2"],
+        "best_f1": [711, 1000],
+        "best_nll": [5, 6],
+        "onset": [None, 711],
+        "best_epoch_sd": 123.4,
+        "curve": [dict(zip(names, (1000, 0.4687, 0.0123, 0.0012, 12.3456, 0.1234), strict=True))],
+    }
+
+
+def explored() -> dict[str, Any]:
+    return {
+        "people": 123_456,
+        "photos": 864_192,
+        "eval_photos": 12_345,
+        "near_duplicates": 1234,
+        "near_duplicates_with_eval": 123,
+        "near_duplicates_complete": False,
+        "blank_photos": 12,
+        "faults": 1234,
+        "unreadable_photos": 123,
+        "classes": [{"class": LONG, "people": 123_456, "photos": 864_192}, {"class": KOREAN, "people": 1, "photos": 7}],
+        "gender_people": {"male": 60_000, "female": 63_456},
+        "age_people": {"60 and over": 123_456},
+        "common_sizes": [{"width": 4000, "height": 3000, "photos": 864_192, "eval_photos": 12_345}],
+        "sizes": 99,
+    }
+
+
+def checked(state: str = "warning") -> Report:
+    findings = [
+        Finding("data set", "ok", "123456 people, 864192 photos, 12345 eval photos"),
+        Finding("submission batch", state, f"{PATH}: the loss is NaN at epoch 1; set `train.mixed_precision: none`"),
+    ]
+    stages = [
+        Estimate("train, 5 folds x 3, 10 at a time", "12345 photos/s, epoch 123.4 s", 123_456),
+        Estimate("kfold", "", 3),
+    ]
+    return Report(findings, stages)
+
+
+def summed(**own: Any) -> dict[str, Any]:
+    names = (
+        "macro_f1",
+        "macro_f1_low",
+        "macro_f1_high",
+        "macro_f1_last",
+        "macro_f1_other_folds",
+        "macro_f1_best_epochs",
+    )
+    return {
+        **dict.fromkeys(names, 0.4687),
+        "people": 123_456,
+        "photos": 864_192,
+        "files": {"submission": PATH},
+        "missing": {"LR curve": "out/lr-find/curve.png", "OOF": "out/oof-ensemble/oof.csv"},
+        "get": "dvc pull",
+        "why": "no results are committed yet, and others are compared with those of a commit",
+        "next": ["git add -A && git commit -m class_balanced", "maskcli screen"],
+    } | own
+
+
+def scored(**own: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"people": 40, "photos": 280, "interval_over": "photos"}
+    for name in ("macro_f1", "f1_60plus", "accuracy", "f1_mask"):
+        found |= {name: 0.5079, f"{name}_low": 0.3855, f"{name}_high": 0.68}
+    return found | own
+
+
+def submitted() -> dict[str, Any]:
+    source = {"fold": 10, "repeat": 2, "state": "epoch 711 of 1000, of another run than the newest", "val_f1": 0.4687}
+    return {
+        "submission": "out/submit-now/submission.csv",
+        "answers": 12_345,
+        "vote": "geometric",
+        "views": ["identity", "hflip", "crop_bottom_right"],
+        "models": [source, source | {"val_f1": None}],
+        "left_out": [
+            source | {"reason": "below 0.8 of the finished models' median val_f1 0.4687: it would spoil the vote"}
+        ],
+        "folds_missing": [1, 2, 3],
+    }
+
+
+def labels(**own: Any) -> dict[str, Any]:
+    return {
+        "labels": "pseudo/labels.csv",
+        "eval_photos": 12_345,
+        **{f"fold_{number}": 360 for number in range(10)},
+        "fold_all": 360,
+        "classes_without_any": ", ".join(["incorrect female 60+"] * 12),
+    } | own
+
+
+REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "equal_answers": 0.918}
+ANSWERS: dict[str, Make] = {
+    "compare": lambda width: tables.comparison([compared(), compared(b="b")], True, width),
+    "compare, short names": lambda width: tables.comparison([compared("HEAD", "focal")], False, width),
+    "score": lambda width: tables.score(scored(), width),
+    "screen": lambda width: screening_tables.screen(screened(), 15, width),
+    "screen, one head": lambda width: screening_tables.screen(screened(("linear",)), 15, width),
+    "tta-search": lambda width: ensembling_tables.views(searched(), width),
+    "blend": lambda width: ensembling_tables.blend(blended(), width),
+    "epochs": lambda width: tables.epochs(advised(), width),
+    "eda": lambda width: tables.eda(explored(), width),
+    "check": lambda width: tables.check(checked(), width),
+    "check, failed": lambda width: tables.check(checked("failed"), width),
+    "summary": lambda width: result_lines.summary(summed(), width),
+    "refit": lambda width: result_lines.refit(REFIT, width),
+    "pseudo-label": lambda width: result_lines.pseudo_label(labels(), width),
+    "submit-now": lambda width: result_lines.submit_now(submitted(), width),
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_answer_fits_and_none_of_its_numbers_is_cut(name: str, width: int) -> None:
+    lines = [line for line, _ in ANSWERS[name](width)]
+    assert max(map(cell_len, lines)) <= width
+    everywhere = [word for word, _ in ANSWERS[name](10_000)]
+    numbers = {
+        word for line in everywhere for word in line.split() if word.strip("+-.,;()%").replace(".", "").isdigit()
+    }
+    shown = " ".join(lines).split()
+    assert numbers <= set(shown)
+    assert not any("…" in line or "..." in line for line in lines)
+    assert cell_len(lines[0]) > 20, "the first line is the answer in a sentence"
+
+
+def first(lines: Lines) -> str:
+    return " ".join(line.strip() for line, _ in lines).split("  ")[0]
+
+
+def one(verdict: str, a: str = "HEAD", b: str = "focal") -> str:
+    return tables.verdict(Comparison(a, b, [difference("macro_f1", verdict)], []))
+
+
+def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
+    scores = "macro F1 0.4567 against 0.4687, -0.0120"
+    assert one("worse") == f"focal is worse than HEAD: {scores} (95 % interval -0.0458 to +0.0178)"
+    assert one("too few people") == f"too few people to tell focal from HEAD: {scores}"
+    assert one("no evidence either way") == (
+        f"no evidence either way on focal against HEAD: {scores} (95 % interval -0.0458 to +0.0178); about 120,000 more "
+        "people would be needed to tell"
+    )
+    lines = [line for line, _ in tables.comparison([compared("HEAD", b) for b in ("b", "c")], False, 300)]
+    assert [line.split(":")[0] for line in lines[:4:2]] == [f"no evidence either way on {b} against HEAD" for b in "bc"]
+
+
+def test_compare_shows_classes_and_their_note_only_when_asked() -> None:
+    short, whole = (
+        [line for line, _ in tables.comparison([compared("HEAD", "focal")], classes, 80)] for classes in (False, True)
+    )
+    assert len(short) < 20
+    assert not any("wear male" in line or "one in twenty" in line for line in short)
+    assert sum("wear " in line or "incorrect " in line or "none " in line for line in whole) >= 18
+    assert any("one by one" in line for line in whole)
+    assert [line.split("  ")[0] for line in short if "0.4687" in line][1:] == (
+        ["macro F1", "60+ F1", "accuracy", "val_nll", "mask F1", "gender F1", "age F1"]
+    )
+
+
+def test_screen_says_first_whether_anything_is_better() -> None:
+    found = screened()
+    assert first(screening_tables.screen(found, 3, 500)).startswith(
+        "none of 19 others is shown to be better than balanced"
+    )
+    found["rows"][0]["verdict"] = "better"
+    assert first(screening_tables.screen(found, 3, 500)).startswith("better than balanced_softmax class_uniform linear")
+
+
+def test_tta_search_says_first_what_to_set() -> None:
+    found = searched()
+    assert first(ensembling_tables.views(found, 500)).startswith(
+        "hflip, crop_bottom_right help; set tta: {views: [identity, hflip, crop_bottom_right]}"
+    )
+    found |= {"recommended": ["identity"], "line": "tta: {views: [identity]}"}
+    assert first(ensembling_tables.views(found, 500)).startswith("no view is shown to help; keep tta:")
+
+
+def test_check_says_first_what_fails_or_how_long_all_takes() -> None:
+    assert tables.check(checked("failed"), 500)[0][0].startswith(f"submission batch fails: {PATH}")
+    assert tables.check(checked(), 500)[0][0] == "all works, with 1 to look at: `dvc repro` will take about 34.3 h"
+
+
+def test_folds_without_pseudo_labels_are_named() -> None:
+    lines = "\n".join(line for line, _ in result_lines.pseudo_label(labels(fold_3=0), 80))
+    assert "0 to 360 for each fold" in lines
+    assert "fold 3: nothing changes" in lines
+
+
+def test_a_score_without_people_says_what_its_interval_is_over() -> None:
+    over_photos = "\n".join(line for line, _ in tables.score(scored(), 500))
+    assert "intervals are over photos" in over_photos
+    assert "over photos" not in "\n".join(line for line, _ in tables.score(scored(interval_over="people"), 500))
+    absent = [line for line, _ in tables.score(scored(f1_60plus=float("nan")), 80)]
+    assert any(line.split() == ["60+", "F1", "none"] for line in absent)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_talk_fits_too(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    stream = io.StringIO()
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stderr", stream)
+    talk = console.talk()
+    talk.say(
+        f"fold 0: goes on from {PATH} (epoch 1 of 6, step 4 of the next); `maskcli train --fresh` would begin anew"
+    )
+    talk.table(
+        "Faults", ["where", "problem", "mend", "person"], [[PATH, "is empty (zero bytes)", "replace it", "000001"]]
+    )
+    lines = stream.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert lines[0].startswith("fold 0: goes on from")
+    for whole in (PATH, "`maskcli train --fresh`", "is empty (zero bytes)", "000001"):
+        assert whole in stream.getvalue()

@@ -1,0 +1,90 @@
+"""maskcli --help: groups in the order of the work, a line a command; --version; completion; --json."""
+
+import json
+import re
+import sys
+
+import click
+import pytest
+import typer
+from rich.cells import cell_len
+from typer.testing import CliRunner
+
+from cli import groups, main
+from tests.conftest import ROOT, command
+
+WITHOUT_JSON: set[str] = set()  # commands that answer with nothing a script could read
+
+
+def program() -> click.Group:
+    found = typer.main.get_command(main.app)
+    assert hasattr(found, "commands")
+    return found  # type: ignore[return-value]
+
+
+def shown(*words: str, columns: int = 80) -> str:
+    environment = {"COLUMNS": str(columns), "NO_COLOR": "1"}
+    done = CliRunner().invoke(main.app, [*words, "--help"], env=environment)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_every_command_stands_in_a_group_on_a_line_of_its_own() -> None:
+    listed = shown()
+    for name in program().commands:
+        assert name in groups.ORDER, f"give `{name}` a place in cli/groups.py"
+    lines = [line.strip("│ \n") for line in listed.splitlines()]
+    words = [line.split()[0] for line in lines if line.split() and line.split()[0] in groups.ORDER]
+    assert words == [name for name in groups.ORDER if name in program().commands]
+    assert [name for name in groups.GROUPS if f"─ {name} ─" in listed] == list(groups.GROUPS)
+    assert "Example: maskcli check && dvc repro && maskcli summary" in listed
+    of_commands = listed.splitlines()[listed[: listed.index("─ Begin ─")].count("\n") :]
+    continued = [line for line in of_commands if re.match(r"│ {5}", line)]
+    assert not continued, "the first paragraph of a command's docstring has at most 62 letters"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_help_fits_and_breaks_no_example(columns: int) -> None:
+    for name in (None, *program().commands):
+        text = shown(*([name] if name else []), columns=columns)
+        assert max(map(cell_len, text.splitlines())) <= columns
+        if name and columns >= 80:
+            examples = [line.strip() for line in text.splitlines() if line.strip().startswith("maskcli ")]
+            assert examples, name
+            assert all(example.startswith(f"maskcli {name}") for example in examples)
+
+
+def test_every_command_has_json() -> None:
+    for name, one in program().commands.items():
+        options = {option for parameter in one.params for option in parameter.opts}
+        assert ("--json" in options) is (name not in WITHOUT_JSON), name
+
+
+def test_version_names_what_a_report_needs_without_importing_torch() -> None:
+    code = (
+        "import sys; from cli.main import app; app(['--version'], standalone_mode=False); print('torch' in sys.modules)"
+    )
+    told, imported = command(ROOT, sys.executable, "-c", code).stdout.splitlines()
+    assert re.fullmatch(r"maskcli \d+\.\d+\.\d+, Python 3\.\d+\.\d+, torch 2\.\d+\.\d+\S*", told)
+    assert imported == "False"
+
+
+def test_the_shell_can_complete_commands() -> None:
+    environment = {"_MASKCLI_COMPLETE": "complete_bash", "COMP_WORDS": "maskcli tta", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(main.app, [], env=environment, prog_name="maskcli")
+    assert done.stdout.split() == ["tta-predict", "tta-search"]
+
+
+def test_demo_data_tells_scripts_what_it_drew(tmp_path: object) -> None:
+    words = ["demo-data", f"{tmp_path}/data", "--people", "12", "--eval-people", "6", "--json"]
+    found = json.loads(CliRunner().invoke(main.app, words).stdout)
+    assert {name: found[name] for name in ("people", "photos", "eval_photos")} == (
+        {"people": 12, "photos": 84, "eval_photos": 42}
+    )
+
+
+def test_prepare_and_kfold_tell_scripts_what_they_made(project: object) -> None:
+    prepared = json.loads(CliRunner().invoke(main.app, ["prepare", "--json"]).stdout)
+    assert prepared == {"people": 24, "photos": 168, "eval_photos": 42, "faults": 0}
+    found = json.loads(CliRunner().invoke(main.app, ["kfold", "--json"]).stdout)
+    assert sum(found["people"].values()) == 24
