@@ -22,7 +22,8 @@ def summary(found: dict[str, Any], width: int) -> Lines:
     if "report" not in found["files"]:
         texts.append(("report", "`maskcli report` writes it: one page for any browser"))
     texts += [("plots", "`maskcli plots`, or: `dvc plots show`, `tensorboard --logdir out/train`")]
-    return [*plain([score], width), *_lines(texts, width), *_next(found["why"], found["next"], width)]
+    told = [f"note: {found['not_run']}"] if found["not_run"] else []
+    return [*plain([score, *told], width), *_lines(texts, width), *_next(found["why"], found["next"], width)]
 
 
 def refit(found: dict[str, Any], width: int) -> Lines:

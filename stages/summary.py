@@ -5,9 +5,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from stages import paths
+from stages import paths, run_record
 from stages.files import read_csv, read_json
 from stages.params import Params
+from stages.revisions import WORKSPACE
 
 FILES = {
     "submission": paths.SUBMISSION,
@@ -21,8 +22,9 @@ RANKED = {"loss": str, "sampler": str, "verdict": str}
 
 
 def run(params: Params) -> dict[str, Any]:
-    """What oof-ensemble's metrics.json holds, and `files` (name: path) that are here, `missing` ones, `get` (the command that
-    brings these) and `next` (commands in the order in which to type them, and `why` the first).
+    """What oof-ensemble's metrics.json holds, `not_run` (where params.yaml says otherwise than was run), `files` (name: path)
+    that are here, `missing` ones, `get` (the command that brings these) and `next` (commands in the order in which to type
+    them, and `why` the first).
 
     In a fresh clone metrics are here, since git keeps them, and DVC's outputs are not.
     """
@@ -32,8 +34,10 @@ def run(params: Params) -> dict[str, Any]:
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
     if paths.REPORT.exists():
         here["report"] = str(paths.REPORT)
-    why, commands = _missing(get) if get else _next(params)
-    return {**scores, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
+    record = run_record.of_revision(WORKSPACE)
+    why, commands = _missing(get) if get else _next(run_record.as_run(params, record))
+    told = run_record.not_run(WORKSPACE, record) or None
+    return {**scores, "not_run": told, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
 
 
 def _missing(get: str) -> tuple[str, list[str]]:

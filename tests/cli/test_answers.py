@@ -150,6 +150,7 @@ def summed(**own: Any) -> dict[str, Any]:
         "files": {"submission": PATH},
         "missing": {"LR curve": "out/lr-find/curve.png", "OOF": "out/oof-ensemble/oof.csv"},
         "get": "dvc pull",
+        "not_run": "workspace: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there",
         "why": "no results are committed yet, and others are compared with those of a commit",
         "next": ["git add -A && git commit -m class_balanced", "maskcli screen"],
     } | own
