@@ -273,7 +273,8 @@ def settings_in_words(records: dict[str, Record], but: tuple[str, ...] = ()) -> 
     for key in dict.fromkeys(key for values in known.values() for key in values):
         by_value: dict[str, list[str]] = {}
         for name, values in known.items():
-            by_value.setdefault(value_in_words(values.get(key)), []).append(name)
+            if key in values:  # not kept by an earlier version
+                by_value.setdefault(value_in_words(values[key]), []).append(name)
         if len(by_value) > 1 and key not in but:
             listed = "; ".join(f"{', '.join(names)}: {value}" for value, names in by_value.items())
             lines.append(f"computed with another {key.replace('_', ' ')} ({listed}): last digits may differ by it")
