@@ -211,7 +211,8 @@ def of_records(base: Run, other: Run) -> list[str]:
     differing = run_record.differing(base.record, other.record)
     if differing:
         found.append(f"{base.name} was trained with {run_record.in_words(differing, other.name)}")
-    return [*found, *run_record.settings_in_words({base.name: base.record, other.name: other.record})]
+    but = ("pixel_cache",) if differing else ()  # it follows from other photos and other image params
+    return [*found, *run_record.settings_in_words({base.name: base.record, other.name: other.record}, but)]
 
 
 def scores(run: Run, rule: str) -> list[Scores]:

@@ -266,15 +266,16 @@ def value_in_words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def settings_in_words(records: dict[str, Record]) -> list[str]:
-    """One line for each setting that is not the same in all records, by name; nothing for records that know none."""
+def settings_in_words(records: dict[str, Record], but: tuple[str, ...] = ()) -> list[str]:
+    """One line for each setting, `but` those, that is not the same in all records, by name; nothing for records without."""
     known = {name: flat(record.setting) for name, record in records.items() if record.setting}
     lines = []
     for key in dict.fromkeys(key for values in known.values() for key in values):
         by_value: dict[str, list[str]] = {}
         for name, values in known.items():
-            by_value.setdefault(value_in_words(values.get(key)), []).append(name)
-        if len(by_value) > 1:
+            if key in values:  # not kept by an earlier version
+                by_value.setdefault(value_in_words(values[key]), []).append(name)
+        if len(by_value) > 1 and key not in but:
             listed = "; ".join(f"{', '.join(names)}: {value}" for value, names in by_value.items())
             lines.append(f"computed with another {key.replace('_', ' ')} ({listed}): last digits may differ by it")
     return lines

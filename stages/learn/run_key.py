@@ -35,6 +35,6 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
         "libraries": {name: installed(name) for name in LIBRARIES},
         "code": run_record.digest(*code),
-        "pixels": "-".join(made_of.checked_digest(path)[:16] for path in pixels),
+        "pixel_cache": "-".join(made_of.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
