@@ -202,3 +202,13 @@ def test_a_png_may_hold_notes_with_a_wrong_check_sum() -> None:
     content = bytearray(pillow("PNG", pnginfo=notes))
     content[content.find(b"hello")] ^= 1
     assert whole.judge(bytes(content)).state == State.WHOLE
+
+
+def test_a_jpeg_whose_data_end_in_ones_is_known_for_whole_without_its_end_marker() -> None:
+    """There 0xFF 0x00 is the last byte of the data, and no padding."""
+    rng = np.random.default_rng(0)
+    photos = (cv2.imencode(".jpg", rng.integers(0, 256, (8, 8), np.uint8))[1].tobytes() for _ in range(20_000))
+    content = next(photo for photo in photos if photo.endswith(b"\xff\x00\xff\xd9"))
+    assert whole.judge(content[:-2]).state == State.UNENDED
+    assert whole.judge(content[:-2] + bytes(50)).state == State.UNENDED
+    assert whole.judge(content[:-3]).state == State.CUT
