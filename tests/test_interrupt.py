@@ -172,7 +172,6 @@ def test_processes_that_share_the_batches_stop_at_one_step(settled: Params, numb
         for child in psutil.Process(process.pid).children():
             child.send_signal(number)
 
-    os.environ["ACCELERATE_USE_CPU"] = "true"
     lines: list[str] = []
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "COLUMNS": "1000"}
     process = subprocess.Popen([*words, "train", "--fold", "0"], env=environment, stderr=subprocess.PIPE, text=True)
@@ -186,6 +185,24 @@ def test_processes_that_share_the_batches_stop_at_one_step(settled: Params, numb
     (header,) = checkpoint.headers()
     assert len(told) == 1
     assert kept(told[0], "fold 0", paths.checkpoint(0, 0, header.run))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["train", "--fold", "0"], ["folds"]])
+def test_a_lost_terminal_leaves_a_checkpoint_though_nothing_can_be_said_any_more(
+    settled: Params, words: list[str]
+) -> None:
+    import pty
+
+    process, terminal = pty.fork()
+    if not process:
+        os.execvpe("maskcli", ["maskcli", *words], ENVIRONMENT)
+    seen = b""
+    while b"epoch    2/9000" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    assert checkpoint.headers()[0].epoch >= 2
 
 
 @pytest.mark.slow
