@@ -297,7 +297,7 @@ def test_without_a_list_of_eval_photos_it_says_what_is_missing(ready: Path) -> N
 
 
 def test_it_works_while_training_runs_in_another_process(ready: Path) -> None:
-    params = small(train={"epochs": 100_000})
+    params = small(train={"epochs": 10_000})
     (ready / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     words = [sys.executable, "-m", "cli.main", "train", "--fold", "0"]
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
@@ -308,7 +308,7 @@ def test_it_works_while_training_runs_in_another_process(ready: Path) -> None:
             time.sleep(0.05)
         for _ in range(3):
             made = submit_now.run(params, SILENT)
-            assert made["models"][0]["state"].endswith(" of 100000")
+            assert made["models"][0]["state"].endswith(" of 10000")
             valid()
         assert running.poll() is None
     finally:
