@@ -20,11 +20,11 @@ from stages.run_record import Record
 from stages.talk import SILENT
 
 ROOT = Path(__file__).resolve().parent.parent
-# Lines so long that no sentence that a test looks for is wrapped.
+WIDE = "1000"  # columns: no sentence that a test looks for is wrapped
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "NO_COLOR": "1",
-    "COLUMNS": "1000",
+    "COLUMNS": WIDE,
 }
 # A quick configuration: 24 people, two folds, 32x32 px.
 SMALL: dict[str, Any] = {
@@ -51,6 +51,12 @@ FIRST = ("test_pipeline.py", "test_kill.py", "test_check.py", "test_budget.py", 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+@pytest.fixture(autouse=True)
+def unwrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test prints in its own process is as wide as what it runs in others."""
+    monkeypatch.setenv("COLUMNS", WIDE)
 
 
 @pytest.fixture(scope="session")
