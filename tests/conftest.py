@@ -41,11 +41,11 @@ settings.register_profile("a busy machine", deadline=None, suppress_health_check
 settings.load_profile("a busy machine")
 
 ROOT = Path(__file__).resolve().parent.parent
-# Lines so long that no sentence that a test looks for is wrapped.
+WIDE = "1000"  # columns: no sentence that a test looks for is wrapped
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "NO_COLOR": "1",
-    "COLUMNS": "1000",
+    "COLUMNS": WIDE,
 }
 HANGS = 1800.0  # seconds after which a process is taken to hang; no test comes near it on the busiest machine
 # A quick configuration: 24 people, two folds, 32x32 px.
@@ -77,8 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test begins in an empty folder: the params, data and results beside the code are those of whoever works there."""
+    """Every test begins in an empty folder: the params, data and results beside the code are those of whoever works there.
+
+    What it prints in its own process is as wide as what it runs in others.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", WIDE)
 
 
 @pytest.fixture(scope="session")
