@@ -256,8 +256,7 @@ def compare_two(params: Params) -> dict[str, Any]:
     for name in ("a", "b"):
         with contextlib.chdir(name):
             runs.append(compare.load(revisions.WORKSPACE))
-    other = compare.aligned(*runs)
-    found = compare.corrected([compare.against(runs[0], other, "selected", REPLICATES, 0)])
+    found = compare.corrected([compare.against(*runs, "selected", REPLICATES, 0)])
     forest(paths.FOREST_PNG, [("b", found[0].rows)], "a")
     return {}
 

@@ -22,8 +22,8 @@ def screen(
     backbone: Annotated[
         str,
         typer.Option(
-            help="params: model.pretrained; folds: each fold's own trained model, for that fold alone; or a path to weights. "
-            "auto: params where model.pretrained is set, else folds."
+            help="params: model.pretrained or model.weights; folds: each fold's own trained model, for that fold alone; or a "
+            "path to weights. auto: params where one of these is set, else folds."
         ),
     ] = "auto",
     losses: Annotated[str | None, typer.Option(help="Losses, with commas between; all if not given.")] = None,

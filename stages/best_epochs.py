@@ -6,19 +6,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import paths
+from stages import paths, run_record
 from stages.errors import UserError
 from stages.files import read_csv, write_csv
 from stages.judge import epochs
 from stages.judge.epochs import Advice
 from stages.params import Params
 from stages.report.figures import epoch_curves
+from stages.run_record import Record
 from stages.talk import Talk
 
 
 def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write curve.csv and curve.png; return the advice, flat enough for JSON. Folds not yet trained are left out."""
-    done, history = _histories(params, talk)
+    done, record, history = _histories(params, talk)
+    found = run_record.not_asked(params, record)
+    if found:
+        talk.say(f"epochs: this is about what was trained: {run_record.in_words(found, 'params.yaml now')}")
+        params = run_record.as_run(params, record)
     longest = int(history["epoch"].max())
     train_loss, nll, f1 = _curves(history, longest)
     advice = epochs.advise(train_loss, nll, f1)
@@ -48,13 +53,21 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
 
 def for_refit(params: Params, talk: Talk) -> int:
     """The train.epochs that the advice names for a refit."""
-    _, history = _histories(params, talk)
+    _, record, history = _histories(params, talk)
+    found = run_record.not_asked(params, record)
+    if found:
+        raise UserError(
+            f"refit: the folds were trained with {run_record.in_words(found, 'now')}, so the epochs that they name are another "
+            "method's; run `dvc repro`, or set refit.epochs to a number"
+        )
     longest = int(history["epoch"].max())
     return _refit_epochs(epochs.advise(*_curves(history, longest)), longest, params)
 
 
-def _histories(params: Params, talk: Talk) -> tuple[list[int], pd.DataFrame]:
-    """The folds that are trained, and their histories."""
+def _histories(params: Params, talk: Talk) -> tuple[list[int], Record, pd.DataFrame]:
+    """The folds that are trained, or in training, as params.yaml asks, or where none is, those of most folds' training; and
+    their record and histories. The others are left out, and named.
+    """
     done = [fold for fold in params.folds if paths.history(fold).exists()]
     if not done:
         raise UserError(
@@ -62,7 +75,13 @@ def _histories(params: Params, talk: Talk) -> tuple[list[int], pd.DataFrame]:
         )
     if len(done) < len(params.folds):
         talk.say(f"epochs: folds {done} of {list(params.folds)} are trained")
-    return done, pd.concat([_runs(fold) for fold in done], ignore_index=True)
+    records = {fold: run_record.of_fold(fold, outputs=False) for fold in done}
+    alike, record = run_record.of_one_training(params, records)
+    odd = [fold for fold in done if fold not in alike]
+    if odd:
+        told = run_record.in_words(run_record.differing(records[odd[0]], record), "the others")
+        talk.say(f"epochs: left out: {run_record.named(odd)} trained with {told}")
+    return alike, record, pd.concat([_runs(fold) for fold in alike], ignore_index=True)
 
 
 def _curves(history: pd.DataFrame, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from stages import compare, paths, revisions
+from stages import compare, paths, revisions, run_record
 from stages.compare import Run
 from stages.errors import UserError
-from stages.files import write_csv, write_json, write_npz
+from stages.files import load_npz, write_csv, write_json, write_npz
 from stages.judge import blending, bootstrap, metrics, nested
 from stages.judge import compare as judge
 from stages.judge.compare import Difference
@@ -34,9 +33,10 @@ def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Tal
     if len(set(names)) < len(names):
         raise UserError(f"blend: {', '.join(names)}: the same run stands twice; name each once")
     loaded = [compare.load(name) for name in names]
-    base = loaded[0]
-    runs = [base] + [compare.aligned(base, other) for other in loaded[1:]]
-    images, eval_probabilities = read_eval(names)
+    told = list(dict.fromkeys(line for other in loaded[1:] for line in compare.of_records(loaded[0], other)))
+    runs, left_out = compare.alike(loaded)
+    base = runs[0]
+    images, eval_probabilities = read_eval(loaded)
     oof = np.stack([np.exp(one.selected.astype(np.float64)).mean(0) for one in runs])
     oof /= oof.sum(axis=-1, keepdims=True)
 
@@ -65,7 +65,7 @@ def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Tal
             name: dict(zip(names, map(float, fitted), strict=True)) for name, fitted in blends.fitted.items()
         },
         "verdict": in_words(rows[0], best),
-        "notes": notes(runs, names),
+        "notes": [*told, *left_out, *notes(runs, names)],
     }
     blended = blending.mix(weights, eval_probabilities)
     write_npz(paths.BLEND_PROBABILITIES, image=images, probabilities=blended.astype(np.float32))
@@ -129,30 +129,53 @@ def table(
     return rows
 
 
-def read_eval(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def read_eval(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     """Eval photos [N] in the first run's order, and the runs' probabilities of them, [K, N, 18]."""
-    images: np.ndarray | None = None
+    answers = [_answers(run) for run in runs]
+    images, contents = answers[0].images.tolist(), answers[0].content
     found = []
-    for name in names:
-        try:
-            with np.load(io.BytesIO(revisions.read(name, paths.PROBABILITIES)), allow_pickle=False) as arrays:
-                own, probabilities = arrays["image"], arrays["probabilities"].astype(np.float64)
-        except (ValueError, KeyError, OSError):
-            raise UserError(
-                f"{name}: {paths.PROBABILITIES} is damaged; run `dvc repro tta-predict` there again"
-            ) from None
-        if images is None:
-            images = own
-        only = set(images.tolist()) ^ set(own.tolist())
+    for run, own in zip(runs, answers, strict=True):
+        only = set(images) ^ set(own.images.tolist())
         if only:
             raise UserError(
-                f"{names[0]} and {name}: not the same eval photos ({len(only)} only in one of them, first {min(only)}); "
+                f"{runs[0].name} and {run.name}: not the same eval photos ({len(only)} only in one of them, first {min(only)}); "
                 "blend runs on the same data"
             )
-        place = {image: number for number, image in enumerate(own.tolist())}
-        found.append(probabilities[[place[image] for image in images.tolist()]])
-    assert images is not None
-    return images, np.stack(found)
+        place = {image: number for number, image in enumerate(own.images.tolist())}
+        order = np.array([place[image] for image in images])
+        if contents is not None and own.content is not None and (own.content[order] != contents).any():
+            other = np.flatnonzero(own.content[order] != contents)
+            raise UserError(
+                f"{runs[0].name} and {run.name}: {len(other)} eval photos differ in content, first {images[other[0]]}; predict "
+                "today's photos in both: `dvc repro tta-predict`"
+            )
+        found.append(own.probabilities[order])
+    return answers[0].images, np.stack(found)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A run's probabilities of N eval photos."""
+
+    images: np.ndarray  # [N]
+    probabilities: np.ndarray  # float64 [N, 18]
+    content: np.ndarray | None  # uint64 [N], what the photo files are; None where an earlier version did not keep it
+
+
+def _answers(run: Run) -> Answers:
+    try:
+        arrays = load_npz(
+            io.BytesIO(revisions.read(run.name, paths.PROBABILITIES)), ("image", "probabilities"), ("content", "run")
+        )
+    except ValueError:
+        raise UserError(
+            f"{run.name}: {paths.PROBABILITIES} is damaged; run `dvc repro tta-predict` there again"
+        ) from None
+    if str(arrays.get("run", "")) != run.record.run:
+        raise UserError(
+            f"{run.name}: {paths.PROBABILITIES} are of other folds than its OOF predictions; run `dvc repro tta-predict` there"
+        )
+    return Answers(arrays["image"], arrays["probabilities"].astype(np.float64), arrays.get("content"))
 
 
 def notes(runs: list[Run], names: Sequence[str]) -> list[str]:
@@ -171,7 +194,8 @@ def notes(runs: list[Run], names: Sequence[str]) -> list[str]:
             f"{', '.join(flattering)}: epochs were chosen on the scored photos, so these runs look better than they are and "
             "get too much weight; train.select: last avoids it"
         )
-    odd = [f"{name} ({vote})" for name in names if (vote := _vote(name)) in ("hard", "rank")]
+    votes = {name: _vote(run) for name, run in zip(names, runs, strict=True)}
+    odd = [f"{name} ({vote})" for name, vote in votes.items() if vote in ("hard", "rank")]
     if odd:
         found.append(
             f"{', '.join(odd)}: votes that are no probabilities are blended as if they were; set ensemble.vote: soft"
@@ -212,7 +236,7 @@ def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict
     }
 
 
-def _vote(name: str) -> str:
-    """ensemble.vote as the run had it; soft where its params.yaml does not say."""
-    content = yaml.safe_load(revisions.read(name, paths.PARAMS)) or {}
-    return str((content.get("ensemble") or {}).get("vote", "soft"))
+def _vote(run: Run) -> str:
+    """ensemble.vote as the run's eval predictions were joined; soft where nothing says."""
+    ensemble = run_record.params_of(run.name, run.record).get("ensemble")
+    return str((ensemble or {}).get("vote", "soft"))

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from stages import compare, paths
+from stages import compare, paths, run_record
 from stages.errors import UserError
 from stages.files import replacing
 from stages.judge import votes
@@ -46,11 +45,10 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
 def _pair(predictions: list[compare.Run]) -> Comparison | str:
     """The second run against the first as `maskcli compare` says it, or why they cannot be compared."""
     try:
-        first, second = predictions[0], compare.aligned(*predictions)
+        rule = compare.settle_rule("auto", predictions)
+        return compare.against(predictions[0], predictions[1], rule, *AS_COMPARED)
     except UserError as error:
         return str(error)
-    rule = compare.settle_rule("auto", predictions)
-    return compare.against(first, second, rule, *AS_COMPARED)
 
 
 def _read_run(predictions: compare.Run) -> page.Run:
@@ -74,7 +72,8 @@ def _read_run(predictions: compare.Run) -> page.Run:
         lr_curve=_table(revision, paths.LR_CURVE, ["lr", "loss", "smoothed"]),
         lr_suggestions=_table(revision, paths.LR_SUGGESTIONS, ["lr", "smoothed", "name"]),
         lr=float(_json(revision, paths.LR_CHOSEN, "lr")["lr"]),
-        params=_params(revision),
+        params=run_record.params_of(revision, predictions.record),
+        not_run=run_record.not_run(revision, predictions.record),
     )
 
 
@@ -99,14 +98,6 @@ def _json(revision: str, path: Path, key: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get(key), int | float):
         raise _damaged(revision, path, f"has no number `{key}`")
     return value
-
-
-def _params(revision: str) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(read(revision, paths.PARAMS))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise _damaged(revision, paths.PARAMS, "is not valid YAML") from None
-    return value if isinstance(value, dict) else {}
 
 
 def _damaged(revision: str, path: Path, problem: str) -> UserError:

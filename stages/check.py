@@ -37,7 +37,7 @@ from stages.data.fold import FoldData, open_fold
 from stages.errors import UserError
 from stages.estimates import Data, Estimate
 from stages.files import write_json
-from stages.learn import loader, model, objective, predict, threads, validation
+from stages.learn import loader, model, objective, predict, starting_weights, threads, validation
 from stages.learn.checkpoint import Keeper
 from stages.learn.learner import Learner, set_mode, start
 from stages.learn.progress import Progress
@@ -87,6 +87,7 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     if data is None:
         return report
     look_at_pseudo_labels(params, data, report)
+    look_at_starting_weights(params, report)
     cached = sum(path.stat().st_size for path in (paths.PIXELS, paths.EVAL_PIXELS) if path.is_file())
     # On Windows a file cannot be removed while it is mapped.
     with tempfile.TemporaryDirectory(prefix="maskcli-check-", ignore_cleanup_errors=True) as folder:
@@ -154,14 +155,22 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
         report.findings.append(Finding("pseudo-labels", "failed", detail))
 
 
+def look_at_starting_weights(params: Params, report: Report) -> None:
+    """Whether training may begin with the file of model.weights: in the trial's folder nothing tells whom it has seen."""
+    try:
+        starting_weights.check(params)
+    except UserError as error:
+        report.findings.append(Finding("starting weights", "failed", str(error)))
+
+
 def _trial_params(params: Params, cached: bool) -> Params:
     """The real params, but for what makes a run long: two folds, one epoch, one repeat, few steps and bootstrap samples.
 
     cached: whether the real photos will be; else the trial's are decoded on the fly too.
     """
     model = params.model
-    if isinstance(model.pretrained, str):
-        model = model.model_copy(update={"pretrained": str(Path(model.pretrained).resolve())})
+    if not model.begins_without_file:
+        model = model.model_copy(update={"weights": str(Path(model.weights).resolve())})
     return params.model_copy(
         update={
             "folds": (0, 1),

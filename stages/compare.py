@@ -3,21 +3,22 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stages import paths, revisions
+from stages import paths, revisions, run_record
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
 from stages.files import load_npz, write_csv
-from stages.judge import bootstrap, compare
+from stages.judge import bootstrap, compare, pairing
 from stages.judge.bootstrap import Scores
 from stages.judge.compare import Comparison, Difference
 from stages.report.figures import forest
+from stages.run_record import Record
 from stages.talk import Talk
 
 
@@ -34,6 +35,11 @@ class Run:
     last: np.ndarray  # [R, N, 18]
     select: str
     seed: int
+    content: np.ndarray | None = None  # uint64 [N], a hash of each photo's file; None in results of an earlier version
+    record: Record = field(default_factory=Record)  # what was run
+
+
+ARRAYS = ("person", "label", "fold", "selected", "last", "select", "seed")
 
 
 def run(
@@ -43,13 +49,13 @@ def run(
 
     rule: which epochs are compared, `selected`, `last`, or `auto`: selected if all runs chose by the same rule, else last.
     Several candidates share one error rate: p-values are Holm's, per score. Writes a forest plot, and `csv` if given.
-    Raises UserError if a run has no OOF predictions, or runs hold different people or scoring labels.
+    Raises UserError if a run has no OOF predictions, or runs hold other photos or classes.
     """
     names = list(names) if len(names) > 1 else [names[0], revisions.WORKSPACE]
     if len(set(names)) < len(names):
         raise UserError(f"compare: {', '.join(names)}: the same run stands twice; name each once")
     base = load(names[0])
-    candidates = [aligned(base, load(name)) for name in names[1:]]
+    candidates = [load(name) for name in names[1:]]
     rule = settle_rule(rule, [base, *candidates])
     found = [
         against(base, candidate, rule, replicates, seed)
@@ -63,59 +69,136 @@ def run(
 
 
 def against(base: Run, candidate: Run, rule: str, replicates: int, seed: int) -> Comparison:
-    """Every score of `candidate`, aligned to `base`, against it; no correction for several candidates."""
+    """Every score of `candidate` against `base`, on the photos that both saw alike; no correction for several candidates."""
+    told = of_records(base, candidate)
+    (base, candidate), left_out = alike([base, candidate])
     rows = compare.compare(scores(base, rule), scores(candidate, rule), _people_of_classes(base), replicates, seed)
-    return Comparison(base.name, candidate.name, rows, notes(base, candidate, rule))
+    return Comparison(base.name, candidate.name, rows, [*told, *left_out, *notes(base, candidate, rule)])
 
 
 def load(name: str) -> Run:
-    """Read a run's oof.npz."""
+    """Read a run's oof.npz, and what it was made with."""
     content = revisions.read(name, paths.OOF_ARRAYS)
+    record = run_record.of_revision(name)
     try:
         # Names in UTF-8 and each at its own length take a third of the memory. First, while nothing else is there.
         photo = load_npz(io.BytesIO(content), ["photo"])["photo"].astype(np.dtypes.StringDType())
-        arrays = load_npz(
-            io.BytesIO(content), [field.name for field in fields(Run) if field.name not in ("name", "photo")]
-        )
+        arrays = load_npz(io.BytesIO(content), ARRAYS, optional=("content", "run"))
+        own = str(arrays.pop("run", ""))
         values: dict[str, Any] = arrays | {"select": str(arrays["select"]), "seed": int(arrays["seed"])}
-        return Run(name=name, photo=photo, **values)
+        run = Run(name=name, photo=photo, record=record, **values)
     except (ValueError, TypeError):
         raise UserError(
             f"{name}: {paths.OOF_ARRAYS} is damaged or of another version; run `dvc repro oof-ensemble` there again"
         ) from None
-
-
-def aligned(base: Run, other: Run) -> Run:
-    """`other` with its photos in the order of `base`. Raises UserError if photos or scoring labels differ."""
-    if np.array_equal(base.photo, other.photo):  # nearly always; a million names in sets and dicts take their time
-        return _in_order(base, other, slice(None))
-    order = {photo: place for place, photo in enumerate(other.photo)}
-    only = [set(base.photo) - set(order), set(order) - set(base.photo)]
-    if any(only):
+    if own != record.run:
         raise UserError(
-            f"{base.name} and {other.name}: not the same photos ({len(only[0])} only in the first, {len(only[1])} only in the "
-            "second); compare runs on the same data"
+            f"{name}: {paths.OOF_ARRAYS} and {paths.OOF_RUN} are of two runs; run `dvc checkout`, or `dvc repro` there"
         )
-    return _in_order(base, other, np.array([order[photo] for photo in base.photo]))
+    return run
 
 
-def _in_order(base: Run, other: Run, which: np.ndarray | slice) -> Run:
-    """`other` with the photos at `which`, which are those of `base`."""
-    differ = (other.label[which] != base.label) | (other.person[which] != base.person)
-    if differ.any():
+def alike(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs on the photos that all of them saw alike, in the order of the first; and what was left out, in words.
+
+    Photos are told apart by content, not by name (stages/judge/pairing.py). Raises UserError if classes are cut at different
+    ages, or if fewer than half of a run's photos are alike.
+    """
+    base, *others = runs
+    place = [np.arange(len(base.photo))]
+    told = []
+    for other in others:
+        _same_classes(base, other)
+        found = pairing.pair(_photos(base), _photos(other))
+        if 2 * len(found.a) < min(len(base.photo), len(other.photo)):
+            raise UserError(
+                f"{base.name} and {other.name}: not the same photos ({found.only_a} only in the first, {found.only_b} only in "
+                f"the second, {found.relabelled} of another label or person, first {found.first}); compare runs on the same "
+                "data, or run one of them again"
+            )
+        own = np.full(len(base.photo), -1)
+        own[found.a] = found.b
+        place.append(own)
+        told += _left_out(base, other, found)
+    kept = np.min(place, axis=0) >= 0
+    return [_at(run, own[kept]) for run, own in zip(runs, place, strict=True)], told
+
+
+def _photos(run: Run) -> pairing.Photos:
+    content = np.zeros(len(run.photo), np.uint64) if run.content is None else run.content
+    return pairing.Photos(run.photo, run.person, run.label, content)
+
+
+def _same_classes(base: Run, other: Run) -> None:
+    bins = [run.record.params.get("data", {}).get("age_bins") for run in (base, other)]
+    if all(bins) and bins[0] != bins[1]:
         raise UserError(
-            f"{base.name} and {other.name}: {int(differ.sum())} photos have other scoring labels or people, "
-            f"first {base.photo[differ.argmax()]}; set the same data.age_bins and data, then run one of them again"
+            f"{base.name} and {other.name}: classes are cut at other ages (data.age_bins {bins[0]} and {bins[1]}), so they are "
+            "scored by different truths; set the same data.age_bins, then run one of them again"
         )
+
+
+def _left_out(base: Run, other: Run, found: pairing.Pairing) -> list[str]:
+    """What differs between the photos of two runs, and what that means."""
+    lines = []
+    kinds = {
+        f"{found.only_a} only in {base.name}": found.only_a,
+        f"{found.only_b} only in {other.name}": found.only_b,
+        f"{found.relabelled} of another label or person": found.relabelled,
+        f"{found.remade} of other content": 0 if found.by_name else found.remade,
+    }
+    counted = [words for words, count in kinds.items() if count]
+    if counted:
+        lines.append(
+            f"{base.name} and {other.name} saw other photos or labels: {', '.join(counted)}, first {found.first}; they are left "
+            f"out, and the {len(found.a)} photos that both saw alike are compared: the difference is that of method and data "
+            "together"
+        )
+    if found.by_name:
+        lines.append(
+            f"{found.remade} of {len(found.a)} photos of {base.name} and {other.name} differ in content, first {found.first}: "
+            "they are taken, by their names, for the same photos made anew; the difference is that of method and photos together"
+        )
+    if not found.known and (base.content is None) != (other.content is None):
+        older = base if base.content is None else other
+        lines.append(
+            f"{older.name} is of an earlier version, which did not keep what its photos are: they are matched by name"
+        )
+    return lines
+
+
+def _at(run: Run, which: np.ndarray) -> Run:
+    """The run with the photos at these positions alone, in this order."""
+    if len(which) == len(run.photo) and (which == np.arange(len(which))).all():
+        return run  # nearly always; a copy of a million photos takes its memory
     return replace(
-        other,
-        photo=base.photo,
-        person=base.person,
-        label=base.label,
-        fold=other.fold[which],
-        selected=other.selected[:, which],
-        last=other.last[:, which],
+        run,
+        photo=run.photo[which],
+        person=run.person[which],
+        label=run.label[which],
+        fold=run.fold[which],
+        selected=run.selected[:, which],
+        last=run.last[:, which],
+        content=None if run.content is None else run.content[which],
     )
+
+
+def same_models(base: Run, other: Run) -> bool:
+    """Whether two runs hold the predictions of the same trained models, by their run key or to the last digit."""
+    if base.record.run and base.record.run == other.record.run:
+        return True
+    return base.selected.shape == other.selected.shape and np.array_equal(base.selected, other.selected)
+
+
+def of_records(base: Run, other: Run) -> list[str]:
+    """What was run on either side, where that is not what the names of the revisions promise; and what differs."""
+    found = [line for run in (base, other) if (line := run_record.not_run(run.name, run.record))]
+    if same_models(base, other):
+        return [f"{other.name} holds the same trained models as {base.name}: there is no difference to find", *found]
+    differing = run_record.differing(base.record, other.record)
+    if differing:
+        found.append(f"{base.name} was trained with {run_record.in_words(differing, other.name)}")
+    return [*found, *run_record.settings_in_words({base.name: base.record, other.name: other.record})]
 
 
 def scores(run: Run, rule: str) -> list[Scores]:

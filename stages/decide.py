@@ -84,10 +84,11 @@ def in_words(found: dict[str, Any]) -> str:
     return f"decision: adjusted ({found['rule']}) is not offered: {gain}"
 
 
-def settle(params: Params, talk: Talk) -> Settled:
+def settle(params: Params, talk: Talk, run: str) -> Settled:
     """What params.decision comes to. Without evidence for offsets it is argmax, and one line says so.
 
-    Raises UserError if `adjusted` is asked for and decision.json is missing or damaged.
+    Raises UserError if `adjusted` is asked for and decision.json is missing, damaged, or of other folds than those of the
+    run whose models answer.
     """
     if params.decision == "argmax":
         return Settled("argmax", None, "params.yaml asks for argmax")
@@ -98,6 +99,11 @@ def settle(params: Params, talk: Talk) -> Settled:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again") from None
+    if found.get("run") != run:
+        raise UserError(
+            f"{paths.DECISION}: was fitted on the OOF predictions of another run than the folds that answer; run `maskcli "
+            "oof-ensemble` (or `dvc repro`) again"
+        )
     if found["offered"]:
         return Settled("adjusted", offsets, reason)
     talk.say(f"warning: {reason}; argmax is kept")

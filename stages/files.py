@@ -194,11 +194,11 @@ def read_npz(path: Path, made_by: str, names: Sequence[str]) -> dict[str, np.nda
         raise damaged(path, "does not hold the arrays it should", made_by) from None
 
 
-def load_npz(source: Path | IO[bytes], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays `names` of an .npz. Raises ValueError if it is damaged or lacks one."""
+def load_npz(source: Path | IO[bytes], names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays `names` of an .npz, and those of `optional` that it has. Raises ValueError if it is damaged or lacks one."""
     try:
         with np.load(source, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
+            return {name: arrays[name] for name in [*names, *(name for name in optional if name in arrays)]}
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise ValueError(f"{type(error).__name__}: {error}") from None
 

@@ -51,9 +51,9 @@ def run(params: Params, talk: Talk) -> None:
         select=np.array(params.train.select),
         seed=np.array(params.seed),
         run=np.array(record.run),
-        content=content_of(photos),
+        content=layout.content_of(photos),
     )
-    own = {"ensemble": {"replicates": params.ensemble.replicates}}
+    own = run_record.pick(params.model_dump(mode="json"), run_record.OF_JOINING)
     run_record.write(paths.OOF_RUN, record.model_copy(update={"params": record.params | own}))
     write_csv(paths.CONFUSION, _confusion_table(labels, selected.argmax(1)))
     write_csv(paths.PER_CLASS, _per_class_table(labels, selected.argmax(1)))
@@ -81,12 +81,6 @@ def run(params: Params, talk: Talk) -> None:
         + (f"; in neither truth nor prediction: {', '.join(absent)}" if absent else "")
     )
     talk.say(f"oof-ensemble: {decide.in_words(decision)}")
-
-
-def content_of(table: pd.DataFrame) -> np.ndarray:
-    """What each photo of photos.csv or eval.csv is made of, uint64 [N]: the hash of its file; 0 where it is not known."""
-    known = table["content"] if "content" in table else [""] * len(table)
-    return np.array([int(text or "0", 16) for text in known], np.uint64)
 
 
 def join(params: Params, photos: int) -> Joined:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import git, paths
+from stages import git, paths, run_record
 from stages.errors import UserError
 from stages.files import replacing
 from stages.revisions import WORKSPACE
@@ -26,7 +26,8 @@ def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = p
         if revision != WORKSPACE:
             git.resolve(revision)
     plots, problems = ask_dvc(revisions)
-    for problem in problems:
+    not_run = [run_record.not_run(name, run_record.of_revision(name)) for name in revisions or [WORKSPACE]]
+    for problem in [*problems, *filter(None, not_run)]:
         talk.say(f"plots: {problem}")
     drawn = []
     named = name_files(plots)

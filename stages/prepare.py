@@ -11,7 +11,8 @@ import pandas as pd
 
 from stages import cores, paths
 from stages.data import cache, layout
-from stages.data.cache import Files
+from stages.data.cache import Built
+from stages.data.made_of import Files
 from stages.data.tables import Fault, shown
 from stages.errors import UserError
 from stages.files import replacing, write_csv
@@ -38,16 +39,20 @@ def run(params: Params, talk: Talk) -> None:
     keep = cache.fits(len(photos) + len(eval_ids), params)
     began = time.perf_counter()
     with replacing(paths.PIXELS) as train_cache:
-        photos, bad = _decode_train(train_cache, photos, params, keep, talk)
+        photos, bad, of_train = _decode_train(train_cache, photos, params, keep, talk)
         faults += bad
         with replacing(paths.EVAL_PIXELS) as eval_cache:
-            eval_faults += _decode_eval(eval_cache, eval_ids, params, keep, talk)
+            bad, of_eval = _decode_eval(eval_cache, eval_ids, params, keep, talk)
+            eval_faults += bad
             decoding = time.perf_counter() - began
             _report(faults, eval_faults, skip, talk)
             if photos.empty:
                 raise UserError(f"data: all people have faults, listed in {paths.FAULTS}; mend them")
             people = people[people["person"].isin(set(photos["person"]))]
-            _write_tables(people, photos, eval_ids, params)
+            photos = photos.assign(content=of_train.contents)
+            _write_tables(people, photos, pd.DataFrame({"ImageID": eval_ids, "content": of_eval.contents}), params)
+    cache.record(paths.PIXELS, of_train, params)
+    cache.record(paths.EVAL_PIXELS, of_eval, params)
     if not faults:
         _warn_of_unlisted(listed, paths.TRAIN_IMAGES, paths.TRAIN_CSV, talk)
     _warn_of_unlisted(eval_ids, paths.EVAL_IMAGES, paths.EVAL_CSV, talk)
@@ -66,12 +71,13 @@ def _on_the_fly(space: int, params: Params, rate: float) -> str:
     )
 
 
-def _write_tables(people: pd.DataFrame, photos: pd.DataFrame, eval_ids: list[str], params: Params) -> None:
+def _write_tables(people: pd.DataFrame, photos: pd.DataFrame, eval_photos: pd.DataFrame, params: Params) -> None:
     mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
-    photos = photos.assign(label=layout.label(mask, gender, layout.age_bin(age, params.data.age_bins)))
+    labels = layout.label(mask, gender, layout.age_bin(age, params.data.age_bins))
+    photos = photos.assign(label=labels)[list(layout.PHOTO_TYPES)]
     write_csv(paths.PEOPLE, people)
     write_csv(paths.PHOTOS, photos)
-    write_csv(paths.EVAL, pd.DataFrame({"ImageID": eval_ids}))
+    write_csv(paths.EVAL, eval_photos)
     write_csv(paths.CLASS_COUNTS, layout.class_counts(photos))
 
 
@@ -81,25 +87,36 @@ def _without(photos: pd.DataFrame, faults: list[Fault]) -> pd.DataFrame:
 
 def _decode_train(
     path: Path, photos: pd.DataFrame, params: Params, keep: bool, talk: Talk
-) -> tuple[pd.DataFrame, list[Fault]]:
+) -> tuple[pd.DataFrame, list[Fault], Built]:
     """Write the training cache; with data.on_fault: skip, once more without the people whose photos cannot be read."""
     everything: list[Fault] = []
     while True:
         files = Files(paths.TRAIN_IMAGES, photos["file"].tolist())
-        bad = cache.build(path, files, params, talk, "decode training photos", keep) if len(files) else []
+        built = cache.build(path, files, params, talk, "decode training photos", keep) if len(files) else Built()
         faults = [
-            Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place]) for place, fault in bad
+            Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place])
+            for place, fault in built.faults
         ]
         everything += faults
         if not faults or params.data.on_fault == "stop":
-            return photos, everything
+            _tell_unended(files, built, talk)
+            return photos, everything, built
         photos = _without(photos, faults)
 
 
-def _decode_eval(path: Path, ids: list[str], params: Params, keep: bool, talk: Talk) -> list[Fault]:
+def _decode_eval(path: Path, ids: list[str], params: Params, keep: bool, talk: Talk) -> tuple[list[Fault], Built]:
     files = Files(paths.EVAL_IMAGES, layout.eval_names(ids, paths.EVAL_IMAGES) if ids else [])
-    bad = cache.build(path, files, params, talk, "decode eval photos", keep) if ids else []
-    return [Fault(str(files[place]), fault.problem, fault.mend) for place, fault in bad]
+    built = cache.build(path, files, params, talk, "decode eval photos", keep) if ids else Built()
+    _tell_unended(files, built, talk)
+    return [Fault(str(files[place]), fault.problem, fault.mend) for place, fault in built.faults], built
+
+
+def _tell_unended(files: Files, built: Built, talk: Talk) -> None:
+    if built.unended:
+        talk.say(
+            f"warning: {len(built.unended)} photos in {files.folder} lack only the mark of their end, first "
+            f"{shown(files.names[built.unended[0]])}: used, since all pixels are there"
+        )
 
 
 def _report(faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Talk) -> None:

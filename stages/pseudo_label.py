@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import paths, tta_predict
+from stages import paths, run_record, tta_predict
 from stages.data import pseudo
 from stages.data.cache import open_cache
 from stages.data.layout import CLASSES, class_name
@@ -29,6 +29,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
             f"params.yaml: pseudo.labels: {params.pseudo.labels} is in use, so the trained folds have learnt their own "
             "labels; set pseudo/none.csv and run `dvc repro` before choosing labels again"
         )
+    run_record.joined(params, talk, "pseudo-label")
     images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]

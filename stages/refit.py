@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import best_epochs, decide, paths, settled, tta_predict
+from stages import best_epochs, decide, paths, run_record, settled, tta_predict
 from stages.data import pseudo
 from stages.data.cache import open_cache
 from stages.data.fold import FoldData, open_all
@@ -41,7 +41,9 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     data = pseudo.join(params, open_all(params), pseudo.ALL, talk)
     lr = settled.read(params).lr
     images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
-    decided = decide.settle(params, talk)  # as tta-predict decides
+    # As tta-predict decides; without offsets the folds' run does not matter.
+    of_folds = run_record.joined(params, talk, "refit").run if params.decision == "adjusted" else ""
+    decided = decide.settle(params, talk, of_folds)
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     _train(own, data, lr, talk)
     if not predict.accelerator(params).is_main_process:
@@ -89,10 +91,10 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
     """
     accelerator = predict.accelerator(params)
     main, fold = accelerator.is_main_process, len(params.folds)
-    run = run_key.record(params, lr, accelerator.num_processes).run
+    record = run_key.record(params, lr, accelerator.num_processes)
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
-        stack.enter_context(checkpoint.alone(fold, run, talk) if main else nullcontext())
+        stack.enter_context(checkpoint.alone(fold, record.run, talk) if main else nullcontext())
         asked = stack.enter_context(interrupt.noted()) if accelerator.num_processes == 1 else interrupt.no_interrupt
         for seed in range(params.refit.seeds):
             heard = _named(talk, f"refit seed {seed}") if main else SILENT
@@ -100,7 +102,7 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
                 params
             )  # a new one: the last one's model and gradients would stay in memory
             made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, heard)
-            keeper = Keeper(run, fold, seed, params.train.epochs, params.checkpoint.minutes * 60)
+            keeper = Keeper(record.run, fold, seed, params.train.epochs, params.checkpoint.minutes * 60)
             progress = keeper.load(made, heard)
             progress = fit.fit(made, lr, heard, _saying(heard), progress, keeper, interrupt=asked)
             accelerator.free_memory()
@@ -108,11 +110,11 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk) -> None:
                 continue
             if not seed:
                 _forget()
-            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, run)
+            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, record)
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:
-            checkpoint.prune(fold, run, params.refit.seeds)
+            checkpoint.prune(fold, record.run, params.refit.seeds)
 
 
 def _forget() -> None:

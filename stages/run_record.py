@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages import files, paths
+from stages import files, paths, revisions
 from stages.errors import UserError
 from stages.params import Params, flat, nested
-from stages.revisions import WORKSPACE, read
 from stages.talk import Talk
 
 # Keys of params.yaml that shape a training, as dvc.yaml's train stage names them (besides losses.<loss>), and those of the
@@ -26,6 +25,8 @@ TRAINING = (
     *("optimizer", "schedule", "train", "budget", "augment"),
     *("folds", "pseudo.labels"),
 )
+# What oof-ensemble itself reads besides, in its own record.
+OF_JOINING = ("ensemble.replicates",)
 # A time limit makes no other method of a training: the folds that it shortened say so themselves.
 NOT_COMPARED = "budget."
 CONTENTS = {
@@ -110,13 +111,16 @@ def write(path: Path, record: Record) -> None:
     files.write_json(path, record.model_dump())
 
 
-def of_fold(fold: int) -> Record:
-    """The record of a fold. Raises UserError where it is missing or damaged, or the fold's outputs are of another run."""
+def of_fold(fold: int, outputs: bool = True) -> Record:
+    """The record of a fold. Raises UserError where it is missing or damaged, or the fold's weights and logits (which a fold
+    in training does not have yet: `outputs`) are of another run.
+    """
     path = paths.train_run(fold)
     if not path.is_file():
         files.require(paths.oof_logits(fold), f"train --fold {fold}")
     record = _parsed(files.read_json(path, f"train --fold {fold}"), path, f"train --fold {fold}")
-    for output in [paths.oof_logits(fold), *sorted(paths.models(fold).glob("[0-9]*.safetensors"))]:
+    weights = sorted(paths.models(fold).glob("[0-9]*.safetensors"))
+    for output in [paths.oof_logits(fold), *weights] if outputs else []:
         mark = mark_of(output)
         if mark is not None and mark != record.run:
             raise UserError(
@@ -133,47 +137,92 @@ def mark_of(path: Path) -> str | None:
             return str(json.loads(path.read_bytes())["run"])
         if path.suffix == ".npz":
             return str(files.load_npz(path, ["run"])["run"])
-        with path.open("rb") as file:  # a .safetensors: the length of its header, and the header, JSON
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(size, 100_000_000)))
-        return str(header.get("__metadata__", {}).get("run", ""))
+        return str(trained_in(path)["run"])
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
 
 
-def joined(params: Params, talk: Talk, who: str, folds: Sequence[int] | None = None) -> Record:
+def trained_in(path: Path) -> dict[str, str]:
+    """What weights written here say of the training that made them: run, and the digest of photos.csv; else empty.
+
+    Raises OSError or ValueError where they are not there or not whole.
+    """
+    with path.open("rb") as file:  # the length of the header in 8 bytes, and the header, JSON
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(size, 100_000_000)))
+    described = json.loads(_mapping(_mapping(header).get("__metadata__")).get("architecture", "{}"))
+    return _mapping(_mapping(described).get("trained"))
+
+
+def joined(
+    params: Params, talk: Talk, who: str, folds: Sequence[int] | None = None, told: tuple[str, ...] = ()
+) -> Record:
     """The common record of `folds` (None: all of params.yaml), which are of one training, the one that params.yaml asks for.
 
     Raises UserError, in one line, where a fold was trained with other params, another learning rate or other data than the
-    others, or all with others than params.yaml and the files now. Other code, libraries, threads and devices are told.
+    others, or all with others than params.yaml and the files now. Other code, libraries and threads are told, and so is what
+    params.yaml says otherwise in the groups `told`.
     """
     records = {fold: of_fold(fold) for fold in (params.folds if folds is None else folds)}
-    lr = None if params.lr == "auto" else float(params.lr)
-    now = Record(params=training(params), lr=lr, data=contents(params))
-    fitting = [fold for fold, record in records.items() if not differing(record, now)]
-    reference = records[fitting[0]] if fitting else _most_common(list(records.values()))
-    odd = [fold for fold, record in records.items() if differing(record, reference)]
+    alike, reference = of_one_training(params, records)
+    odd = [fold for fold in records if fold not in alike]
     if odd:
-        alike = [fold for fold in odd if not differing(records[fold], records[odd[0]])]
+        first = [fold for fold in odd if not differing(records[fold], records[odd[0]])]
         raise UserError(
-            f"{paths.TRAIN}: {named(alike)} trained with {in_words(differing(records[odd[0]], reference), 'the others')}, so "
+            f"{paths.TRAIN}: {named(first)} trained with {in_words(differing(records[odd[0]], reference), 'the others')}, so "
             f"{who} would mix methods; run {_again(odd)} (or `dvc repro`)"
         )
-    if not fitting:
+    found = not_asked(params, reference)
+    refused = {key: pair for key, pair in found.items() if not key.startswith(told or ("...",))}
+    if refused:
         raise UserError(
-            f"{paths.TRAIN}: the folds were trained with {in_words(differing(reference, now), 'now')}, so {who} would call "
-            "one method by the name of another; run `dvc repro`, or put back what was trained"
+            f"{paths.TRAIN}: the folds were trained with {in_words(refused, 'now')}, so {who} would call one method by the "
+            "name of another; run `dvc repro`, or put back what was trained"
         )
+    if found:
+        talk.say(f"warning: {who}: the folds were trained with {in_words(found, 'now')}")
     for line in settings_in_words({f"fold {fold}": record for fold, record in records.items()}):
         talk.say(f"warning: {who}: {line}")
     return common(list(records.values()))
 
 
+def of_one_training(params: Params, records: dict[int, Record]) -> tuple[list[int], Record]:
+    """The folds that were trained as params.yaml asks, or where none was, those of the training of most folds; its record."""
+    now = _now(params)
+    fitting = [record for record in records.values() if not differing(record, now)]
+    reference = _most_common(fitting or list(records.values()))
+    return [fold for fold, record in records.items() if not differing(record, reference)], reference
+
+
+def not_asked(params: Params, record: Record) -> Differences:
+    """What of a record params.yaml and the files now say otherwise."""
+    return differing(record, _now(params))
+
+
+def as_run(params: Params, record: Record) -> Params:
+    """The params with what was run in the place of what params.yaml says by now."""
+    everything = flat(params.model_dump(mode="json")) | flat(record.params)
+    try:
+        return Params.model_validate(nested(everything))
+    except ValidationError:  # of another version
+        return params
+
+
+def _now(params: Params) -> Record:
+    """What a training would be that began now; its learning rate only where params.yaml has a number."""
+    lr = None if params.lr == "auto" else float(params.lr)
+    return Record(params=training(params), lr=lr, data=contents(params))
+
+
 def common(records: Sequence[Record]) -> Record:
     """One record of folds of one training; its run is theirs, or a hash of them where their settings differ."""
-    runs = sorted({record.run for record in records})
-    run = runs[0] if len(runs) == 1 else hashlib.blake2b(" ".join(runs).encode()).hexdigest()[:16]
-    return records[0].model_copy(update={"run": run})
+    return records[0].model_copy(update={"run": joint({record.run for record in records})})
+
+
+def joint(runs: set[str]) -> str:
+    """The run key of folds with these."""
+    first, *others = sorted(runs)
+    return first if not others else hashlib.blake2b(" ".join(sorted(runs)).encode()).hexdigest()[:16]
 
 
 def differing(before: Record, after: Record) -> Differences:
@@ -262,8 +311,19 @@ def of_revision(revision: str) -> Record:
         except ValueError:
             raise UserError(f"{revision}: {paths.OOF_RUN}: is not JSON; run `dvc repro oof-ensemble` there") from None
     everything, locked = params_yaml(revision), params_of_stages(revision)
+    if not everything:
+        revisions.read(revision, paths.PARAMS)  # raises where there is no such revision
     source = nested(locked["train"] | locked.get("oof-ensemble", {})) if "train" in locked else everything
-    return Record(params=pick(source, (*TRAINING, f"losses.{source.get('loss', 'ce')}")))
+    return Record(params=pick(source, (*TRAINING, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
+
+
+def params_of(revision: str, record: Record) -> dict[str, Any]:
+    """All params of a revision, nested, each as it was run: by its record, else by dvc.lock's stages, else by params.yaml."""
+    found = flat(params_yaml(revision))
+    for stage in params_of_stages(revision).values():
+        found |= flat(nested(stage))
+    found |= flat(record.params)
+    return nested(found)
 
 
 def params_of_stages(revision: str) -> dict[str, dict[str, Any]]:
@@ -280,7 +340,10 @@ def params_of_stages(revision: str) -> dict[str, dict[str, Any]]:
 
 def params_yaml(revision: str) -> dict[str, Any]:
     """params.yaml of a revision with its defaults; as it stands there, where it is of another version."""
-    value = _mapping(_yaml(_read_quietly(revision, paths.PARAMS)))
+    content = _read_quietly(revision, paths.PARAMS)
+    if content is None:
+        return {}
+    value = _mapping(_yaml(content))
     try:
         return Params.model_validate(value).model_dump(mode="json")
     except ValidationError:
@@ -290,7 +353,8 @@ def params_yaml(revision: str) -> dict[str, Any]:
 def not_run(revision: str, record: Record) -> str:
     """One line on where the revision's params.yaml says otherwise than its results were made with; empty if nowhere."""
     asked = params_yaml(revision)
-    keys = (*TRAINING, f"losses.{asked.get('loss', 'ce')}")
+    of_joining = OF_JOINING if "ensemble" in record.params else ()
+    keys = (*TRAINING, f"losses.{asked.get('loss', 'ce')}", *of_joining)
     lr = asked.get("lr")
     found = differing(record, Record(params=pick(asked, keys), lr=lr if isinstance(lr, float) else None))
     if not found or not asked:
@@ -302,10 +366,8 @@ def not_run(revision: str, record: Record) -> str:
 
 def _read_quietly(revision: str, path: Path) -> bytes | None:
     try:
-        return read(revision, path)
-    except UserError:
-        if revision != WORKSPACE:
-            read(revision, paths.PARAMS)  # raises where there is no such revision
+        return revisions.read(revision, path)
+    except (UserError, OSError):
         return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import paths
+from stages import paths, run_record
 from stages.compare import corrected
 from stages.data import layout
 from stages.data.fold import FoldData, open_fold
@@ -21,12 +21,13 @@ from stages.files import load_npz, read_csv, write_csv
 from stages.judge import bootstrap, compare, metrics
 from stages.judge.bootstrap import Scores
 from stages.judge.compare import Comparison, Difference
-from stages.learn import features, heads, learner, model, predict
+from stages.learn import features, heads, learner, model, predict, starting_weights
 from stages.learn.heads import Features, Plan
 from stages.learn.losses import CORRECTING, LOSSES
 from stages.learn.model import Classifier
 from stages.learn.samplers import SAMPLERS
 from stages.params import Params
+from stages.run_record import Record
 from stages.talk import Talk
 
 HEADS = ("linear", "mlp")
@@ -37,6 +38,19 @@ FEWEST_EPOCHS = 3
 STEPS = 2000
 REPEATS = 3
 OWN_MODELS = "each fold's own model"
+# Groups of params.yaml that may say otherwise than what the folds were trained with, whose backbones are taken.
+OF_HEADS = (
+    "loss",
+    "losses.",
+    "sampler",
+    "lr",
+    "optimizer.",
+    "schedule.",
+    "train.",
+    "augment.",
+    "age_regression.",
+    "model.head",
+)
 SCORES = ("macro_f1", "f1_60plus", "nll")
 
 
@@ -80,6 +94,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     person = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)["person"].to_numpy(str)
     began = time.perf_counter()
     source, nets = backbones(params, choice.backbone, folds, talk)
+    features_of = run_record.of_fold(params.folds[0]) if source.startswith(OWN_MODELS) else None
     made = extract(params, nets, folds, talk)
     extracted = time.perf_counter()
     tried = train(params, choice, made, folds, talk)
@@ -97,7 +112,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
         "repeats": choice.repeats,
         "rows": rows,
         "luck_sd": luck(rows),
-        "notes": notes(params, source, rows, choice.repeats),
+        "notes": notes(features_of, rows, choice.repeats),
         "seconds": {
             "features": extracted - began,
             "heads": trained - extracted,
@@ -123,45 +138,49 @@ def checked(params: Params, choice: Choice) -> Choice:
 def backbones(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk) -> tuple[str, list[Classifier]]:
     """What the features come from, in words, and the models: one for all folds, or one a fold.
 
-    `auto` is params where model.pretrained is set, else folds where all are trained. Raises UserError where neither is, and
-    for weights below out/: they have seen these people, in whose OOF scores that would show as skill.
+    `auto` is params where model.pretrained or model.weights is set, else folds where all are trained. Raises UserError where
+    neither is, and for weights that have seen these people, in whose OOF scores that would show as skill.
     """
     trained = all(paths.weights(fold).is_file() for fold in params.folds)
+    starts = params.model.pretrained or not params.model.begins_without_file
     if asked == "auto":
-        asked = "params" if params.model.pretrained else "folds"
+        asked = "params" if starts else "folds"
         if asked == "folds" and not trained:
             raise UserError(
-                "screen: there is no backbone: random features tell nothing about losses; set model.pretrained in params.yaml, "
-                "give --backbone WEIGHTS.safetensors, or train the folds first (`maskcli folds`)"
+                "screen: there is no backbone: random features tell nothing about losses; set model.pretrained or "
+                "model.weights in params.yaml, give --backbone WEIGHTS.safetensors, or train the folds first (`maskcli folds`)"
             )
     if asked == "folds":
+        # The features need the folds' backbones alone: what else params.yaml says by now is no matter.
+        run_record.joined(params, talk, "screen", told=OF_HEADS)
         return f"{OWN_MODELS} ({paths.weights(0)} ...)", [
             _of_fold(params, fold, data) for fold, data in enumerate(folds)
         ]
-    if asked == "params" and not params.model.pretrained:
+    if asked == "params" and not starts:
         raise UserError(
-            "screen: --backbone params: model.pretrained in params.yaml is false, and random features tell nothing about "
-            "losses; set it to true or to a path, or take --backbone folds"
+            "screen: --backbone params: model.pretrained in params.yaml is false and model.weights names no file, and random "
+            "features tell nothing about losses; set one of them, or take --backbone folds"
         )
-    weights = params.model.pretrained if asked == "params" else asked
-    if weights == asked and not Path(asked).is_file():
+    if asked == "params":
+        weights = None if params.model.begins_without_file else Path(params.model.weights)
+    else:
+        weights = Path(asked)
+    if weights and not weights.is_file():
         raise UserError(
-            f"screen: --backbone {asked}: no such file; give auto, params, folds, or the path of a .safetensors or .pth file"
+            f"screen: --backbone {weights}: no such file; give auto, params, folds, or the path of a .safetensors or .pth file"
         )
-    if isinstance(weights, str):
-        refuse_leak(Path(weights))
+    if weights:
+        refuse_leak(weights)
     torch.manual_seed(params.seed)
-    net = model.build(model.architecture(params), weights is True)
-    if isinstance(weights, str):
-        talk.say(model.load_backbone(net, Path(weights)))
-    return f"{params.model.name}, {'published weights' if weights is True else weights}", [net]
+    net = model.build(model.architecture(params), weights is None)
+    if weights:
+        talk.say(model.load_backbone(net, weights))
+    return f"{params.model.name}, {weights or 'published weights'}", [net]
 
 
 def refuse_leak(path: Path) -> None:
-    """Raise UserError for weights below out/, where only models of these people lie."""
-    # Also where it lies by name: DVC may have put a link to its cache there.
-    places = (path.resolve(), path.parent.resolve() / path.name)
-    if any(place.is_relative_to(Path("out").resolve()) for place in places):
+    """Raise UserError for weights of models that were trained on these people."""
+    if starting_weights.knows_these_people(path):
         raise UserError(
             f"screen: {path}: was trained on these people, whom it would be scored on; take --backbone folds, which uses each "
             "fold's model for that fold alone, or weights from elsewhere"
@@ -172,11 +191,12 @@ def _of_fold(params: Params, fold: int, data: FoldData) -> Classifier:
     """A fold's first model, checked to have left out the people that the fold validates on today."""
     net = model.load(paths.weights(fold))
     own, wanted = net.architecture, model.architecture(params)
-    if (own.name, own.options, own.height, own.width) != (wanted.name, wanted.options, wanted.height, wanted.width):
+    if (own.name, own.options) != (wanted.name, wanted.options):
         raise UserError(
-            f"{paths.weights(fold)}: is {own.name} at {own.height}x{own.width} px, params.yaml has {wanted.name} at "
-            f"{wanted.height}x{wanted.width}; train the folds again (`dvc repro`)"
+            f"{paths.weights(fold)}: is {own.name} with model.options {own.options}, params.yaml has {wanted.name} with "
+            f"{wanted.options}; train the folds again (`dvc repro`)"
         )
+    model.check_image(own, params, str(paths.weights(fold)))
     try:
         left_out = load_npz(paths.oof_logits(fold), ("photo",))["photo"]
     except ValueError:
@@ -327,8 +347,8 @@ def luck(rows: list[dict[str, Any]]) -> float | None:
     return float(np.sqrt(squares / sum(len(scores) - 1 for scores in several)))
 
 
-def notes(params: Params, source: str, rows: list[dict[str, Any]], repeats: int) -> list[str]:
-    """What the ranking can tell and what it cannot, and how much of it is noise."""
+def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int) -> list[str]:
+    """What the ranking can tell and what it cannot, and how much of it is noise. features_of: the folds whose features."""
     widths = [(row["high"] - row["low"]) / 2 for row in rows if row["verdict"] != "base"]
     scatter = luck(rows)
     found = [
@@ -337,11 +357,12 @@ def notes(params: Params, source: str, rows: list[dict[str, Any]], repeats: int)
         "cannot tell: what a loss or sampler does to the backbone itself (the features stand still), nor anything about "
         "augmentation (but the flip), mixup, the backbone, its learning rate, the number of epochs or the epoch to stop at",
     ]
-    if source.startswith(OWN_MODELS):
+    if features_of is not None:
         found.append(
-            f"the features are those of models trained with loss {params.loss} and sampler {params.sampler} (as params.yaml "
-            "stands), on the very photos that the heads learn from: there classes lie further apart than on new people, so "
-            "overfitting is understated and all heads look more alike than they would in full training"
+            f"the features are those of models trained with loss {features_of.loss} and sampler "
+            f"{features_of.params.get('sampler', 'none')}, on the very photos that the heads learn from: there classes lie "
+            "further apart than on new people, so overfitting is understated and all heads look more alike than they would in "
+            "full training"
         )
     if widths:
         found.append(

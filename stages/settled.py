@@ -4,11 +4,16 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, ValidationError
 
-from stages import cores, paths
+from stages import cores, paths, run_record
 from stages.errors import UserError
 from stages.files import read_json
-from stages.params import Params
+from stages.params import Params, flat
 
+# Groups and keys of params.yaml that decide which learning rate is a good one (besides losses.<loss>).
+DECISIVE = (
+    *("model", "targets", "loss", "age_regression", "sampler", "optimizer", "image.height", "image.width"),
+    *("train.batch_size", "train.mixed_precision"),
+)
 AGAIN = "run `maskcli lr-find` again"
 
 
@@ -23,15 +28,11 @@ class Settled(BaseModel):
 
 
 def measured_with(params: Params) -> dict[str, Any]:
-    """What a learning rate depends on most, as lr.json records it."""
-    return {
-        "model.name": params.model.name,
-        "targets": params.targets,
-        "loss": params.loss,
-        "sampler": params.sampler,
-        "optimizer.name": params.optimizer.name,
-        "train.batch_size": params.train.batch_size,
-    }
+    """What a learning rate depends on, as lr.json records it: dotted keys, and the content of the starting weights."""
+    keys = (*DECISIVE, f"losses.{params.loss}")
+    chosen = flat(run_record.pick(params.model_dump(mode="json"), keys))
+    weights = run_record.contents(params).get("weights")
+    return chosen | ({"content of model.weights": weights} if weights else {})
 
 
 def read(params: Params) -> Settled:
@@ -43,13 +44,18 @@ def read(params: Params) -> Settled:
     differing: dict[str, Any] = {}
     if params.lr == "auto":
         now = measured_with(params)
-        differing = {key: value for key, value in found.measured_with.items() if now.get(key) != value}
+        differing = {
+            key: value
+            for key, value in found.measured_with.items()
+            if now.get(key) != value
+            and (now["loss"] == found.measured_with.get("loss") or not key.startswith("losses."))
+        }
     elif float(params.lr) != found.lr:
         differing = {"lr": found.lr}
     if params.parallel.threads != "auto" and set(found.threads.values()) - {params.parallel.threads}:
         differing["parallel.threads"] = max(found.threads.values())
     if differing:
-        told = ", ".join(f"{key}: {value}" for key, value in differing.items())
+        told = ", ".join(f"{key}: {run_record.value_in_words(value)}" for key, value in differing.items())
         raise UserError(f"{paths.LR_CHOSEN}: was made with {told}, which params.yaml no longer says; {AGAIN}")
     return found
 

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import decide, paths, tta_predict
+from stages import decide, paths, run_record, tta_predict
 from stages.data import cache, layout
+from stages.data.made_of import Files
 from stages.errors import UserError
 from stages.files import read_csv, read_json, write_csv, write_json
 from stages.judge import votes
@@ -25,6 +26,7 @@ from stages.learn.checkpoint import DamagedCheckpoint
 from stages.learn.model import Classifier
 from stages.learn.step import out_of_memory
 from stages.params import Params
+from stages.run_record import Record
 from stages.talk import Talk
 
 LEAST = 0.8  # of the finished models' median val_f1: an unfinished model below it would spoil the vote
@@ -42,6 +44,7 @@ class Source:
     val_f1: float | None  # None: finished, its metrics not written yet
     used: bool = True
     reason: str = ""  # why it is left out
+    run: str = ""  # the run key, as the file carries it
 
 
 @dataclass
@@ -82,10 +85,13 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
                     joined.append(source)
                     break
                 left_out.append(replace(source, used=False, reason=reason))
+            # A finished model that does not answer is told also where another one does in its place.
+            left_out += [one for one in candidates if one.state == "finished" and not one.used and one not in left_out]
         predictor.pixels.clear()
     if joined:
+        _tell_run(params, joined[0].run, talk)
         voted = votes.VOTES[params.ensemble.vote](np.stack(probabilities))
-        answers = tta_predict.answer(voted, _offsets(params, talk))
+        answers = tta_predict.answer(voted, _offsets(params, run_record.joint({source.run for source in joined}), talk))
     else:
         answers = np.full(len(images), _most_common_class(params))
     write_csv(paths.NOW_SUBMISSION, pd.DataFrame({"ImageID": images, "ans": answers}))
@@ -106,10 +112,14 @@ def sources(params: Params) -> list[Source]:
     """The models of params.folds that there are, by fold and repeat; of one fold and repeat the one to try first comes first.
 
     First the finished model, then the checkpoints of all runs, that of the highest val_f1 first: the newest run may have
-    only just begun. Checkpoints of repeats that params no longer ask for are not looked at.
+    only just begun. Checkpoints of repeats that params no longer ask for are not looked at. Models of one training are
+    used, that which has most folds: two methods would be one submission that no OOF score is of.
     """
     finished = [
-        Source(int(path.parts[-3]), int(path.stem), "finished", str(path), _finished_f1(int(path.parts[-3])))
+        Source(
+            *(int(path.parts[-3]), int(path.stem), "finished", str(path), _finished_f1(int(path.parts[-3]))),
+            run=run_record.mark_of(path) or run_record.mark_of(paths.train_run(int(path.parts[-3]))) or "",
+        )
         for path in sorted(paths.TRAIN.glob("*/models/[0-9]*.safetensors"))
         if path.parts[-3].isdigit() and int(path.parts[-3]) in params.folds and path.stem.isdigit()
     ]
@@ -122,6 +132,7 @@ def sources(params: Params) -> list[Source]:
             + ("" if header.run == known[0].run else ", of another run than the newest"),
             str(paths.checkpoint(header.fold, header.repeat, header.run)),
             header.val_f1,
+            run=header.run,
         )
         for header in sorted(known, key=lambda header: -header.val_f1)
         if header.epoch and header.repeat < params.train.repeats
@@ -135,7 +146,59 @@ def sources(params: Params) -> list[Source]:
         source if (source.val_f1 or 0.0) >= LEAST * usual else replace(source, used=False, reason=weak)
         for source in running
     ]
-    return sorted(finished + running, key=lambda source: (source.fold, source.repeat))
+    return _of_one_training(params, finished + running)
+
+
+def _of_one_training(params: Params, found: list[Source]) -> list[Source]:
+    """The sources with those left out that are of another training than most; these come last in their fold and repeat."""
+    records = _records(params)
+
+    def training(run: str) -> str:
+        """Runs that differ in code or libraries alone are one; of a run without a record nothing is known but its key."""
+        alike = [key for key, record in records.items() if not run_record.differing(record, records.get(run, record))]
+        return min(alike) if run in records else run
+
+    def worth(name: str) -> tuple[int, bool, int, float]:
+        own = [source for source in found if source.used and training(source.run) == name]
+        asked = name in records and not run_record.not_asked(params, records[name])
+        scores = [source.val_f1 or 0.0 for source in own]
+        places = len({(source.fold, source.repeat) for source in own})
+        return places, asked, sum(source.state == "finished" for source in own), float(np.median(scores or [0.0]))
+
+    chosen = max({training(source.run) for source in found}, key=worth, default="")
+    kept = [
+        source
+        if not source.used or training(source.run) == chosen
+        else replace(source, used=False, reason=_other_training(records, source.run, chosen))
+        for source in found
+    ]
+    return sorted(kept, key=lambda source: (source.fold, source.repeat, training(source.run) != chosen))
+
+
+def _records(params: Params) -> dict[str, Record]:
+    """The records of the runs that folds were last begun with, by run key."""
+    found = {}
+    for fold in params.folds:
+        with contextlib.suppress(UserError):  # not begun, of an earlier version, or damaged
+            record = run_record.of_fold(fold, outputs=False)
+            found[record.run] = record
+    return found
+
+
+def _other_training(records: dict[str, Record], run: str, chosen: str) -> str:
+    if run in records and chosen in records:
+        told = run_record.in_words(run_record.differing(records[run], records[chosen]), "the others")
+    else:
+        told = f"run {run or 'unknown'} (the others: {chosen or 'unknown'})"
+    return f"was trained with {told}: one submission would mix two methods"
+
+
+def _tell_run(params: Params, run: str, talk: Talk) -> None:
+    """Say where params.yaml asks for another training than that of the models that answer."""
+    record = _records(params).get(run)
+    found = {} if record is None else run_record.not_asked(params, record)
+    if found:
+        talk.say(f"submit-now: the models were trained with {run_record.in_words(found, 'params.yaml now')}")
 
 
 def _finished_f1(fold: int) -> float | None:
@@ -182,6 +245,8 @@ def _batch(params: Params) -> int:
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
     net = _load(source)
     fitting = _fitting(predictor.params, net)
+    if net.architecture.face is None and not predictor.pixels:
+        predictor.talk.say(model.unknown_face(source.file))
     pixels = _pixels(predictor, fitting)
     positions, views = np.arange(len(predictor.images)), predictor.params.tta.views
     return list(predict.of_views(net, pixels, positions, views, fitting, batch, device))
@@ -199,10 +264,10 @@ def _load(source: Source) -> Classifier:
     return model.load(path) if source.state == "finished" else checkpoint.model_of(path)
 
 
-def _offsets(params: Params, talk: Talk) -> np.ndarray | None:
+def _offsets(params: Params, run: str, talk: Talk) -> np.ndarray | None:
     """Those of the decision rule where params.yaml asks for it and oof-ensemble has judged it."""
     try:
-        return decide.settle(params, talk).offsets
+        return decide.settle(params, talk, run).offsets
     except UserError as error:
         talk.say(f"submit-now: answers are the most probable classes: {error}")
         return None
@@ -219,18 +284,15 @@ def _eval_images() -> list[str]:
 
 
 def _fitting(params: Params, net: Classifier) -> Params:
-    """The params with the photo size that this model was trained at."""
-    shape = net.architecture
-    image = params.image.model_copy(update={"height": shape.height, "width": shape.width, "margin": shape.margin})
+    """The params with the photo size and crop that this model was trained at."""
+    image = params.image.model_copy(update=model.image_of(net.architecture))
     return params.model_copy(update={"image": image})
 
 
 def _pixels(predictor: Predictor, fitting: Params) -> cache.Pixels:
-    """Eval photos at the size of `fitting`: prepare's cache where it has that, else decoded once.
-
-    A model does not say which image.face it was trained with, so a cache of its size is taken whatever its crop.
-    """
-    size = f"{fitting.image.height}-{fitting.image.width}-{fitting.image.margin}"
+    """Eval photos at the size and crop of `fitting`: prepare's cache where it holds just these, else decoded once."""
+    image = fitting.image
+    size = f"{image.height}-{image.width}-{image.margin}-{image.face:g}"
     if size not in predictor.pixels:
         predictor.pixels[size] = _open_or_decode(predictor, fitting, predictor.folder / f"{size}.npy")
     return predictor.pixels[size]
@@ -238,15 +300,19 @@ def _pixels(predictor: Predictor, fitting: Params) -> cache.Pixels:
 
 def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> cache.Pixels:
     images = predictor.images
-    with contextlib.suppress(UserError):
+    try:
         return cache.open_cache(paths.EVAL_PIXELS, len(images), fitting)
-    files = cache.Files(paths.EVAL_IMAGES, images)
-    keep = cache.fits(len(images), fitting)
-    bad = cache.build(path, files, fitting, predictor.talk, "decode eval photos", keep)
-    if bad:
-        first = files[bad[0][0]]
-        predictor.talk.say(f"submit-now: {len(bad)} eval photos cannot be read, first {first}; they count as black")
-    return cache.open_cache(path, len(images), fitting, files)
+    except UserError as error:
+        predictor.talk.say(f"submit-now: decodes the eval photos again: {error}")
+    files = Files(paths.EVAL_IMAGES, layout.eval_names(images, paths.EVAL_IMAGES))
+    built = cache.build(path, files, fitting, predictor.talk, "decode eval photos", cache.fits(len(images), fitting))
+    if built.faults:
+        first = files[built.faults[0][0]]
+        predictor.talk.say(
+            f"submit-now: {len(built.faults)} eval photos cannot be read, first {first}; they count as black"
+        )
+    cache.record(path, built, fitting)
+    return cache.open_cache(path, len(images), fitting, replace(files, contents=built.contents))
 
 
 def _most_common_class(params: Params) -> int:

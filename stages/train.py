@@ -122,7 +122,7 @@ def _fold(
             made = learner.start(learner.of_repeat(params, repeat), data, fold, lr, accelerator, heard)
             if main and outputs and not repeat:  # nothing of an earlier run is touched before this one can begin
                 _begin_outputs(fold, record)
-            _repeat(made, lr, keeper, clock, timing.fresh, asked, done, talk, outputs)
+            _repeat(made, record, keeper, clock, timing.fresh, asked, done, talk, outputs)
             accelerator.free_memory()
         if main and outputs:
             _write(params, data, fold, done, record.run)
@@ -130,7 +130,7 @@ def _fold(
 
 def _repeat(
     made: learner.Learner,
-    lr: float,
+    ran: Record,
     keeper: Keeper,
     clock: Clock | None,
     fresh: bool,
@@ -143,7 +143,8 @@ def _repeat(
 
     Without outputs only the checkpoint is left, from which `train` takes them later.
     """
-    main = made.accelerator.is_main_process
+    main, lr = made.accelerator.is_main_process, ran.lr
+    assert lr is not None
     fold, repeat = keeper.fold, keeper.repeat
     speaks = main and outputs
     progress = Progress() if fresh else keeper.load(made, talk if speaks else SILENT)
@@ -163,10 +164,10 @@ def _repeat(
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
         board.confusion(made.data.labels[made.data.val], progress.selected_logits.argmax(1), progress.selected_epoch)
         board.hyperparameters(
-            run_record.training(made.params) | {"lr": lr}, progress.history[progress.selected_epoch - 1]
+            ran.params | {"lr": lr, "seed": made.params.seed}, progress.history[progress.selected_epoch - 1]
         )
     done.append(progress)
-    model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state, keeper.run)
+    model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state, ran)
     talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import decide, paths
+from stages import decide, paths, run_record
+from stages.data import layout
 from stages.data.cache import Pixels, open_cache
 from stages.data.layout import CLASSES
 from stages.files import read_csv, require, write_csv, write_json, write_npz
@@ -20,14 +21,24 @@ def run(params: Params, talk: Talk) -> None:
     """Write submission.csv (ImageID, ans) in info.csv's order, probabilities.npz (image, probabilities [N, 18] as voted,
     before any offset) and summary.json: what was joined, and how the answers were decided.
     """
-    images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
-    settled = decide.settle(params, talk)  # before the long part, so that a missing file is told at once
+    photos = read_csv(paths.EVAL, "prepare", layout.EVAL_TYPES)
+    images = photos["ImageID"]
+    record = run_record.joined(
+        params, talk, "tta-predict"
+    )  # before the long part, so that what is amiss is told at once
+    settled = decide.settle(params, talk, record.run)
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     joined = votes.VOTES[params.ensemble.vote](predict_views(params, pixels, talk))
     answers = answer(joined, settled.offsets)
-    write_npz(paths.PROBABILITIES, image=images.to_numpy(str), probabilities=joined.astype(np.float32))
+    write_npz(
+        paths.PROBABILITIES,
+        image=images.to_numpy(str),
+        probabilities=joined.astype(np.float32),
+        run=np.array(record.run),
+        content=layout.content_of(photos),
+    )
     write_csv(paths.SUBMISSION, pd.DataFrame({"ImageID": images, "ans": answers}))
-    write_json(paths.SUBMISSION_SUMMARY, summary(params, settled, joined, answers))
+    write_json(paths.SUBMISSION_SUMMARY, {"run": record.run, **summary(params, settled, joined, answers)})
     talk.say(
         f"tta-predict: {len(images)} answers from {len(params.folds)} folds x {len(params.tta.views)} views in {paths.SUBMISSION}"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import paths, view_names
+from stages import paths, run_record, view_names
 from stages.compare import with_p
 from stages.data.fold import open_fold
 from stages.errors import UserError
@@ -52,6 +52,7 @@ def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> di
     and params.yaml's tta.views. Raises UserError for a view that is not one or does not fit image.margin.
     """
     tried = candidates(params, views)
+    record = run_record.joined(params, talk, "tta-search")
     names = tuple(dict.fromkeys([*BASE, *(view for one in tried for view in one), *params.tta.views]))
     found = predict_oof(params, names, talk)
     joined = joiner(found, params.ensemble.vote)
@@ -74,6 +75,7 @@ def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> di
     flattering = _against(found, joined(BASE), joined(chosen), everyone, replicates, params.seed)
     by_vote = judge_votes(params, found, replicates)
     result = {
+        "run": record.run,
         "recommended": list(chosen),
         "line": f"tta: {{views: [{', '.join(chosen)}]}}",
         "current": list(params.tta.views),

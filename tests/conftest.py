@@ -13,9 +13,10 @@ import yaml
 # Models this small gain nothing from threads, and several test processes would fight over the cores. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from stages import kfold, prepare
+from stages import kfold, paths, prepare, run_record
 from stages.data import demo
 from stages.params import Params, parse
+from stages.run_record import Record
 from stages.talk import SILENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +68,14 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(prepared, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def record_folds(params: Params, lr: float = 0.003) -> Record:
+    """Write what trained folds record of their run, for tests that make the folds' outputs themselves."""
+    record = run_record.made(params, lr, {})
+    for fold in params.folds:
+        run_record.write(paths.train_run(fold), record)
+    return record
 
 
 def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,11 +25,13 @@ import yaml
 from PIL import Image
 
 from cli import main
-from stages import paths
+from stages import paths, prepare, run_record
 from stages.data.layout import PHOTO_MASKS
 from stages.files import write_csv, write_json, write_npz
+from stages.run_record import Record
+from stages.talk import SILENT
 from tests import histories
-from tests.conftest import ROOT, SMALL, small
+from tests.conftest import ROOT, SMALL, record_folds, small
 
 HEADER = "id,gender,race,age,path\n"
 ROWS = "1,female,Asian,30,one\n2,male,Asian,61,two\n"
@@ -306,16 +309,19 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = model.build(model.architecture(params))
     rng = np.random.default_rng(0)
     write_json(folder / paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        record = record_folds(params)
     for fold in params.folds:
         which = np.flatnonzero(fold_of == fold)
         logits = np.log(rng.dirichlet(np.ones(18), (1, len(which)))).astype(np.float32)
-        arrays = {"photo": which, "selected": logits, "last": logits}
+        arrays = {"run": np.array(record.run), "photo": which, "selected": logits, "last": logits}
         predicted = rng.integers(0, 18, (1, 2, len(which))).astype(np.uint8)
         write_npz(folder / paths.oof_logits(fold), **arrays, predicted=predicted)
         names = ("train_loss", "val_loss", "val_nll", "val_f1")
         history = pd.DataFrame({"epoch": [1, 2], **{name: [0.6, 0.5] for name in names}, "repeat": 0})
         write_csv(folder / paths.history(fold), history)
-        model.save(folder / paths.weights(fold), net.architecture, net.state_dict())
+        model.save(folder / paths.weights(fold), net.architecture, net.state_dict(), record)
     return folder
 
 
@@ -360,10 +366,10 @@ def pickled(path: Path) -> Callable[[], None]:
     return damage
 
 
-def pretrained(name: str, content: Callable[[], bytes]) -> Callable[[], None]:
+def starting(name: str, content: Callable[[], bytes]) -> Callable[[], None]:
     def damage() -> None:
         Path(name).write_bytes(content())
-        paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"pretrained": name}}))
+        paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"weights": name}}))
 
     return damage
 
@@ -376,6 +382,32 @@ def weights_that_run_code() -> bytes:
             return os.mkdir, ("ran",)
 
     return pickle.dumps({"weight": Runs()})
+
+
+def flip(path: Path) -> Callable[[], None]:
+    def damage() -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 16
+        path.write_bytes(content)
+
+    return damage
+
+
+def cropped() -> None:
+    """Another crop in params.yaml, which is all that `git checkout` or `dvc exp apply` changes of what prepare goes by."""
+    paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"image": SMALL["image"] | {"face": 0.5}}))
+
+
+def replaced() -> None:
+    first, second = (paths.TRAIN_IMAGES / name for name in pd.read_csv(paths.PHOTOS)["file"][:2])
+    shutil.copyfile(second, first)
+
+
+def another_run(fold: int, **changes: Any) -> None:
+    """As if a fold had been trained with other params."""
+    record = run_record.of_fold(fold)
+    params = run_record.training(small(**changes))
+    run_record.write(paths.train_run(fold), record.model_copy(update={"params": params}))
 
 
 TRAIN = ("train", "--fold", "0")
@@ -393,6 +425,20 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "pixels.npy holds a pickle that would run code": (TRAIN, pickled(paths.PIXELS)),
     "pixels.npy is an .npz": (TRAIN, lambda: shutil.copy(LOGITS, paths.PIXELS)),
     "eval_pixels.npy is truncated": (TTA, cut(paths.EVAL_PIXELS)),
+    "pixels.npy has a changed bit": (TRAIN, flip(paths.PIXELS)),
+    "pixels.npy is of another image.face": (TRAIN, cropped),
+    "pixels.json is missing": (TRAIN, lambda: paths.PIXELS.with_suffix(".json").unlink()),
+    "eval_pixels.json is text": (TTA, text(paths.EVAL_PIXELS.with_suffix(".json"))),
+    "photos.csv lists the photos in another order": (
+        TRAIN,
+        lambda: write_csv(paths.PHOTOS, pd.read_csv(paths.PHOTOS, dtype=str)[::-1]),
+    ),
+    "photos.csv is of an older version": (
+        TRAIN,
+        lambda: write_csv(paths.PHOTOS, pd.read_csv(paths.PHOTOS).drop(columns="content")),
+    ),
+    "a training photo has been replaced since": (TRAIN, replaced),
+    "weights are of another image.face": (TTA, lambda: (cropped(), prepare.run(small(image={"face": 0.5}), SILENT))),
     "people.csv is cut off": (("kfold",), cut_one_byte(paths.PEOPLE)),
     "photos.csv is text": (TRAIN, text(paths.PHOTOS)),
     "photos.csv is cut off": (TRAIN, cut(paths.PHOTOS)),
@@ -431,16 +477,39 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         ("compare", "workspace", "HEAD"),
         lambda: (paths.OOF_ARRAYS.parent.mkdir(), paths.OOF_ARRAYS.write_bytes(LOGITS.read_bytes()[:300])),
     ),
-    "model.pretrained: a pickle that would run code": (TRAIN, pretrained("mine.pth", weights_that_run_code)),
-    "model.pretrained: a truncated .safetensors": (
+    "model.weights: a pickle that would run code": (TRAIN, starting("mine.pth", weights_that_run_code)),
+    "model.weights: a truncated .safetensors": (
         TRAIN,
-        pretrained("mine.safetensors", lambda: WEIGHTS.read_bytes()[:999]),
+        starting("mine.safetensors", lambda: WEIGHTS.read_bytes()[:999]),
     ),
-    "model.pretrained: text": (TRAIN, pretrained("mine.pth", lambda: b"hello")),
-    "model.pretrained: no such file": (
+    "model.weights: text": (TRAIN, starting("mine.pth", lambda: b"hello")),
+    "model.weights: no such file": (
         TRAIN,
-        lambda: (pretrained("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),
+        lambda: (starting("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),
     ),
+    "model.weights: a fold's own model": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"weights": str(paths.weights(1))}})),
+    ),
+    "model.pretrained names a file": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"pretrained": "mine.pth"}})),
+    ),
+    "model.pretrained and model.weights": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"pretrained": True, "weights": "mine.pth"}})),
+    ),
+    "model.options names a file": (
+        TRAIN,
+        lambda: paths.PARAMS.write_text(
+            yaml.safe_dump(SMALL | {"model": {"options": {"checkpoint_path": "mine.pth"}}})
+        ),
+    ),
+    "run.json is missing": (OOF, lambda: paths.train_run(1).unlink()),
+    "run.json is of another version": (TTA, lambda: write_json(paths.train_run(1), {"run": 7})),
+    "run.json is of another loss": (OOF, lambda: another_run(0, loss="focal")),
+    "run.json is of another loss in all folds": (TTA, lambda: [another_run(fold, loss="focal") for fold in (0, 1)]),
+    "run.json is not of these logits": (OOF, lambda: run_record.write(paths.train_run(0), Record(run="other"))),
     "a submission with an answer that is no class": (
         ("score", "data/eval_truth.csv", "--submission", "mine.csv"),
         lambda: Path("mine.csv").write_text("ImageID,ans\na.jpg,18\n"),

@@ -77,7 +77,7 @@ def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, mon
 @pytest.mark.parametrize(
     ("changes", "what", "message"),
     [
-        ({"model": {"pretrained": "gone.safetensors"}}, "lr-find", "gone.safetensors not found"),
+        ({"model": {"weights": "gone.safetensors"}}, "lr-find", "gone.safetensors not found"),
         ({"model": {"name": "resnet18x"}}, "lr-find", "timm has no model `resnet18x`"),
         ({"augment": {"pipeline": ["Clahe"]}}, "lr-find", "albumentations has no `Clahe`"),
         (
@@ -101,8 +101,15 @@ def test_a_fault_of_the_last_stage_is_found(project: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(tta_predict, "predict_views", broken)
     (Path("start.safetensors")).write_bytes(_weights())
-    params = small(model={"pretrained": "start.safetensors"})  # a relative path, seen from the temporary folder
+    params = small(model={"weights": "start.safetensors"})  # a relative path, seen from the temporary folder
     assert failures(found(params)) == {"tta-predict": "ZeroDivisionError: an undebugged line"}
+
+
+def test_starting_weights_that_know_these_people_are_found(project: Path) -> None:
+    paths.weights(0).parent.mkdir(parents=True)
+    paths.weights(0).write_bytes(_weights())
+    told = failures(found(small(model={"weights": str(paths.weights(0))})))["starting weights"]
+    assert "was trained on these people" in told
 
 
 def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import best_epochs, compare, oof_ensemble, train
+from stages import best_epochs, compare, oof_ensemble, run_record, train
 from stages.errors import UserError
 from stages.files import read_json, write_json
 from stages.judge.metrics import log_softmax
+from stages.run_record import Record
 from stages.talk import SILENT
 from tests.conftest import small
 
@@ -32,18 +33,81 @@ def test_photos_are_matched_by_name_not_by_place() -> None:
         selected=run.selected[:, order],
         last=run.last[:, order],
     )
-    back = compare.aligned(made("a", 0), shuffled)
+    (_, back), told = compare.alike([made("a", 0), shuffled])
     assert (back.selected == run.selected).all()
     assert (back.fold == run.fold).all()
+    assert told == []
 
 
-def test_runs_on_other_people_or_labels_are_refused() -> None:
-    with pytest.raises(UserError, match=r"a and b: not the same photos \(7 only in the first, 0 only in the second\)"):
-        compare.aligned(made("a", 0), made("b", 1, people=29))
-    other = made("b", 1)
-    other.label[3] = (other.label[3] + 1) % 18
-    with pytest.raises(UserError, match=r"1 photos have other scoring labels or people, first 0/3.jpg"):
-        compare.aligned(made("a", 0), other)
+def test_photos_and_labels_that_differ_are_told_and_left_out() -> None:
+    base, other = made("a", 0), made("b", 1)
+    content = np.arange(1, 211, dtype=np.uint64)
+    swapped = content.copy()
+    swapped[[0, 1, 2]] = content[[1, 0, 2]] + np.array([0, 0, 900], np.uint64)  # two change places, one is replaced
+    label = other.label.copy()
+    label[7] = (label[7] + 1) % 18
+    (one, two), told = compare.alike([replace(base, content=content), replace(other, content=swapped, label=label)])
+    gone = {0, 1, 2, 7} if base.label[0] != base.label[1] else {2, 7}
+    assert set(base.photo) - set(one.photo) == {str(base.photo[place]) for place in gone}
+    assert (one.photo == base.photo[np.setdiff1d(np.arange(210), list(gone))]).all()
+    assert (one.label == two.label).all()
+    (line,) = told
+    assert line.startswith("a and b saw other photos or labels: ")
+    assert f"{len(gone) - 1} of another label or person, 1 of other content" in line
+    assert f"the {210 - len(gone)} photos that both saw alike are compared" in line
+
+
+def test_photos_all_made_anew_are_compared_by_name_and_told() -> None:
+    content = np.arange(1, 211, dtype=np.uint64)
+    runs = [replace(made("a", 0), content=content), replace(made("b", 1), content=content + np.uint64(999))]
+    (one, _), told = compare.alike(runs)
+    assert len(one.photo) == 210
+    assert "210 of 210 photos of a and b differ in content, first 0/0.jpg: they are taken, by their names" in told[0]
+
+
+def test_runs_on_other_people_or_classes_are_refused() -> None:
+    (one, _), told = compare.alike([made("a", 0), made("b", 1, people=29)])
+    assert len(one.photo) == 29 * 7
+    assert "a and b saw other photos or labels: 7 only in a, first 29/0.jpg" in told[0]
+    few = made("b", 1)
+    few = replace(few, photo=np.char.add("x", few.photo))
+    with pytest.raises(
+        UserError, match=r"a and b: not the same photos \(210 only in the first, 210 only in the second, 0 of"
+    ):
+        compare.alike([made("a", 0), few])
+    old, young = (replace(made(n, 0), record=Record(params={"data": {"age_bins": bins}})) for n, bins in AGES.items())
+    with pytest.raises(
+        UserError, match=r"a and b: classes are cut at other ages \(data.age_bins \[30, 60\] and \[30, 58\]\)"
+    ):
+        compare.alike([old, young])
+
+
+AGES = {"a": [30, 60], "b": [30, 58]}
+
+
+def test_the_same_trained_models_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_record, "not_run", lambda name, record: f"{name}: its params.yaml" if name == "b" else "")
+    base = replace(made("a", 0), record=Record(run="1"))
+    same, other = replace(base, name="b"), replace(made("b", 1), record=Record(run="2"))
+    told = compare.of_records(base, same)
+    assert told == ["b holds the same trained models as a: there is no difference to find", "b: its params.yaml"]
+    assert compare.of_records(base, other) == ["b: its params.yaml"]
+    before = [replace(run, record=Record()) for run in (base, same)]  # results of before there were records
+    assert compare.same_models(*before)
+
+
+def test_what_differs_between_two_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_record, "not_run", lambda name, record: "")
+    params = [run_record.training(small(**change)) for change in ({}, {"loss": "focal", "train": {"epochs": 9}})]
+    settings = [{"torch": "2.1+cpu"}, {"torch": "2.2+cu1"}]
+    base, other = (
+        replace(made(name, number), record=Record(run=name, params=params[number], setting=settings[number]))
+        for number, name in enumerate(("a", "b"))
+    )
+    assert compare.of_records(base, other) == [
+        "a was trained with loss: ce (b: focal), train.epochs: 2 (b: 9)",
+        "computed with another torch (a: 2.1+cpu; b: 2.2+cu1): last digits may differ by it",
+    ]
 
 
 def test_notes_say_what_the_interval_leaves_out() -> None:

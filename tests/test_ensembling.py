@@ -103,9 +103,6 @@ def test_blending_independent_runs_is_shown_to_be_better(runs: Path) -> None:
 
 
 def test_blend_refuses_runs_that_do_not_fit_and_warns_of_votes_that_are_no_probabilities(runs: Path) -> None:
-    write_run(runs / "fewer", 3, photos=len(PERSON) - 7)
-    with pytest.raises(UserError, match=r"a and fewer: not the same photos \(7 only in the first"):
-        blend.run(["a", "fewer"], "auto", 100, 0, SILENT)
     write_run(runs / "other", 3, eval_images=np.append(IMAGES[1:], "new.jpg"))
     with pytest.raises(
         UserError, match=r"a and other: not the same eval photos \(2 only in one of them, first 0.jpg\)"
@@ -119,6 +116,32 @@ def test_blend_refuses_runs_that_do_not_fit_and_warns_of_votes_that_are_no_proba
     assert any(
         note.startswith("rank (rank): votes") for note in blend.run(["a", "rank"], "equal", 100, 0, SILENT)["notes"]
     )
+
+
+def test_blend_tells_of_photos_and_people_that_not_all_runs_saw(runs: Path) -> None:
+    write_run(runs / "fewer", 3, photos=len(PERSON) - 7)
+    found = blend.run(["a", "fewer"], "equal", 100, 0, SILENT)
+    assert found["notes"][0].startswith("a and fewer saw other photos or labels: 7 only in a, first 29/0.jpg")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"content": np.arange(2, 14, dtype=np.uint64)}, r"a and b: 12 eval photos differ in content, first 0.jpg"),
+        (
+            {"run": np.array("other")},
+            r"b: out/tta-predict/probabilities.npz are of other folds than its OOF predictions",
+        ),
+    ],
+)
+def test_blend_refuses_eval_predictions_of_other_photos_or_folds(
+    runs: Path, extra: dict[str, np.ndarray], message: str
+) -> None:
+    for name, more in (("a", {"content": np.arange(1, 13, dtype=np.uint64)}), ("b", extra)):
+        with np.load(runs / name / paths.PROBABILITIES) as arrays:
+            write_npz(runs / name / paths.PROBABILITIES, **(dict(arrays) | more))
+    with pytest.raises(UserError, match=message):
+        blend.run(["a", "b"], "equal", 100, 0, SILENT)
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[tuple[set[str], set[str]]]:

@@ -60,13 +60,15 @@ def test_the_submission_answers_in_the_order_of_info_csv(repository: Path) -> No
 
 
 def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
-    params = (repository / "params.yaml").read_text()
+    params, weights = (repository / "params.yaml").read_text(), repository / "weights/mine"
+    weights.write_bytes(b"x")
     try:
         for old, new, stages in (
             ("loss: ce", "loss: balanced_softmax", ["lr-find", "train@0", "train@1"]),
             ("- hflip\n", "", ["tta-predict"]),
             ("decision: argmax", "decision: adjusted", ["tta-predict"]),
             ("vote: soft", "vote: rank", ["tta-predict"]),
+            ("weights: weights/none", "weights: weights/mine", ["lr-find", "train@0", "train@1"]),
         ):
             assert old in params
             (repository / "params.yaml").write_text(params.replace(old, new))
@@ -78,6 +80,7 @@ def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
         assert command(repository, "dvc", "status", "--json").stdout.strip() == "{}"
     finally:
         (repository / "params.yaml").write_text(params)
+        weights.unlink()
 
 
 def test_a_refit_answers_beside_the_fold_ensemble_and_is_no_part_of_repro(repository: Path) -> None:
@@ -119,6 +122,26 @@ def test_pseudo_labels_train_again_when_switched_on_and_when_their_content_chang
         command(repository, "git", "checkout", "-q", ".")
         command(repository, "dvc", "checkout", "-q")
     assert stale() == []
+
+
+def test_other_content_of_the_starting_weights_trains_again(repository: Path) -> None:
+    def stale() -> dict[str, list[dict[str, dict[str, str]]]]:
+        found: dict[str, list[dict[str, dict[str, str]]]] = json.loads(
+            command(repository, "dvc", "status", "--json", "lr-find", "train").stdout
+        )
+        return found
+
+    none = repository / "weights/none"
+    before = none.read_text()
+    assert stale() == {}
+    try:
+        none.write_text("other content")
+        for stage, changes in stale().items():
+            assert stage in ("lr-find", "train@0", "train@1")
+            assert {"changed deps": {"weights/none": "modified"}} in changes
+        assert len(stale()) == 3
+    finally:
+        none.write_text(before)
 
 
 def test_a_stage_by_hand_gives_what_dvc_gave_and_plots_compare_commits(repository: Path) -> None:
@@ -179,6 +202,30 @@ def test_report_shows_two_revisions_from_the_cache_in_one_file(repository: Path)
     assert "photo not found" not in text
     missing = command(repository, "maskcli", "report", "nowhere", code=2).stderr
     assert "maskcli: nowhere: no such commit, branch, tag or experiment" in missing
+
+
+def test_params_committed_without_a_run_name_no_result(repository: Path) -> None:
+    """`loss: focal` is typed and committed, `dvc repro` forgotten: HEAD still holds the results of ce."""
+    command(repository, "git", "stash", "-q")  # the experiment
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().replace("loss: ce", "loss: focal"))
+    command(repository, "git", "commit", "-qam", "focal")
+    try:
+        notes = json.loads(command(repository, "maskcli", "compare", "HEAD~1", "HEAD", "--json").stdout)["notes"][
+            "HEAD"
+        ]
+        assert notes[:2] == [
+            "HEAD holds the same trained models as HEAD~1: there is no difference to find",
+            "HEAD: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there",
+        ]
+        command(repository, "maskcli", "report", "HEAD", "--output", "out/report/head.html")
+        page = (repository / "out/report/head.html").read_text(encoding="utf-8")
+        assert "folds, loss ce<" in page
+        assert 'class="value">focal<' not in page
+        assert "its results are of loss: ce (its params.yaml: focal)" in page
+    finally:
+        command(repository, "git", "reset", "-q", "--hard", "HEAD~1")
+        command(repository, "git", "stash", "pop", "-q")
 
 
 def test_plots_draws_what_dvc_plots_without_a_browser_and_a_network(repository: Path) -> None:

@@ -18,7 +18,7 @@ from stages.errors import UserError
 from stages.learn import model
 from stages.params import Params
 from stages.talk import SILENT
-from tests.conftest import small
+from tests.conftest import record_folds, small
 
 
 def test_the_surest_of_each_class_are_chosen() -> None:
@@ -63,10 +63,11 @@ def test_no_class_exceeds_its_cap_and_nobody_surer_is_left_out(
 def params(project: Path) -> Params:
     """Two folds' untrained models with different weights."""
     params = small(pseudo={"confidence": 0.0, "per_class": 50}, tta={"views": ["identity"]})
+    record = record_folds(params)
     for fold in params.folds:
         torch.manual_seed(fold)
         shape = model.architecture(params)
-        model.save(paths.weights(fold), shape, model.build(shape).state_dict())
+        model.save(paths.weights(fold), shape, model.build(shape).state_dict(), record)
     return params
 
 

@@ -17,11 +17,12 @@ from stages.files import write_csv, write_json
 from stages.learn import loader
 from stages.params import Params
 from stages.talk import SILENT, Talk
-from tests.conftest import small
+from tests.conftest import record_folds, small
 
 
-def fold_history(f1: list[float]) -> None:
-    """Both folds' histories with this val_f1 after each epoch."""
+def fold_history(f1: list[float], params: Params) -> None:
+    """Both folds' records and histories with this val_f1 after each epoch."""
+    record_folds(params)
     for fold in (0, 1):
         columns: dict[str, Any] = {"epoch": range(1, len(f1) + 1), "val_f1": np.array(f1) + 0.01 * fold, "repeat": 0}
         write_csv(paths.history(fold), pd.DataFrame(columns | {"train_loss": 1.0, "val_loss": 1.0, "val_nll": 1.0}))
@@ -31,7 +32,7 @@ def fold_history(f1: list[float]) -> None:
 def ready(project: Path) -> Path:
     """A project whose folds have been trained, as far as refit looks."""
     write_json(paths.LR_CHOSEN, {"lr": 0.003})
-    fold_history([0.1, 0.2])
+    fold_history([0.1, 0.2], small())
     return project
 
 
@@ -113,8 +114,8 @@ def test_equal_answers_is_a_share_of_photos(tmp_path: Path) -> None:
 def test_auto_takes_the_epochs_that_the_advice_names(
     project: Path, f1: list[float], schedule: str, epochs: int
 ) -> None:
-    fold_history(f1)
     params = small(schedule={"name": schedule}, train={"epochs": 6})
+    fold_history(f1, params)
     assert best_epochs.for_refit(params, SILENT) == epochs
     advice = best_epochs.run(params, SILENT)
     assert advice["refit_epochs"] == epochs

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import oof_ensemble, paths, run_record, train
+from stages import best_epochs, oof_ensemble, paths, run_record, train, tta_predict
 from stages.errors import UserError
 from stages.files import read_json, write_json
 from stages.run_record import Record
@@ -120,3 +120,89 @@ def test_a_record_of_another_version_counts_new_keys_with_their_default() -> Non
     assert list(run_record.differing(old, Record(params=run_record.training(small(model={"weights": "a.pth"}))))) == [
         "model.weights"
     ]
+
+
+LOCK = """
+stages:
+  train@0:
+    params:
+      params.yaml:
+        loss: ce
+        losses.ce: {}
+        data.age_bins: [30, 60]
+        train: {epochs: 2}
+  tta-predict:
+    params:
+      params.yaml:
+        ensemble.vote: rank
+"""
+
+
+@pytest.fixture
+def revision(monkeypatch: pytest.MonkeyPatch) -> dict[Path, str]:
+    """Files of the one revision that there is, `old`."""
+    content: dict[Path, str] = {paths.PARAMS: "loss: focal\ntrain: {epochs: 2}\n"}
+
+    def read(name: str, path: Path) -> bytes:
+        if name != "old" or path not in content:
+            raise UserError(f"{name}: {path}")
+        return content[path].encode()
+
+    monkeypatch.setattr(run_record.revisions, "read", read)
+    return content
+
+
+def test_results_of_before_are_of_what_dvc_ran_not_of_what_params_yaml_says(revision: dict[Path, str]) -> None:
+    revision[paths.DVC_LOCK] = LOCK
+    found = run_record.of_revision("old")
+    assert (found.run, found.loss, found.params["train"]) == ("", "ce", {"epochs": 2})
+    assert run_record.not_run("old", found) == (
+        "old: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there"
+    )
+    params = run_record.params_of("old", found)
+    assert (params["loss"], params["ensemble"]["vote"], params["tta"]["views"]) == ("ce", "rank", ["identity", "hflip"])
+
+
+def test_the_record_counts_before_dvc_lock(revision: dict[Path, str]) -> None:
+    revision[paths.DVC_LOCK] = LOCK
+    record = Record(run="key", params=run_record.training(small(loss="bce")))
+    revision[paths.OOF_RUN] = record.model_dump_json()
+    assert run_record.of_revision("old") == record
+    assert run_record.params_of("old", record)["loss"] == "bce"
+    revision[paths.OOF_RUN] = "half a {"
+    with pytest.raises(
+        UserError, match=r"old: out/oof-ensemble/run.json: is not JSON; run `dvc repro oof-ensemble` there"
+    ):
+        run_record.of_revision("old")
+
+
+def test_without_record_and_lock_params_yaml_is_all_there_is(revision: dict[Path, str]) -> None:
+    found = run_record.of_revision("old")
+    assert found.loss == "focal"
+    assert run_record.not_run("old", found) == ""
+    with pytest.raises(UserError, match="nowhere"):
+        run_record.of_revision("nowhere")
+
+
+def test_epochs_for_a_refit_are_not_taken_from_another_method(trained: Path) -> None:
+    with pytest.raises(UserError, match=r"refit: the folds were trained with loss: ce \(now: focal\), so the epochs"):
+        best_epochs.for_refit(small(loss="focal"), SILENT)
+    said: list[str] = []
+    best_epochs.run(small(loss="focal"), Talk(said.append))
+    assert said == ["epochs: this is about what was trained: loss: ce (params.yaml now: focal)"]
+    train.run(small(loss="focal"), SILENT, 0)
+    said.clear()
+    assert best_epochs.run(small(loss="focal"), Talk(said.append))["folds"] == [0]
+    assert said == ["epochs: left out: fold 1 was trained with loss: ce (the others: focal)"]
+
+
+def test_offsets_of_another_run_decide_no_answers(trained: Path) -> None:
+    oof_ensemble.run(small(), SILENT)
+    for fold in (0, 1):
+        train.run(small(seed=1), SILENT, fold)
+    params = small(seed=1, decision="adjusted")
+    with pytest.raises(UserError, match=r"decision.json: was fitted on the OOF predictions of another run"):
+        tta_predict.run(params, SILENT)
+    for image in ({"face": 0.5}, {"height": 48}):
+        with pytest.raises(UserError, match=r"the folds were trained with seed: 1 \(now: 0\), image\."):
+            tta_predict.run(small(image=image), SILENT)

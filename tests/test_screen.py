@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from cli.main import app
-from stages import paths, screen
+from stages import paths, run_record, screen
 from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_npz
@@ -18,18 +18,19 @@ from stages.learn import features, heads, model
 from stages.params import Params
 from stages.screen import Choice
 from stages.talk import SILENT
-from tests.conftest import small
+from tests.conftest import record_folds, small
 
 FEW = Choice(losses=("ce", "focal"), samplers=("none", "weighted", "imbalanced"), epochs=2, repeats=2)
 
 
 def write_models(params: Params, seed: int = 0) -> None:
     """What training leaves of each fold that screen reads; untrained weights do for that."""
+    record = record_folds(params)
     for fold in params.folds:
         torch.manual_seed(seed + fold)
         net = model.build(model.architecture(params))
-        model.save(paths.weights(fold), net.architecture, net.state_dict())
-        write_npz(paths.oof_logits(fold), photo=open_fold(params, fold).val)
+        model.save(paths.weights(fold), net.architecture, net.state_dict(), record)
+        write_npz(paths.oof_logits(fold), photo=open_fold(params, fold).val, run=np.array(record.run))
 
 
 @pytest.fixture
@@ -101,13 +102,14 @@ def test_weights_that_have_seen_these_people_are_refused(project: Path) -> None:
         with pytest.raises(UserError, match="was trained on these people"):
             screen.run(params, Choice(backbone=name), SILENT)
     with pytest.raises(UserError, match="was trained on these people"):
-        screen.run(small(model={"pretrained": str(paths.weights(1))}), Choice(), SILENT)
+        screen.run(small(model={"weights": str(paths.weights(1))}), Choice(), SILENT)
     paths.weights(1).rename("in_dvc_cache")  # with `dvc config cache.type symlink`
     paths.weights(1).symlink_to(Path("in_dvc_cache").resolve())
     with pytest.raises(UserError, match="was trained on these people"):
         screen.run(params, Choice(backbone=str(paths.weights(1))), SILENT)
     # Models of another split: what fold 0 left out is not what it would be scored on.
-    write_npz(paths.oof_logits(0), photo=open_fold(params, 1).val)
+    run = np.array(run_record.of_fold(0).run)
+    write_npz(paths.oof_logits(0), photo=open_fold(params, 1).val, run=run)
     with pytest.raises(UserError, match="was not trained with the folds of"):
         screen.run(params, FEW, SILENT)
 

@@ -1,5 +1,6 @@
 """What lr-find settled is taken only where it was settled for this run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,40 @@ def test_what_lr_find_writes_is_taken_and_refused_for_another_loss(project: obje
     assert settled.read(small(lr="auto")).threads == {0: 1, 1: 1}
     with pytest.raises(UserError, match=r"lr\.json: was made with loss: ce, .*; run `maskcli lr-find` again"):
         train.run(small(lr="auto", loss="focal"), SILENT, 0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"freeze_epochs": 1}},
+        {"model": {"head": "mlp"}},
+        {"model": {"weights": "start.pth"}},
+        {"image": {"height": 48}},
+        {"optimizer": {"layer_decay": 0.8}},
+        {"optimizer": {"weight_decay": 0.1}},
+        {"losses": {"ce": {}}, "loss": "label_smoothing"},
+        {"train": {"mixed_precision": "bf16"}},
+    ],
+)
+def test_all_that_decides_a_learning_rate_is_compared(project: Path, changes: dict[str, Any]) -> None:
+    Path("start.pth").write_bytes(b"one")
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "measured_with": settled.measured_with(small(lr="auto"))})
+    with pytest.raises(UserError, match=r"lr\.json: was made with .*, which params.yaml no longer says"):
+        settled.read(small(lr="auto", **changes))
+    assert (
+        settled.read(small(lr="auto", train={"epochs": 9}, augment={"hflip": 0.1}, schedule={"name": "constant"})).lr
+        == 0.003
+    )
+
+
+def test_other_starting_weights_in_the_same_file_are_seen(project: Path) -> None:
+    Path("start.pth").write_bytes(b"one")
+    params = small(lr="auto", model={"weights": "start.pth"})
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "measured_with": settled.measured_with(params)})
+    assert settled.read(params).lr == 0.003
+    Path("start.pth").write_bytes(b"two")
+    with pytest.raises(UserError, match=r"was made with content of model\.weights"):
+        settled.read(params)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,10 @@ import torch
 import yaml
 
 from cli import safety
-from stages import paths, submit_now, train
+from stages import paths, prepare, submit_now, train
 from stages.errors import UserError
 from stages.files import write_json
-from stages.learn import checkpoint, predict
+from stages.learn import checkpoint, model, predict
 from stages.talk import SILENT, Talk
 from tests.conftest import ENVIRONMENT, ROOT, small
 
@@ -93,7 +94,7 @@ def test_a_fold_that_has_hardly_begun_is_left_out_and_a_finished_one_never(
     ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train.run(small(), SILENT, 1)
-    interrupted(0, 1)
+    interrupted(0, 1, of=2)
     for folds_f1, kept in ((0.9, [1]), (0.0, [0, 1])):
         monkeypatch.setattr(submit_now, "_finished_f1", lambda fold, f1=folds_f1: f1)
         made = submit_now.run(small(), SILENT)
@@ -115,7 +116,7 @@ def test_a_finished_model_whose_metrics_are_not_written_yet_does_not_lower_the_b
         paths.models(fold).mkdir(parents=True, exist_ok=True)
         paths.weights(fold, repeat).touch()
     write_json(paths.train_metrics(1), {"val_f1": 0.6})
-    monkeypatch.setattr(checkpoint, "headers", lambda: [header(0, 2, 0.3, "a" * 16, 1.0)])
+    monkeypatch.setattr(checkpoint, "headers", lambda: [header(0, 2, 0.3, "", 1.0)])
     found = submit_now.sources(small(train={"repeats": 3}))
     assert [(source.fold, source.repeat, source.val_f1, source.used) for source in found] == [
         (0, 0, None, True),
@@ -137,6 +138,34 @@ def test_a_run_that_has_just_begun_does_not_displace_the_better_model_of_another
     assert used["state"] == "epoch 3 of 8, of another run than the newest"
 
 
+def test_models_of_another_method_are_left_out_and_named(ready: Path) -> None:
+    """A submission of two methods is one that no OOF score is of."""
+    for fold in (0, 1):
+        train.run(small(), SILENT, fold)
+    submit_now.run(small(), SILENT)
+    of_ce = valid()["ans"].tolist()
+    train.run(small(loss="focal"), SILENT, 0)
+    said: list[str] = []
+    made = submit_now.run(
+        small(loss="focal"), Talk(said.append)
+    )  # ce has more folds: its checkpoint of fold 0 is still there
+    assert [source["state"].partition(",")[0] for source in made["models"]] == ["epoch 2 of 2", "finished"]
+    assert valid()["ans"].tolist() == of_ce
+    assert [source["reason"] for source in made["left_out"]] == [
+        "was trained with loss: focal (the others: ce): one submission would mix two methods"
+    ]
+    assert said == ["submit-now: the models were trained with loss: ce (params.yaml now: focal)"]
+    for path in paths.CHECKPOINTS.glob("*.ckpt"):
+        path.unlink()
+    for params, kept in (
+        (small(loss="focal"), [0]),
+        (small(), [1]),
+    ):  # of equal numbers those that params.yaml asks for
+        made = submit_now.run(params, SILENT)
+        assert [source["fold"] for source in made["models"]] == kept
+        assert made["folds_missing"] == [1 - kept[0]]
+
+
 def test_its_answers_are_those_of_the_model_in_the_checkpoint(ready: Path) -> None:
     interrupted(0, 3)
     submit_now.run(small(tta={"views": ["identity"]}), SILENT)
@@ -155,6 +184,37 @@ def test_photos_are_decoded_again_for_a_model_of_another_size(ready: Path) -> No
     first = valid()["ans"].tolist()
     submit_now.run(small(), SILENT)
     assert first == valid()["ans"].tolist()
+
+
+def test_photos_are_decoded_again_where_the_cache_has_another_crop_than_the_model(ready: Path) -> None:
+    """As after `dvc exp apply` of a run of another image.face: the caches are still those of the run before."""
+    cropped = small(image={"face": 0.5}, tta={"views": ["identity"]})
+    prepare.run(cropped, SILENT)
+    train.run(cropped, SILENT, 0)
+    pixels = np.load(paths.EVAL_PIXELS)
+    expected = predict.of_views(model.load(paths.weights(0)), pixels, np.arange(len(pixels)), ("identity",), cropped)
+    prepare.run(small(), SILENT)
+    other = np.load(paths.EVAL_PIXELS)
+    assert (other.shape, (other == pixels).all()) == (pixels.shape, False)
+    for params in (cropped, small(tta={"views": ["identity"]})):
+        said: list[str] = []
+        submit_now.run(params, Talk(said.append))
+        assert (valid()["ans"].to_numpy() == expected[0].argmax(1)).all()
+        assert said == [
+            "submit-now: decodes the eval photos again: out/prepare/eval_pixels.npy: was made with image.face: 1.0, "
+            "and 0.5 is asked for; run `maskcli prepare` again"
+        ]
+
+
+def test_photos_are_decoded_again_where_one_was_replaced(ready: Path) -> None:
+    train.run(small(), SILENT, 0)
+    first, second = (paths.EVAL_IMAGES / name for name in pd.read_csv(paths.EVAL)["ImageID"][:2])
+    shutil.copyfile(second, first)
+    said: list[str] = []
+    submit_now.run(small(), Talk(said.append))
+    answers = valid()["ans"]
+    assert answers[0] == answers[1]
+    assert said[0].startswith(f"submit-now: decodes the eval photos again: {first}: is not the photo that prepare read")
 
 
 def test_a_damaged_model_is_replaced_by_its_checkpoint_or_left_out_with_the_reason(
@@ -187,7 +247,7 @@ def test_a_damaged_model_is_replaced_by_its_checkpoint_or_left_out_with_the_reas
 def test_a_checkpoint_of_other_code_is_left_out_and_the_rest_goes_on(
     ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted(0, 3)
+    interrupted(0, 1, of=2)
     train.run(small(), SILENT, 1)
 
     def older(path: Path) -> Any:

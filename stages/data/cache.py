@@ -4,10 +4,11 @@ Where the caches would take more than data.cache_gb, a cache file holds the CRC-
 photos are decoded whenever they are read: the same pixels, checked against it, for the time of decoding.
 """
 
+import io
 import math
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import IO, Protocol, TypeVar
 import numpy as np
 
 from stages import cores, paths
-from stages.data import layout
-from stages.data.decode import BadPhoto, decode
+from stages.data import layout, made_of
+from stages.data.decode import BadPhoto, decode_content, read
+from stages.data.made_of import Files
 from stages.errors import UserError
 from stages.files import read_csv, read_npy, reserve
 from stages.params import Params
@@ -40,17 +42,21 @@ class Pixels(Protocol):
 
 
 @dataclass(frozen=True)
-class Files:
-    """Photos by their names below a folder."""
+class Built:
+    """What has been seen of N photos while their cache was written, in their order."""
 
-    folder: Path
-    names: Sequence[str]
+    contents: list[str] = field(default_factory=list)  # made_of.content_of each; empty where there is no file
+    times: list[tuple[int, int]] = field(default_factory=list)  # made_of.file_times of each, from before it was read
+    faults: list[Fault] = field(default_factory=list)  # those that cannot be read, which are black there
+    unended: list[int] = field(default_factory=list)  # positions of those that lack their end marker alone
+    hashed: made_of.Hash = field(default_factory=made_of.array_hash)  # of the cache file
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, position: int) -> Path:
-        return self.folder / self.names[position]
+    def take(self, other: "Built") -> None:
+        """Add what has been seen of the photos that follow."""
+        self.contents.extend(other.contents)
+        self.times.extend(other.times)
+        self.faults.extend(other.faults)
+        self.unended.extend(other.unended)
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class OnTheFly:
             parts = [slice(place, place + 1) for place in range(len(which))]
 
         def work(part: slice) -> None:
-            found[part], _ = _decoded(self.files, which[part], self.params)
+            found[part] = _decoded(self.files, which[part], self.params)
             for position, pixels in zip(which[part], found[part], strict=True):
                 if zlib.crc32(pixels) != self.checks[position]:
                     raise _changed(self.files[position])
@@ -96,53 +102,58 @@ def fits(photos: int, params: Params) -> bool:
     return space(photos, params) <= params.data.cache_gb * 1e9
 
 
-def build(path: Path, files: Files, params: Params, talk: Talk, title: str, keep: bool = True) -> list[Fault]:
-    """Decode `files` in order into a new cache at `path`; return those that cannot be read, which are black there.
+def build(path: Path, files: Files, params: Params, talk: Talk, title: str, keep: bool = True) -> Built:
+    """Decode `files` in order into a new cache at `path`.
 
-    keep: write the pixels; else a CRC-32 of each photo's, uint32 [N]. Memory holds a few slices of photos, however many
-    there are. An error leaves half a file: give a path of stages.files.replacing.
+    keep: write the pixels; else a CRC-32 of each photo's, uint32 [N]. Pixels of a few slices of photos are held, however
+    many there are. An error leaves half a file: give a path of stages.files.replacing. The cache can be opened once
+    `record` has been called, with the cache in its place.
     """
-    faults: list[Fault] = []
+    built = Built()
     height, width = params.cache_size
 
-    def work(start: int) -> tuple[np.ndarray, list[Fault]]:
-        pixels, bad = _decoded(files, np.arange(start, min(start + SLICE, len(files))), params)
-        return pixels if keep else np.array([zlib.crc32(photo) for photo in pixels], CHECK), bad
+    def work(start: int) -> tuple[np.ndarray, Built]:
+        seen = Built()
+        pixels = _decoded(files, np.arange(start, min(start + SLICE, len(files))), params, seen)
+        return pixels if keep else np.array([zlib.crc32(photo) for photo in pixels], CHECK), seen
 
     ticks = talk.track(range(len(files)), len(files), title)
+    shape, dtype = ((len(files), height, width, 3), np.dtype(np.uint8)) if keep else ((len(files),), CHECK)
     with path.open("wb") as file:
-        if keep:
-            _begin(file, np.dtype(np.uint8), (len(files), height, width, 3))
-        else:
-            _begin(file, CHECK, (len(files),))
-        for made, bad in _in_threads(work, range(0, len(files), SLICE)):
+        built.hashed.update(_begin(file, dtype, shape))
+        for made, seen in _in_threads(work, range(0, len(files), SLICE)):
             file.write(made.data)
-            faults += bad
+            built.hashed.update(made.data)
+            built.take(seen)
             for _ in made:
                 next(ticks)
         next(ticks, None)
-    return faults
+    return built
+
+
+def record(path: Path, built: Built, params: Params) -> None:
+    """Write beside the cache at `path` what it was made of."""
+    times = np.array(built.times, np.int64).reshape(-1, 2)
+    made_of.write(path, params, built.hashed.hexdigest(), built.contents, times)
 
 
 def open_cache(path: Path, photos: int, params: Params, files: Files | None = None) -> Pixels:
-    """Open a cache for reading, and check that it fits the tables and the params: an array, or photos read on the fly.
+    """Open a cache for reading: an array, or photos read on the fly.
 
-    An array's header and size are checked; a changed pixel is not seen here, but by DVC, which keeps the file's MD5.
-    files: the photos of a cache that is none of prepare's two.
+    Raises UserError unless it was made with these image params, by this decoder, of the photos as the tables list them and
+    as they are now (stages/data/made_of.py). files: the photos of a cache that is none of prepare's two.
     """
     found = read_npy(path, "prepare")
     expected = (photos, *params.cache_size, 3)
-    if found.dtype == CHECK and found.shape == (photos,):
-        opened = OnTheFly(files or _files_of(path), np.array(found), params)
-        if photos:
-            opened[np.arange(1)]  # of another size or crop, say
-        return opened
-    if found.shape != expected or found.dtype != np.uint8:
+    on_the_fly = found.dtype == CHECK and found.shape == (photos,)
+    if not on_the_fly and (found.shape != expected or found.dtype != np.uint8):
         raise UserError(
             f"{path}: holds {found.dtype} {found.shape}, params.yaml and the tables ask for uint8 {expected}; "
             "run `maskcli prepare` (or `dvc repro`) again"
         )
-    return found
+    files = files or _files_of(path)
+    made_of.check(path, files, params)
+    return OnTheFly(files, np.array(found), params) if on_the_fly else found
 
 
 def bytes_a_photo(pixels: Pixels) -> int:
@@ -153,24 +164,33 @@ def bytes_a_photo(pixels: Pixels) -> int:
 def _files_of(path: Path) -> Files:
     """The photos of prepare's caches, in the order of its tables."""
     if path == paths.PIXELS:
-        return Files(paths.TRAIN_IMAGES, read_csv(paths.PHOTOS, "prepare", {"file": str})["file"].tolist())
-    ids = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"].tolist()
-    return Files(paths.EVAL_IMAGES, layout.eval_names(ids, paths.EVAL_IMAGES))
+        table = read_csv(paths.PHOTOS, "prepare", {"file": str, "content": str})
+        return Files(paths.TRAIN_IMAGES, table["file"].tolist(), table["content"].tolist())
+    table = read_csv(paths.EVAL, "prepare", layout.EVAL_TYPES)
+    names = layout.eval_names(table["ImageID"].tolist(), paths.EVAL_IMAGES)
+    return Files(paths.EVAL_IMAGES, names, table["content"].tolist())
 
 
-def _decoded(files: Files, which: np.ndarray, params: Params) -> tuple[np.ndarray, list[Fault]]:
-    """Pixels uint8 [n, H, W, 3] of the photos at `which`, black where a photo cannot be read, and why it cannot."""
+def _decoded(files: Files, which: np.ndarray, params: Params, seen: Built | None = None) -> np.ndarray:
+    """Pixels uint8 [n, H, W, 3] of the photos at `which`, black where a photo cannot be read; `seen` takes the rest."""
     height, width = params.cache_size
     pixels = np.zeros((len(which), height, width, 3), np.uint8)
-    faults = []
     for place, position in enumerate(which.tolist()):
+        times, content = made_of.file_times(files[position]) if seen is not None else (-1, -1), b""
         try:
-            photo = decode(files[position], height, width, params.image.face, params.data.max_pixels)
+            content = read(files[position])
+            photo = decode_content(content, height, width, params.image.face, params.data.max_pixels)
         except BadPhoto as fault:
-            faults.append((position, fault))
+            if seen is not None:
+                seen.faults.append((position, fault))
         else:
             pixels[place] = photo.pixels
-    return pixels, faults
+            if seen is not None and photo.unended:
+                seen.unended.append(position)
+        if seen is not None:
+            seen.contents.append(made_of.content_of(content) if times[0] >= 0 else "")
+            seen.times.append(times)
+    return pixels
 
 
 def _in_threads(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
@@ -186,11 +206,14 @@ def _in_threads(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator
             yield waiting.popleft().result()
 
 
-def _begin(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """The header of a .npy, and its space on the disk set aside."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+def _begin(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """Write the header of a .npy, set its space on the disk aside, and return the header."""
+    header = io.BytesIO()
+    values = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, values)
+    file.write(header.getvalue())
     reserve(file, file.tell() + dtype.itemsize * math.prod(shape))
+    return header.getvalue()
 
 
 def _changed(file: Path) -> UserError:

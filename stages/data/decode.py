@@ -13,18 +13,26 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from stages.data import whole
+from stages.data.whole import State
+
 cv2.setNumThreads(0)  # photos are decoded side by side; threads inside one photo only get in the way
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: pixels uint8 [height, width, 3] RGB, and the file's own size, px."""
+    """A decoded photo: pixels uint8 [height, width, 3] RGB, and the file's own size, px.
+
+    unended: the file lacks its end marker, and nothing else.
+    """
 
     pixels: np.ndarray
     source_height: int
     source_width: int
+    unended: bool = False
 
 
+CUT = ("is cut off before its end", "replace it by the original")
 DAMAGED = ("is damaged: its header can be read but not its pixels", "replace it by the original")
 
 
@@ -37,23 +45,35 @@ class BadPhoto(Exception):
 
 
 def decode(path: Path, height: int, width: int, face: float = 1.0, max_pixels: int = 50_000_000) -> Photo:
-    """Read a photo, turn it upright (EXIF), crop its centre to the share `face`, and resize it to height x width px.
+    """`read` and `decode_content` in one. Raises BadPhoto."""
+    return decode_content(read(path), height, width, face, max_pixels)
+
+
+def read(path: Path) -> bytes:
+    """A photo file's bytes. Raises BadPhoto."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadPhoto(f"cannot be read ({error.strerror})", "check that the file is there and readable") from None
+
+
+def decode_content(content: bytes, height: int, width: int, face: float = 1.0, max_pixels: int = 50_000_000) -> Photo:
+    """Turn a photo upright (EXIF), crop its centre to the share `face`, and resize it to height x width px.
 
     Grey, CMYK, palette, 16-bit and transparent photos become 8-bit RGB; transparency is laid on white.
     Raises BadPhoto.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadPhoto(f"cannot be read ({error.strerror})", "check that the file is there and readable") from None
     if not content:
         raise BadPhoto("is empty (zero bytes)", "replace it by the original")
     kind, mode, source_height, source_width = _header(content, max_pixels)
-    if _cut_off(content, kind):
-        raise BadPhoto("is cut off before its end", "replace it by the original")
-    pixels = _decode_opencv(content, kind, mode, min(source_height / height, source_width / width) * face)
+    judged = whole.judge(content)
+    if judged.state == State.CUT:
+        raise BadPhoto(*CUT)
+    if judged.state == State.DAMAGED:
+        raise BadPhoto(*DAMAGED)
+    pixels = _decode_opencv(judged.content, kind, mode, min(source_height / height, source_width / width) * face)
     pixels = _centre(pixels, face)
-    return Photo(_resize(pixels, height, width), source_height, source_width)
+    return Photo(_resize(pixels, height, width), source_height, source_width, judged.state == State.UNENDED)
 
 
 def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
@@ -68,19 +88,14 @@ def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
     except Image.DecompressionBombError:
         raise BadPhoto(f"has more than {max_pixels} pixels", "shrink it, or raise data.max_pixels") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError):
+        if whole.header_is_cut(content):
+            raise BadPhoto(*CUT) from None
         raise BadPhoto("is not a photo that can be read", "replace it by a JPEG or PNG") from None
     if kind not in ("JPEG", "PNG", "MPO"):
         raise BadPhoto(f"is {kind}, not JPEG or PNG", "convert it")
     if width * height > max_pixels:
         raise BadPhoto(f"is {width}x{height}, more than {max_pixels} pixels", "shrink it, or raise data.max_pixels")
     return kind, mode, height, width
-
-
-def _cut_off(content: bytes, kind: str) -> bool:
-    """Whether the end marker is missing; decoders fill the rest with grey and say nothing."""
-    if kind == "PNG":
-        return content.rfind(b"IEND") < 0
-    return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
 def _decode_opencv(content: bytes, kind: str, mode: str, shrink: float) -> np.ndarray:

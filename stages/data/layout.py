@@ -8,13 +8,15 @@ data/eval/images/<ImageID>
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stages.data import tables
+from stages.data import dvc_cache, tables
 from stages.data.tables import Fault, normal, printable, shown
 
 MASKS = ("wear", "incorrect", "none")
@@ -31,7 +33,26 @@ TRAIN_COLUMNS = ("id", "gender", "race", "age", "path")
 EVAL_COLUMNS = ("ImageID", "ans")
 # The tables that prepare writes.
 PEOPLE_TYPES = {"person": str, "gender": int, "race": str, "age": int, "path": str}
-PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int}
+PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int, "content": str}
+EVAL_TYPES = {"ImageID": str, "content": str}
+
+
+@dataclass
+class _Places:
+    """Folders that photos may lie in: the data set's own, and DVC's cache, which `cache.type symlink` links to."""
+
+    images: Path  # resolved
+
+    @cached_property
+    def cache(self) -> Path | None:
+        return dvc_cache.folder()
+
+    def hold(self, path: Path) -> bool:
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError):  # links that lead in a circle
+            return False
+        return real.is_relative_to(self.images) or (self.cache is not None and real.is_relative_to(self.cache))
 
 
 def label(mask: np.ndarray, gender: np.ndarray, age_bin: np.ndarray) -> np.ndarray:
@@ -130,7 +151,7 @@ def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[
     seen: list[tuple[str, int, int]] = []  # person, gender, age
     names: list[str] = []  # of the photos, seven a person
     folders = _by_normal_form(images)
-    allowed = _roots(images)
+    allowed = _Places(images.resolve())
     owners: dict[tuple[int, int], str] = {}
     person: Any
     for person in people.itertuples(index=False):
@@ -162,12 +183,12 @@ def _photo_table(people: list[tuple[str, int, int]], files: list[str]) -> pd.Dat
     return pd.DataFrame(columns).astype({"person": str, "file": str})
 
 
-def _folder_faults(folder: Path, person: str, allowed: list[Path], owners: dict[tuple[int, int], str]) -> list[Fault]:
+def _folder_faults(folder: Path, person: str, allowed: _Places, owners: dict[tuple[int, int], str]) -> list[Fault]:
     """Why a person's folder cannot be used. `owners` remembers whose each folder (device, inode) is."""
     where = printable(str(folder))
     if not folder.is_dir():
         return [Fault(where, "this folder is missing", f"add it, or remove {shown(person)} from train.csv", person)]
-    if not _inside(folder, allowed):
+    if not allowed.hold(folder):
         return [Fault(where, "is a link that leads out of data/", "copy the photos into data/", person)]
     status = folder.stat()
     owner = owners.setdefault((status.st_dev, status.st_ino), person)
@@ -178,7 +199,7 @@ def _folder_faults(folder: Path, person: str, allowed: list[Path], owners: dict[
     return []
 
 
-def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[str, str], list[Fault]]:
+def _seven_photos(folder: Path, person: str, allowed: _Places) -> tuple[dict[str, str], list[Fault]]:
     """File names of a person's photos by their stem, and what is wrong with the folder's content."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -202,7 +223,7 @@ def _seven_photos(folder: Path, person: str, allowed: list[Path]) -> tuple[dict[
             )
         elif stem in files:
             problem, mend = f"is a second `{stem}` beside {files[stem]}", "keep one of them"
-        elif entry.is_symlink() and not _inside(Path(entry.path), allowed):
+        elif entry.is_symlink() and not allowed.hold(Path(entry.path)):
             problem, mend = "is a link that leads out of data/", "copy the photo into data/"
         elif not entry.is_file():
             problem, mend = "is not a file", "put the photo there"
@@ -229,7 +250,7 @@ def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
         return [], [*faults, Fault(str(images), "this folder is missing", "put the photos there")]
     ids: list[str] = []
     seen: dict[str, int] = {}
-    allowed = _roots(images)
+    allowed = _Places(images.resolve())
     for (number, row), file in zip(rows, eval_files([row["ImageID"] for _, row in rows], images), strict=True):
         where, image = f"{path} line {number}", row["ImageID"]
         unsafe, key = _unsafe(image), normal(image)
@@ -241,7 +262,7 @@ def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
         elif not file.is_file():
             problem = f"ImageID {shown(image)} has no photo in {images}"
             faults.append(Fault(where, problem, "add the photo or remove the row"))
-        elif not _inside(file, allowed):
+        elif not allowed.hold(file):
             where = printable(str(file))
             faults.append(Fault(where, "is a link that leads out of data/", "copy the photo into data/"))
         else:
@@ -257,7 +278,7 @@ def eval_files(ids: list[str], images: Path) -> list[Path]:
 
 def eval_names(ids: list[str], images: Path) -> list[str]:
     """The same below `images`: of a million photos, paths would take several times the memory of names."""
-    names = _by_normal_form(images)
+    names = _by_normal_form(images) if images.is_dir() else {}
     found = (names.get(normal(image)) for image in ids)
     return [
         image if name is None or _unsafe(image) or (images / image).exists() else name
@@ -291,18 +312,10 @@ def _unsafe(path: str) -> str:
     return ""
 
 
-def _roots(images: Path) -> list[Path]:
-    """Folders that photos may lie in: the data set's own, and DVC's cache, which `cache.type symlink` links to."""
-    return [images.resolve(), Path(".dvc/cache").resolve()]
-
-
-def _inside(path: Path, roots: list[Path]) -> bool:
-    try:
-        real = path.resolve()
-    except (OSError, RuntimeError):  # links that lead in a circle
-        return False
-    return any(real.is_relative_to(root) for root in roots)
-
-
 def _by_normal_form(images: Path) -> dict[str, str]:
     return {normal(entry.name): entry.name for entry in os.scandir(images) if not entry.name.isascii()}
+
+
+def content_of(table: pd.DataFrame) -> np.ndarray:
+    """What each photo of photos.csv or eval.csv is made of, uint64 [N]: the hash of its file; 0 where it is not known."""
+    return np.array([int(text or "0", 16) for text in table["content"]], np.uint64)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from stages import paths
+from stages.data import made_of
 from stages.data.fold import Pixels
 from stages.files import load_npz, replacing
 from stages.learn import loader, model, predict, views
@@ -45,7 +46,8 @@ def key(nets: list[Classifier], names: tuple[str, ...], params: Params) -> str:
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     digest.update(json.dumps(chosen, sort_keys=True).encode())
-    for path in [paths.PHOTOS, paths.PIXELS, *(Path(__file__).parent / name for name in CODE)]:
+    digest.update(made_of.checked_digest(paths.PIXELS).encode())
+    for path in [paths.PHOTOS, *(Path(__file__).parent / name for name in CODE)]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     for net in nets:

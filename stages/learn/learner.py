@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.data.fold import FoldData
 from stages.errors import UserError
-from stages.learn import augment, compiling, model, optimizer
+from stages.learn import augment, compiling, model, optimizer, starting_weights
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params import Params
@@ -66,7 +66,12 @@ def start(
     shape = model.architecture(params)
     net = model.build(shape, params.model.pretrained)
     if not params.model.begins_without_file:
-        talk.say(model.load_backbone(net, Path(params.model.weights)))
+        path = Path(params.model.weights)
+        talk.say(model.load_backbone(net, path))
+        if starting_weights.trained_on(path):
+            talk.say(
+                f"warning: {path}: was trained by maskcli on other photos; where these people are among them, OOF scores flatter"
+            )
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
     if params.train.compile and compiled:
@@ -90,8 +95,11 @@ def of_repeat(params: Params, repeat: int) -> Params:
 
 
 def check(params: Params) -> augment.Augment:
-    """Check the names that only timm and albumentations know, before any data is read; returns the augmentation."""
+    """Check the names that only timm and albumentations know, and the files that params name, before any data is read;
+    returns the augmentation.
+    """
     model.check_name(params.model.name)
+    starting_weights.check(params)
     optimizer.check_name(params.optimizer.name)
     return augment.make(params)
 

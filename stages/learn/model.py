@@ -18,6 +18,7 @@ from stages.errors import UserError
 from stages.files import replacing
 from stages.learn.timm_import import load_timm
 from stages.params import Params
+from stages.run_record import Record
 
 FACTORED_LOGITS = 8  # mask 3 + gender 2 + age bin 3
 
@@ -39,6 +40,7 @@ class Architecture:
     height: int
     width: int
     margin: int
+    face: float | None = None  # None: weights of an older version, which do not say
 
 
 class Classifier(nn.Module):
@@ -102,6 +104,33 @@ def architecture(params: Params) -> Architecture:
         height=params.image.height,
         width=params.image.width,
         margin=params.image.margin,
+        face=params.image.face,
+    )
+
+
+def image_of(shape: Architecture) -> dict[str, Any]:
+    """The image params that a model was trained with, as far as it says."""
+    known = {"height": shape.height, "width": shape.width, "margin": shape.margin, "face": shape.face}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def check_image(shape: Architecture, params: Params, what: str) -> None:
+    """Raise UserError where a model (`what`) was trained on photos of another size or crop than params.yaml's."""
+    now = params.image.model_dump()
+    differing = {name: value for name, value in image_of(shape).items() if now[name] != value}
+    if differing:
+        old = ", ".join(f"image.{name}: {value:g}" for name, value in differing.items())
+        new = ", ".join(f"{now[name]:g}" for name in differing)
+        raise UserError(
+            f"{what}: was trained with {old}, params.yaml has {new}; put that back, or train the folds again (`dvc repro`)"
+        )
+
+
+def unknown_face(what: str) -> str:
+    """What to say of a model of an older version (Architecture.face is None)."""
+    return (
+        f"warning: {what}: an older version's weights, which do not say what image.face they were trained with; that of "
+        "params.yaml is taken, and answers are wrong if it was another: train again to be sure"
     )
 
 
@@ -196,9 +225,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def save(path: Path, shape: Architecture, state: dict[str, Tensor], run: str = "") -> None:
-    """Write weights with the architecture in their metadata, and the key of the run that they were trained in."""
-    metadata = {"architecture": json.dumps(asdict(shape)), "run": run}
+def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Record | None = None) -> None:
+    """Write weights; their metadata holds the architecture, and of the run that made them the key and the photos' digest."""
+    # One entry: safetensors writes several in an order that changes from file to file.
+    trained = None if record is None else {"run": record.run, "photos": record.data.get("photos", "")}
+    metadata = {"architecture": json.dumps(asdict(shape) | {"trained": trained})}
     arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with replacing(path) as temporary:
         try:
@@ -211,7 +242,9 @@ def load(path: Path) -> Classifier:
     """Build a trained model again from its weights file, in eval mode. Raises UserError if the file is damaged."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            shape = Architecture(**json.loads(file.metadata()["architecture"]))
+            described = json.loads(file.metadata()["architecture"])
+        described.pop("trained", None)
+        shape = Architecture(**described)
         model = build(shape)
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:

@@ -94,6 +94,7 @@ def of_views(
     batch: photos at a time; `batch_size` if None. device: compute there, in full precision, instead of where and how params
     ask for.
     """
+    model.check_image(net.architecture, params, "the model")
     parts = [part for _, part in _together([net], pixels, positions, names, params, batch, device)]
     return np.concatenate([part[0] for part in parts], axis=1)
 
@@ -111,7 +112,7 @@ def of_weights(
     Every photo is read once, and each of its views made once, for all the models that fit MODEL_BYTES together.
     """
     first = 0
-    for nets in _groups(weights, talk):
+    for nets in _groups(weights, params, talk):
         for places, found in _together(nets, pixels, positions, names, params, talk=talk):
             for number, part in enumerate(found, first):
                 yield number, places, part
@@ -123,12 +124,16 @@ def count(models: int, photos: int, params: Params) -> int:
     return models * len(loader.split(np.arange(photos), batch_size(params, accelerator(params).device)))
 
 
-def _groups(weights: Sequence[Path], talk: Talk) -> Iterator[list[Classifier]]:
+def _groups(weights: Sequence[Path], params: Params, talk: Talk) -> Iterator[list[Classifier]]:
     """Models in order, of one architecture, as many at a time as fit MODEL_BYTES (one at least), ready to predict."""
     group: list[Classifier] = []
-    size = 0
+    size, warned = 0, False
     for path in weights:
         net = model.load(path)
+        model.check_image(net.architecture, params, str(path))
+        if net.architecture.face is None and not warned:
+            talk.say(model.unknown_face(str(path)))
+            warned = True
         own = sum(value.nbytes for value in net.state_dict().values())
         if group and (size + own > MODEL_BYTES or net.architecture != group[0].architecture):
             yield group

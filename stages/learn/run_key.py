@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from stages import paths, run_record
+from stages.data import made_of
 from stages.params import Params
 from stages.run_record import Record
 
@@ -21,7 +22,7 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
 
     Beside params, photos, labels, folds and starting weights: the pixels, this code, the versions of the libraries that
     compute, how many processes share the batches, and on a CPU how many threads add up sums (`threads` by fold; None: as
-    torch has it now).
+    torch has it now). Raises UserError where a pixel cache is damaged: it is hashed whole.
     """
     root = Path(__file__).resolve().parents[2]
     code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
@@ -34,7 +35,7 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "code": run_record.digest(*code),
-        "pixels": run_record.digest(*pixels),
+        "pixels": "-".join(made_of.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
 

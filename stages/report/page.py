@@ -14,6 +14,7 @@ from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
 from stages.judge import calibration, metrics
 from stages.judge.compare import Comparison, Difference
+from stages.params import flat
 from stages.report import charts, numbers
 from stages.report.thumbnails import jpeg
 from stages.talk import SILENT, Talk
@@ -39,7 +40,8 @@ class Run:
     lr_curve: pd.DataFrame
     lr_suggestions: pd.DataFrame
     lr: float
-    params: dict[str, Any]
+    params: dict[str, Any]  # as they were run
+    not_run: str = ""  # where the revision's params.yaml says otherwise, in words
 
     @property
     def objective(self) -> str:
@@ -75,7 +77,7 @@ def build(
         "headline": numbers.headline_rows(scores, found, differences),
         "paired": bool(differences),
         "unpaired": pair if isinstance(pair, str) else "",
-        "notes": pair.notes if isinstance(pair, Comparison) else [],
+        "notes": pair.notes if isinstance(pair, Comparison) else [run.not_run for run in runs if run.not_run],
         "replicates": replicates,
         "views": _views(runs, scores, talk),
         "class_chart": _picture(_class_chart(runs, found)),
@@ -216,23 +218,15 @@ def _cards(oof: numbers.Oof, places: np.ndarray, sources: dict[str, str]) -> lis
 
 
 def _params_rows(runs: list[Run]) -> list[dict[str, Any]]:
-    """Flattened keys of params.yaml with each run's value; of two runs only the keys that differ."""
-    flat = [_flat(run.params) for run in runs]
-    keys = sorted(set().union(*flat))
-    rows = [{"key": key, "values": [values.get(key, "not set") for values in flat]} for key in keys]
+    """Flattened keys of params.yaml with what each run was run with; of two runs only the keys that differ."""
+    each = [{key: _shown(value) for key, value in flat(run.params).items()} for run in runs]
+    keys = sorted(set().union(*each))
+    rows = [{"key": key, "values": [values.get(key, "not set") for values in each]} for key in keys]
     return rows if len(runs) == 1 else [row for row in rows if row["values"][0] != row["values"][1]]
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            flat |= _flat(item, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = (
-                "null" if item is None else str(item).lower() if isinstance(item, bool) else str(item)
-            )
-    return flat
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _picture(svg: str) -> str:

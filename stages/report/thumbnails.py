@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from stages import paths
+from stages.data import made_of
 from stages.data.decode import BadPhoto, decode
+from stages.data.made_of import Files
 from stages.errors import UserError
 from stages.files import read_csv, read_npy
 
@@ -48,10 +50,12 @@ def _cached(names: set[str]) -> dict[str, np.ndarray]:
         return {}
     try:
         pixels = read_npy(paths.PIXELS, "prepare")
-        files = read_csv(paths.PHOTOS, "prepare", {"file": str})["file"]
+        table = read_csv(paths.PHOTOS, "prepare", {"file": str, "content": str})
+        files = table["file"].tolist()
+        made_of.check_listed(paths.PIXELS, Files(paths.TRAIN_IMAGES, files, table["content"].tolist()))
     except UserError:
         return {}
-    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or len(pixels) != len(files):
+    if pixels.ndim != 4:
         return {}
     return {name: np.asarray(pixels[row]) for row, name in enumerate(files) if name in names}
 

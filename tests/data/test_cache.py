@@ -77,7 +77,7 @@ def test_a_changed_photo_is_noticed_when_it_is_read(on_the_fly: cache.Pixels, po
 
 
 def test_another_photo_size_is_noticed_when_the_cache_is_opened(on_the_fly: cache.Pixels) -> None:
-    with pytest.raises(UserError, match=r"image in params.yaml"):
+    with pytest.raises(UserError, match=r"was made with image.height: 32, and 48 is asked for"):
         cache.open_cache(paths.PIXELS, PHOTOS, small(image={"height": 48}))
 
 

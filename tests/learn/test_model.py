@@ -1,4 +1,6 @@
+import json
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,17 @@ def test_saved_weights_rebuild_the_same_model(tmp_path: Path) -> None:
     photos = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(model.load(tmp_path / "m.safetensors")(photos)[0], net(photos)[0])
+
+
+def test_weights_say_what_photos_they_were_trained_on_and_those_of_older_versions_load_too(tmp_path: Path) -> None:
+    net = built(image={"face": 0.7})
+    path = tmp_path / "m.safetensors"
+    model.save(path, net.architecture, net.state_dict())
+    assert model.image_of(model.load(path).architecture) == {"height": 32, "width": 32, "margin": 2, "face": 0.7}
+    older = {key: value for key, value in asdict(net.architecture).items() if key != "face"}
+    metadata = {"architecture": json.dumps(older)}
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata=metadata)
+    assert model.load(path).architecture.face is None
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth", "nested"])

@@ -1,11 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from stages.errors import UserError
 from stages.learn import model, predict, views
 from stages.learn.model import Classifier
+from stages.talk import Talk
 from tests.conftest import small
 from tests.learn.test_fold_bn import trained
 
@@ -80,3 +83,28 @@ def test_on_a_cpu_batches_shrink_as_photos_grow() -> None:
 
     assert [size(side) for side in (32, 64, 128, 512)] == [256, 128, 32, 8]
     assert size(512, "cuda") == 256
+
+
+@pytest.mark.parametrize("change", [{"face": 0.5}, {"margin": 4}, {"height": 40}])
+def test_a_model_predicts_no_photos_of_another_size_or_crop_than_it_was_trained_on(
+    weights: list[Path], change: dict[str, float]
+) -> None:
+    (name, value), params = next(iter(change.items())), small(image=change)
+    was = getattr(small().image, name)
+    wanted = (
+        f"was trained with image.{name}: {was:g}, params.yaml has {value:g}; put that back, or train the folds again"
+    )
+    with pytest.raises(UserError, match=f"0.safetensors: {wanted}"):
+        list(predict.of_weights(weights, PIXELS, POSITIONS, ("identity",), params))
+    with pytest.raises(UserError, match=f"the model: {wanted}"):
+        predict.of_views(model.load(weights[0]), PIXELS, POSITIONS, ("identity",), params)
+
+
+def test_of_an_older_versions_weights_it_is_said_once_that_their_crop_is_not_known(weights: list[Path]) -> None:
+    for path in weights:
+        net = model.load(path)
+        model.save(path, replace(net.architecture, face=None), net.state_dict())
+    said: list[str] = []
+    list(predict.of_weights(weights, PIXELS, POSITIONS, ("identity",), small(image={"face": 0.5}), Talk(said.append)))
+    assert said[0] == model.unknown_face(str(weights[0]))
+    assert sum("image.face" in line for line in said) == 1

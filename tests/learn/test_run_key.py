@@ -1,14 +1,17 @@
 """The run key: the same for the same run, another for any other."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from stages import paths, run_record
+from stages import paths, prepare, run_record
+from stages.errors import UserError
 from stages.learn import run_key
 from stages.params import Params
+from stages.talk import SILENT
 from tests.conftest import ROOT, small
 
 LR = 0.003
@@ -40,11 +43,34 @@ def test_the_key_covers_data_and_learning_rate_and_nothing_that_does_not_matter(
     other = small(tta={"views": ["identity"]}, losses={"focal": {"gamma": 1.0}}, budget={"minutes": 3.0})
     assert key_of(other, LR) == key
     assert key_of(small(), LR * 1.01) != key
-    for path in (paths.PHOTOS, paths.FOLDS, paths.PIXELS):
+    for path in (paths.PHOTOS, paths.FOLDS):
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         assert key_of(small(), LR) != key, path
         path.write_bytes(content)
+    pixels_of(paths.PIXELS, small(image={"face": 0.9}))
+    assert key_of(small(), LR) != key
+
+
+def pixels_of(path: Path, params: Params) -> None:
+    """Put another params' cache, a valid one, in the place of the one at `path`, and leave all else as it was."""
+    kept = {other: other.read_bytes() for other in paths.PIXELS.parent.iterdir() if other.stem != path.stem}
+    prepare.run(params, SILENT)
+    for other, content in kept.items():
+        other.write_bytes(content)
+
+
+def test_a_flipped_bit_in_a_pixel_cache_is_seen_before_anything_is_learnt_from_it(project: Path) -> None:
+    """Its size and time stand still, as where a disk or a copy has failed."""
+    times = paths.PIXELS.stat()
+    with paths.PIXELS.open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 8]))
+    os.utime(paths.PIXELS, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(UserError, match=r"pixels.npy: is not what prepare wrote .*; run `maskcli prepare` again"):
+        key_of(small(), LR)
 
 
 def test_with_pseudo_labels_the_key_covers_them_and_the_eval_photos(project: Path) -> None:
@@ -52,10 +78,11 @@ def test_with_pseudo_labels_the_key_covers_them_and_the_eval_photos(project: Pat
     params = small(pseudo={"labels": "labels.csv"})
     key = key_of(params, LR)
     assert key != key_of(small(), LR)
-    for path in (Path("labels.csv"), paths.EVAL_PIXELS):
-        path.write_bytes(path.read_bytes() + b"\n")
-        assert key_of(params, LR) != key
-        key = key_of(params, LR)
+    Path("labels.csv").write_text("fold,ImageID,label,confidence,split\n\n")
+    assert key_of(params, LR) != key
+    key = key_of(params, LR)
+    pixels_of(paths.EVAL_PIXELS, small(image={"face": 0.9}))
+    assert key_of(params, LR) != key
 
 
 def test_the_key_covers_the_starting_weights_and_not_the_time_limit_but_the_record_names_both(project: Path) -> None:

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from stages import paths
+from stages.data import made_of
 from stages.report import thumbnails
+from tests.conftest import small
 
 
 @pytest.fixture
@@ -21,10 +23,18 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     turned[0x0112] = 6
     wide.save(paths.TRAIN_IMAGES / "p/turned.jpg", exif=turned)
     (paths.TRAIN_IMAGES / "p/text.jpg").write_text("not a photo")
-    np.save(paths.PIXELS, np.zeros((4, 300, 200, 3), np.uint8))
     files = ["p/wide.jpg", "p/turned.jpg", "p/text.jpg", "p/gone.jpg"]
-    pd.DataFrame({"file": files}).to_csv(paths.PHOTOS, index=False)
+    pd.DataFrame({"file": files, "content": "0"}).to_csv(paths.PHOTOS, index=False)
+    cache_of(4)
     return tmp_path
+
+
+def cache_of(count: int) -> None:
+    """A cache of black photos as if prepare had written it."""
+    np.save(paths.PIXELS, np.zeros((count, 300, 200, 3), np.uint8))
+    hashed = made_of.array_hash()
+    hashed.update(paths.PIXELS.read_bytes())
+    made_of.write(paths.PIXELS, small(), hashed.hexdigest(), ["0"] * count, np.empty((count, 2), np.int64))
 
 
 def test_a_photo_is_shown_whole_and_upright_in_its_own_shape(photos: Path) -> None:
@@ -40,7 +50,7 @@ def test_a_photo_that_is_gone_or_unreadable_comes_from_the_pixel_cache_and_else_
     assert set(found) == {"p/gone.jpg", "p/text.jpg"}
     assert found["p/gone.jpg"].shape == (144, 96, 3)
     assert not found["p/gone.jpg"].any()
-    np.save(paths.PIXELS, np.zeros((3, 300, 200, 3), np.uint8))  # not the cache of this table
+    cache_of(3)  # not the cache of this table
     assert thumbnails.pictures(names) == {}
     paths.PIXELS.write_bytes(b"damaged")
     assert thumbnails.pictures(names) == {}
