@@ -35,10 +35,12 @@ def runs(
 
 def lines(found: "Found", width: int) -> list[str]:
     """The table as text of at most `width` columns."""
-    count = len(found.rows)
+    others = len(found.rows) - 1
     intro = (
-        f"{count} {'run' if count == 1 else 'runs'}, best macro F1 first. Difference and verdict: against {found.base}, paired "
-        f"over people, p-values by Holm's method over {max(1, count - 1)}."
+        f"{others + 1} runs, best macro F1 first. Difference and verdict: against {found.base}, paired over people, p-values by "
+        f"Holm's method over {others}."
+        if others
+        else "1 run; another commit or experiment with results would be compared with it."
     )
     shown = textwrap.wrap(intro, width)
     head = FIGURES.format(f1="macro F1", interval="95 % interval", difference="difference", verdict="verdict")

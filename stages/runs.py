@@ -221,11 +221,11 @@ def _against(base: compare.Run, place: Place, notes: list[str]) -> Difference | 
     if other is None:
         return None
     try:
-        pair, told = compare.alike([base, other])
+        pair, left_out = compare.alike([base, other])
     except UserError as error:
         notes.append(str(error))
         return None
-    notes.extend(told)
+    notes += left_out
     rule = compare.settle_rule("auto", pair)
     a, b = ([bootstrap.pick(one, ("macro_f1",)) for one in compare.scores(run, rule)] for run in pair)
     return paired.compare(a, b, {}, REPLICATES, SEED)[0]

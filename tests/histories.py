@@ -45,8 +45,8 @@ def lay_dvc(folder: Path) -> None:
     (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
 
 
-def oof(seed: int, lift: float = 0.0, people: int = PEOPLE) -> bytes:
-    """An oof.npz of `people` with seven photos each; `lift` is added to the true class's logit."""
+def oof(seed: int, lift: float = 0.0, first: int = 0, people: int = PEOPLE) -> bytes:
+    """An oof.npz of `people` from `first` with seven photos each; `lift` is added to the true class's logit."""
     label = np.random.default_rng(0).integers(0, 18, people * 7)
     logits = np.random.default_rng(seed).normal(size=(1, people * 7, 18)).astype(np.float32)
     logits[0, np.arange(people * 7), label] += lift
@@ -54,8 +54,8 @@ def oof(seed: int, lift: float = 0.0, people: int = PEOPLE) -> bytes:
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        photo=np.array([f"{person}/{number}.jpg" for person in range(people) for number in range(7)]),
-        person=np.repeat([str(number) for number in range(people)], 7),
+        photo=np.array([f"{person}/{number}.jpg" for person in range(first, first + people) for number in range(7)]),
+        person=np.repeat([str(number) for number in range(first, first + people)], 7),
         label=label,
         fold=np.repeat(np.arange(people) % 5, 7),
         selected=logits,
