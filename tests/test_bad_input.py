@@ -367,6 +367,13 @@ def pretrained(name: str, content: Callable[[], bytes]) -> Callable[[], None]:
     return damage
 
 
+def changed(**groups: object) -> Callable[[], None]:
+    def damage() -> None:
+        paths.PARAMS.write_text(yaml.safe_dump(SMALL | groups))
+
+    return damage
+
+
 def weights_that_run_code() -> bytes:
     import pickle
 
@@ -444,6 +451,8 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         TRAIN,
         lambda: (pretrained("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),
     ),
+    "an optimizer that needs second derivatives": (TRAIN, changed(optimizer={"name": "adahessian"})),
+    "options that the model refuses": (TRAIN, changed(model={"options": {"act_layer": "swoosh"}})),
     "a submission with an answer that is no class": (
         ("score", "data/eval_truth.csv", "--submission", "mine.csv"),
         lambda: Path("mine.csv").write_text("ImageID,ans\na.jpg,18\n"),
