@@ -374,6 +374,13 @@ def starting(name: str, content: Callable[[], bytes]) -> Callable[[], None]:
     return damage
 
 
+def changed(**groups: object) -> Callable[[], None]:
+    def damage() -> None:
+        paths.PARAMS.write_text(yaml.safe_dump(SMALL | groups))
+
+    return damage
+
+
 def weights_that_run_code() -> bytes:
     import pickle
 
@@ -514,6 +521,8 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "run.json is of another loss": (OOF, lambda: another_run(0, loss="focal")),
     "run.json is of another loss in all folds": (TTA, lambda: [another_run(fold, loss="focal") for fold in (0, 1)]),
     "run.json is not of these logits": (OOF, lambda: run_record.write(paths.train_run(0), Record(run="other"))),
+    "an optimizer that needs second derivatives": (TRAIN, changed(optimizer={"name": "adahessian"})),
+    "options that the model refuses": (TRAIN, changed(model={"options": {"act_layer": "swoosh"}})),
     "a submission with an answer that is no class": (
         ("score", "data/eval_truth.csv", "--submission", "mine.csv"),
         lambda: Path("mine.csv").write_text("ImageID,ans\na.jpg,18\n"),
