@@ -237,7 +237,7 @@ def test_train_begins_anew_on_request_and_goes_on_otherwise(project: Path) -> No
     train.run(small(), SILENT, 0)
     weights = paths.weights(0).read_bytes()
     train.run(small(), Talk(said.append), 0)
-    assert not any("epoch 1/2" in line for line in said)
+    assert not any("epoch  1/2" in line for line in said)
     train.run(small(), Talk(said.append), 0, fresh=True)
-    assert any("epoch 1/2" in line for line in said)
+    assert any("epoch  1/2" in line for line in said)
     assert paths.weights(0).read_bytes() == weights

@@ -235,7 +235,7 @@ def test_two_processes_train_one_fold_together_with_a_moving_average(project: Pa
         "process 0 of 2",
         "process 1 of 2",
     ]
-    assert done.stderr.count("fold 0 epoch 2/2") == 1
+    assert done.stderr.count("fold 0 epoch  2/2") == 1
     history = pd.read_csv("out/train/0/history.csv")
     data = open_fold(small(), 0)
     assert history[[f"drawn_{number}" for number in range(18)]].sum(axis=1).tolist() == [len(data.train)] * 2
