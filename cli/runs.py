@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import Json, talk
+from cli.common import Json, examples, talk
 
 if TYPE_CHECKING:
     from stages.runs import Found, Row
@@ -17,7 +17,7 @@ NAME, FIGURES = 16, "{f1:>8}  {interval:>16}  {difference:>10}  {verdict}"
 NARROW = 79  # columns that a name and its figures take
 
 
-@commands.command(epilog="Examples: maskcli runs  |  maskcli runs --limit 50 --all --base main  |  maskcli runs --json")
+@commands.command(epilog=examples("maskcli runs", "maskcli runs --limit 50 --all --base main", "maskcli runs --json"))
 def runs(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most runs shown, the newest ones.")] = 20,
     base: Annotated[
@@ -26,7 +26,10 @@ def runs(
     everywhere: Annotated[bool, typer.Option("--all", help="Also commits of other branches and of tags.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List commits and experiments: what changed, macro F1, and whether it is better than that of the first."""
+    """List commits and experiments: what changed, and is it better?
+
+    Macro F1 with its 95 % interval over people, and the verdict against the first, or against --base.
+    """
     from stages import runs as stage
 
     found = stage.run(talk(), limit, base, everywhere)

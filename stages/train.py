@@ -30,7 +30,7 @@ from stages.learn.progress import Progress
 from stages.params import Params
 from stages.report.tensorboard import Board
 from stages.run_record import Record
-from stages.talk import SILENT, Talk, rate
+from stages.talk import SILENT, Talk
 
 
 def run(
@@ -298,7 +298,7 @@ def epoch_line(name: str, row: dict[str, float], epochs: int) -> str:
     """
     losses = " ".join(f"{word} {_short(row[key])}" for word, key in _LOSSES.items())
     photos = row["photos_per_second"]
-    speed = rate(photos) if photos < 999.5 else f"{photos / 1000:.0f}k/s"
+    speed = f"{photos / 1000:.0f}k/s" if photos >= 999.5 else f"{photos:.0f}/s" if photos >= 10 else f"{photos:.2g}/s"
     lr = f"{row['lr']:.1e}".replace("e-0", "e-")
     return f"fold {name} epoch {row['epoch']:>2}/{epochs} {losses} f1 {row['val_f1']:.3f} lr {lr} {speed}"
 

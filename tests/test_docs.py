@@ -55,7 +55,6 @@ INSTEAD: dict[str, tuple[str, str]] = {
     ),
     "cp presets/contest.yaml params.yaml": ("", "its model's weights come from the network, its photos are 224 px"),
     "maskcli screen --backbone mobilenetv2_100.safetensors --json": ("", "the file of weights is the reader's own"),
-    "maskcli tta-search": ("maskcli tta-search --view hflip --replicates 100", "15 views take minutes"),
     "maskcli screen": ("maskcli screen --losses ce,focal --epochs 3 --repeats 1", "50 combinations take minutes"),
     "maskcli screen --heads linear,mlp --top 30": (
         "maskcli screen --losses ce --heads linear,mlp --top 30 --epochs 3 --repeats 1",

@@ -102,7 +102,7 @@ def settled(project: Path) -> Params:
 
 
 def ended(
-    words: list[str], act: Callable[[subprocess.Popen[str]], None], after: str = "epoch    2/9000", ignoring: int = 0
+    words: list[str], act: Callable[[subprocess.Popen[str]], None], after: str = "epoch  2/9000", ignoring: int = 0
 ) -> tuple[int, str]:
     """Run a program in a session of its own, `act` when it has printed `after`; its exit code and last line."""
     starting = (lambda: signal.signal(ignoring, signal.SIG_IGN)) if ignoring else None
@@ -122,6 +122,7 @@ def ended(
                 if not acted and after in last:
                     acted = True
                     act(process)
+                assert acted or "epoch 20/" not in last, f"never said {after}"
         finally:
             if not acted:
                 process.kill()
@@ -178,7 +179,7 @@ def test_processes_that_share_the_batches_stop_at_one_step(settled: Params, numb
     assert process.stderr is not None
     with process:
         for line in process.stderr:
-            if "epoch    2/9000" in line:
+            if "epoch  2/9000" in line:
                 send_to_trainings(process)
             lines.append(line)
     told = [line for line in lines if line.startswith("maskcli: interrupted; fold 0 is kept at epoch ")]
@@ -198,7 +199,7 @@ def test_a_lost_terminal_leaves_a_checkpoint_though_nothing_can_be_said_any_more
     if not process:
         os.execvpe("maskcli", ["maskcli", *words], ENVIRONMENT)
     seen = b""
-    while b"epoch    2/9000" not in seen:
+    while b"epoch  2/9000" not in seen:
         seen += os.read(terminal, 4096)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
@@ -213,7 +214,7 @@ def test_nohup_keeps_working(settled: Params) -> None:
         os.killpg(process.pid, signal.SIGHUP)
         assert process.stderr is not None
         for line in process.stderr:
-            if "epoch    5/9000" in line:
+            if "epoch  5/9000" in line:
                 break
         os.killpg(process.pid, signal.SIGINT)
 

@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every output below out/ by its name, histories without their timings."""
     found = {}
     for path in sorted((folder / "out").rglob("*")):
-        if path.is_file() and not path.name.startswith(ELSEWHERE):
+        if path.is_file() and not path.name.startswith(ELSEWHERE) and not path.name.endswith(".times.npz"):
             name = str(path.relative_to(folder))
             found[name] = path.read_bytes()
             if path.name == "history.csv":

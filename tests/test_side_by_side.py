@@ -53,7 +53,7 @@ def test_a_fold_that_the_system_kills_goes_on_with_fewer_at_a_time_and_comes_out
 
     def say(line: str) -> None:
         said.append(line)
-        if "fold 1 epoch 1/3" in line and sum("fold 1 epoch" in one for one in said) == 1:
+        if "fold 1 epoch  1/3" in line and sum("fold 1 epoch" in one for one in said) == 1:
             os.kill(processes[1], signal.SIGKILL)
 
     folds.run(settled, Talk(say), fresh=True)
@@ -67,7 +67,7 @@ def test_a_fold_that_the_system_kills_while_it_is_alone_ends_in_a_line_that_says
     settled: Params, processes: dict[int, int]
 ) -> None:
     def say(line: str) -> None:
-        if "fold 1 epoch 1/3" in line:
+        if "fold 1 epoch  1/3" in line:
             os.kill(processes[1], signal.SIGKILL)
 
     with pytest.raises(UserError) as raised:

@@ -26,7 +26,7 @@ def test_a_training_whose_outputs_dvc_removes_says_so_and_leaves_its_checkpoint(
     undisturbed = paths.weights(0).read_bytes()
 
     def say(line: str) -> None:
-        if "epoch 1/3" in line:
+        if "epoch  1/3" in line:
             shutil.rmtree(paths.TRAIN / "0")  # as `dvc repro` does before it runs the stage
 
     with pytest.raises(UserError, match=r"^out/train/0: was removed while fold 0 was trained, as `dvc repro` does"):
