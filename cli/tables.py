@@ -37,8 +37,6 @@ def verdict(found: Comparison) -> str:
     if found.same:
         return f"{b} holds the same trained models as {a}: there is no difference to find"
     row = next(row for row in found.rows if row.metric == "macro_f1")
-    if found.same:
-        return f"{b} holds the same trained models as {a}: macro F1 {row.b:.4f} in both, nothing to compare"
     scores = f"macro F1 {row.b:.4f} against {row.a:.4f}, {row.difference:+.4f}"
     if _few(row):
         return f"too few people to tell {b} from {a}: {scores}"
