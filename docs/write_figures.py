@@ -67,13 +67,14 @@ def measure(project: Path) -> Figures:
 
 
 def _measure() -> Figures:
+    summary = _run("maskcli", "summary")  # as `make demo` ends with it: nothing is committed yet
     _run("git", "add", "-A")
     _run("git", "commit", "-qm", "ce", "--allow-empty")
     found: Figures = {
         "metrics": _read("out/oof-ensemble/metrics.json"),
         "decision": _read("out/oof-ensemble/decision.json"),
         "threads": list(_read("out/lr-find/lr.json")["threads"].values()),
-        "summary": _run("maskcli", "summary"),
+        "summary": summary,
         "decided": _said("maskcli", "oof-ensemble"),
         "tta_shown": _run("maskcli", "tta-search", "--view", "hflip", "--view", "shift_down"),
         "tta": json.loads(_run("maskcli", "tta-search", "--json")),
@@ -96,7 +97,7 @@ def _on_eval() -> dict[str, Any]:
     sys.path.insert(0, str(ROOT / "bench"))
     from grouping import LARGEST, drawn_people
 
-    from stages import decide, paths, tta_predict
+    from stages import decide, paths, run_record, tta_predict
     from stages.data.cache import open_cache
     from stages.judge import bootstrap, compare, votes
     from stages.params import load
@@ -110,7 +111,8 @@ def _on_eval() -> dict[str, Any]:
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     voters = tta_predict.predict_views(params, pixels, SILENT)  # folds x views
     of_fold = voters.reshape(len(params.folds), -1, *voters.shape[1:])
-    adjusted = decide.settle(params.model_copy(update={"decision": "adjusted"}), SILENT).offsets
+    run = run_record.joined(params, SILENT, "figures").run
+    adjusted = decide.settle(params.model_copy(update={"decision": "adjusted"}), SILENT, run).offsets
     offsets = np.array(_read("out/oof-ensemble/decision.json")["offsets"]) if adjusted is None else adjusted
     soft = votes.soft(voters)
 
@@ -179,7 +181,11 @@ def _run(*words: str) -> str:
 
 def _said(*words: str) -> str:
     """What a command says beside its result, but for its progress."""
-    return "".join(line for line in _command(*words).stderr.splitlines(True) if line.startswith(f"{words[1]}:"))
+    own, kept = False, []
+    for line in _command(*words).stderr.splitlines(True):
+        own = line.startswith(f"{words[1]}:") or (own and line.startswith("  "))  # a paragraph goes on indented
+        kept += [line] * own
+    return "".join(kept)
 
 
 # Writing

@@ -263,6 +263,8 @@ def in_words(found: Differences, other: str) -> str:
 def value_in_words(value: Any) -> str:
     if value is ...:
         return "not set"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
