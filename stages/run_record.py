@@ -264,7 +264,7 @@ def value_in_words(value: Any) -> str:
     if value is ...:
         return "not set"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        value = float(f"{value:.6g}")  # a learning rate that lr-find suggests has 17 digits
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -42,7 +42,7 @@ PROGRAMS = {
     *("docker", "podman", "sbatch", "srun", "apptainer", "export", "uv", "nox", "tox"),
 }
 # First words of blocks that hold no command: pictures and files.
-SHOWN = {"data ──> prepare": "the stages, drawn", "submission   out/tta-predict": "the end of make demo"}
+SHOWN = {"data ──> prepare": "the stages, drawn", "OOF macro F1": "the end of make demo"}
 # What is typed in the scratch project instead, and why. An empty text: nothing is.
 INSTEAD: dict[str, tuple[str, str]] = {
     "make demo": ("dvc repro -q; maskcli report; maskcli summary", "it installs an environment, then runs these"),
@@ -110,13 +110,17 @@ def blocks(page: str) -> list[Block]:
     """The indented and fenced blocks of a page, in order."""
     found: list[Block] = []
     lines: list[str] = []
-    first, fenced = 0, False
+    first, fenced, made = 0, False, False
     for number, line in enumerate([*(ROOT / page).read_text(encoding="utf-8").splitlines(), ""], 1):
         fence = line.startswith("```")
+        if line.startswith("<!-- "):
+            made = line.startswith("<!-- figures:")  # a command and its output, in which blank lines end nothing
         if not fence and (fenced or line.startswith("    ")):
             first = first or number
             lines.append(line.removeprefix("    ") if not fenced else line)
-        elif (lines and (fence or line.strip())) or (lines and number > first and not line.strip() and not fenced):
+        elif (lines and (fence or line.strip())) or (
+            lines and number > first and not line.strip() and not fenced and not made
+        ):
             found.append(Block(page, first, tuple(one.rstrip() for one in lines if one.strip())))
             lines, first = [], 0
         fenced = fenced != fence

@@ -4,6 +4,7 @@ A pickle is read by torch with weights_only, which runs no code; classes that it
 hyperparameters, a whole pickled model) come out as stand-ins, which keep their attributes and do nothing.
 """
 
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -182,8 +183,10 @@ def _unpickled(path: Path, head: bytes) -> Any:
             ):
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
-            # Only its code, which is not loaded, tells that a class is a dict; torch says which it cannot fill.
-            dicts = [name for name, kind in stand_ins.items() if issubclass(kind, StandIn) and repr(kind) in str(error)]
+            # Only its code, which is not loaded, tells that a class is a dict; torch says which it cannot fill, in words of
+            # its version's.
+            told = re.findall(r"StandIn\d+", str(error))
+            dicts = [name for name, kind in stand_ins.items() if issubclass(kind, StandIn) and kind.__name__ in told]
             if not dicts:
                 raise
             stand_ins |= dict.fromkeys(dicts, Table)
