@@ -23,3 +23,13 @@ def test_ninety_thousand_objects_are_made_without_a_look_for_garbage_and_left_ou
     looks, frozen, frozen_at_exit = map(int, done.stdout.split())
     assert (looks, frozen) == (0, 0)
     assert frozen_at_exit > 90_000
+
+
+def test_objects_of_bindings_that_tell_of_leaks_are_looked_at_at_the_exit() -> None:
+    code = "import sys; sys.modules['triton'] = sys\n" + LOOKED
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    looks, _, frozen_at_exit = map(int, done.stdout.split())
+    assert looks == 0
+    assert frozen_at_exit < 90_000
