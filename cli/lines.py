@@ -182,3 +182,12 @@ def _sizes(shown: Table, places: Iterable[int]) -> list[int]:
 def _rows(shown: Table) -> list[tuple[Cells, str]]:
     styles = [*shown.styles, *[""] * (len(shown.rows) - len(shown.styles))]
     return [(row, STYLES.get(style, "")) for row, style in zip(shown.rows, styles, strict=True)]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would take."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

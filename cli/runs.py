@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.common import Json, examples, talk
+from cli.lines import duration
 
 if TYPE_CHECKING:
     from stages.runs import Found, Row
@@ -74,7 +75,7 @@ def _row(row: "Row", width: int) -> list[str]:
     details += row.changed or ([] if row.verdict == "base" else ["the same params, data and code"])
     details.append(datetime.fromisoformat(row.when).strftime("%d %b %Y %H:%M"))
     if row.seconds is not None:
-        details.append(f"trained {_duration(row.seconds)}")
+        details.append(f"trained {duration(row.seconds)}")
     if row.same:
         details.append(f"the same run: {', '.join(row.same)}")
     return shown + textwrap.wrap("; ".join(details), width, initial_indent="    ", subsequent_indent="    ")
@@ -87,9 +88,3 @@ def _left_out(found: "Found") -> list[str]:
     if found.without_results:
         told.append(f"Commits and experiments without results: {found.without_results}.")
     return told + [f"note: {note}" for note in found.notes]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from cli.lines import Column, Lines, Table, plain, table
+from cli.lines import Column, Lines, Table, duration, plain, table
 from stages import paths
 from stages.compare import OF_CLASSES, title
 from stages.judge.compare import Comparison, Difference, in_words
@@ -189,7 +189,7 @@ def check(report: "Report", width: int) -> Lines:
         answer = f"{failed[0].what} fails: {failed[0].detail}"
     else:
         answer = f"all works{f', with {warnings} to look at' if warnings else ''}: "
-        answer += f"`dvc repro` will take about {_duration(report.total_seconds)}"
+        answer += f"`dvc repro` will take about {duration(report.total_seconds)}"
     looked = Table(
         [Column("what"), Column("result"), Column("found", "prose")],
         [(finding.what, finding.state, finding.detail) for finding in findings],
@@ -198,22 +198,14 @@ def check(report: "Report", width: int) -> Lines:
     lines = [*plain([answer], width), ("", ""), *table(looked, width)]
     if failed:
         return lines
-    rows = [(estimate.stage, estimate.speed, _duration(estimate.seconds)) for estimate in report.estimates]
+    rows = [(estimate.stage, estimate.speed, duration(estimate.seconds)) for estimate in report.estimates]
     times = Table(
         [Column("stage"), Column("measured", "number"), Column("time", "number")],
-        [*rows, ("all", "", _duration(report.total_seconds))],
+        [*rows, ("all", "", duration(report.total_seconds))],
         "Estimated time of `dvc repro`",
         [*[""] * len(rows), "all"],
     )
     return [*lines, ("", ""), *table(times, width)]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _findings(found: dict[str, Any]) -> list[str]:

@@ -1,11 +1,11 @@
 """summary: what the last run came to, where its files are, how to get those that are not here, and what to do next."""
 
 import configparser
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from stages import paths, revisions, run_record
+from stages import git, paths, revisions, run_record
+from stages.errors import UserError
 from stages.files import read_csv, read_json
 from stages.params import Params
 from stages.run_record import Record
@@ -45,9 +45,13 @@ def run(params: Params) -> dict[str, Any]:
 def _next(record: Record) -> tuple[str, list[str]]:
     """Why, and what to type: commit, compare what there is, or the nearest thing that could bring more."""
     commit = f"git add -A && git commit -m {record.loss}"
-    if _git("rev-parse", "--verify", "HEAD") is None:
+    try:
+        head = git.run("rev-parse", "--verify", "HEAD")
+    except UserError:  # there is no git program
+        head = None
+    if head is None:
         return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
-    tracked = _git("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
+    tracked = git.run("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
     if not tracked:
         return "commit these results: others are compared with a commit's", [
             commit,
@@ -56,7 +60,7 @@ def _next(record: Record) -> tuple[str, list[str]]:
     experiments = _experiments()
     if experiments:
         return "there are experiments on this commit", [f"maskcli compare HEAD {' '.join(experiments[:3])}"]
-    if _git("status", "--porcelain", "--", str(paths.OOF_METRICS)):
+    if git.run("status", "--porcelain", "--", str(paths.OOF_METRICS)):
         return "these results are not those of the last commit", ["maskcli compare HEAD workspace", commit]
     return _try(record)
 
@@ -82,19 +86,9 @@ def _try(record: Record) -> tuple[str, list[str]]:
 
 
 def _experiments() -> list[str]:
-    """Names of DVC's experiments on HEAD, which DVC keeps as refs named after the commit."""
-    head = _git("rev-parse", "HEAD") or ""
-    found = _git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}") or ""
-    return [name.rpartition("/")[2] for name in found.splitlines()]
-
-
-def _git(*words: str) -> str | None:
-    """What git answers; None where it refuses, or where there is no git."""
-    try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
-    except (subprocess.CalledProcessError, OSError):
-        return None
-    return done.stdout.strip()
+    """Names of DVC's experiments on HEAD."""
+    head = git.resolve("HEAD")
+    return [ref.name for ref in git.refs() if ref.base == head]
 
 
 def _has_remote() -> bool:
