@@ -1,6 +1,5 @@
 """All that training imports, in one module: stages/folds.py has it imported once, before it starts a process a fold."""
 
-import gc
 import time
 
 from stages import garbage
@@ -12,7 +11,6 @@ from stages import train  # noqa: E402
 from stages.learn.timm_import import load_timm  # noqa: E402
 
 TIMM = load_timm()
-gc.freeze()  # a fold's process never looks through what it was forked with
 ENDED = time.time()
 run = train.run
 

@@ -5,6 +5,7 @@ its checkpoint, with fewer at a time.
 """
 
 import datetime
+import gc
 import multiprocessing
 import os
 import signal
@@ -333,6 +334,7 @@ class Bar:
 
 def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
     """The worker's whole life: do what it was ordered, and tell the parent how it goes."""
+    gc.freeze()  # what it was forked with lives to its end: looking through it for garbage would only copy its pages
     os.chdir(order.folder)
     repeats = 1 if order.refit else order.params.train.repeats
     reporter = Reporter(pipe, repeats, order.params.train.epochs)
