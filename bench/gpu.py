@@ -26,6 +26,7 @@ from scratch import report, say
 from stages.data import demo
 from stages.data.decode import decode
 from stages.data.fold import FoldData
+from stages.data.task import CONTEST
 from stages.learn import fold_bn, loader, model, objective, predict
 from stages.learn.learner import start
 from stages.params import Params, parse
@@ -141,7 +142,7 @@ def fold_of(pixels: Any) -> FoldData:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 18, len(pixels))
     ages = rng.integers(18, 80, len(pixels)).astype(float)
-    return FoldData(pixels, labels, labels, ages, np.arange(len(pixels)), np.arange(0))
+    return FoldData(CONTEST, pixels, labels, labels, ages, np.arange(len(pixels)), np.arange(0))
 
 
 def train_rounds(params: Params, cached: FoldData, jpegs: FoldData, rounds: int) -> list[dict[str, float]]:

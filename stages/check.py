@@ -297,6 +297,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     on_side = len(data.photos) * (len(real.folds) - 1) // len(real.folds)
     sizes = sorted({len(part) for part in loader.training_split(np.arange(on_side), real)})
     tiled = FoldData(
+        fold.task,
         fold.pixels,
         fold.labels,
         fold.train_labels,

@@ -366,6 +366,10 @@ class Params(Group):
         0, description="Every random draw follows from it"
     )
     data: Data = Data()
+    subsets: dict[str, dict[str, str | tuple[str, ...]]] = Field(
+        {"60plus": {"age": "60+"}},
+        description="Named groups of classes that get an F1 of their own, by the levels they have: `60plus: {age: 60+}`",
+    )
     image: Image = Image()
     folds: Annotated[tuple[CountOrZero, ...], Field(min_length=2, max_length=1000)] = Field(
         (0, 1, 2, 3, 4), description="Names of the folds, 0 to k-1 (a list, because a DVC matrix needs one)"

@@ -5,12 +5,13 @@ Later stages trust what they find in out/prepare: no fault of the data set gets 
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from stages import cores, paths
-from stages.data import cache, layout
+from stages.data import cache, layout, task
 from stages.data.cache import Built
 from stages.data.made_of import Files
 from stages.data.tables import Fault, shown
@@ -75,6 +76,8 @@ def _write_tables(people: pd.DataFrame, photos: pd.DataFrame, eval_photos: pd.Da
     mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
     labels = layout.label(mask, gender, layout.age_bin(age, params.data.age_bins))
     photos = photos.assign(label=labels)[list(layout.PHOTO_TYPES)]
+    axes = [replace(axis, bins=params.data.age_bins) if axis.numeric else axis for axis in task.CONTEST.axes]
+    task.write(replace(task.CONTEST, axes=tuple(axes)))
     write_csv(paths.PEOPLE, people)
     write_csv(paths.PHOTOS, photos)
     write_csv(paths.EVAL, eval_photos)

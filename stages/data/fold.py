@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from stages import paths
-from stages.data import layout
+from stages.data import layout, task
 from stages.data.cache import Pixels as Pixels
 from stages.data.cache import open_cache
 from stages.data.layout import CLASSES, age_bin, label
+from stages.data.task import Task
 from stages.errors import UserError
 from stages.files import read_csv
 from stages.params import Params
@@ -19,6 +20,7 @@ from stages.params import Params
 class FoldData:
     """Arrays over all N photos, and the positions of one fold's two sides in them."""
 
+    task: Task
     pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped or decoded on the fly
     labels: np.ndarray  # [N] class numbers by data.age_bins: what is scored
     train_labels: np.ndarray  # [N] class numbers by data.train_age_bins: what is learnt
@@ -59,6 +61,7 @@ def _open(params: Params, photos: pd.DataFrame, validates: np.ndarray) -> FoldDa
     ages = photos["age"].to_numpy()
     mask, gender = photos["mask"].to_numpy(), photos["gender"].to_numpy()
     return FoldData(
+        task=task.read(params),
         pixels=open_cache(paths.PIXELS, len(photos), params),
         labels=label(mask, gender, age_bin(ages, params.data.age_bins)),
         train_labels=label(mask, gender, age_bin(ages, params.train_age_bins)),

@@ -9,6 +9,7 @@ from torch import nn
 
 from stages.data.fold import FoldData
 from stages.data.layout import CLASSES
+from stages.data.task import CONTEST
 from stages.judge import metrics
 from stages.learn import heads, losses, model, objective, samplers, schedule
 from stages.learn.heads import Features, Plan
@@ -25,7 +26,10 @@ def folds(labels: np.ndarray = LABELS) -> list[FoldData]:
     side = np.arange(PHOTOS) % 3 == 0  # sides of 24 and 46 photos, so that the folds differ in size
     pixels = np.zeros((PHOTOS, 1, 1, 3), np.uint8)
     ages = np.full(PHOTOS, 40.0)
-    return [FoldData(pixels, labels, labels, ages, np.flatnonzero(~val), np.flatnonzero(val)) for val in (side, ~side)]
+    return [
+        FoldData(CONTEST, pixels, labels, labels, ages, np.flatnonzero(~val), np.flatnonzero(val))
+        for val in (side, ~side)
+    ]
 
 
 def plan(params: Params, *names: str, lrs: tuple[float, ...] = (0.01, 0.03), epochs: int = 3) -> Plan:
