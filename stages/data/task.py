@@ -16,7 +16,7 @@ import numpy as np
 
 from stages import paths
 from stages.errors import UserError
-from stages.files import read_json, write_json
+from stages.files import damaged, read_json, write_json
 from stages.params import Params
 
 UNITS = {"person": "people", "group": "groups", "photo": "photos"}
@@ -166,7 +166,10 @@ def write(task: Task) -> None:
 def read(params: Params) -> Task:
     """task.json with the named subsets of params.yaml. Raises UserError where it is missing or damaged, or a subset names what
     it does not have."""
-    found = from_json(read_json(paths.TASK, "prepare", "axes"))
+    try:
+        found = from_json(read_json(paths.TASK, "prepare"))
+    except (KeyError, TypeError, ValueError):
+        raise damaged(paths.TASK, "is not what this version of prepare writes", "prepare") from None
     try:
         return with_subsets(found, params.subsets)
     except KeyError as error:
