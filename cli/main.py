@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import ensembling, groups, pipeline, refitting, results, runs, safety, screening
+from cli import beginning, ensembling, groups, pipeline, refitting, results, runs, safety, screening
 from cli.common import main_process
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ def main(
     """Options before the command."""
 
 
-for room in (pipeline, results, runs, safety, ensembling, refitting, screening):
+for room in (beginning, pipeline, results, runs, safety, ensembling, refitting, screening):
     groups.place(room.commands)
     app.add_typer(room.commands)
 
