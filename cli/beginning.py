@@ -26,17 +26,24 @@ def init(
     data: Annotated[Path | None, typer.Argument(help="A folder of photos, or a table of them (CSV, parquet).")] = None,
     into: Annotated[Path, typer.Option(help="Folder of the new project.")] = Path(),
     demo: Annotated[bool, typer.Option("--demo", help="Draw the demo faces, and begin with them.")] = False,
-    layout: Annotated[str | None, typer.Option(help="contest, folder or table; left out: what the photos show.")] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="Table: column of the labels; several: an axis each; age:30,60 cuts numbers.")
+    layout: Annotated[
+        str | None, typer.Option(help="contest, folder or table; left out: what the photos show.")
     ] = None,
-    group: Annotated[str | None, typer.Option(help="Table: column of what a fold must not divide; '' for none.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Table: column of the labels; several: an axis each; age:30,60 cuts numbers."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Table: column of what a fold must not divide; '' for none.")
+    ] = None,
     file: Annotated[str | None, typer.Option(help="Table: column of the photos' files.")] = None,
     split: Annotated[str | None, typer.Option(help="Table: column that says train, val or test.")] = None,
     eval_set: Annotated[Path | None, typer.Option("--eval", help="Photos to predict: a table, or a folder.")] = None,
     model: Annotated[str | None, typer.Option(help="timm's name of a model; left out: one for this device.")] = None,
     scratch: Annotated[bool, typer.Option("--scratch", help="Begin without published weights.")] = False,
-    no_add: Annotated[bool, typer.Option("--no-add", help="Do not let DVC keep photos that lie in the project.")] = False,
+    no_add: Annotated[
+        bool, typer.Option("--no-add", help="Do not let DVC keep photos that lie in the project.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a project's files that are there.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
@@ -47,8 +54,8 @@ def init(
     It says what it found, chooses folds, image size, batch and epochs for this machine, and writes params.yaml, dvc.yaml and a
     README. Existing files are not replaced. On a terminal it asks what the data does not show.
     """
-    from stages import init as stage
-    from stages.errors import UserError
+    from stages.base.errors import UserError
+    from stages.by_hand import init as stage
     from stages.new_project.declare import Said
 
     if demo == (data is not None):
@@ -81,7 +88,7 @@ def init(
 
 def _demo(into: Path, dry_run: bool, as_json: bool) -> None:
     """The drawn faces, in a new project or in one that stands there without data."""
-    from stages import init as stage
+    from stages.by_hand import init as stage
 
     made = stage.demo_project(into, talk(), dry_run)
     if as_json:
@@ -112,7 +119,7 @@ def _prompt(question: str, default: str | None) -> str:
 
 
 def _layout(name: str | None) -> Any:
-    from stages.errors import UserError
+    from stages.base.errors import UserError
     from stages.new_project.recognise import LAYOUTS
 
     if name not in (None, "contest", "folder", "table"):

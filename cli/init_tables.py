@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cli.lines import GAP, Column, Lines, Table, labelled, plain, table
 
 if TYPE_CHECKING:  # it imports what takes seconds
-    from stages.init import Plan
+    from stages.by_hand.init import Plan
 
 MOST = 12  # classes that are listed
 
@@ -27,11 +27,16 @@ def plan(made: "Plan", width: int) -> Lines:
         (str(row["class"]), f"{row['photos']:,}", *([f"{row['groups']:,}"] if grouped else []))
         for row in _ends(found["classes"])
     ]
-    shown = Table([*columns, Column("share", "number")], [(*row, share) for row, share in zip(rows, _shares(found), strict=True)])
+    shown = Table(
+        [*columns, Column("share", "number")], [(*row, share) for row, share in zip(rows, _shares(found), strict=True)]
+    )
     lines = [*plain([answer], width), ("", ""), *table(shown, width)]
     left = len(found["classes"]) - len(rows)
     lines += plain([f"and {left} classes between them"], width) if left else []
-    lines += [("", ""), *_labelled([("suspicious", text) for text in found["warnings"] or ["nothing"]], width, "yellow")]
+    lines += [
+        ("", ""),
+        *_labelled([("suspicious", text) for text in found["warnings"] or ["nothing"]], width, "yellow"),
+    ]
     return [*lines, ("", ""), *_labelled(_choices(made), width)]
 
 
@@ -82,5 +87,10 @@ def _labelled(texts: list[tuple[str, str]], width: int, style: str = "") -> Line
 
 
 def _next(folder: str, width: int) -> Lines:
-    commands = [*([f"cd {shlex.quote(folder)}"] if folder != "." else []), "maskcli check", "dvc repro", "maskcli summary"]
+    commands = [
+        *([f"cd {shlex.quote(folder)}"] if folder != "." else []),
+        "maskcli check",
+        "dvc repro",
+        "maskcli summary",
+    ]
     return [*plain(["next"], width), *((GAP + command, "") for command in commands)]

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import beginning, ensembling, groups, pipeline, refitting, results, runs, safety, screening
+from cli import beginning
+from cli.commands import groups, runs, safety
 from cli.common import main_process
 
 app = typer.Typer(
@@ -52,8 +53,8 @@ for room in (beginning, pipeline, results, runs, safety, ensembling, refitting, 
 
 def run() -> None:
     """Entry point: known errors become one line and exit code 2; others too, unless --debug asks for the traceback."""
-    from stages import garbage
-    from stages.errors import UserError
+    from stages.base import garbage
+    from stages.base.errors import UserError
 
     debug = "--debug" in sys.argv[1:2]
     try:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.new_project import columns
 from stages.new_project.columns import Columns
 from stages.new_project.recognise import Layout
-from stages.params import TAKEN, Params, parse
+from stages.params.schema import TAKEN, Params, parse
 
 BINS = re.compile(r"(?P<column>.+):(?P<bins>[-+.\d]+(,[-+.\d]+)*)")
 CONTEST = {"subsets": {"60plus": {"age": "60+"}}}
@@ -58,7 +58,9 @@ def of_layout(layout: Layout, place: Path, said: Said) -> Declared:
         flags = {"--label": said.labels, "--group": said.group, "--file": said.file, "--split": said.split}
         unused = next((flag for flag, value in flags.items() if value), None)
         if unused or (layout == "contest" and said.eval):
-            raise UserError(f"{unused or '--eval'}: the layout {layout} has no use for it; leave it out, or name a table")
+            raise UserError(
+                f"{unused or '--eval'}: the layout {layout} has no use for it; leave it out, or name a table"
+            )
         if not place.is_dir():
             raise UserError(f"{place}: is no folder; the layout {layout} begins with one")
     if layout == "contest":

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.base.errors import UserError
+from stages.base.talk import Talk
+from stages.data.csv_rows import normal
 from stages.data.task import Task
-from stages.data.tables import normal
-from stages.errors import UserError
 from stages.new_project import declare
 from stages.new_project.choices import FOLDS, Seen
 from stages.new_project.declare import Declared
-from stages.talk import Talk
 
 LOOKED_AT = 3_000  # photos that are decoded, spread evenly over all
 NAMED = 5  # classes or photos that a line names

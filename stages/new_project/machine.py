@@ -3,7 +3,7 @@
 import urllib.request
 from dataclasses import dataclass
 
-from stages import cores, memory
+from stages.base import cores, memory
 
 PATIENCE = 3.0  # seconds that the network may take to answer
 

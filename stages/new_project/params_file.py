@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from stages.params import Params
+from stages.params.schema import Params
 
 
 def text(params: Params, title: str, reasons: Mapping[str, str]) -> str:

@@ -7,8 +7,8 @@ none: its stages depend on the files of code.
 import re
 from importlib.metadata import version
 
-from stages import paths
-from stages.errors import UserError
+from stages.base import paths
+from stages.base.errors import UserError
 
 PACKAGE = "maskcli"
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from stages import paths
+from stages.base import paths
 from stages.new_project import params_file, pinned_version, put, stage_file
 from stages.new_project.declare import Declared
 from stages.new_project.look_at import Found
-from stages.params import Params
+from stages.params.schema import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from stages import git
-from stages.errors import UserError
-from stages.files import make_folder, replacing
+from stages.base import git
+from stages.base.errors import UserError
+from stages.base.files import make_folder, replacing
 
 # What a person may have there already: lines are added, or the file stays as it is.
 JOINED = (".gitignore", ".dvcignore", "requirements.txt")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from stages.base.errors import UserError
 from stages.data import layout as contest
-from stages.errors import UserError
 
 Layout = Literal["contest", "folder", "table"]
 TABLES = (".csv", ".tsv", ".txt", ".parquet")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from stages import paths
+from stages.base import paths
 
 CODE = ("stages/", "cli/")
 DATA = ("data/", "${data.")
