@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import beginning
-from cli.commands import groups, runs, safety
+from cli.commands import answers, beginning, better_scores, groups, refit, runs, safety, screen, stages
 from cli.common import main_process
 
 app = typer.Typer(
@@ -46,7 +45,7 @@ def main(
     """Options before the command."""
 
 
-for room in (beginning, pipeline, results, runs, safety, ensembling, refitting, screening):
+for room in (beginning, stages, answers, runs, safety, better_scores, refit, screen):
     groups.place(room.commands)
     app.add_typer(room.commands)
 

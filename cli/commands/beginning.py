@@ -74,7 +74,7 @@ def init(
         of = stage.declared(data, into, said)
     planned = stage.plan(of, into, said, talk())
     if not as_json:
-        from cli import init_tables
+        from cli.tables import init as init_tables
 
         answer(lambda width: init_tables.plan(planned, width))
     done = not dry_run and (not asks or typer.confirm("Write this project?", default=True, err=True))
@@ -94,7 +94,7 @@ def _demo(into: Path, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(made)
         return
-    from cli import init_tables
+    from cli.tables import init as init_tables
 
     answer(lambda width: init_tables.demo(made, width))
 
