@@ -55,7 +55,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     files = [paths.TRAIN_IMAGES / file for file in photos["file"]] + layout.eval_files(eval_ids, paths.EVAL_IMAGES)
     owner_names = [*photos["person"], *[""] * len(eval_ids)]
     with _greys(len(files)) as greys:
-        scan = _scan(files, greys, params, talk)
+        scan = scan_photos(files, greys, params, talk)
         pairs, complete = _duplicates(scan, files, owner_names)
     bad = [Fault(str(files[place]), fault.problem, fault.mend, owner_names[place]) for place, fault in scan.faults]
     photos = _usable(photos, bad, params)
@@ -108,7 +108,7 @@ def _greys(photos: int) -> Iterator[np.ndarray]:
         yield np.memmap(file, np.uint8, "r+", shape=(photos, near_duplicates.SIDE, near_duplicates.SIDE))
 
 
-def _scan(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> Scan:
+def scan_photos(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> Scan:
     """Decode every file once, on all cores, filling `greys`."""
     sizes = np.zeros((len(files), 2), np.int64)
     hashes = np.zeros(len(files), np.uint64)

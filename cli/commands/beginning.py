@@ -51,8 +51,8 @@ def init(
 ) -> None:
     """Look at photos; write a project that trains on them.
 
-    It says what it found, chooses folds, image size, batch and epochs for this machine, and writes params.yaml, dvc.yaml and a
-    README. Existing files are not replaced. On a terminal it asks what the data does not show.
+    Says what it found, chooses folds, image size, batch and epochs for this machine, writes params.yaml, dvc.yaml and a README.
+    Replaces nothing that is there. On a terminal it asks what the data does not show.
     """
     from stages.base.errors import UserError
     from stages.by_hand import init as stage

@@ -35,7 +35,7 @@ def plan(made: "Plan", width: int) -> Lines:
     lines += plain([f"and {left} classes between them"], width) if left else []
     lines += [
         ("", ""),
-        *_labelled([("suspicious", text) for text in found["warnings"] or ["nothing"]], width, "yellow"),
+        *_labelled([("suspicious", text) for text in found["suspicious"] or ["nothing"]], width, "yellow"),
     ]
     return [*lines, ("", ""), *_labelled(_choices(made), width)]
 

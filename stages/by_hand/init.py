@@ -18,7 +18,7 @@ from stages.data import demo_faces
 from stages.new_project import choices, declare, look_at, machine, project_files, put, recognise
 from stages.new_project.choices import Choices
 from stages.new_project.declare import Declared, Said
-from stages.new_project.look_at import Found
+from stages.new_project.look_at import Overview
 from stages.new_project.machine import Device
 from stages.params.schema import Params, load
 
@@ -30,7 +30,7 @@ class Plan:
     """A project that could be made: what was found, what was chosen, and the files that will be written, by path below it."""
 
     folder: Path
-    found: Found
+    found: Overview
     chosen: Choices
     device: Device
     params: Params
@@ -66,7 +66,7 @@ def plan(
 
 
 def make(plan: Plan, talk: Talk) -> None:
-    """Write the files, make git and DVC repositories where there are none, and let DVC keep the photos that lie in the project."""
+    """Write the files, make git and DVC repositories where there are none, and let DVC keep photos that lie in the project."""
     put.put(plan.folder, plan.files)
     if plan.added:
         talk.say(f"init: DVC takes {', '.join(plan.added)} into its cache")
@@ -88,7 +88,8 @@ def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, A
         files = {} if stands else put.settle(folder, _demo_files(folder, drawn, talk))
         if not dry_run:
             put.put(folder, files)
-            put.dvc(folder, "add", "--quiet", str(DEMO))
+            if not (there and stands):
+                put.dvc(folder, "add", "--quiet", str(DEMO))
             undo.pop_all()
     return {"folder": str(folder), "data": str(data), "drawn": not there, "files": list(files), "dry_run": dry_run}
 

@@ -80,9 +80,8 @@ def image_size(seen: Seen, device: Device) -> tuple[int, int, str]:
         return largest, largest, f"on {device}"
     height, width = (float(value) for value in np.median(seen.sizes, axis=0))
     shapes = seen.sizes[:, 0] / seen.sizes[:, 1]
-    shape = float(np.clip(np.median(shapes), 0.5, 2.0))
-    alike = np.mean(np.abs(np.log(shapes / shape)) < 0.15) >= 0.8
-    shape = shape if alike else 1.0
+    alike = np.mean(np.abs(np.log(shapes / np.median(shapes))) < 0.15) >= 0.8
+    shape = float(np.clip(np.median(shapes), 0.5, 2.0)) if alike else 1.0
     long = min(largest, _whole(max(height, width)))
     sides = (_whole(long * min(1.0, shape)), _whole(long / max(1.0, shape)))
     why = f"most photos are {width:.0f}x{height:.0f} px (width x height)"

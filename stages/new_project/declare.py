@@ -48,6 +48,11 @@ class Declared:
     columns: Columns | None = None
     values: dict[str, Any] = field(default_factory=dict)  # of params.yaml: data (without its paths), axes, subsets
 
+    @property
+    def place(self) -> Path:
+        """What a person named: the table, or the folder."""
+        return self.table or self.root
+
 
 def of_layout(layout: Layout, place: Path, said: Said) -> Declared:
     """The declaration of the data at `place`, a folder or a table.
@@ -119,7 +124,7 @@ def _must_be(name: str | None, names: list[str], place: Path, flag: str) -> None
 
 
 def params(of: Declared, folder: Path | None, chosen: dict[str, Any]) -> Params:
-    """params.yaml of a project in `folder`: paths below it are relative, others absolute; None: all absolute. Raises UserError."""
+    """params.yaml of a project in `folder`: paths below it are relative, others absolute (None: all). Raises UserError."""
     data = {"layout": of.layout, **of.values.get("data", {}), "root": _from(folder, of.root)}
     data |= {"train": _from(folder, of.table)} if of.table else {}
     data |= {"eval": _from(folder, of.eval)} if of.eval else {}

@@ -7,18 +7,20 @@ from pathlib import Path
 from stages.base import paths
 from stages.new_project import params_file, pinned_version, put, stage_file
 from stages.new_project.declare import Declared
-from stages.new_project.look_at import Found
+from stages.new_project.look_at import Overview
 from stages.params.schema import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 DVC_IGNORE = ".venv\n__pycache__\n"
 OUTPUTS = "# Under out/"  # where what every project ignores begins in this repository's .gitignore
-TITLE = "Every key, its bounds, unit and source: docs/methods.md of maskcli. Chosen by `maskcli init`; change what you know better."
+TITLE = (
+    "Every key, its bounds, unit and source: docs/methods.md of maskcli. Chosen by init; change what you know better."
+)
 
 
 def texts(
-    folder: Path, params: Params, found: Found, reasons: Mapping[str, str], added: tuple[str, ...]
+    folder: Path, params: Params, found: Overview, reasons: Mapping[str, str], added: tuple[str, ...]
 ) -> dict[str, str]:
     """All files of the project. added: what DVC keeps, by path below it."""
     has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), _has_numbers(found))
@@ -41,7 +43,7 @@ def texts(
     }
 
 
-def dependencies(params: Params, found: Found) -> tuple[str, ...]:
+def dependencies(params: Params, found: Overview) -> tuple[str, ...]:
     """What prepare and eda read, as dvc.yaml names it: by params.yaml, so that moved photos need no other change."""
     data = params.data
     if data.layout == "contest":
@@ -76,11 +78,11 @@ def _git_ignore(params: Params) -> str:
     return "\n".join(lines) + "\n" + own[own.index(OUTPUTS) :]
 
 
-def _has_numbers(found: Found) -> bool:
+def _has_numbers(found: Overview) -> bool:
     return any(axis.numeric for axis in found.task.axes)
 
 
-def _readme(folder: Path, params: Params, found: Found, added: tuple[str, ...]) -> str:
+def _readme(folder: Path, params: Params, found: Overview, added: tuple[str, ...]) -> str:
     from jinja2 import Template
 
     units = "" if found.task.unit == "photo" else f" of {found.units:,} {found.task.units}"
