@@ -20,7 +20,8 @@ from stages.new_project.choices import Choices
 from stages.new_project.declare import Declared, Said
 from stages.new_project.look_at import Overview
 from stages.new_project.machine import Device
-from stages.params.schema import Params, load
+from stages.params.load import load
+from stages.params.schema import Params
 
 DEMO = Path("data")  # below the project
 

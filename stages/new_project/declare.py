@@ -9,7 +9,9 @@ from stages.base.errors import UserError
 from stages.new_project import columns
 from stages.new_project.columns import Columns
 from stages.new_project.recognise import Layout
-from stages.params.schema import TAKEN, Params, parse
+from stages.params.data_and_axes import TAKEN
+from stages.params.load import parse
+from stages.params.schema import Params
 
 BINS = re.compile(r"(?P<column>.+):(?P<bins>[-+.\d]+(,[-+.\d]+)*)")
 CONTEST = {"subsets": {"60plus": {"age": "60+"}}}

@@ -6,7 +6,7 @@ import pytest
 from stages.new_project import choices
 from stages.new_project.choices import Choices, Seen, choose, image_size
 from stages.new_project.machine import Device
-from stages.params.schema import parse
+from stages.params.load import parse
 
 CPU = Device("CPU", False, 8 * 10**9, 2)
 GPU = Device("a GPU", True, 24 * 10**9, 8, half=True)

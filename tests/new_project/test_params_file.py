@@ -3,7 +3,8 @@
 import yaml
 
 from stages.new_project import declare, params_file
-from stages.params.schema import Params, load, parse
+from stages.params.load import load, parse
+from stages.params.schema import Params
 from tests.conftest import ROOT
 
 
