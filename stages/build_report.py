@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages import compare, paths, run_record
+from stages.data.task import CONTEST
 from stages.errors import UserError
 from stages.files import replacing
 from stages.judge import votes
@@ -57,9 +58,10 @@ def _read_run(predictions: compare.Run) -> page.Run:
     scores = _json(revision, paths.OOF_METRICS, "macro_f1")
     return page.Run(
         name=revision,
+        task=CONTEST,
         oof=Oof(
             photo=predictions.photo,
-            person=predictions.person,
+            group=predictions.person,
             labels=predictions.label,
             probabilities=votes.soft(np.exp(predictions.selected)),
             last=votes.soft(np.exp(predictions.last)).argmax(1),
