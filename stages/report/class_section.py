@@ -9,10 +9,11 @@ import numpy as np
 
 from stages.data.task import Task
 from stages.judge import metrics
-from stages.judge.compare import FEWEST_PEOPLE, Difference
-from stages.report import charts, class_lists, numbers
+from stages.judge.paired_difference import FEWEST_PEOPLE, Difference
+from stages.report import class_lists
 from stages.report.class_lists import WHOLE
-from stages.report.numbers import Intervals, Oof
+from stages.report.html import charts, numbers
+from stages.report.html.numbers import Intervals, Oof
 
 WIDTHS = (640, 320)  # px of a chart of F1: on a laptop, on a phone
 

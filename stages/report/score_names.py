@@ -33,7 +33,10 @@ def subset(name: str, task: Task) -> str:
     if name not in task.subsets:
         return name
     levels = (
-        level for axis in task.axes for level in axis.levels if task.classes_of({axis.name: level}) == task.subsets[name]
+        level
+        for axis in task.axes
+        for level in axis.levels
+        if task.classes_of({axis.name: level}) == task.subsets[name]
     )
     return next(levels, name)
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from stages.data.task import Task
-from stages.report import numbers
-from stages.report.numbers import Oof
+from stages.report.html import numbers
+from stages.report.html.numbers import Oof
 
 
 def gathered(oof: Oof, task: Task, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, Any]]:
