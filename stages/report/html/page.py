@@ -15,10 +15,10 @@ from stages.base.talk import SILENT, Talk
 from stages.data.task import Task
 from stages.judge import calibration
 from stages.judge.paired_difference import Comparison
-from stages.params.schema import flat
-from stages.report import class_section, colours, worst_photos
-from stages.report.class_section import Scored, picture
-from stages.report.html import charts, numbers
+from stages.params.keys import flat
+from stages.report import colours
+from stages.report.html import charts, class_section, numbers, worst_photos
+from stages.report.html.class_section import Scored, picture
 from stages.report.html.thumbnails import jpeg
 
 TEMPLATE = "report.html.jinja"

@@ -17,7 +17,7 @@ from stages.data.decode import decode
 from stages.data.task import Task
 from stages.report.class_lists import WHOLE, unlike
 from stages.report.colours import INK, LEVELS, NEUTRAL
-from stages.report.histograms import Histogram, in_bins
+from stages.report.png.histograms import Histogram, in_bins
 
 PAIRS = 12  # on the contact sheet
 PAIRS_IN_A_ROW = 3
