@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from stages import decide, environment, paths, run_record
-from stages.data import layout
-from stages.data.layout import CLASSES, class_name
+from stages.data import layout, task
+from stages.data.task import Task
 from stages.errors import UserError
 from stages.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
 from stages.judge import bootstrap, calibration, epochs, metrics, votes
