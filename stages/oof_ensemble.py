@@ -10,6 +10,7 @@ from stages.base.errors import UserError
 from stages.base.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
 from stages.base.talk import Talk
 from stages.data import layout
+from stages.data.layout import CLASSES, class_name
 from stages.judge import bootstrap, calibration, epoch_rules, metrics, votes
 from stages.params.schema import Params
 from stages.records import run_record
