@@ -20,6 +20,7 @@ import pandas as pd
 from people import draw
 
 from stages import paths, prepare, tta_predict
+from stages.data import task
 from stages.data.cache import open_cache
 from stages.judge import bootstrap, compare, votes
 from stages.params import Params, load
@@ -56,7 +57,8 @@ def measure(params: Params, sets: dict[str, list[Path]], people: int, seed: int)
         pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
         vote = votes.VOTES[params.ensemble.vote]
         answers = {
-            name: vote(tta_predict.predict_views(params, pixels, SILENT, weights)) for name, weights in sets.items()
+            name: vote(tta_predict.predict_views(params, task.read(params), pixels, SILENT, weights))
+            for name, weights in sets.items()
         }
         os.chdir("/")
     person, labels = images.map(known).to_numpy(str), truth.loc[images].to_numpy()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages import paths, run_record, tta_predict
-from stages.data import pseudo
+from stages.data import pseudo, task
 from stages.data.cache import open_cache
 from stages.data.layout import CLASSES, class_name
 from stages.errors import UserError
@@ -33,7 +33,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
     images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
-    found = tta_predict.predict_views(params, pixels, talk, weights)
+    found = tta_predict.predict_views(params, task.read(params), pixels, talk, weights)
     by_fold = found.reshape(len(params.folds), -1, *found.shape[1:])
     parts = {str(fold): votes.soft(own) for fold, own in zip(params.folds, by_fold, strict=True)}
     parts[pseudo.ALL] = votes.soft(found)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from stages import decide, paths, run_record, tta_predict
-from stages.data import cache, layout
+from stages.data import cache, layout, task
 from stages.data.made_of import Files
 from stages.errors import UserError
 from stages.files import read_csv, read_json, write_csv, write_json
@@ -245,11 +245,10 @@ def _batch(params: Params) -> int:
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
     net = _load(source)
     fitting = _fitting(predictor.params, net)
-    if net.architecture.face is None and not predictor.pixels:
-        predictor.talk.say(model.unknown_face(source.file))
     pixels = _pixels(predictor, fitting)
     positions, views = np.arange(len(predictor.images)), predictor.params.tta.views
-    return list(predict.of_views(net, pixels, positions, views, fitting, batch, device))
+    asked = predict.Asked(task.read(predictor.params), pixels, positions, views)
+    return list(predict.of_views(net, asked, fitting, batch, device))
 
 
 def _give_back_memory() -> None:

@@ -9,7 +9,6 @@ from stages import paths
 from stages.data import layout, task
 from stages.data.cache import Pixels as Pixels
 from stages.data.cache import open_cache
-from stages.data.layout import CLASSES, age_bin, label
 from stages.data.task import Task
 from stages.errors import UserError
 from stages.files import read_csv
@@ -22,16 +21,17 @@ class FoldData:
 
     task: Task
     pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped or decoded on the fly
-    labels: np.ndarray  # [N] class numbers by data.age_bins: what is scored
-    train_labels: np.ndarray  # [N] class numbers by data.train_age_bins: what is learnt
-    ages: np.ndarray  # [N] years; NaN where unknown (pseudo-labelled photos), which is only ever on the training side
+    labels: np.ndarray  # [N] class numbers by the axes: what is scored
+    train_labels: np.ndarray  # [N] class numbers by train_bins: what is learnt
+    # [N] of the regressed axis, in its own unit; NaN where unknown: pseudo-labelled photos, and everywhere without such an axis.
+    numbers: np.ndarray
     train: np.ndarray  # positions of the training side
     val: np.ndarray  # positions of the validation side
 
     @property
     def class_counts(self) -> np.ndarray:
-        """Photos per class on the training side only, [18]."""
-        return np.bincount(self.train_labels[self.train], minlength=CLASSES)
+        """Photos per class on the training side only, [C]."""
+        return np.bincount(self.train_labels[self.train], minlength=self.task.classes)
 
 
 def open_fold(params: Params, fold: int) -> FoldData:
@@ -58,14 +58,15 @@ def _photos() -> pd.DataFrame:
 
 def _open(params: Params, photos: pd.DataFrame, validates: np.ndarray) -> FoldData:
     """Photos [N] and their cache, divided by `validates` [N]."""
-    ages = photos["age"].to_numpy()
-    mask, gender = photos["mask"].to_numpy(), photos["gender"].to_numpy()
+    own = task.read(params)
+    columns = {axis.name: photos[axis.name].to_numpy() for axis in own.axes}
+    train_bins = {} if params.data.train_age_bins is None else {"age": params.data.train_age_bins}
     return FoldData(
-        task=task.read(params),
+        task=own,
         pixels=open_cache(paths.PIXELS, len(photos), params),
-        labels=label(mask, gender, age_bin(ages, params.data.age_bins)),
-        train_labels=label(mask, gender, age_bin(ages, params.train_age_bins)),
-        ages=ages,
+        labels=own.labels(columns),
+        train_labels=own.labels(columns, train_bins),
+        numbers=np.full(len(photos), np.nan) if own.regressed is None else columns[own.regressed.name],
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),
     )

@@ -142,6 +142,11 @@ class Task:
 
 def write(task: Task) -> None:
     """task.json: the axes, the names of the classes, the unit and the hash."""
+    write_json(paths.TASK, to_json(task))
+
+
+def to_json(task: Task) -> dict[str, Any]:
+    """A Task as plain values, without its subsets; the names of its classes and its hash are for other readers than `from_json`."""
     axes = [
         {
             "name": axis.name,
@@ -153,14 +158,13 @@ def write(task: Task) -> None:
         }
         for axis in task.axes
     ]
-    told = {
+    return {
         "layout": task.layout,
         "unit": task.unit,
         "axes": axes,
         "classes": list(task.class_names),
         "hash": task.hash,
     }
-    write_json(paths.TASK, told)
 
 
 def read(params: Params) -> Task:
@@ -179,7 +183,7 @@ def read(params: Params) -> Task:
 
 
 def from_json(value: Mapping[str, Any]) -> Task:
-    """A Task from what `write` wrote."""
+    """A Task from what `to_json` gave."""
     axes = tuple(
         Axis(
             axis["name"],

@@ -1,11 +1,11 @@
 """Scores of predictions. Labels and predictions are class numbers [N]; probabilities are [N, C]."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stages.data.layout import CLASSES, OLD_CLASSES, parts
 
-# Logits of `targets: factored` stand side by side: mask 3, gender 2, age bin 3.
-FACTORS = (slice(0, 3), slice(3, 5), slice(5, 8))
 PARTS = ("f1_mask", "f1_gender", "f1_age")
 
 
@@ -15,13 +15,18 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def joint_log_probabilities(logits: np.ndarray, targets: str) -> np.ndarray:
-    """Log probabilities [..., 18] from logits: joint [..., 18], or factored [..., 8] whose three parts multiply."""
-    if targets == "joint":
+def joint_log_probabilities(logits: np.ndarray, factors: Sequence[slice] = ()) -> np.ndarray:
+    """Log probabilities [..., C] from logits: [..., C], or side by side those of the axes, whose levels' probabilities multiply.
+
+    factors: where each axis's logits stand; none for joint logits.
+    """
+    if not factors:
         return log_softmax(logits)
-    mask, gender, age = (log_softmax(logits[..., part]) for part in FACTORS)
-    joint = mask[..., :, None, None] + gender[..., None, :, None] + age[..., None, None, :]
-    return joint.reshape(*logits.shape[:-1], CLASSES)
+    joint = np.zeros((*logits.shape[:-1], 1))
+    for place in factors:
+        axis = log_softmax(logits[..., place])
+        joint = (joint[..., :, None] + axis[..., None, :]).reshape(*logits.shape[:-1], -1)
+    return joint
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int = CLASSES) -> np.ndarray:

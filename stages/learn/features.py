@@ -12,13 +12,13 @@ from stages.data import made_of
 from stages.data.fold import Pixels
 from stages.environment import installed
 from stages.files import load_npz, replacing
-from stages.learn import loader, model, predict, views
+from stages.learn import augment, loader, model, predict, views
 from stages.learn.heads import Features
 from stages.learn.model import Classifier, to_numpy
 from stages.params import Params
 from stages.talk import Talk
 
-CODE = ("features.py", "model.py", "views.py", "predict.py", "loader.py", "augment.py")
+CODE = (__file__, model.__file__, views.__file__, predict.__file__, loader.__file__, augment.__file__)
 LIBRARIES = ("torch", "timm")
 
 
@@ -47,7 +47,7 @@ def key(nets: list[Classifier], names: tuple[str, ...], params: Params) -> str:
     }
     digest.update(json.dumps(chosen, sort_keys=True).encode())
     digest.update(made_of.checked_digest(paths.PIXELS).encode())
-    for path in [paths.PHOTOS, *(Path(__file__).parent / name for name in CODE)]:
+    for path in [paths.PHOTOS, *map(Path, CODE)]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     for net in nets:
