@@ -4,12 +4,15 @@
 """
 
 import difflib
+import itertools
+import math
 import re
 import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -55,7 +58,31 @@ NotNegative = Annotated[Number, Field(ge=0)]
 MOST = 1_000_000  # bound of whole numbers that have no narrower one, so that none asks for arrays beyond any memory
 Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
 CountOrZero = Annotated[int, Field(ge=0, le=MOST, strict=True)]
-Age = Annotated[int, Field(ge=1, le=120, strict=True)]
+Layout = Literal["contest", "folder", "table"]
+
+
+def _whole(value: float) -> float:
+    """30.0 is 30: classes are named by their bins, and two ways to write one number are one task."""
+    if not math.isfinite(value):
+        raise PydanticCustomError("finite", "input should be a finite number")
+    return int(value) if float(value).is_integer() else value
+
+
+Edge = Annotated[int | float, BeforeValidator(_no_boolean), AfterValidator(_whole)]
+Bins = Annotated[tuple[Edge, ...], Field(min_length=1)]
+OLDEST = 120  # years, in the contest
+CONTEST_AXES: dict[str, dict[str, Any]] = {
+    "mask": {"levels": ("wear", "incorrect", "none")},
+    "gender": {"levels": ("male", "female")},
+    "age": {"bins": (30, 60), "regress": True, "scale": 10.0},
+}
+# Columns of photos.csv and oof.csv, which no axis may be called. `label` is the class: a sole axis is that.
+TAKEN = ("person", "group", "photo", "file", "content", "fold", "split", "ImageID")
+MOVED = {
+    "data.age_bins": "axes: {age: {bins: [30, 60], regress: true, scale: 10}}",
+    "data.train_age_bins": "train_bins: {age: [30, 58]}",
+    "age_regression": "regression: {weight: 0.0}",
+}
 
 
 class Group(BaseModel):
@@ -65,14 +92,35 @@ class Group(BaseModel):
 
 
 class Data(Group):
-    age_bins: tuple[Age, Age] = Field((30, 60), description="Ages, in years, where the second and third age bin begin")
-    train_age_bins: tuple[Age, Age] | None = Field(
+    layout: Layout = Field(
+        "contest", description="How the photos lie and where their labels stand: docs/data.md; `maskcli init` finds it"
+    )
+    root: str | None = Field(
+        "data",
+        description="The folder of the photos, also outside the project; null (table): the folder that the table lies in",
+    )
+    train: str | None = Field(
         None,
-        description="The same for training labels only (the 58-for-60 trick); null: as age_bins. Scoring never moves",
+        description="table: the CSV or parquet file; folder: the folder of the classes (null: root/train, or root)",
+    )
+    eval: str | None = Field(
+        None,
+        description="table: a second table, of the eval photos; folder: their folder (null: root/test where it is)",
+    )
+    file: str | None = Field(None, description="table: the column of the files (null: `file`)")
+    group: str | None = Field(
+        None, description="table: the column of what must not be divided, as a patient; null: photos stand alone"
+    )
+    split: str | None = Field(
+        None, description="table: the column that says train, val or test; val joins the folds, test is the eval set"
+    )
+    group_duplicates: StrictBool = Field(
+        False,
+        description="true: groups with near-duplicate photos become one, so that no twin is on both sides of a fold",
     )
     on_fault: Literal["stop", "skip"] = Field(
         "stop",
-        description="What prepare does about bad rows and photos: refuse the data set, or leave those people out",
+        description="What prepare does about bad rows and photos: refuse the data set, or leave those people (groups) out",
     )
     # Pillow refuses more than twice 89,478,485 px whatever is asked.
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970, strict=True)] = Field(
@@ -85,11 +133,43 @@ class Data(Group):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name in ("age_bins", "train_age_bins"):
-            bins = getattr(self, name)
-            if bins is not None and bins[0] >= bins[1]:
-                raise ValueError(f"{name}: the first age must be below the second")
+    def _of_the_layout(self) -> Self:
+        table = ("file", "group", "split")
+        unread = {"contest": ("train", "eval", *table), "folder": table, "table": ()}[self.layout]
+        for name in unread:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: the layout {self.layout} has no use for it; set null")
+        if self.layout == "table" and self.train is None:
+            raise ValueError("train: a table is wanted, as `train: photos.csv`")
+        if self.layout != "table" and self.root is None:
+            raise ValueError("root: the folder of the photos is wanted, as `root: data`")
+        return self
+
+
+class AxisParams(Group):
+    """One axis as it is declared; stages/data/task.py makes the axis of it and the data."""
+
+    column: str | None = Field(None, description="table: its column (null: the axis's name)")
+    levels: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)] | None = Field(
+        None, description="Its names, in the order of their codes; null: those in the data, sorted"
+    )
+    bins: Annotated[tuple[Edge, ...], Field(min_length=1, max_length=999)] | None = Field(
+        None, description="A number is cut here: where the second and each further level begins"
+    )
+    regress: StrictBool = Field(False, description="The number may be learnt by regression too (regression.weight)")
+    scale: Positive = Field(1.0, description="Unit of the regression's error, in the number's own unit")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.levels is not None and self.bins is not None:
+            raise ValueError("bins: an axis has levels or bins, not both; remove one")
+        if self.bins is not None and not _ascend(self.bins):
+            raise ValueError(f"bins: {list(self.bins)} must ascend, each number above the one before")
+        if self.levels is not None and len(set(self.levels)) < len(self.levels):
+            twice = next(name for name in self.levels if self.levels.count(name) > 1)
+            raise ValueError(f"levels: `{twice}` stands twice; give each level a name of its own")
+        if self.regress and self.bins is None:
+            raise ValueError("regress: needs bins, which say that the axis is a number")
         return self
 
 
@@ -199,9 +279,10 @@ class Losses(Group):
     bce: Bce = Bce()
 
 
-class AgeRegression(Group):
+class Regression(Group):
     weight: NotNegative = Field(
-        0.0, description="Factor on smooth-L1 of age in units of 10 years, learnt on shared features; 0 = off"
+        0.0,
+        description="Factor on smooth-L1 of the axis with `regress: true`, in units of its scale, on shared features; 0 = off",
     )
 
 
@@ -366,8 +447,16 @@ class Params(Group):
         0, description="Every random draw follows from it"
     )
     data: Data = Data()
+    axes: dict[str, AxisParams] = Field(
+        {},
+        description="What is told of a photo, the first axis slowest in class numbers: names with `{levels: [..]}`, `{bins: "
+        "[..]}` or `{}`, whose levels are those in the data; {}: the contest's three, or a folder's one, `label`",
+    )
+    train_bins: dict[str, Bins] = Field(
+        {}, description="Bins for training labels only, as `age: [30, 58]` (the 58-for-60 trick). Scoring never moves"
+    )
     subsets: dict[str, dict[str, str | tuple[str, ...]]] = Field(
-        {"60plus": {"age": "60+"}},
+        {},
         description="Named groups of classes that get an F1 of their own, by the levels they have: `60plus: {age: 60+}`",
     )
     image: Image = Image()
@@ -375,10 +464,12 @@ class Params(Group):
         (0, 1, 2, 3, 4), description="Names of the folds, 0 to k-1 (a list, because a DVC matrix needs one)"
     )
     model: Model = Model()
-    targets: Targets = Field("joint", description="joint: 18 logits; factored: mask 3 + gender 2 + age 3 logits")
+    targets: Targets = Field(
+        "joint", description="joint: a logit a class; factored: a softmax an axis, whose product is the class's"
+    )
     loss: Loss = Field("ce", description="The training objective; its options stand under losses")
     losses: Losses = Losses()
-    age_regression: AgeRegression = AgeRegression()
+    regression: Regression = Regression()
     sampler: Sampler = Field(
         "none", description="How training photos are drawn; every epoch draws as many as there are"
     )
@@ -399,6 +490,22 @@ class Params(Group):
         "argmax",
         description="The class to answer: the most probable, or with offsets for macro F1 where OOF shows that they help",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_of_the_layout(cls, value: Any) -> Any:
+        """Where no axes are declared: the contest's, or the one that folders of classes have."""
+        data = value.get("data", {}) if isinstance(value, dict) else None
+        layout = data.get("layout", "contest") if isinstance(data, dict) else getattr(data, "layout", None)
+        known = {"contest": CONTEST_AXES, "folder": {"label": {}}}
+        if layout in known and value.get("axes", {}) == {}:
+            return value | {"axes": known[layout]}
+        return value
+
+    @model_validator(mode="after")
+    def _axes_are_a_task(self) -> Self:
+        check_axes(self)
+        return self
 
     @model_validator(mode="after")
     def _views_fit_the_margin(self) -> Self:
@@ -435,8 +542,9 @@ class Params(Group):
         return self
 
     @property
-    def train_age_bins(self) -> tuple[int, int]:
-        return self.data.train_age_bins or self.data.age_bins
+    def regressed(self) -> str | None:
+        """The axis whose number may be regressed."""
+        return next((name for name, axis in self.axes.items() if axis.regress), None)
 
     @property
     def objective(self) -> str:
@@ -448,13 +556,68 @@ class Params(Group):
         return (
             (f"{self.loss} ({listed})" if listed else self.loss)
             + (", factored" if self.targets == "factored" else "")
-            + (f", age {self.age_regression.weight:g}" if self.age_regression.weight else "")
+            + (f", {self.regressed} {self.regression.weight:g}" if self.regression.weight else "")
         )
 
     @property
     def cache_size(self) -> tuple[int, int]:
         """Height and width of a photo in the pixel cache, px: the training size plus the crop margin on every side."""
         return self.image.height + 2 * self.image.margin, self.image.width + 2 * self.image.margin
+
+
+def check_axes(params: Params) -> None:
+    """Raise ValueError, which names the key, where the axes are none of the layout's, or train_bins, subsets or regression do
+    not fit them."""
+    layout, axes = params.data.layout, params.axes
+    if not axes:
+        raise ValueError("axes: a table's are wanted, as `axes: {diagnosis: {column: label}}`")
+    for name, axis in axes.items():
+        if not re.fullmatch(r"\w[\w-]{0,39}", name):
+            raise ValueError(f"axes: `{_short(name)}` is no name for an axis; use letters, digits, _ and -")
+        if name in TAKEN or (name == "label" and (len(axes) > 1 or axis.bins)):
+            raise ValueError(f"axes: `{name}` is a column of the tables already; name the axis otherwise")
+        if axis.column is not None and layout != "table":
+            raise ValueError(f"axes.{name}.column: the layout {layout} has no use for it; set null")
+    if layout == "contest":
+        _check_contest(axes)
+    if layout == "folder" and (len(axes) > 1 or next(iter(axes.values())).bins):
+        raise ValueError("axes: a folder of classes has one axis of names, as `axes: {label: {}}`")
+    if sum(axis.regress for axis in axes.values()) > 1:
+        raise ValueError("axes: two have `regress: true`; one can be regressed")
+    if params.regression.weight and params.regressed is None:
+        raise ValueError("regression.weight: no axis has `regress: true`; set it there, or the weight to 0")
+    for name, bins in params.train_bins.items():
+        if name not in axes or not axes[name].bins:
+            raise ValueError(f"train_bins: `{_short(name)}` is no axis with bins; name one of axes")
+        if len(bins) != len(axes[name].bins or ()) or not _ascend(bins):
+            raise ValueError(f"train_bins.{name}: must be as many numbers as axes.{name}.bins, and ascend")
+    for subset, chosen in params.subsets.items():
+        unknown = next((name for name in chosen if name not in axes), None)
+        if unknown is not None:
+            nearest = _nearest(unknown, list(axes)) or f"; the axes are {', '.join(axes)}"
+            raise ValueError(f"subsets.{_short(subset)}: `{_short(unknown)}` is no axis{nearest}")
+        if subset in axes:
+            raise ValueError(
+                f"subsets: `{_short(subset)}` is an axis, which has an F1 already; name the subset otherwise"
+            )
+
+
+def _check_contest(axes: dict[str, AxisParams]) -> None:
+    own = {name: AxisParams(**axis) for name, axis in CONTEST_AXES.items()}
+    bins = axes["age"].bins if "age" in axes else None
+    if bins and (len(bins) != 2 or any(not isinstance(age, int) or not 1 <= age <= OLDEST for age in bins)):
+        raise ValueError(f"axes.age.bins: the contest has two whole ages from 1 to {OLDEST}, as [30, 60]")
+    free = {"bins", "regress", "scale"}
+    same = [{**axis.model_dump(exclude=free if name == "age" else None)} for name, axis in axes.items()]
+    wanted = [{**axis.model_dump(exclude=free if name == "age" else None)} for name, axis in own.items()]
+    if list(axes) != list(own) or same != wanted or not bins:
+        raise ValueError(
+            "axes: the contest's are mask, gender and age, and only age's may differ; take them from params.yaml"
+        )
+
+
+def _ascend(numbers: tuple[float, ...]) -> bool:
+    return all(first < second for first, second in itertools.pairwise(numbers))
 
 
 def load(path: Path = paths.PARAMS) -> Params:
@@ -514,6 +677,8 @@ def _one_line(error: ValidationError) -> str:
     keys += [last] if last != "" and (unknown or not _is_union_branch(last)) else []
     key = _short(".".join(str(part) for part in keys))
     if unknown:
+        if key in MOVED:
+            return f"`{key}` is no more; write `{MOVED[key]}`"
         nearest = _nearest(str(last), _keys_beside(keys)) or "; remove it, or see docs/methods.md for the keys"
         return f"unknown key `{key}`{nearest}"
     if fault["type"] == "told":

@@ -15,7 +15,7 @@ from stages.params import Params, flat
 
 # Groups and keys of params.yaml that decide which learning rate is a good one (besides losses.<loss>).
 DECISIVE = (
-    *("model", "targets", "loss", "age_regression", "sampler", "optimizer", "image.height", "image.width"),
+    *("model", "targets", "loss", "regression", "sampler", "optimizer", "image.height", "image.width"),
     *("train.batch_size", "train.mixed_precision"),
 )
 AGAIN = "run `maskcli lr-find` again"

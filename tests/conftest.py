@@ -33,7 +33,7 @@ os.environ |= {"DVC_GLOBAL_CONFIG_DIR": "/nonexistent", "DVC_SYSTEM_CONFIG_DIR":
 
 from stages import kfold, paths, prepare, run_record
 from stages.data import demo
-from stages.params import Params, parse
+from stages.params import CONTEST_AXES, Params, parse
 from stages.run_record import Record
 from stages.talk import SILENT
 
@@ -56,7 +56,13 @@ SMALL: dict[str, Any] = {
     "lr": 0.003,
     "lr_find": {"steps": 12},
     "ensemble": {"replicates": 100},
+    "subsets": {"60plus": {"age": "60+"}},
 }
+
+
+def contest_axes(*bins: int) -> dict[str, Any]:
+    """The contest's axes with other bins of age."""
+    return CONTEST_AXES | {"age": CONTEST_AXES["age"] | {"bins": list(bins)}}
 
 
 def small(**changes: Any) -> Params:

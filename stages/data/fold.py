@@ -60,12 +60,11 @@ def _open(params: Params, photos: pd.DataFrame, validates: np.ndarray) -> FoldDa
     """Photos [N] and their cache, divided by `validates` [N]."""
     own = task.read(params)
     columns = {axis.name: photos[axis.name].to_numpy() for axis in own.axes}
-    train_bins = {} if params.data.train_age_bins is None else {"age": params.data.train_age_bins}
     return FoldData(
         task=own,
         pixels=open_cache(paths.PIXELS, len(photos), params),
         labels=own.labels(columns),
-        train_labels=own.labels(columns, train_bins),
+        train_labels=own.labels(columns, params.train_bins),
         numbers=np.full(len(photos), np.nan) if own.regressed is None else columns[own.regressed.name],
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),

@@ -47,8 +47,8 @@ class TwoCaches:
 def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> FoldData:
     """`data` with the photos that pseudo.labels lists for `part` (a fold's number, or all) added to its training side.
 
-    They take positions from N on; the number of a regressed axis is unknown (NaN); class counts and samplers see them as any other photo.
-    The validation side stays as it was. Raises UserError if the file does not fit the eval set or the folds.
+    They take positions from N on; their number of a regressed axis is unknown (NaN); class counts and samplers see them as
+    any other photo. The validation side stays as it was. Raises UserError if the file does not fit the eval set or the folds.
     """
     if is_off(params):
         return data

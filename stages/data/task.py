@@ -7,7 +7,7 @@ with mask (3 levels), gender (2) and age (3), class = mask * 6 + gender * 3 + ag
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -140,13 +140,33 @@ class Task:
         return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
+def made(params: Params, found: Mapping[str, Sequence[str]], constant: Collection[str], unit: str) -> Task:
+    """The task that params.yaml declares and the data completes, without its subsets.
+
+    found: names of the levels of axes that declare neither levels nor bins, in the order of their codes. constant: axes
+    of which all photos of a group have the same.
+    """
+    axes = tuple(
+        Axis(
+            name,
+            given.levels or (bin_names(given.bins) if given.bins else tuple(found[name])),
+            given.bins or (),
+            name in constant,
+            given.regress,
+            given.scale,
+        )
+        for name, given in params.axes.items()
+    )
+    return Task(params.data.layout, axes, unit)
+
+
 def write(task: Task) -> None:
     """task.json: the axes, the names of the classes, the unit and the hash."""
     write_json(paths.TASK, to_json(task))
 
 
 def to_json(task: Task) -> dict[str, Any]:
-    """A Task as plain values, without its subsets; the names of its classes and its hash are for other readers than `from_json`."""
+    """A Task as plain values, without its subsets; class names and hash are for other readers than `from_json`."""
     axes = [
         {
             "name": axis.name,

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from stages.data.fold import FoldData
 from stages.data.task import Task
-from stages.judge import metrics
 from stages.learn import objective, predict, samplers, schedule
 from stages.learn.losses import LOSSES
 from stages.learn.model import Architecture, to_numpy
@@ -117,7 +116,9 @@ def batched_loss(params: Params, task: Task, counts: Tensor, progress: float = 0
         options["progress"] = progress
     make = LOSSES[params.loss]
     levels = task.parts(np.arange(task.classes))
-    axes = [torch.from_numpy(np.eye(size)[of_class]).to(counts) for size, of_class in zip(task.sizes, levels, strict=True)]
+    axes = [
+        torch.from_numpy(np.eye(size)[of_class]).to(counts) for size, of_class in zip(task.sizes, levels, strict=True)
+    ]
 
     def joint(counts: Tensor, raw: Tensor, labels: Tensor) -> Tensor:
         return make(counts.clamp(min=1), **options)(raw, labels)

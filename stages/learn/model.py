@@ -114,7 +114,7 @@ def architecture(params: Params, task: Task) -> Architecture:
         cosine=cosine,
         scale=params.losses.ldam.scale if cosine else 1.0,
         task=replace(task, subsets={}),
-        regression=params.age_regression.weight > 0,
+        regression=params.regression.weight > 0,
         height=params.image.height,
         width=params.image.width,
         margin=params.image.margin,
@@ -269,7 +269,7 @@ def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Reco
 
 
 def load(path: Path) -> Classifier:
-    """Build a trained model again from its weights file, in eval mode. Raises UserError if it is damaged or of an older version."""
+    """Build a trained model again from its weights file, in eval mode. Raises UserError if it is damaged or too old."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["architecture"])

@@ -25,7 +25,7 @@ def check(params: Params, task: Task) -> None:
             f"params.yaml: targets: factored is one softmax an axis, and there is one axis ({task.axes[0].name}); set "
             "targets: joint"
         )
-    if not params.age_regression.weight:
+    if not params.regression.weight:
         return
     axis = task.regressed
     if axis is None:
@@ -34,7 +34,7 @@ def check(params: Params, task: Task) -> None:
             f"set axes.{numeric[0]}.regress: true, or regression.weight: 0" if numeric else "set regression.weight: 0"
         )
         what = "no axis has regress: true" if numeric else "no axis is a number cut into bins"
-        raise UserError(f"params.yaml: regression.weight: `{params.age_regression.weight:g}`, but {what}; {mend}")
+        raise UserError(f"params.yaml: regression.weight: `{params.regression.weight:g}`, but {what}; {mend}")
     if axis.name == CLASS:
         raise UserError(
             f"params.yaml: axes.{CLASS}: a regressed axis cannot have the name of the classes' own loss in history.csv; give it "
@@ -54,7 +54,7 @@ def make(params: Params, task: Task, class_counts: np.ndarray, progress: float =
         return losses.make(params.loss, counts, progress, **options)
 
     class_loss = make_loss(class_counts) if params.targets == "joint" else _factored(make_loss, task, class_counts)
-    weight = params.age_regression.weight
+    weight = params.regression.weight
 
     def objective(raw: Tensor, labels: Tensor, regression: Tensor | None, numbers: Tensor) -> dict[str, Tensor]:
         found = {CLASS: class_loss(raw.float(), labels)}

@@ -12,7 +12,7 @@ from stages.errors import UserError
 from stages.learn import run_key
 from stages.params import Params
 from stages.talk import SILENT
-from tests.conftest import ROOT, small
+from tests.conftest import ROOT, contest_axes, small
 
 LR = 0.003
 
@@ -29,7 +29,7 @@ def key_of(params: Params, lr: float) -> str:
         {"sampler": "sqrt"},
         {"train": {"epochs": 3}},
         {"image": {"margin": 3}},
-        {"data": {"age_bins": [30, 58]}},
+        {"axes": contest_axes(30, 58)},
         {"schedule": {"name": "constant"}},
         {"augment": {"hflip": 0.4}},
     ],
