@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages import paths, run_record
-from stages.data.fold import FoldData
-from stages.errors import UserError
-from stages.files import load_npz
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import load_npz
+from stages.base.talk import Talk
+from stages.data.fold_data import FoldData
 from stages.learn import model, same_task, starting_weights
 from stages.learn.model import Classifier
-from stages.params import Params
-from stages.talk import Talk
+from stages.params.schema import Params
+from stages.records import run_record
 
 OWN_MODELS = "each fold's own model"
 # Groups of params.yaml that may say otherwise than what the folds were trained with, whose backbones are taken.

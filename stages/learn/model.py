@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages import run_record
+from stages.base.errors import UserError
+from stages.base.files import replacing
 from stages.data import task as tasks
 from stages.data.task import Task
-from stages.errors import UserError
-from stages.files import replacing
 from stages.learn import same_task, saved_weights
 from stages.learn.timm_import import load_timm
-from stages.params import Params
-from stages.run_record import Record
+from stages.params.schema import Params
+from stages.records import run_record
+from stages.records.run_record import Record
 
 
 @dataclass(frozen=True)

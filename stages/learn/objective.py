@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.base.errors import UserError
 from stages.data.task import Task
-from stages.errors import UserError
 from stages.learn import losses
-from stages.params import Params
+from stages.params.schema import Params
 
 # Raw model output, labels [N], regression output [N] or None, numbers [N] of the regressed axis in its own unit -> the parts
 # of the objective, which sum to it.

@@ -1,8 +1,8 @@
 """Whether a model tells the classes that are asked for: weights keep their numbers, and another task gives these other names."""
 
-from stages import paths
+from stages.base import paths
+from stages.base.errors import UserError
 from stages.data.task import Axis, Task
-from stages.errors import UserError
 
 NAMED = 4  # levels of an axis
 
