@@ -9,11 +9,12 @@ import pandas as pd
 from stages.base import paths
 from stages.base.files import read_csv, require, write_csv, write_json, write_npz
 from stages.base.talk import Talk
-from stages.data import layout
-from stages.data.layout import CLASSES
+from stages.data import layout, task
 from stages.data.pixel_cache import Pixels, open_cache
+from stages.data.task import Task
 from stages.judge import class_offsets, votes
 from stages.learn import predict
+from stages.learn.predict import Asked
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.submission import decision_rule
@@ -30,7 +31,7 @@ def run(params: Params, talk: Talk) -> None:
     )  # before the long part, so that what is amiss is told at once
     settled = decision_rule.settle(params, talk, record.run)
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    joined = votes.VOTES[params.ensemble.vote](predict_views(params, pixels, talk))
+    joined = votes.VOTES[params.ensemble.vote](predict_views(params, task.read(params), pixels, talk))
     answers = answer(joined, settled.offsets)
     write_npz(
         paths.PROBABILITIES,
@@ -46,19 +47,21 @@ def run(params: Params, talk: Talk) -> None:
     )
 
 
-def predict_views(params: Params, pixels: Pixels, talk: Talk, weights: list[Path] | None = None) -> np.ndarray:
-    """Probabilities float32 [models x views, N, 18] of cached photos by every fold's and repeat's model, or `weights`."""
+def predict_views(
+    params: Params, task: Task, pixels: Pixels, talk: Talk, weights: list[Path] | None = None
+) -> np.ndarray:
+    """Probabilities float32 [models x views, N, C] of cached photos by every fold's and repeat's model, or `weights`."""
     if weights is None:
         weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
         for path in weights:
             require(path, f"train --fold {path.parts[-3]}")
     views = params.tta.views
-    found = np.empty((len(weights), len(views), len(pixels), CLASSES), np.float32)
-    parts = predict.of_weights(weights, pixels, np.arange(len(pixels)), views, params, talk)
+    found = np.empty((len(weights), len(views), len(pixels), task.classes), np.float32)
+    parts = predict.of_weights(weights, Asked(task, pixels, np.arange(len(pixels)), views), params, talk)
     total = predict.count(len(weights), len(pixels), params)
     for number, places, part in talk.track(parts, total, "predict eval photos"):
         found[number, :, places] = part
-    return found.reshape(-1, len(pixels), CLASSES)
+    return found.reshape(-1, len(pixels), task.classes)
 
 
 def answer(probabilities: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:

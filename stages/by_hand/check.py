@@ -272,10 +272,10 @@ def _submission_batch(trial: Params, data: Data) -> dict[str, Any]:
     sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), size)})
     net = model.load(paths.weights(0))
     few = np.resize(np.arange(len(names)), min(sizes[0], EVAL_PHOTOS))
-    predict.of_views(net, pixels, few, trial.tta.views, trial)  # warms up
+    predict.of_views(net, predict.Asked(net.architecture.task, pixels, few, trial.tta.views), trial)  # warms up
     began = time.perf_counter()
     many = np.resize(np.arange(len(names)), sizes[-1])
-    views = len(predict.of_views(net, pixels, many, trial.tta.views, trial))
+    views = len(predict.of_views(net, predict.Asked(net.architecture.task, pixels, many, trial.tta.views), trial))
     rate = views * len(many) / (time.perf_counter() - began)
     return {"predicted": sizes[-1], "predict_rate": rate, "predict_peak": _peak()}
 
@@ -290,12 +290,12 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
         fold.pixels,
         fold.labels,
         fold.train_labels,
-        fold.ages,
+        fold.numbers,
         train=np.resize(fold.train, sizes[-1] * MEASURED_STEPS),
         val=np.resize(fold.val, max(len(fold.val), 2 * real.train.batch_size)),
     )
     learner = start(trial, tiled, 0, 1e-6, predict.accelerator(trial), SILENT)
-    goal = objective.make(trial, tiled.class_counts)
+    goal = objective.make(trial, tiled.task, tiled.class_counts)
     jobs = _as_folds_will_train(learner, real)
     set_mode(learner, trial.model.freeze_epochs)
     if torch.cuda.is_available():
@@ -303,7 +303,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     _steps(learner, goal, [sizes[0]])  # the smallest batch, which also warms up
     took = _steps(learner, goal, [sizes[-1]] * MEASURED_STEPS)
     # What only the last epochs do: ldam's deferred re-weighting.
-    _steps(learner, objective.make(trial, tiled.class_counts, progress=1.0), [sizes[-1]])
+    _steps(learner, objective.make(trial, tiled.task, tiled.class_counts, progress=1.0), [sizes[-1]])
     validation.validate(learner, goal)
     began = time.perf_counter()
     validation.validate(learner, goal)
@@ -341,7 +341,7 @@ def _steps(learner: Learner, goal: objective.Objective, sizes: list[int]) -> flo
         update={"train": learner.params.train.model_copy(update={"batch_size": sizes[0]})}
     )
     began = time.perf_counter()
-    for number, batch in enumerate(loader.training(params, learner.data, 0, 0, order, learner.augment)):
+    for number, batch in enumerate(loader.training(params, learner.data, order, learner.augment, loader.Place(0, 0))):
         parts = step(learner, goal, batch, 1e-6, number)
         photos += len(batch.which)
         if time.perf_counter() - began > MEASURED_SECONDS:

@@ -11,7 +11,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv, write_csv
 from stages.base.talk import Talk
-from stages.data import pseudo_labelled
+from stages.data import pseudo_labelled, task
 from stages.data.layout import CLASSES, class_name
 from stages.data.pixel_cache import open_cache
 from stages.judge import votes
@@ -35,7 +35,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
     images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
-    found = tta_predict.predict_views(params, pixels, talk, weights)
+    found = tta_predict.predict_views(params, task.read(params), pixels, talk, weights)
     by_fold = found.reshape(len(params.folds), -1, *found.shape[1:])
     parts = {str(fold): votes.soft(own) for fold, own in zip(params.folds, by_fold, strict=True)}
     parts[pseudo_labelled.ALL] = votes.soft(found)

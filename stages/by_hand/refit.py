@@ -57,7 +57,9 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
     if not predict.accelerator(params).is_main_process:
         return {}
     weights = [paths.refit_weights(seed) for seed in range(params.refit.seeds)]
-    probabilities = votes.VOTES[params.ensemble.vote](tta_predict.predict_views(params, pixels, talk, weights))
+    probabilities = votes.VOTES[params.ensemble.vote](
+        tta_predict.predict_views(params, data.task, pixels, talk, weights)
+    )
     answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, decided.offsets)})
     summary = {
         "epochs": passes,
@@ -120,7 +122,9 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
                 continue
             if not seed:
                 _forget()
-            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, record)
+            model.save(
+                paths.refit_weights(seed), model.architecture(params, data.task), progress.selected_state, record
+            )
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:

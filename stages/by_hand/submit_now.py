@@ -20,7 +20,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json, write_csv, write_json
 from stages.base.talk import Talk
-from stages.data import layout, pixel_cache
+from stages.data import layout, pixel_cache, task
 from stages.data.cache_record import Files
 from stages.judge import votes
 from stages.learn import checkpoint, model, predict
@@ -248,11 +248,10 @@ def _batch(params: Params) -> int:
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
     net = _load(source)
     fitting = _fitting(predictor.params, net)
-    if net.architecture.face is None and not predictor.pixels:
-        predictor.talk.say(model.unknown_face(source.file))
     pixels = _pixels(predictor, fitting)
     positions, views = np.arange(len(predictor.images)), predictor.params.tta.views
-    return list(predict.of_views(net, pixels, positions, views, fitting, batch, device))
+    asked = predict.Asked(task.read(predictor.params), pixels, positions, views)
+    return list(predict.of_views(net, asked, fitting, batch, device))
 
 
 def _give_back_memory() -> None:

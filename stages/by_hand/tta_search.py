@@ -125,15 +125,19 @@ def candidates(params: Params, views: Sequence[str]) -> list[Views]:
 def predict_oof(params: Params, names: Views, talk: Talk) -> Predicted:
     """Every training photo under every view, by the models of its own fold, which never saw its person."""
     photos = read_csv(paths.PHOTOS, "prepare", dtype={"person": str, "file": str})
-    of_view = {name: np.zeros((params.train.repeats, len(photos), 18), np.float32) for name in names}
     fold_of = np.zeros(len(photos), np.int64)
     folds = {fold: open_fold(params, fold) for fold in params.folds}
+    shape = params.train.repeats, len(photos), folds[params.folds[0]].task.classes
+    of_view = {name: np.zeros(shape, np.float32) for name in names}
     repeats = range(params.train.repeats)
     predicted = (
         (data.val[places], repeat, part)
         for fold, data in folds.items()
         for repeat, places, part in predict.of_weights(
-            [paths.weights(fold, repeat) for repeat in repeats], data.pixels, data.val, names, params, talk
+            [paths.weights(fold, repeat) for repeat in repeats],
+            predict.Asked(data.task, data.pixels, data.val, names),
+            params,
+            talk,
         )
     )
     total = sum(predict.count(len(repeats), len(data.val), params) for data in folds.values())

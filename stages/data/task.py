@@ -59,6 +59,11 @@ class Task:
         """Levels of each axis."""
         return tuple(len(axis.levels) for axis in self.axes)
 
+    @cached_property
+    def axis_sizes(self) -> dict[str, int]:
+        """Levels of each axis, by its name."""
+        return {axis.name: len(axis.levels) for axis in self.axes}
+
     @property
     def classes(self) -> int:
         return int(np.prod(self.sizes))
@@ -162,6 +167,11 @@ def made(params: Params, found: Mapping[str, Sequence[str]], constant: Collectio
 
 def write(task: Task) -> None:
     """task.json: the axes, the names of the classes, the unit and the hash."""
+    write_json(paths.TASK, to_json(task))
+
+
+def to_json(task: Task) -> dict[str, Any]:
+    """A Task as plain values, without its subsets; class names and hash are for other readers than `from_json`."""
     axes = [
         {
             "name": axis.name,
@@ -173,14 +183,13 @@ def write(task: Task) -> None:
         }
         for axis in task.axes
     ]
-    told = {
+    return {
         "layout": task.layout,
         "unit": task.unit,
         "axes": axes,
         "classes": list(task.class_names),
         "hash": task.hash,
     }
-    write_json(paths.TASK, told)
 
 
 def read(params: Params) -> Task:
@@ -199,7 +208,7 @@ def read(params: Params) -> Task:
 
 
 def from_json(value: Mapping[str, Any]) -> Task:
-    """A Task from what `write` wrote."""
+    """A Task from what `to_json` gave."""
     axes = tuple(
         Axis(
             axis["name"],
