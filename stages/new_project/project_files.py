@@ -23,11 +23,13 @@ def texts(
     folder: Path, params: Params, found: Overview, reasons: Mapping[str, str], added: tuple[str, ...]
 ) -> dict[str, str]:
     """All files of the project. added: what DVC keeps, by path below it."""
-    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), _has_numbers(found))
+    numbers = tuple(axis.name for axis in found.task.axes if axis.numeric)
+    ages = params.data.layout == "contest"
+    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), numbers, ages)
     plots = {
         f".dvc/plots/{path.name}": path.read_text(encoding="utf-8")
         for path in sorted((TEMPLATES / "plots").glob("*.json"))
-        if has.numbers or path.stem != "ages"
+        if ages or path.stem != "ages"
     }
     return {
         str(paths.PARAMS): params_file.text(params, TITLE, reasons),
@@ -76,10 +78,6 @@ def _git_ignore(params: Params) -> str:
     inside = [name for name in (data.root, data.train, data.eval) if name and not Path(name).is_absolute()]
     lines = ["/.venv/", "__pycache__/", *(f"/{name}" for name in dict.fromkeys(inside))]
     return "\n".join(lines) + "\n" + own[own.index(OUTPUTS) :]
-
-
-def _has_numbers(found: Overview) -> bool:
-    return any(axis.numeric for axis in found.task.axes)
 
 
 def _readme(folder: Path, params: Params, found: Overview, added: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 They are the same stages and plots, but for three things. Where a stage of the repository depends on its files of code, one
 of a project depends on requirements.txt, which names the version of maskcli: a project has no code of its own, and an
 upgrade runs again what it may change. The data is where params.yaml says. What a task does not have is left out: without an
-eval set tta-predict and the eval photos' cache, without numbers the plots of ages.
+eval set tta-predict and the eval photos' cache, without the contest's ages their plot; other numbers have files of their own.
 """
 
 import re
@@ -17,28 +17,28 @@ from stages.base import paths
 
 CODE = ("stages/", "cli/")
 DATA = ("data/", "${data.")
+AGES = f"{paths.eda_numbers('age').with_suffix('')}."
 WIDTH = 124
 _LIST = re.compile(r"^    deps: \[(.*?)\]\n", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Has:
-    """What a project has: where its data lies (as dependencies of DVC), an eval set, an axis that is a number."""
+    """What a project has: where its data lies (as dependencies of DVC), an eval set, names of axes that are numbers."""
 
     data: tuple[str, ...]
     eval_set: bool
-    numbers: bool
+    numbers: tuple[str, ...]
+    ages: bool  # of people, which the plot is about
 
 
 def of_project(text: str, has: Has) -> str:
     """dvc.yaml of a project, from the text of this repository's."""
     head, stages, plots = _parts(text)
-    stages = [
-        _with_dependencies(stage, has) for stage in stages if has.eval_set or not stage.startswith("  tta-predict:")
-    ]
-    absent = [*([] if has.eval_set else ["eval_pixels", "tta-predict"]), *([] if has.numbers else ["/ages."])]
-    stages = [_without_lines(stage, absent) for stage in stages]
-    plots = [plot for plot in plots if not any(name in plot for name in absent)]
+    stages = [stage for stage in stages if has.eval_set or not stage.startswith("  tta-predict:")]
+    absent = [] if has.eval_set else ["eval_pixels", "tta-predict"]
+    stages = [_with_numbers(_with_dependencies(_without_lines(stage, absent), has), has.numbers) for stage in stages]
+    plots = [plot for plot in plots if has.ages or AGES not in plot]
     drawing = _without_lines(head, [] if has.eval_set else ["tta-predict"])
     return "".join([drawing, "stages:\n", *stages, "\n# DVC joins revisions by these titles.\nplots:\n", *plots])
 
@@ -67,6 +67,15 @@ def _with_dependencies(stage: str, has: Has) -> str:
     others = [item for item in old if not item.startswith((*CODE, *DATA))]
     data = has.data if any(item.startswith(DATA) for item in old) else ()
     return _LIST.sub(lambda _: _listed([*data, *others, str(paths.REQUIREMENTS)]), stage, count=1)
+
+
+def _with_numbers(stage: str, axes: Iterable[str]) -> str:
+    """The stage with the outputs on ages once for each axis that is a number."""
+    lines = []
+    for line in stage.splitlines(True):
+        names = [f"{paths.eda_numbers(axis).with_suffix('')}." for axis in axes] if AGES in line else [AGES]
+        lines += [line.replace(AGES, name) for name in names]
+    return "".join(lines)
 
 
 def _listed(items: Iterable[str]) -> str:

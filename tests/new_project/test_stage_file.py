@@ -11,8 +11,8 @@ from stages.new_project.stage_file import CODE, Has, of_project
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-CONTEST = Has(("${data.root}/train", "${data.root}/eval/info.csv", "${data.root}/eval/images"), True, True)
-FOLDER = Has(("${data.root}",), False, False)
+CONTEST = Has(("${data.root}/train", "${data.root}/eval/info.csv", "${data.root}/eval/images"), True, ("age",), True)
+FOLDER = Has(("${data.root}",), False, (), False)
 
 
 def writer() -> ModuleType:
@@ -61,6 +61,14 @@ def test_without_an_eval_set_and_numbers_what_is_about_them_is_left_out() -> Non
         assert gone in TEXT
         assert gone not in text
     assert len(made["plots"]) == len(own["plots"]) - 1
+
+
+def test_every_axis_that_is_a_number_has_its_files() -> None:
+    has = Has(("${data.root}",), True, ("weight", "size"), False)
+    outs = yaml.safe_load(of_project(TEXT, has))["stages"]["eda"]["outs"]
+    assert {"out/eda/weights.png", "out/eda/size_numbers.png"} <= {out for out in outs if isinstance(out, str)}
+    assert {"out/eda/weights.csv": {"cache": False}} in outs
+    assert {"out/eda/size_numbers.csv": {"cache": False}} in outs
 
 
 def test_no_line_of_a_project_is_wider_than_the_repositorys() -> None:
