@@ -21,9 +21,9 @@ from stages.base.files import make_folder, reserve, unwritable, write_csv, write
 from stages.base.talk import Talk
 from stages.data import near_duplicates, photos
 from stages.data.cache_record import Files
+from stages.data.csv_rows import Fault
 from stages.data.decode import BadPhoto, decode
 from stages.data.found import Found
-from stages.data.tables import Fault
 from stages.data.task import Task
 from stages.params.schema import Params
 from stages.report.png import eda_figures, histograms

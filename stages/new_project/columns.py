@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import pandas as pd
 
-from stages.data import layout as contest
+from stages.data.photo_files import SUFFIXES
 
 LOOKED_AT = 2_000  # rows, for the files
 MOST_CLASSES = 1_000
@@ -64,7 +64,7 @@ def _place(name: str, known: tuple[str, ...]) -> int:
 
 def _holds_files(column: pd.Series) -> bool:
     values = column.head(LOOKED_AT)
-    return bool(len(values)) and values.map(lambda text: PurePath(text).suffix.lower() in contest.SUFFIXES).mean() > 0.9
+    return bool(len(values)) and values.map(lambda text: PurePath(text).suffix.lower() in SUFFIXES).mean() > 0.9
 
 
 def _is_split(column: pd.Series) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.base.errors import UserError
-from stages.data import layout as contest
+from stages.data.photo_files import SUFFIXES
 
 Layout = Literal["contest", "folder", "table"]
 TABLES = (".csv", ".tsv", ".txt", ".parquet")
@@ -61,7 +61,7 @@ def has_photos(folder: Path, depth: int) -> bool:
 
 
 def _has_photos_itself(folder: Path) -> bool:
-    return any(entry.suffix.lower() in contest.SUFFIXES and entry.is_file() for entry in _entries(folder))
+    return any(entry.suffix.lower() in SUFFIXES and entry.is_file() for entry in _entries(folder))
 
 
 def _entries(folder: Path) -> Iterator[Path]:
