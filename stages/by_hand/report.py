@@ -14,6 +14,7 @@ from stages.base.files import replacing
 from stages.base.revisions import read
 from stages.base.talk import Talk
 from stages.by_hand import compare
+from stages.data.task import CONTEST
 from stages.judge import votes
 from stages.judge.paired_difference import Comparison
 from stages.params.schema import Params
@@ -59,9 +60,10 @@ def _read_run(predictions: compare.Run) -> page.Run:
     scores = _json(revision, paths.OOF_METRICS, "macro_f1")
     return page.Run(
         name=revision,
+        task=CONTEST,
         oof=Oof(
             photo=predictions.photo,
-            person=predictions.person,
+            group=predictions.person,
             labels=predictions.label,
             probabilities=votes.soft(np.exp(predictions.selected)),
             last=votes.soft(np.exp(predictions.last)).argmax(1),
