@@ -114,7 +114,7 @@ def look_at_pseudo_labels(params: Params, found: Found, report: Report) -> None:
     path = Path(params.pseudo.labels)
     try:
         if paths.FOLDS.is_file() and paths.EVAL.is_file():
-            labels = len(pseudo_labelled.read_labels(path, found.eval["ImageID"]))
+            labels = len(pseudo_labelled.read_labels(path, found.eval["ImageID"], found.task.classes))
             report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
             return
         if not path.is_file():

@@ -14,7 +14,6 @@ from stages.base.files import replacing
 from stages.base.revisions import read
 from stages.base.talk import Talk
 from stages.by_hand import compare
-from stages.data.task import CONTEST
 from stages.judge import votes
 from stages.judge.paired_difference import Comparison
 from stages.params.schema import Params
@@ -60,10 +59,10 @@ def _read_run(predictions: compare.Run) -> page.Run:
     scores = _json(revision, paths.OOF_METRICS, "macro_f1")
     return page.Run(
         name=revision,
-        task=CONTEST,
+        task=predictions.task,
         oof=Oof(
             photo=predictions.photo,
-            group=predictions.person,
+            group=predictions.group,
             labels=predictions.label,
             probabilities=votes.soft(np.exp(predictions.selected)),
             last=votes.soft(np.exp(predictions.last)).argmax(1),
