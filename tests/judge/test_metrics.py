@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from stages.data.task import CONTEST
 from stages.judge import metrics, votes
 
 ANSWERS = st.lists(st.tuples(st.integers(0, 17), st.integers(0, 17)), min_size=1, max_size=60)
@@ -19,8 +20,8 @@ def test_macro_f1_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
 
 def test_factored_logits_multiply_to_a_joint_probability() -> None:
     logits = np.random.default_rng(0).normal(size=(5, 8))
-    joint = np.exp(metrics.joint_log_probabilities(logits, "factored"))
-    mask, gender, age = (np.exp(metrics.log_softmax(logits[:, part])) for part in metrics.FACTORS)
+    joint = np.exp(metrics.joint_log_probabilities(logits, CONTEST.factors))
+    mask, gender, age = (np.exp(metrics.log_softmax(logits[:, part])) for part in CONTEST.factors)
     assert joint.sum(1) == pytest.approx(np.ones(5))
     for label in range(18):
         assert joint[:, label] == pytest.approx(mask[:, label // 6] * gender[:, label // 3 % 2] * age[:, label % 3])
