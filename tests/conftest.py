@@ -35,7 +35,9 @@ from stages import kfold, prepare
 from stages.base import paths
 from stages.base.talk import SILENT
 from stages.data import demo_faces
-from stages.params.schema import CONTEST_AXES, Params, parse
+from stages.params.data_and_axes import CONTEST_AXES
+from stages.params.load import parse
+from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
 

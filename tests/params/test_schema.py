@@ -10,7 +10,10 @@ from annotated_types import Gt, Le
 from stages.base.errors import UserError
 from stages.learn.losses import LOSSES
 from stages.learn.samplers import SAMPLERS
-from stages.params.schema import Losses, Params, Sampler, load, parse
+from stages.params.load import load, parse
+from stages.params.loss_options import Losses
+from stages.params.model_and_training import Sampler
+from stages.params.schema import Params
 from tests.conftest import ROOT
 
 
