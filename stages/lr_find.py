@@ -14,7 +14,7 @@ from stages.data.fold import open_fold
 from stages.errors import UserError
 from stages.files import write_csv, write_json
 from stages.learn import loader, lr_range, objective, predict, threads
-from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start
+from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start, uncompiled
 from stages.learn.step import step
 from stages.params import Params
 from stages.report.figures import lr_curve
@@ -32,7 +32,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     torch.set_num_threads(most)
     data = open_fold(params, fold)
     # Its end: corrected weight decay (adamc, sgdc, ...) is lr^2 / peak, and the first, smallest rate as the peak would blow up.
-    learner = start(params, data, fold, params.lr_find.end, predict.accelerator(params), talk, compiled=False)
+    learner = start(uncompiled(params), data, fold, params.lr_find.end, predict.accelerator(params), talk)
     device = learner.accelerator.device.type
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:

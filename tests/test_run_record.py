@@ -9,6 +9,7 @@ import pytest
 from stages import best_epochs, oof_ensemble, paths, run_record, train, tta_predict
 from stages.errors import UserError
 from stages.files import read_json, write_json
+from stages.learn.terms import Terms
 from stages.run_record import Record
 from stages.talk import SILENT, Talk
 from tests.conftest import small
@@ -29,7 +30,7 @@ def test_folds_of_one_run_have_the_same_record_and_outputs_that_carry_its_key(tr
     assert (record.params["loss"], record.params["train"]["epochs"], record.lr) == ("ce", 2, 0.003)
     for output in (paths.oof_logits(0), paths.weights(0)):
         assert run_record.mark_of(output) == record.run
-    train.run(small(), SILENT, 0, fresh=True)
+    train.run(small(), SILENT, 0, Terms(fresh=True))
     assert paths.train_run(0).read_bytes() == first
 
 

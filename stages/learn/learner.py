@@ -46,13 +46,8 @@ class Learner:
         return self.bare if self.ema is None else self.ema.module
 
 
-def start(
-    params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk, compiled: bool = True
-) -> Learner:
-    """Build model, optimizer and augmentation for one fold, the same for the same seed and fold.
-
-    compiled: whether train.compile counts; it costs more than a few steps are worth.
-    """
+def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk) -> Learner:
+    """Build model, optimizer and augmentation for one fold, the same for the same seed and fold."""
     make_augment = check(params)
     if params.model.freeze_epochs and accelerator.num_processes > 1:
         raise UserError("params.yaml: model.freeze_epochs: works in one process only; set it to 0 or run one process")
@@ -75,7 +70,7 @@ def start(
             )
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
-    if params.train.compile and compiled:
+    if params.train.compile:
         compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
     wrapped, made = accelerator.prepare(net, made)
@@ -93,6 +88,11 @@ def of_repeat(params: Params, repeat: int) -> Params:
     if not repeat:
         return params
     return params.model_copy(update={"seed": int(np.random.SeedSequence([params.seed, repeat]).generate_state(1)[0])})
+
+
+def uncompiled(params: Params) -> Params:
+    """Without train.compile, which costs more than a few steps are worth."""
+    return params.model_copy(update={"train": params.train.model_copy(update={"compile": False})})
 
 
 def check(params: Params) -> augment.Augment:
