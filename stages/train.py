@@ -1,7 +1,7 @@
 """train: fit one fold, and predict its validation photos with the selected epoch and with the last one.
 
-A training that was cut off goes on from its checkpoint (stages/learn/checkpoint.py). stages/folds.py runs several of these
-side by side.
+A training that was cut off goes on from its checkpoint (stages/learn/checkpoint.py). stages/by_hand/folds.py runs
+several of these side by side.
 """
 
 import shutil
@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import environment, files, paths, run_record, settled
-from stages.data import pseudo
-from stages.data.fold import FoldData, open_fold
-from stages.errors import UserError
-from stages.files import write_csv, write_json, write_npz
+from stages.base import environment, files, paths
+from stages.base.errors import UserError
+from stages.base.files import write_csv, write_json, write_npz
+from stages.base.talk import SILENT, Talk
+from stages.data import pseudo_labelled
+from stages.data.fold_data import FoldData, open_fold
 from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict, run_key, telling
 from stages.learn.around import Around
 from stages.learn.budget import Timing
@@ -27,10 +28,10 @@ from stages.learn.learner import Learner
 from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
 from stages.learn.terms import BY_ITSELF, Terms
-from stages.params import Params
+from stages.params.schema import Params
+from stages.records import lr_json, run_record
+from stages.records.run_record import Record
 from stages.report.tensorboard import Board
-from stages.run_record import Record
-from stages.talk import SILENT, Talk
 
 
 def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) -> None:
@@ -101,11 +102,11 @@ def _say_first(params: Params, talk: Talk, several: bool) -> None:
 
 def _fold(params: Params, number: int, process: Process) -> None:
     """Train all repeats of one fold and write its outputs, unless another process has done so while this one waited for it."""
-    data = pseudo.join(params, open_fold(params, number), str(number), process.talk)
-    chosen = settled.read(params)
-    torch.set_num_threads(settled.threads(chosen, number, params))
+    data = pseudo_labelled.join(params, open_fold(params, number), str(number), process.talk)
+    chosen = lr_json.read(params)
+    torch.set_num_threads(lr_json.threads(chosen, number, params))
     accelerator = predict.accelerator(params)
-    settled.check_device(chosen, accelerator.device.type)
+    lr_json.check_device(chosen, accelerator.device.type)
     fold = Fold(number, params, data, run_key.record(params, chosen.lr, accelerator.num_processes, chosen.threads))
     with _alone(fold, process) as waited:
         if waited and process.writes and _written_meanwhile(fold):

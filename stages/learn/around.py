@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from accelerate.utils import broadcast_object_list
 
+from stages.base.talk import SILENT, Talk
 from stages.learn import finite, loader
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Keeper
@@ -16,7 +17,6 @@ from stages.learn.interrupt import Interrupt, no_interrupt
 from stages.learn.learner import Learner
 from stages.learn.progress import Progress, impatient, over
 from stages.learn.validation import time_prediction
-from stages.talk import SILENT, Talk
 
 CHECK_EVERY = 50  # steps between looks at the loss for NaN; each look makes a GPU wait
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import psutil
 
-from stages import paths
-from stages.data.fold import FoldData
-from stages.errors import UserError
-from stages.files import read_csv
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import read_csv
+from stages.data.fold_data import FoldData
 from stages.learn.checkpoint import Header, Keeper
 from stages.learn.terms import Terms
-from stages.params import Params
+from stages.params.schema import Params
 
 PAUSE = 60.0  # seconds between two processes of one run beyond which somebody had interrupted it, at least
 GAP = 3.0  # seconds between two stages, DVC's work, until one has been seen

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.learn.learner import Learner
 from stages.learn.progress import Progress
 

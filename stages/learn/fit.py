@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.learn import finite, loader, objective, schedule
+from stages.learn import finite, loader, lr_schedule, objective
 from stages.learn.around import CHECK_EVERY, Around
 from stages.learn.learner import Learner, key, set_mode
 from stages.learn.progress import Progress, note, over
 from stages.learn.step import step
 from stages.learn.validation import Validation, validate_once
-from stages.params import Params
+from stages.params.schema import Params
 
 
 def fit(learner: Learner, lr: float, around: Around | None = None, progress: Progress | None = None) -> Progress:
@@ -90,8 +90,8 @@ def _lr(learner: Learner, progress: Progress, lr: float, part: float) -> float:
     """The learning rate there, with what ReduceLROnPlateau has taken off, and less at the end of a shortened training."""
     params, peak = learner.params, lr * learner.plateau.optimizer.param_groups[0]["lr"]
     gone, epochs = _gone(progress, params, part), params.train.epochs
-    share = schedule.share(params.schedule, gone, epochs)
-    return peak * share * (schedule.cooldown(params.schedule, gone / epochs) if progress.limit else 1.0)
+    share = lr_schedule.share(params.schedule, gone, epochs)
+    return peak * share * (lr_schedule.cooldown(params.schedule, gone / epochs) if progress.limit else 1.0)
 
 
 def _mean(learner: Learner, values: Tensor, sizes: list[int]) -> float:

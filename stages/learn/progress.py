@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from stages.params import Params
+from stages.params.schema import Params
 
 
 @dataclass

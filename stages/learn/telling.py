@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.judge import epochs
+from stages.judge import epoch_rules
 from stages.learn.progress import Progress
 
 _LOSSES = {"train": "train_loss", "val": "val_loss", "nll": "val_nll"}
@@ -26,7 +26,7 @@ def closing_line(fold: int, progress: Progress) -> str:
     line = f"fold {fold}: kept epoch {selected} of {len(history)} (val_f1 {history[selected - 1]['val_f1']:.4f})"
     line += f"; shortened to fit the time ({progress.limit})" if progress.limit else ""
     train_loss, val_nll = (np.array([row[name] for row in history]) for name in ("train_loss", "val_nll"))
-    onset = epochs.overfitting_onset(train_loss, val_nll)
+    onset = epoch_rules.overfitting_onset(train_loss, val_nll)
     if onset is not None:
         line += f"; overfitting: val_nll is lowest at epoch {onset + 1} and has risen since, while train_loss fell"
     return line
