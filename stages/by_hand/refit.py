@@ -23,6 +23,7 @@ from stages.learn import checkpoint, fit, interrupt, learner, loader, model, pre
 from stages.learn.around import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
+from stages.learn.terms import Terms
 from stages.parallel import side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params.schema import Params
@@ -138,19 +139,19 @@ def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
     if jobs == 1 and not grows:
         return False
     threads = dict.fromkeys(seeds, lr_json.refit_threads(chosen, params))
-    side_by_side.run(params, talk, Plan(seeds, jobs, threads, refit=True, grows=grows))
+    side_by_side.run(params, talk, Plan(seeds, jobs, threads, train_seed=train_seed, grows=grows))
     return True
 
 
-def train_seed(params: Params, talk: Talk, seed: int, stop: interrupt.Interrupt) -> None:
+def train_seed(params: Params, talk: Talk, seed: int, terms: Terms) -> None:
     """Train one seed, on from its checkpoint, and leave it there: what a process of its own does for `run`."""
     chosen = lr_json.read(params)
     torch.set_num_threads(lr_json.refit_threads(chosen, params))
     lr_json.check_device(chosen, predict.accelerator(params).device.type)
     run = run_key.record(params, chosen.lr, 1, chosen.threads).run
-    with checkpoint.alone(_name(seed), run, talk, stop):
+    with checkpoint.alone(_name(seed), run, talk, terms.stop):
         data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, SILENT)
-        _fit_seed(params, data, seed, run, Around(talk, interrupt=stop))
+        _fit_seed(params, data, seed, run, Around(talk, interrupt=terms.stop))
 
 
 def _fit_seed(params: Params, data: FoldData, seed: int, run: str, around: Around) -> Progress:

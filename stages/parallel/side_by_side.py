@@ -19,7 +19,7 @@ from stages.learn import interrupt
 from stages.learn.terms import Terms
 from stages.parallel import training_process
 from stages.parallel.progress_display import TELL_EVERY, Bar
-from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Worker, how_it_ended
+from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Train, Worker, how_it_ended
 from stages.params.schema import Params
 
 ROOM = 1.2  # of a training's peak GPU memory: what each further one on the same GPU needs to have free
@@ -35,19 +35,19 @@ class Plan:
     jobs: int
     threads: dict[int, int]  # of each of them
     ahead: tuple[int, ...] = ()  # those that use the room that is left, into checkpoints only
-    refit: bool = False
+    train_seed: Train | None = None  # of a refit; None: folds are trained
     fresh: bool = False
     until: datetime.datetime | None = None
     grows: bool = False  # on a GPU, to as many as its memory has room for
 
     def needed(self, params: Params) -> list[int]:
         """Those that must be trained to their end: under a time limit those ahead too, since all share the time."""
-        limited = not self.refit and (self.until is not None or params.budget.minutes > 0)
+        limited = not self.train_seed and (self.until is not None or params.budget.minutes > 0)
         return [*self.wanted, *self.ahead] if limited else self.wanted
 
     def label(self, needed: list[int]) -> str:
         """Of the progress display."""
-        what, one = ("refit seeds", "refit seed") if self.refit else ("folds", "fold")
+        what, one = ("refit seeds", "refit seed") if self.train_seed else ("folds", "fold")
         several = f"{len(needed)} {what}, {self.jobs} at a time"
         return f"epochs of {several if len(needed) > 1 else f'{one} {needed[0]}'}"
 
@@ -84,7 +84,9 @@ def run(params: Params, talk: Talk, plan: Plan) -> None:
         context = training_process.context()
         needed, waiting = plan.needed(params), deque([*plan.wanted, *plan.ahead])
         crew = Crew(plan, needed, context, context.Event(), waiting, plan.jobs, plan.grows)
-        bar = Bar(talk, plan.label(needed), needed, params.train.epochs * (1 if plan.refit else params.train.repeats))
+        bar = Bar(
+            talk, plan.label(needed), needed, params.train.epochs * (1 if plan.train_seed else params.train.repeats)
+        )
         try:
             while True:
                 if asked() or all(number in crew.workers and crew.workers[number].outcome for number in needed):
@@ -142,7 +144,7 @@ def _order(params: Params, crew: Crew, number: int) -> Order:
     plan, own = crew.plan, number in crew.plan.wanted
     later = len(crew.needed) - len(plan.wanted)
     terms = Terms(fresh=plan.fresh and own, until=plan.until, outputs=own, jobs=crew.jobs, later=later)
-    return Order(Path.cwd(), params, number, plan.refit, terms, interrupt.heeded())
+    return Order(Path.cwd(), params, number, plan.train_seed, terms, interrupt.heeded())
 
 
 def _report(workers: list[Worker]) -> None:
@@ -157,7 +159,11 @@ def _report(workers: list[Worker]) -> None:
         raise UserError(failed[0].error)
     told = "; ".join(f"{worker.order.name}: {worker.error}" for worker in failed)
     done = [str(worker.number) for worker in workers if worker.outcome == "done"]
-    kept = f"done and kept: {', '.join(done)}" if done else f"no {'seed' if workers[0].order.refit else 'fold'} is done"
+    kept = (
+        f"done and kept: {', '.join(done)}"
+        if done
+        else f"no {'seed' if workers[0].order.train_seed else 'fold'} is done"
+    )
     raise UserError(f"{told}; {kept}; {advice}, and run the same command again")
 
 

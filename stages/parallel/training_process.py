@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection
@@ -22,6 +23,7 @@ from stages.parallel import sockets
 from stages.parallel.progress_display import Reporter
 from stages.params.schema import Params
 
+Train = Callable[[Params, Talk, int, Terms], None]  # trains a fold or a seed, by its number
 # SIGKILL; 255 is all that is known of a process when the one that forked it has been killed.
 ENDED_BY_THE_SYSTEM = (-9, 255)
 
@@ -33,17 +35,17 @@ class Order:
     folder: Path  # to work in
     params: Params
     number: int  # of the fold, or of the refit's seed
-    refit: bool
+    train_seed: Train | None  # of a refit; None: a fold is trained
     terms: Terms
     signals: list[signal.Signals]  # that ask it to stop
 
     @property
     def name(self) -> str:
-        return f"refit seed {self.number}" if self.refit else f"fold {self.number}"
+        return f"refit seed {self.number}" if self.train_seed else f"fold {self.number}"
 
     @property
     def command(self) -> str:
-        return "refit" if self.refit else f"train --fold {self.number}"
+        return "refit" if self.train_seed else f"train --fold {self.number}"
 
 
 @dataclass
@@ -114,7 +116,7 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
     """The process's whole life: do what it was ordered, and tell the parent how it goes."""
     gc.freeze()  # what it was forked with lives to its end: looking through it for garbage would only copy its pages
     os.chdir(order.folder)
-    repeats = 1 if order.refit else order.params.train.repeats
+    repeats = 1 if order.train_seed else order.params.train.repeats
     reporter = Reporter(pipe, repeats, order.params.train.epochs)
     warnings.showwarning = reporter.warn
     orphaned = threading.Event()
@@ -138,17 +140,12 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
 
 
 def _train(order: Order, reporter: Reporter, stop: interrupt.Interrupt) -> None:
-    talk = Talk(say=reporter.say, track=reporter.track)
-    if order.refit:
-        from stages.by_hand import refit
-
-        refit.train_seed(order.params, talk, order.number, stop)
-        return
     from stages.learn.budget import process_began
     from stages.parallel import preloaded
 
     terms = replace(order.terms, imported=preloaded.seconds_before(process_began()), stop=stop)
-    preloaded.run(order.params, talk, order.number, terms)
+    train = order.train_seed or preloaded.run
+    train(order.params, Talk(say=reporter.say, track=reporter.track), order.number, terms)
 
 
 def _note_orphaned(orphaned: threading.Event) -> None:
