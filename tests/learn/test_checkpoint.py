@@ -21,9 +21,11 @@ from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import open_fold
 from stages.learn import checkpoint, fit, loader
+from stages.learn.around import Around
 from stages.learn.checkpoint import MAGIC, Keeper
 from stages.learn.learner import start
 from stages.learn.progress import Progress
+from stages.learn.terms import Terms
 from stages.params.schema import Params
 from tests.conftest import ROOT, small
 
@@ -37,7 +39,7 @@ RICH = {
     "model": {"dropout": 0.2},
     "train": {"epochs": 3, "batch_size": 16, "ema_decay": 0.9, "select": "best_nll"},
     "schedule": {"name": "plateau", "plateau_patience": 0, "warmup_epochs": 0.5},
-    "regression": {"weight": 0.1},
+    "age_regression": {"weight": 0.1},
 }
 
 
@@ -54,7 +56,7 @@ def trained(params: Params, keep: Keeper | None = None, stop_after: int | None =
     def asked() -> bool:
         return stop_after is not None and next(steps) + 1 >= stop_after
 
-    return fit.fit(learner, LR, SILENT, lambda now: None, progress, keep, None, asked)
+    return fit.fit(learner, LR, Around(keeper=keep, interrupt=asked), progress)
 
 
 def same(one: Progress, other: Progress) -> bool:
@@ -108,7 +110,8 @@ def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(
     progress = keeper(params).load(learner, Talk(said.append))
     assert progress.finished
     assert "finished" in said[0]
-    again = fit.fit(learner, LR, SILENT, lambda now: pytest.fail("an epoch was trained"), progress, keeper(params))
+    around = Around(keeper=keeper(params), on_epoch=lambda now: pytest.fail("an epoch was trained"))
+    again = fit.fit(learner, LR, around, progress)
     assert same(first, again)
     with pytest.raises(KeyboardInterrupt):
         trained(params, dataclasses.replace(keeper(params), run="other"), stop_after=4)
@@ -147,7 +150,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch_in_place(project: 
     with pytest.raises(
         UserError, match=r"class loss is NaN or infinite at epoch 2, step \d.*epoch 1 is kept in .*ckpt for"
     ):
-        fit.fit(learner, 1e30, SILENT, lambda now: None, progress, keep)
+        fit.fit(learner, 1e30, Around(keeper=keep), progress)
     kept = checkpoint.model_of(keep.path)
     assert all(torch.isfinite(value).all() for value in kept.state_dict().values())
 
@@ -242,6 +245,6 @@ def test_train_begins_anew_on_request_and_goes_on_otherwise(project: Path) -> No
     weights = paths.weights(0).read_bytes()
     train.run(small(), Talk(said.append), 0)
     assert not any("epoch  1/2" in line for line in said)
-    train.run(small(), Talk(said.append), 0, fresh=True)
+    train.run(small(), Talk(said.append), 0, Terms(fresh=True))
     assert any("epoch  1/2" in line for line in said)
     assert paths.weights(0).read_bytes() == weights
