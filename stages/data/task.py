@@ -59,6 +59,11 @@ class Task:
         """Levels of each axis."""
         return tuple(len(axis.levels) for axis in self.axes)
 
+    @cached_property
+    def axis_sizes(self) -> dict[str, int]:
+        """Levels of each axis, by its name."""
+        return {axis.name: len(axis.levels) for axis in self.axes}
+
     @property
     def classes(self) -> int:
         return int(np.prod(self.sizes))
@@ -203,7 +208,7 @@ def read(params: Params) -> Task:
 
 
 def from_json(value: Mapping[str, Any]) -> Task:
-    """A Task from what `to_json` gave."""
+    """A Task from what `to_json` gave, and its subsets where something added them."""
     axes = tuple(
         Axis(
             axis["name"],
@@ -215,7 +220,8 @@ def from_json(value: Mapping[str, Any]) -> Task:
         )
         for axis in value["axes"]
     )
-    return Task(value["layout"], axes, value["unit"])
+    subsets = {name: tuple(numbers) for name, numbers in value.get("subsets", {}).items()}
+    return Task(value["layout"], axes, value["unit"], subsets)
 
 
 def with_subsets(task: Task, subsets: Mapping[str, Mapping[str, Any]]) -> Task:
