@@ -117,7 +117,7 @@ def _write_contest(folder: Path, trial: Params, found: Found, chosen: pd.DataFra
 
 
 def _write_tables(folder: Path, trial: Params, found: Found, chosen: pd.DataFrame, shown: list[str]) -> None:
-    columns = {"file": chosen["file"]} | ({"group": chosen["group"]} if trial.data.group else {})
+    columns: dict[str, Any] = {"file": chosen["file"]} | ({"group": chosen["group"]} if trial.data.group else {})
     for axis in found.task.axes:
         values = chosen[axis.name]
         columns[axis.name] = values if axis.numeric else np.array(axis.levels, object)[values]
