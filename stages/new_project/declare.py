@@ -9,8 +9,7 @@ from typing import Any
 from stages.base.errors import UserError
 from stages.new_project import columns
 from stages.new_project.columns import Columns
-from stages.new_project.recognise import Layout
-from stages.params.data_and_axes import TAKEN
+from stages.params.data_and_axes import TAKEN, Layout
 from stages.params.load import parse
 from stages.params.schema import Params
 
