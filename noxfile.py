@@ -28,7 +28,7 @@ KINDS = ("lowest", "newest", "lowest-cpu", "newest-cpu", "pinned")
 # Wheels only, so that "lowest" means what an installer would take; this one has never had a wheel.
 WHEELS = ("--only-binary", ":all:", "--no-binary", "antlr4-python3-runtime")
 TELL = (
-    "import json, platform, importlib.metadata as m; from stages.environment import installed; "
+    "import json, platform, importlib.metadata as m; from stages.base.environment import installed; "
     "print(json.dumps({'python': platform.python_version(), 'torch': installed('torch'), 'numpy': m.version('numpy')}))"
 )
 ROOT = Path(__file__).resolve().parent

@@ -23,14 +23,14 @@ import rates
 import torch
 from scratch import report, say
 
-from stages.data import demo
+from stages.base.talk import SILENT
+from stages.data import demo_faces
 from stages.data.decode import decode
-from stages.data.fold import FoldData
+from stages.data.fold_data import FoldData
 from stages.data.task import CONTEST
-from stages.learn import fold_bn, loader, model, objective, predict
+from stages.learn import loader, merged_batch_norm, model, objective, predict
 from stages.learn.learner import start
-from stages.params import Params, parse
-from stages.talk import SILENT
+from stages.params.schema import Params, parse
 
 LR = 1e-4
 FOLDS = 5
@@ -103,7 +103,7 @@ def made(options: argparse.Namespace, compiled: bool) -> Params:
 
 def faces(folder: Path) -> list[Path]:
     """The demo's photos, 384x512 px JPEGs as the contest's."""
-    demo.write(folder / "data", people=60, eval_people=6)
+    demo_faces.write(folder / "data", people=60, eval_people=6)
     return sorted((folder / "data" / "train" / "images").glob("*/*.jpg"))
 
 
@@ -171,7 +171,7 @@ def predict_rounds(params: Params, pixels: np.ndarray, folder: Path, rounds: int
     for path in weights:
         model.save(path, shape, model.build(shape).state_dict())
     chosen = predict.accelerator(params)
-    nets = [model.channels_last(fold_bn.folded(model.load(path)), chosen.device) for path in weights]
+    nets = [model.channels_last(merged_batch_norm.folded(model.load(path)), chosen.device) for path in weights]
     size = len(loader.split(np.arange(len(pixels)), predict.batch_size(params, chosen.device))[0])
     resident = torch.randn(size, 3, shape.height, shape.width, device=chosen.device)
     resident = resident.to(memory_format=torch.channels_last)

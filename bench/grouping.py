@@ -4,7 +4,7 @@ python bench/grouping.py PROJECT [--seed 0] [--weights backbone.safetensors --mo
 
 PROJECT is a project after `dvc repro`; without a truth only its OOF photos are measured. For OOF photos the person is
 known; for eval photos it comes from the column `person` of the truth, or from drawing the demo data set of `--seed`
-again. Everything is compared with the photos' own predictions, paired over people (stages.judge.compare). Rows:
+again. Everything is compared with the photos' own predictions, paired over people (stages.judge.paired_difference). Rows:
 
 - known people: gender and age averaged over each person's true photos: what a perfect grouping would give;
 - an embedding: groups found by it. Embeddings: the pooled features of the fold models (OOF: of the one model that never
@@ -36,11 +36,11 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
-from stages import paths
-from stages.data.cache import open_cache
-from stages.judge import bootstrap, compare, metrics
+from stages.base import paths
+from stages.data.pixel_cache import open_cache
+from stages.judge import bootstrap, metrics, paired_difference
 from stages.learn import loader, model, predict
-from stages.params import Params, load
+from stages.params.schema import Params, load
 
 LARGEST = 7  # photos a person has
 SHARES = np.linspace(0.05, 0.95, 19)  # thresholds, as quantiles of the nearest neighbour's distance
@@ -140,7 +140,7 @@ def row(person: np.ndarray, labels: np.ndarray, a: np.ndarray, b: np.ndarray) ->
     ]
     return {
         one.metric: {key: round(getattr(one, key), 4) for key in ("a", "b", "difference", "low", "high")}
-        for one in compare.compare([runs[0]], [runs[1]], {}, 10_000, 0)
+        for one in paired_difference.compare([runs[0]], [runs[1]], {}, 10_000, 0)
     } | {"people": len(np.unique(person))}
 
 

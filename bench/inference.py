@@ -21,9 +21,9 @@ import torch
 from scratch import report, say
 from torch import Tensor
 
-from stages.learn import fold_bn, model, predict
+from stages.learn import merged_batch_norm, model, predict
 from stages.learn.model import Classifier
-from stages.params import Params, parse
+from stages.params.schema import Params, parse
 
 CASES = (("mobilenetv3_small_050", 64, 48), ("mobilenetv3_small_050", 128, 96), ("efficientnet_b0", 128, 96))
 FOLDS = 5
@@ -77,7 +77,7 @@ def ratios(params: Params, folder: Path, rounds: int, seconds: float) -> tuple[l
     for path in weights:
         model.save(path, shape, model.build(shape).state_dict())
     unfolded = [model.channels_last(model.load(path), device) for path in weights]
-    folded = [model.channels_last(fold_bn.folded(model.load(path)), device) for path in weights]
+    folded = [model.channels_last(merged_batch_norm.folded(model.load(path)), device) for path in weights]
     resident = torch.randn(batch, 3, shape.height, shape.width, device=device).to(memory_format=torch.channels_last)
     ceiling(folded, resident, params, 1)
     one = batch / ceiling(folded, resident, params, 1)  # seconds a pass
@@ -144,7 +144,7 @@ def _summary(rounds: list[dict[str, float]]) -> list[float]:
 
 def engines(params: Params, folder: Path, rounds: int, seconds: float) -> tuple[list[list[Any]], list[str]]:
     """Rows of how much faster each installed engine runs the folded model, on the CPU; and what is left out."""
-    net = fold_bn.folded(model.load(folder / "0.safetensors"))
+    net = merged_batch_norm.folded(model.load(folder / "0.safetensors"))
     shape, batch = net.architecture, predict.batch_size(params, torch.device("cpu"))
     photos = torch.randn(batch, 3, shape.height, shape.width)
     last = photos.to(memory_format=torch.channels_last)

@@ -25,14 +25,14 @@ import rates
 import scratch
 import torch
 
-from stages.cores import available
-from stages.data.fold import open_fold
+from stages.base.cores import available
+from stages.base.talk import SILENT
+from stages.data.fold_data import open_fold
 from stages.learn import objective, predict
 from stages.learn.learner import Learner, start
 from stages.learn.objective import Objective
 from stages.learn.validation import validate
-from stages.params import load
-from stages.talk import SILENT
+from stages.params.schema import load
 
 LR = 1e-3
 CONFIGS = (

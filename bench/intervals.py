@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.judge import bootstrap, compare
+from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 
 MASKS = np.array([0, 0, 0, 0, 0, 1, 2])
@@ -59,7 +59,7 @@ def simulate(people: int, sets: int, replicates: int, power_sets: int) -> dict[s
                     inside = bool(low[place] <= truth[place] <= high[place])
                     covered.setdefault(f"{name} {kind} over {unit}", []).append(inside)
             a, b = ([bootstrap.pick(run, NAMES)] for run in runs)
-            for row in compare.compare(a, b, {}, replicates, number):
+            for row in paired_difference.compare(a, b, {}, replicates, number):
                 alarms.setdefault(f"{row.metric} over {unit}", []).append(row.verdict in ("better", "worse"))
     return {
         "people": people,
@@ -78,7 +78,7 @@ def alarm_rates(people: int, numbers: range, replicates: int) -> dict[str, Any]:
     alarms: dict[str, list[bool]] = {name: [] for name in NAMES}
     for number in numbers:
         a, b = ([bootstrap.pick(run, NAMES)] for run in one_set(people, number + 1, [0.0, 0.0]))
-        for row in compare.compare(a, b, {}, replicates, number):
+        for row in paired_difference.compare(a, b, {}, replicates, number):
             alarms[row.metric].append(row.verdict in ("better", "worse"))
     return {name: rate(hits) for name, hits in alarms.items()}
 
@@ -92,7 +92,7 @@ def power(people: int, sets: int, replicates: int, truth: float) -> list[dict[st
         hits = []
         for number in range(sets):
             a, b = ([bootstrap.pick(run, ("macro_f1",))] for run in one_set(people, 10_000 + number, [0.0, gain]))
-            hits.append(compare.compare(a, b, {}, replicates, number)[0].verdict == "better")
+            hits.append(paired_difference.compare(a, b, {}, replicates, number)[0].verdict == "better")
         rows.append({"true_difference": true, "better": rate(hits)})
     return rows
 
@@ -144,7 +144,7 @@ def full_comparison() -> float:
     """Seconds of a comparison of all scores, 10,000 replicates over 2,700 people x 7 photos x 18 classes."""
     a, b = one_set(2700, 1, [0.0, 0.05])
     began = time.perf_counter()
-    compare.compare([a], [b], {}, 10_000, 0)
+    paired_difference.compare([a], [b], {}, 10_000, 0)
     return time.perf_counter() - began
 
 

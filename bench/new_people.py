@@ -5,7 +5,7 @@ python bench/new_people.py PROJECT NAME=GLOB NAME=GLOB ... [--people 400] [--see
 e.g.  python bench/new_people.py . "folds=out/train/*/models/*.safetensors" "refit=out/refit/models/*.safetensors"
 
 Each set votes as params.yaml of PROJECT says (tta.views, ensemble.vote). The others are compared with the first, paired
-over people (stages.judge.compare). Globs are relative to the working folder.
+over people (stages.judge.paired_difference). Globs are relative to the working folder.
 """
 
 import argparse
@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 from people import draw
 
-from stages import paths, prepare, tta_predict
-from stages.data.cache import open_cache
-from stages.judge import bootstrap, compare, votes
-from stages.params import Params, load
-from stages.talk import SILENT
+from stages import prepare, tta_predict
+from stages.base import paths
+from stages.base.talk import SILENT
+from stages.data.pixel_cache import open_cache
+from stages.judge import bootstrap, paired_difference, votes
+from stages.params.schema import Params, load
 
 SCORES = ("macro_f1", "f1_60plus", "accuracy", "nll")
 
@@ -71,7 +72,7 @@ def _rows(
     return [
         {"a": base, "b": other, "score": row.metric, "of_a": row.a, "of_b": row.b, "difference": row.difference}
         | {"low": row.low, "high": row.high, "verdict": row.verdict, "equal_answers": equal}
-        for row in compare.compare([runs[0]], [runs[1]], {}, 10_000, 0)
+        for row in paired_difference.compare([runs[0]], [runs[1]], {}, 10_000, 0)
     ]
 
 

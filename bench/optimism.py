@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from stages import kfold, lr_find, paths, prepare
-from stages.data import demo
-from stages.data.cache import open_cache
-from stages.data.fold import open_fold
-from stages.files import read_json, write_npz
-from stages.judge import epochs, metrics
-from stages.params import load
-from stages.talk import SILENT
+from stages import kfold, lr_find, prepare
+from stages.base import paths
+from stages.base.files import read_json, write_npz
+from stages.base.talk import SILENT
+from stages.data import demo_faces
+from stages.data.fold_data import open_fold
+from stages.data.pixel_cache import open_cache
+from stages.judge import epoch_rules, metrics
+from stages.params.schema import load
 
 EVAL_PEOPLE = 264  # twice the training people
 DRAWS = 50
@@ -57,7 +58,7 @@ def train(results: Path, seed: int, params_file: Path) -> None:
     folder.mkdir(parents=True)
     os.chdir(folder)
     params = load(params_file).model_copy(update={"seed": seed})
-    demo.write(folder / "data", seed, eval_people=EVAL_PEOPLE)
+    demo_faces.write(folder / "data", seed, eval_people=EVAL_PEOPLE)
     prepare.run(params, SILENT)
     kfold.run(params, SILENT)
     lr_find.run(params, SILENT, 0)
@@ -93,7 +94,7 @@ def table(files: list[Path]) -> dict[str, Any]:
         with np.load(file) as arrays:
             folds = range(sum(name.startswith("val") for name in arrays))
             f1, nll = (np.stack([arrays[f"{name}{fold}"] for fold in folds]) for name in ("f1", "nll"))
-            for rule, chosen in epochs.rules(f1, nll).items():
+            for rule, chosen in epoch_rules.rules(f1, nll).items():
                 labels = np.concatenate([arrays[f"labels{fold}"] for fold in folds])
                 oof = np.concatenate([arrays[f"val{fold}"][chosen[fold]] for fold in folds])
                 sizes = [len(arrays[f"labels{fold}"]) for fold in folds]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.data import demo
-from stages.talk import Talk
+from stages.base.talk import Talk
+from stages.data import demo_faces
 
 
 def draw(folder: Path, seed: int, people: int) -> dict[str, str]:
@@ -21,5 +21,5 @@ def draw(folder: Path, seed: int, people: int) -> dict[str, str]:
             for image in folder.with_name(f".{folder.name}.tmp").glob("eval/images/*"):
                 known.setdefault(image.name, str(number))
 
-    demo.write(folder, seed, people=12, eval_people=people, talk=Talk(track=track))
+    demo_faces.write(folder, seed, people=12, eval_people=people, talk=Talk(track=track))
     return known

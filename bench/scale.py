@@ -31,10 +31,10 @@ import pandas as pd
 import yaml
 from scratch import report, say
 
-from stages import paths
+from stages.base import paths
+from stages.base.files import write_csv, write_json, write_npz
 from stages.data import layout
-from stages.files import write_csv, write_json, write_npz
-from stages.params import Params, load
+from stages.params.schema import Params, load
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = [10_000, 100_000, 1_000_000]
@@ -216,7 +216,7 @@ def _curves(folder: Path) -> None:
 
 def read_epoch(params: Params) -> dict[str, Any]:
     """All training batches of one epoch from the pixel cache, without a model."""
-    from stages.data.fold import open_fold
+    from stages.data.fold_data import open_fold
 
     return _read(params, open_fold(params, 0), None)
 
@@ -226,9 +226,9 @@ def read_on_the_fly(params: Params) -> dict[str, Any]:
     import zlib
     from dataclasses import replace
 
-    from stages.data.cache import CHECK, Files, OnTheFly
-    from stages.data.fold import open_fold
-    from stages.files import read_csv
+    from stages.base.files import read_csv
+    from stages.data.fold_data import open_fold
+    from stages.data.pixel_cache import CHECK, Files, OnTheFly
 
     data = open_fold(params, 0)
     checks = np.array([zlib.crc32(data.pixels[which]) for which in np.arange(len(data.pixels))[:, None]], CHECK)
@@ -249,8 +249,9 @@ def _read(params: Params, data: Any, most: int | None) -> dict[str, Any]:
 
 def compare_two(params: Params) -> dict[str, Any]:
     """What `maskcli compare` does with two runs, but for reading them out of git."""
-    from stages import compare, revisions
-    from stages.report.figures import forest
+    from stages.base import revisions
+    from stages.by_hand import compare
+    from stages.report.png.result_figures import forest
 
     runs = []
     for name in ("a", "b"):

@@ -29,13 +29,14 @@ import yaml
 from scipy.stats import spearmanr
 from scratch import report, say
 
-from stages import environment, paths, screen
-from stages.data.fold import open_fold
-from stages.judge import bootstrap, compare
+from stages.base import environment, paths
+from stages.base.talk import SILENT
+from stages.by_hand import screen
+from stages.data.fold_data import open_fold
+from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.learn.losses import LOSSES
-from stages.params import load
-from stages.talk import SILENT
+from stages.params.schema import load
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL = ROOT / "bench/screen_full.json"
@@ -203,7 +204,9 @@ def rank(project: Path, full: dict[str, Any]) -> dict[str, Any]:
     rho = float(spearmanr(values["heads"], values["full"]).statistic)
     again = [spearmanr(drawn["heads"][:, b], drawn["full"][:, b]).statistic for b in range(REPLICATES)]
     low, high = np.nanquantile(again, [0.025, 0.975])
-    against = [compare.compare(by_full["ce"], by_full[loss], {}, REPLICATES, 0)[0] for loss in losses if loss != "ce"]
+    against = [
+        paired_difference.compare(by_full["ce"], by_full[loss], {}, REPLICATES, 0)[0] for loss in losses if loss != "ce"
+    ]
     told = sum(row.verdict in ("better", "worse") for row in against)
     width = statistics.median((row.high - row.low) / 2 for row in against)
     order = sorted(range(len(losses)), key=lambda place: -values["full"][place])

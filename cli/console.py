@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from cli import lines
-from stages.talk import Talk, rate
+from stages.base.talk import Talk, rate
 
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
 

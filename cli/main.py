@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import ensembling, groups, pipeline, refitting, results, runs, safety, screening
+from cli.commands import answers, better_scores, groups, refit, runs, safety, screen, stages
 from cli.common import main_process
 
 app = typer.Typer(
@@ -45,15 +45,15 @@ def main(
     """Options before the command."""
 
 
-for room in (pipeline, results, runs, safety, ensembling, refitting, screening):
+for room in (stages, answers, runs, safety, better_scores, refit, screen):
     groups.place(room.commands)
     app.add_typer(room.commands)
 
 
 def run() -> None:
     """Entry point: known errors become one line and exit code 2; others too, unless --debug asks for the traceback."""
-    from stages import garbage
-    from stages.errors import UserError
+    from stages.base import garbage
+    from stages.base.errors import UserError
 
     debug = "--debug" in sys.argv[1:2]
     try:

@@ -97,11 +97,14 @@ def _on_eval() -> dict[str, Any]:
     sys.path.insert(0, str(ROOT / "bench"))
     from grouping import LARGEST, drawn_people
 
-    from stages import decide, paths, run_record, tta_predict
-    from stages.data.cache import open_cache
-    from stages.judge import bootstrap, compare, votes
-    from stages.params import load
-    from stages.talk import SILENT
+    from stages import tta_predict
+    from stages.base import paths
+    from stages.base.talk import SILENT
+    from stages.data.pixel_cache import open_cache
+    from stages.judge import bootstrap, paired_difference, votes
+    from stages.params.schema import load
+    from stages.records import run_record
+    from stages.submission import decision_rule
 
     params = load()
     truth = pd.read_csv("data/eval_truth.csv", dtype={"ImageID": str}).set_index("ImageID")["ans"]
@@ -112,13 +115,13 @@ def _on_eval() -> dict[str, Any]:
     voters = tta_predict.predict_views(params, pixels, SILENT)  # folds x views
     of_fold = voters.reshape(len(params.folds), -1, *voters.shape[1:])
     run = run_record.joined(params, SILENT, "figures").run
-    adjusted = decide.settle(params.model_copy(update={"decision": "adjusted"}), SILENT, run).offsets
+    adjusted = decision_rule.settle(params.model_copy(update={"decision": "adjusted"}), SILENT, run).offsets
     offsets = np.array(_read("out/oof-ensemble/decision.json")["offsets"]) if adjusted is None else adjusted
     soft = votes.soft(voters)
 
     def against(base: np.ndarray, other: np.ndarray) -> dict[str, float]:
         both = [bootstrap.pick(bootstrap.of_run(person, labels, answers), ("macro_f1",)) for answers in (base, other)]
-        return _plain(compare.compare([both[0]], [both[1]], {}, SAMPLES, 0)[0])
+        return _plain(paired_difference.compare([both[0]], [both[1]], {}, SAMPLES, 0)[0])
 
     answers = soft.argmax(1)
     return {
@@ -132,12 +135,12 @@ def _on_eval() -> dict[str, Any]:
 
 def _offsets_where_fitted() -> float:
     """Gain of free offsets on the very people they are fitted on."""
-    from stages.judge import decision, metrics
+    from stages.judge import class_offsets, metrics
 
     with np.load("out/oof-ensemble/oof.npz", allow_pickle=False) as arrays:
         logits, labels = arrays["selected"].astype(np.float64).mean(0), arrays["label"]
-    offsets = decision.RULES["offsets"](logits, labels)
-    return metrics.macro_f1(labels, decision.adjusted(logits, offsets).argmax(1)) - metrics.macro_f1(
+    offsets = class_offsets.RULES["offsets"](logits, labels)
+    return metrics.macro_f1(labels, class_offsets.adjusted(logits, offsets).argmax(1)) - metrics.macro_f1(
         labels, logits.argmax(1)
     )
 

@@ -1,4 +1,4 @@
-"""Writes docs/methods.md from the schema in stages/params.py and the docstrings of the losses: python docs/write_methods.py"""
+"""Writes docs/methods.md from the schema in stages/params and the docstrings of the losses: python docs/write_methods.py"""
 
 import inspect
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from stages.learn.losses import LOSSES
-from stages.learn.schedule import share
-from stages.params import Params
+from stages.learn.lr_schedule import share
+from stages.params.schema import Params
 
 TITLE = """# Every option of params.yaml
 
-Written by `python docs/write_methods.py` from `stages/params.py`; a test keeps the two alike. Any of them can be set for
+Written by `python docs/write_methods.py` from `stages/params/schema.py`; a test keeps the two alike. Any of them can be set for
 one experiment: `dvc exp run -S loss=focal -S losses.focal.gamma=1.5`.
 
 | key | default | valid | meaning |

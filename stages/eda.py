@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import cores, paths
-from stages.data import layout, phash
+from stages.base import cores, paths
+from stages.base.errors import UserError
+from stages.base.files import make_folder, reserve, unwritable, write_csv, write_json
+from stages.base.talk import Talk
+from stages.data import layout, near_duplicates
+from stages.data.csv_rows import Fault
 from stages.data.decode import BadPhoto, decode
-from stages.data.tables import Fault
-from stages.errors import UserError
-from stages.files import make_folder, reserve, unwritable, write_csv, write_json
-from stages.params import Params
-from stages.report import eda_figures
-from stages.talk import Talk
+from stages.params.schema import Params
+from stages.report.png import eda_figures
 
 CHUNK = 256  # photos handed to the threads at a time
 SHOWN_SIZES = 5
@@ -102,10 +102,10 @@ def _greys(photos: int) -> Iterator[np.ndarray]:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(tempfile.TemporaryFile(dir=paths.EDA))
-            reserve(file, photos * phash.SIDE**2)
+            reserve(file, photos * near_duplicates.SIDE**2)
         except OSError as error:
             raise unwritable(paths.EDA, error) from error
-        yield np.memmap(file, np.uint8, "r+", shape=(photos, phash.SIDE, phash.SIDE))
+        yield np.memmap(file, np.uint8, "r+", shape=(photos, near_duplicates.SIDE, near_duplicates.SIDE))
 
 
 def _scan(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> Scan:
@@ -116,13 +116,15 @@ def _scan(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> S
 
     def work(position: int) -> BadPhoto | None:
         try:
-            photo = decode(files[position], phash.SIDE, phash.SIDE, max_pixels=params.data.max_pixels)
+            photo = decode(
+                files[position], near_duplicates.SIDE, near_duplicates.SIDE, max_pixels=params.data.max_pixels
+            )
         except BadPhoto as fault:
             return fault
-        small = phash.grey(photo.pixels)
+        small = near_duplicates.grey(photo.pixels)
         sizes[position] = photo.source_height, photo.source_width
-        greys[position], hashes[position] = small, phash.phash(small)
-        comparable[position] = not phash.is_blank(small)
+        greys[position], hashes[position] = small, near_duplicates.phash(small)
+        comparable[position] = not near_duplicates.is_blank(small)
         return None
 
     faults: list[tuple[int, BadPhoto]] = []
@@ -144,7 +146,7 @@ def _duplicates(scan: Scan, files: list[Path], owner_names: list[str]) -> tuple[
     All eval photos count as one owner: whose they are is not known, so they are compared with training photos alone.
     """
     owners = pd.factorize(np.array(owner_names, object))[0]
-    pairs, complete = phash.duplicates(scan.hashes, scan.greys, owners, scan.comparable)
+    pairs, complete = near_duplicates.duplicates(scan.hashes, scan.greys, owners, scan.comparable)
     table = pd.DataFrame(
         {
             f"{what}_{side}": [str(values[place]) for place in pairs[side]]

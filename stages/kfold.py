@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from stages import paths
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import read_csv, write_csv, write_json
+from stages.base.talk import Talk
 from stages.data import layout
 from stages.data.layout import AGES, GENDERS, age_bin
-from stages.errors import UserError
-from stages.files import read_csv, write_csv, write_json
-from stages.params import Params
-from stages.talk import Talk
+from stages.params.schema import Params
 
 
 def run(params: Params, talk: Talk) -> None:

@@ -1,6 +1,6 @@
 """lr-find: an exponential learning-rate range test on one fold's training side, and the learning rate that train uses.
 
-Beside it, how many CPU threads each fold is trained with (stages/learn/threads.py): a rule, since rounding follows them.
+Beside it, how many CPU threads each fold is trained with (stages/learn/cpu_threads.py): a rule, since rounding follows them.
 """
 
 import math
@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import paths, settled
-from stages.data.fold import open_fold
-from stages.errors import UserError
-from stages.files import write_csv, write_json
-from stages.learn import loader, lr_range, objective, predict, threads
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import write_csv, write_json
+from stages.base.talk import Talk
+from stages.data.fold_data import open_fold
+from stages.learn import cpu_threads, loader, lr_range_test, objective, predict
 from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start
 from stages.learn.step import step
-from stages.params import Params
-from stages.report.figures import lr_curve
-from stages.talk import Talk
+from stages.params.schema import Params
+from stages.records import lr_json
+from stages.report.png.result_figures import lr_curve
 
 
 def run(params: Params, talk: Talk, fold: int = 0) -> None:
@@ -28,7 +29,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
     check(params)
-    most = threads.most(params)
+    most = cpu_threads.most(params)
     torch.set_num_threads(most)
     data = open_fold(params, fold)
     # Its end: corrected weight decay (adamc, sgdc, ...) is lr^2 / peak, and the first, smallest rate as the peak would blow up.
@@ -37,8 +38,8 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")
-    smooth = lr_range.smoothed(losses, params.lr_find.smoothing)
-    suggestions = lr_range.suggest(lrs, smooth)
+    smooth = lr_range_test.smoothed(losses, params.lr_find.smoothing)
+    suggestions = lr_range_test.suggest(lrs, smooth)
     chosen = suggestions[params.lr_find.take] if params.lr == "auto" else float(params.lr)
     source = params.lr_find.take if params.lr == "auto" else "params.yaml"
 
@@ -47,13 +48,13 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     heights = np.interp(np.log(list(marks.values())), np.log(lrs), smooth)
     write_csv(paths.LR_SUGGESTIONS, pd.DataFrame({"lr": marks.values(), "smoothed": heights, "name": marks.keys()}))
     lr_curve(paths.LR_PNG, lrs, losses, smooth, suggestions, chosen)
-    found = settled.Settled(
+    found = lr_json.Settled(
         lr=chosen,
         source=source,
-        threads=threads.choose(params, device, most),
+        threads=cpu_threads.choose(params, device, most),
         cores=most,
         device=device,
-        measured_with=settled.measured_with(params),
+        measured_with=lr_json.measured_with(params),
     )
     write_json(paths.LR_CHOSEN, found.model_dump())
     listed = ", ".join(f"{name} {value:.2g}" for name, value in suggestions.items())

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import decide, environment, paths, run_record
+from stages.base import environment, paths
+from stages.base.errors import UserError
+from stages.base.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
+from stages.base.talk import Talk
 from stages.data import layout
 from stages.data.layout import CLASSES, class_name
-from stages.errors import UserError
-from stages.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
-from stages.judge import bootstrap, calibration, epochs, metrics, votes
-from stages.params import Params
-from stages.talk import Talk
+from stages.judge import bootstrap, calibration, epoch_rules, metrics, votes
+from stages.params.schema import Params
+from stages.records import run_record
+from stages.submission import decision_rule
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def run(params: Params, talk: Talk) -> None:
     write_csv(paths.CONFUSION, _confusion_table(labels, selected.argmax(1)))
     write_csv(paths.PER_CLASS, _per_class_table(labels, selected.argmax(1)))
     write_csv(paths.OOF_HISTORY, history)
-    decision = {"run": record.run, **decide.judge(selected, labels, person, params)}
+    decision = {"run": record.run, **decision_rule.judge(selected, labels, person, params)}
     write_json(paths.DECISION, decision)
     scores = score(labels, person, joined, history, params) | {
         "macro_f1_adjusted": decision["macro_f1_nested"],
@@ -80,7 +82,7 @@ def run(params: Params, talk: Talk) -> None:
         f"best epochs, which flatter, {scores['macro_f1_best_epochs']:.4f}; accuracy {scores['accuracy']:.4f}"
         + (f"; in neither truth nor prediction: {', '.join(absent)}" if absent else "")
     )
-    talk.say(f"oof-ensemble: {decide.in_words(decision)}")
+    talk.say(f"oof-ensemble: {decision_rule.in_words(decision)}")
 
 
 def join(params: Params, photos: int) -> Joined:
@@ -179,12 +181,12 @@ def _by_vote(labels: np.ndarray, joined: Joined) -> dict[str, float]:
 
 
 def _by_rule(labels: np.ndarray, joined: Joined, history: pd.DataFrame, rule: str) -> float:
-    """Macro F1, mean over repeats, with each fold's epoch chosen by a rule of stages.judge.epochs."""
+    """Macro F1, mean over repeats, with each fold's epoch chosen by a rule of stages.judge.epoch_rules."""
     found = []
     for repeat, predicted in enumerate(joined.predicted):
         own = history[history["repeat"] == repeat]
-        f1, nll = (epochs.curves(own, column, len(predicted)) for column in ("val_f1", "val_nll"))
-        chosen = epochs.rules(f1, nll)[rule]
+        f1, nll = (epoch_rules.curves(own, column, len(predicted)) for column in ("val_f1", "val_nll"))
+        chosen = epoch_rules.rules(f1, nll)[rule]
         found.append(metrics.macro_f1(labels, predicted[chosen[joined.fold], np.arange(len(labels))]))
     return float(np.mean(found))
 
@@ -214,4 +216,4 @@ def _histories(params: Params) -> pd.DataFrame:
 
 
 def _history(fold: int) -> pd.DataFrame:
-    return read_csv(paths.history(fold), f"train --fold {fold}", epochs.HISTORY_TYPES).assign(fold=fold)
+    return read_csv(paths.history(fold), f"train --fold {fold}", epoch_rules.HISTORY_TYPES).assign(fold=fold)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import cores, paths
-from stages.data import cache, layout, task
-from stages.data.cache import Built
-from stages.data.made_of import Files
-from stages.data.tables import Fault, shown
-from stages.errors import UserError
-from stages.files import replacing, write_csv
-from stages.params import Params
-from stages.talk import Talk
+from stages.base import cores, paths
+from stages.base.errors import UserError
+from stages.base.files import replacing, write_csv
+from stages.base.talk import Talk
+from stages.data import layout, pixel_cache, task
+from stages.data.cache_record import Files
+from stages.data.csv_rows import Fault, shown
+from stages.data.pixel_cache import Built
+from stages.params.schema import Params
 
 SHOWN = 20
 
@@ -37,7 +37,7 @@ def run(params: Params, talk: Talk) -> None:
     skip = params.data.on_fault == "skip"
     listed = people["path"]
     photos = _without(photos, faults) if skip else photos
-    keep = cache.fits(len(photos) + len(eval_ids), params)
+    keep = pixel_cache.fits(len(photos) + len(eval_ids), params)
     began = time.perf_counter()
     with replacing(paths.PIXELS) as train_cache:
         photos, bad, of_train = _decode_train(train_cache, photos, params, keep, talk)
@@ -52,15 +52,15 @@ def run(params: Params, talk: Talk) -> None:
             people = people[people["person"].isin(set(photos["person"]))]
             photos = photos.assign(content=of_train.contents)
             _write_tables(people, photos, pd.DataFrame({"ImageID": eval_ids, "content": of_eval.contents}), params)
-    cache.record(paths.PIXELS, of_train, params)
-    cache.record(paths.EVAL_PIXELS, of_eval, params)
+    pixel_cache.record(paths.PIXELS, of_train, params)
+    pixel_cache.record(paths.EVAL_PIXELS, of_eval, params)
     if not faults:
         _warn_of_unlisted(listed, paths.TRAIN_IMAGES, paths.TRAIN_CSV, talk)
     _warn_of_unlisted(eval_ids, paths.EVAL_IMAGES, paths.EVAL_CSV, talk)
     talk.say(f"prepare: {len(people)} people, {len(photos)} training photos, {len(eval_ids)} eval photos")
     if not keep:
         total = len(photos) + len(eval_ids)
-        talk.say(_on_the_fly(cache.space(total, params), params, total / decoding))
+        talk.say(_on_the_fly(pixel_cache.space(total, params), params, total / decoding))
 
 
 def _on_the_fly(space: int, params: Params, rate: float) -> str:
@@ -95,7 +95,7 @@ def _decode_train(
     everything: list[Fault] = []
     while True:
         files = Files(paths.TRAIN_IMAGES, photos["file"].tolist())
-        built = cache.build(path, files, params, talk, "decode training photos", keep) if len(files) else Built()
+        built = pixel_cache.build(path, files, params, talk, "decode training photos", keep) if len(files) else Built()
         faults = [
             Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place])
             for place, fault in built.faults
@@ -109,7 +109,7 @@ def _decode_train(
 
 def _decode_eval(path: Path, ids: list[str], params: Params, keep: bool, talk: Talk) -> tuple[list[Fault], Built]:
     files = Files(paths.EVAL_IMAGES, layout.eval_names(ids, paths.EVAL_IMAGES) if ids else [])
-    built = cache.build(path, files, params, talk, "decode eval photos", keep) if ids else Built()
+    built = pixel_cache.build(path, files, params, talk, "decode eval photos", keep) if ids else Built()
     _tell_unended(files, built, talk)
     return [Fault(str(files[place]), fault.problem, fault.mend) for place, fault in built.faults], built
 

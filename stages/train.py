@@ -1,7 +1,7 @@
 """train: fit one fold, and predict its validation photos with the selected epoch and with the last one.
 
-A training that was cut off goes on from its checkpoint (stages/learn/checkpoint.py). stages/folds.py runs several of these
-side by side.
+A training that was cut off goes on from its checkpoint (stages/learn/checkpoint.py). stages/by_hand/folds.py runs
+several of these side by side.
 """
 
 import datetime
@@ -16,21 +16,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import environment, files, paths, run_record, settled
-from stages.data import pseudo
-from stages.data.fold import FoldData, open_fold
-from stages.errors import UserError
-from stages.files import read_csv, write_csv, write_json, write_npz
-from stages.judge import epochs
+from stages.base import environment, files, paths
+from stages.base.errors import UserError
+from stages.base.files import read_csv, write_csv, write_json, write_npz
+from stages.base.talk import SILENT, Talk
+from stages.data import pseudo_labelled
+from stages.data.fold_data import FoldData, open_fold
+from stages.judge import epoch_rules
 from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict, run_key
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Keeper
 from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
-from stages.params import Params
+from stages.params.schema import Params
+from stages.records import lr_json, run_record
+from stages.records.run_record import Record
 from stages.report.tensorboard import Board
-from stages.run_record import Record
-from stages.talk import SILENT, Talk
 
 
 def run(
@@ -104,12 +105,12 @@ def _fold(
     outputs: bool,
 ) -> None:
     """Train one fold; `here`: whether this process was asked to stop, `asked`: any of those that share the batches."""
-    data = pseudo.join(params, open_fold(params, fold), str(fold), talk)
-    chosen = settled.read(params)
+    data = pseudo_labelled.join(params, open_fold(params, fold), str(fold), talk)
+    chosen = lr_json.read(params)
     lr = chosen.lr
-    torch.set_num_threads(settled.threads(chosen, fold, params))
+    torch.set_num_threads(lr_json.threads(chosen, fold, params))
     accelerator = predict.accelerator(params)
-    settled.check_device(chosen, accelerator.device.type)
+    lr_json.check_device(chosen, accelerator.device.type)
     # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
     main = accelerator.is_main_process
     record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
@@ -345,7 +346,7 @@ def _closing_line(fold: int, history: list[dict[str, float]], selected: int, lim
     """Which epoch is kept, whether a time limit shortened the training, and whether the model overfits."""
     line = f"fold {fold}: kept epoch {selected} of {len(history)} (val_f1 {history[selected - 1]['val_f1']:.4f})"
     line += f"; shortened to fit the time ({limit})" if limit else ""
-    onset = epochs.overfitting_onset(
+    onset = epoch_rules.overfitting_onset(
         np.array([row["train_loss"] for row in history]), np.array([row["val_nll"] for row in history])
     )
     if onset is not None:

@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import decide, paths, run_record
+from stages.base import paths
+from stages.base.files import read_csv, require, write_csv, write_json, write_npz
+from stages.base.talk import Talk
 from stages.data import layout
-from stages.data.cache import Pixels, open_cache
 from stages.data.layout import CLASSES
-from stages.files import read_csv, require, write_csv, write_json, write_npz
-from stages.judge import decision, votes
+from stages.data.pixel_cache import Pixels, open_cache
+from stages.judge import class_offsets, votes
 from stages.learn import predict
-from stages.params import Params
-from stages.talk import Talk
+from stages.params.schema import Params
+from stages.records import run_record
+from stages.submission import decision_rule
 
 
 def run(params: Params, talk: Talk) -> None:
@@ -26,7 +28,7 @@ def run(params: Params, talk: Talk) -> None:
     record = run_record.joined(
         params, talk, "tta-predict"
     )  # before the long part, so that what is amiss is told at once
-    settled = decide.settle(params, talk, record.run)
+    settled = decision_rule.settle(params, talk, record.run)
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     joined = votes.VOTES[params.ensemble.vote](predict_views(params, pixels, talk))
     answers = answer(joined, settled.offsets)
@@ -63,10 +65,10 @@ def answer(probabilities: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
     """The class answered for each photo, [N]."""
     if offsets is None:
         return probabilities.argmax(1)
-    return decision.adjusted(np.log(np.maximum(probabilities.astype(np.float64), 1e-30)), offsets).argmax(1)
+    return class_offsets.adjusted(np.log(np.maximum(probabilities.astype(np.float64), 1e-30)), offsets).argmax(1)
 
 
-def summary(params: Params, settled: decide.Settled, joined: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
+def summary(params: Params, settled: decision_rule.Settled, joined: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
     """What stands in summary.json beside the submission."""
     return {
         "photos": len(answers),

@@ -31,11 +31,13 @@ for name in [name for name in os.environ if name.startswith(THEIRS) and name not
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 os.environ |= {"DVC_GLOBAL_CONFIG_DIR": "/nonexistent", "DVC_SYSTEM_CONFIG_DIR": "/nonexistent"}
 
-from stages import kfold, paths, prepare, run_record
-from stages.data import demo
-from stages.params import Params, parse
-from stages.run_record import Record
-from stages.talk import SILENT
+from stages import kfold, prepare
+from stages.base import paths
+from stages.base.talk import SILENT
+from stages.data import demo_faces
+from stages.params.schema import Params, parse
+from stages.records import run_record
+from stages.records.run_record import Record
 
 settings.register_profile("a busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("a busy machine")
@@ -89,7 +91,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with data/ and the outputs of prepare and kfold; never written to."""
     folder = tmp_path_factory.mktemp("prepared")
-    demo.write(folder / "data", people=24, eval_people=6)
+    demo_faces.write(folder / "data", people=24, eval_people=6)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (folder / "params.yaml").write_text(yaml.safe_dump(SMALL))

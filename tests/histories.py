@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from stages import paths
-from stages.files import write_json
+from stages.base import paths
+from stages.base.files import write_json
 
 PEOPLE = 30
 IGNORED = "/out/*/oof.npz\n/remote\n"

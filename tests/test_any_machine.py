@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stages import paths
-from stages.files import write_json
+from stages.base import paths
+from stages.base.files import write_json
 from tests.conftest import ENVIRONMENT, small
 
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -25,11 +25,13 @@ import yaml
 from PIL import Image
 
 from cli import main
-from stages import paths, prepare, run_record
+from stages import prepare
+from stages.base import paths
+from stages.base.files import write_csv, write_json, write_npz
+from stages.base.talk import SILENT
 from stages.data.layout import PHOTO_MASKS
-from stages.files import write_csv, write_json, write_npz
-from stages.run_record import Record
-from stages.talk import SILENT
+from stages.records import run_record
+from stages.records.run_record import Record
 from tests import histories
 from tests.conftest import ROOT, SMALL, record_folds, small
 
@@ -648,7 +650,7 @@ def test_harmless_oddities_work(
 
 def test_an_id_called_na_goes_through_all_stages(results: Path) -> None:
     """pandas reads NA as a missing value unless told otherwise."""
-    from stages.data.fold import open_fold
+    from stages.data.fold_data import open_fold
 
     for path in (paths.PEOPLE, paths.PHOTOS, paths.FOLDS):
         path.write_text(path.read_text().replace("000001,", "NA,"))
@@ -678,7 +680,7 @@ def test_all_faults_stand_in_a_table_and_in_faults_csv(
 def test_skip_leaves_out_whoever_a_fault_names_by_both_rows(tiny: Path) -> None:
     """Of two rows with one id, or two people with one folder, nobody knows which is right: all of them go."""
     from stages import prepare
-    from stages.talk import SILENT
+    from stages.base.talk import SILENT
 
     for name in ("three", "four", "five"):
         shutil.copytree("data/train/images/one", f"data/train/images/{name}")

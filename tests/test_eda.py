@@ -11,11 +11,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from stages import eda, paths
+from stages import eda
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
 from stages.data import layout
-from stages.errors import UserError
-from stages.report import eda_figures
-from stages.talk import SILENT
+from stages.report.png import eda_figures
 from tests.conftest import ROOT, small
 
 PICTURES = ("classes.png", "ages.png", "sizes.png", "near_duplicates.png", "contact_sheet.png")
@@ -223,4 +224,4 @@ def test_every_picture_is_an_output_of_its_stage_which_reads_the_seed_of_the_dra
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["eda"]
     assert {f"out/eda/{name}" for name in PICTURES} <= set(map(str, stage["outs"]))
     assert "seed" in stage["params"]
-    assert {"stages/report/eda_figures.py", "stages/report/colours.py"} <= set(stage["deps"])
+    assert {"stages/report/png/eda_figures.py", "stages/report/colours.py"} <= set(stage["deps"])

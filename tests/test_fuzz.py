@@ -11,10 +11,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages import paths, prepare
-from stages.errors import UserError
-from stages.params import Params, load
-from stages.talk import SILENT
+from stages import prepare
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
+from stages.params.schema import Params, load
 from tests.conftest import small
 from tests.test_bad_input import HEADER, ROWS, listing, template, tiny  # noqa: F401 -- fixtures
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import yaml
 
-from stages import paths
+from stages.base import paths
 from tests.conftest import ROOT, command
 
-# Too large for both. Beside each stands what it was made of, and no command reads one of another run (stages/data/made_of.py).
+# Too large for both. Beside each stands what it was made of, and no command reads one of another
+# run (stages/data/cache_record.py).
 CHECKED = {path.with_suffix(suffix) for path in (paths.PIXELS, paths.EVAL_PIXELS) for suffix in (".npy", ".json")}
 
 

@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from cli import main
-from stages import compare, eda, kfold, paths
-from stages.files import write_json
+from stages import eda, kfold
+from stages.base import paths
+from stages.base.files import write_json
+from stages.base.talk import SILENT
+from stages.by_hand import compare
 from stages.learn import checkpoint, interrupt
-from stages.params import Params
-from stages.talk import SILENT
+from stages.params.schema import Params
 from tests.conftest import ENVIRONMENT, ROOT, small
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")

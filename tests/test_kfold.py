@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.kfold import assign
 
 

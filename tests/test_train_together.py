@@ -6,12 +6,13 @@ from pathlib import Path
 import filelock
 import pytest
 
-from stages import paths, train
-from stages.errors import UserError
-from stages.files import write_json
+from stages import train
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import write_json
+from stages.base.talk import SILENT, Talk
 from stages.learn import checkpoint
-from stages.params import Params
-from stages.talk import SILENT, Talk
+from stages.params.schema import Params
 from tests.conftest import small
 
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from stages.data import whole
-from stages.data.whole import State
+from stages.data import whole_photo
+from stages.data.whole_photo import State
 
 cv2.setNumThreads(0)  # photos are decoded side by side; threads inside one photo only get in the way
 
@@ -66,7 +66,7 @@ def decode_content(content: bytes, height: int, width: int, face: float = 1.0, m
     if not content:
         raise BadPhoto("is empty (zero bytes)", "replace it by the original")
     kind, mode, source_height, source_width = _header(content, max_pixels)
-    judged = whole.judge(content)
+    judged = whole_photo.judge(content)
     if judged.state == State.CUT:
         raise BadPhoto(*CUT)
     if judged.state == State.DAMAGED:
@@ -88,7 +88,7 @@ def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
     except Image.DecompressionBombError:
         raise BadPhoto(f"has more than {max_pixels} pixels", "shrink it, or raise data.max_pixels") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError):
-        if whole.header_is_cut(content):
+        if whole_photo.header_is_cut(content):
             raise BadPhoto(*CUT) from None
         raise BadPhoto("is not a photo that can be read", "replace it by a JPEG or PNG") from None
     if kind not in ("JPEG", "PNG", "MPO"):

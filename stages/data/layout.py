@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.data import dvc_cache, tables
-from stages.data.tables import Fault, normal, printable, shown
+from stages.base import dvc_cache
+from stages.data import csv_rows
+from stages.data.csv_rows import Fault, normal, printable, shown
 
 MASKS = ("wear", "incorrect", "none")
 GENDERS = ("male", "female")
@@ -99,7 +100,7 @@ def read_people(path: Path) -> tuple[pd.DataFrame, list[Fault]]:
 
     Of two rows with one id or one folder the first stays in the table, but both people are named by the faults.
     """
-    rows, faults = tables.read(path, TRAIN_COLUMNS)
+    rows, faults = csv_rows.read(path, TRAIN_COLUMNS)
     people = []
     ids: dict[str, int] = {}
     owners: dict[str, tuple[int, str]] = {}
@@ -245,7 +246,7 @@ def _is_litter(name: str) -> bool:
 
 def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
     """Read the ImageIDs of info.csv in their order, and check that each has its photo."""
-    rows, faults = tables.read(path, EVAL_COLUMNS)
+    rows, faults = csv_rows.read(path, EVAL_COLUMNS)
     if not images.is_dir():
         return [], [*faults, Fault(str(images), "this folder is missing", "put the photos there")]
     ids: list[str] = []

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from stages import paths
-from stages.errors import UserError
-from stages.files import damaged, read_json, write_json
-from stages.params import Params
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import damaged, read_json, write_json
+from stages.params.schema import Params
 
 UNITS = {"person": "people", "group": "groups", "photo": "photos"}
 

@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from stages.errors import UserError
-from stages.params import Params
+from stages.base.errors import UserError
+from stages.params.schema import Params
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

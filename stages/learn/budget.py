@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.learn.checkpoint import Header
-from stages.params import Params
+from stages.params.schema import Params
 
 PAUSE = 60.0  # seconds between two processes of one run beyond which somebody had interrupted it, at least
 GAP = 3.0  # seconds between two stages, DVC's work, until one has been seen

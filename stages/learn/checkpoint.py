@@ -21,16 +21,16 @@ from typing import Any
 import filelock
 import torch
 
-from stages import paths
-from stages.errors import UserError
-from stages.files import replacing, write_json
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import replacing, write_json
+from stages.base.talk import Talk
 from stages.learn import learner as learning
 from stages.learn import model
 from stages.learn.interrupt import Interrupt, no_interrupt
 from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.progress import Progress
-from stages.talk import Talk
 
 MAGIC = b"maskcli checkpoint 1\n"
 LOOK_EVERY = 0.5  # seconds, while another process is waited for, between two looks whether somebody asked to stop

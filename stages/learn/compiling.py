@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
-from stages.errors import UserError
-from stages.params import Params
+from stages.base.errors import UserError
+from stages.params.schema import Params
 
 
 def install(net: nn.Module) -> None:

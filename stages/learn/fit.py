@@ -13,9 +13,10 @@ import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
+from stages.base.errors import UserError
+from stages.base.talk import Talk
 from stages.data.layout import CLASSES
-from stages.errors import UserError
-from stages.learn import loader, objective, schedule
+from stages.learn import loader, lr_schedule, objective
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Keeper
 from stages.learn.interrupt import Interrupt, no_interrupt
@@ -23,8 +24,7 @@ from stages.learn.learner import Learner, key, set_mode
 from stages.learn.progress import Progress, note
 from stages.learn.step import step
 from stages.learn.validation import time_prediction, validate_once
-from stages.params import Params
-from stages.talk import Talk
+from stages.params.schema import Params
 
 CHECK_EVERY = 50  # steps between looks at the loss for NaN; each look makes a GPU wait
 
@@ -133,9 +133,11 @@ def _train_epoch(
 
     def lr_at(step: int) -> float:
         gone = _epochs_gone(progress, params, step, len(drawn))
-        share = schedule.share(params.schedule, gone, params.train.epochs)
+        share = lr_schedule.share(params.schedule, gone, params.train.epochs)
         return (
-            peak * share * (schedule.cooldown(params.schedule, gone / params.train.epochs) if progress.limit else 1.0)
+            peak
+            * share
+            * (lr_schedule.cooldown(params.schedule, gone / params.train.epochs) if progress.limit else 1.0)
         )
 
     now = lr_at(max(0, len(seen) - 1))

@@ -10,13 +10,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from stages.data.fold import FoldData
-from stages.errors import UserError
+from stages.base.errors import UserError
+from stages.base.talk import Talk
+from stages.data.fold_data import FoldData
 from stages.learn import augment, compiling, loader, model, optimizer, starting_weights
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
-from stages.params import Params
-from stages.talk import Talk
+from stages.params.schema import Params
 
 
 @dataclass

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages import cores, paths
-from stages.data.fold import FoldData, Pixels
-from stages.errors import UserError
+from stages.base import cores, paths
+from stages.base.errors import UserError
+from stages.data.fold_data import FoldData, Pixels
 from stages.learn import samplers
 from stages.learn.augment import Augment, centre
-from stages.params import Params
+from stages.params.schema import Params
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

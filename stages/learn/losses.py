@@ -16,7 +16,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def make(name: str, class_counts: Sequence[int] | Any, progress: float = 0.0, **options: Any) -> LossFunction:
-    """The loss `name` with its options (see stages/params.py) for training photos per class `class_counts` [C].
+    """The loss `name` with its options (see stages/params/schema.py) for training photos per class `class_counts` [C].
 
     `progress` is the share of epochs gone by, 0..1; only ldam's deferred re-weighting looks at it.
     Raises KeyError for an unknown name, ValueError for counts that are negative or all zero.

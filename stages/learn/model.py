@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.base.errors import UserError
+from stages.base.files import replacing
 from stages.data.layout import CLASSES
-from stages.errors import UserError
-from stages.files import replacing
 from stages.learn import saved_weights
 from stages.learn.timm_import import load_timm
-from stages.params import Params
-from stages.run_record import Record
+from stages.params.schema import Params
+from stages.records.run_record import Record
 
 FACTORED_LOGITS = 8  # mask 3 + gender 2 + age bin 3
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from stages.data.layout import CLASSES, parts
 from stages.judge.metrics import FACTORS
 from stages.learn import losses
-from stages.params import Params
+from stages.params.schema import Params
 
 # Raw model output, labels [N], age output [N] or None, ages [N] in years -> the parts of the objective, which sum to it.
 Objective = Callable[[Tensor, Tensor, Tensor | None, Tensor], dict[str, Tensor]]

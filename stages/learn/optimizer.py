@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.learn import compiling
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
-from stages.params import Optimizer
+from stages.params.schema import Optimizer
 
 FUSED = ("adam", "adamw", "sgd")  # PyTorch's own fused kernels, also on CPU
 LOOKAHEAD = "lookahead_"  # the prefix that timm's factory takes (Zhang et al. 2019)

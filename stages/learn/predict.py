@@ -9,12 +9,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from stages.data.fold import Pixels
+from stages.base.talk import SILENT, Talk
+from stages.data.fold_data import Pixels
 from stages.judge import metrics
-from stages.learn import fold_bn, heap, loader, model, views
+from stages.learn import heap, loader, merged_batch_norm, model, tta_views
 from stages.learn.model import Classifier, to_numpy
-from stages.params import Params
-from stages.talk import SILENT, Talk
+from stages.params.schema import Params
 
 BATCH = 256  # most photos that are predicted at a time
 CPU_PIXELS = 2**19  # most pixels of them on a CPU
@@ -161,9 +161,9 @@ def _together(
         chosen = accelerator(params)
         device, autocast = chosen.device, chosen.autocast
     shape = nets[0].architecture
-    ready = [model.channels_last(fold_bn.folded(net, talk), device) for net in nets]
+    ready = [model.channels_last(merged_batch_norm.folded(net, talk), device) for net in nets]
     mean, std = (tensor.to(device) for tensor in model.normalisation(nets[0]))
-    made = [views.make(name) for name in names]
+    made = [tta_views.make(name) for name in names]
     start = 0
     for photos in loader.evaluation(pixels, positions, 0, batch or batch_size(params, device)):
         moved, raws = photos.to(device, non_blocking=True), []

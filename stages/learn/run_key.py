@@ -4,15 +4,22 @@ from pathlib import Path
 
 import torch
 
-from stages import paths, run_record
-from stages.data import made_of
-from stages.environment import installed
-from stages.params import Params
-from stages.run_record import Record
+from stages.base import paths
+from stages.base.environment import installed
+from stages.data import cache_record
+from stages.params.schema import Params
+from stages.records import run_record
+from stages.records.run_record import Record
 
 LIBRARIES = ("timm", "accelerate", "albumentations", "albucore", "opencv-python-headless", "numpy")
 CODE = (
-    *("stages/train.py", "stages/learn", "stages/data/fold.py", "stages/data/layout.py", "stages/data/pseudo.py"),
+    *(
+        "stages/train.py",
+        "stages/learn",
+        "stages/data/fold_data.py",
+        "stages/data/layout.py",
+        "stages/data/pseudo_labelled.py",
+    ),
     "stages/judge/metrics.py",
 )
 
@@ -35,6 +42,6 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
         "libraries": {name: installed(name) for name in LIBRARIES},
         "code": run_record.digest(*code),
-        "pixel_cache": "-".join(made_of.checked_digest(path)[:16] for path in pixels),
+        "pixel_cache": "-".join(cache_record.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)

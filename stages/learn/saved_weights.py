@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 
 DEEPEST = 8  # dicts within dicts
 NAMED = 6  # arrays that a line names

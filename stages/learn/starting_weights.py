@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages import paths, run_record
-from stages.errors import UserError
-from stages.params import Params
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.params.schema import Params
+from stages.records import run_record
 
 # Arguments that name a file, of timm's models and of albumentations' transforms.
 FILE_ARGUMENTS = ("checkpoint_path", "file", "font_path")

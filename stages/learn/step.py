@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.learn import compiling, loader, optimizer
 from stages.learn.learner import Learner
 from stages.learn.loader import Batch

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 
 # The signatures that torchvision's shape functions are registered for.
 OPERATORS = {

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 
+from stages.base.errors import UserError
 from stages.data.layout import CLASSES
-from stages.errors import UserError
 from stages.judge import metrics
 from stages.learn import compiling, loader
 from stages.learn.learner import Learner

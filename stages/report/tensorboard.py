@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from stages.files import unwritable
-from stages.params import flat
-from stages.report.figures import confusion_figure
+from stages.base.files import unwritable
+from stages.params.schema import flat
+from stages.report.png.result_figures import confusion_figure
 
 TAGS = {
     "train_loss": "loss/train",

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from cli import console, ensembling_tables, result_lines, screening_tables, tables
+from cli import console
 from cli.lines import Lines
-from stages.check import Finding, Report
-from stages.compare import OF_CLASSES
-from stages.estimates import Estimate
-from stages.judge.compare import Comparison, Difference
+from cli.tables import answers, better_scores, screen, summaries
+from stages.by_hand.check import Finding, Report
+from stages.by_hand.check_estimates import Estimate
+from stages.by_hand.compare import OF_CLASSES
+from stages.judge.paired_difference import Comparison, Difference
 
 WIDTHS = (60, 80, 120)
 LONG = "an_experiment_whose_name_has_40_letters_"
@@ -190,21 +191,21 @@ def labels(**own: Any) -> dict[str, Any]:
 
 REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "equal_answers": 0.918}
 ANSWERS: dict[str, Make] = {
-    "compare": lambda width: tables.comparison([compared(), compared(b="b")], True, width),
-    "compare, short names": lambda width: tables.comparison([compared("HEAD", "focal")], False, width),
-    "score": lambda width: tables.score(scored(), width),
-    "screen": lambda width: screening_tables.screen(screened(), 15, width),
-    "screen, one head": lambda width: screening_tables.screen(screened(("linear",)), 15, width),
-    "tta-search": lambda width: ensembling_tables.views(searched(), width),
-    "blend": lambda width: ensembling_tables.blend(blended(), width),
-    "epochs": lambda width: tables.epochs(advised(), width),
-    "eda": lambda width: tables.eda(explored(), width),
-    "check": lambda width: tables.check(checked(), width),
-    "check, failed": lambda width: tables.check(checked("failed"), width),
-    "summary": lambda width: result_lines.summary(summed(), width),
-    "refit": lambda width: result_lines.refit(REFIT, width),
-    "pseudo-label": lambda width: result_lines.pseudo_label(labels(), width),
-    "submit-now": lambda width: result_lines.submit_now(submitted(), width),
+    "compare": lambda width: answers.comparison([compared(), compared(b="b")], True, width),
+    "compare, short names": lambda width: answers.comparison([compared("HEAD", "focal")], False, width),
+    "score": lambda width: answers.score(scored(), width),
+    "screen": lambda width: screen.screen(screened(), 15, width),
+    "screen, one head": lambda width: screen.screen(screened(("linear",)), 15, width),
+    "tta-search": lambda width: better_scores.views(searched(), width),
+    "blend": lambda width: better_scores.blend(blended(), width),
+    "epochs": lambda width: answers.epochs(advised(), width),
+    "eda": lambda width: answers.eda(explored(), width),
+    "check": lambda width: answers.check(checked(), width),
+    "check, failed": lambda width: answers.check(checked("failed"), width),
+    "summary": lambda width: summaries.summary(summed(), width),
+    "refit": lambda width: summaries.refit(REFIT, width),
+    "pseudo-label": lambda width: summaries.pseudo_label(labels(), width),
+    "submit-now": lambda width: summaries.submit_now(submitted(), width),
 }
 
 
@@ -228,7 +229,7 @@ def first(lines: Lines) -> str:
 
 
 def one(verdict: str, a: str = "HEAD", b: str = "focal") -> str:
-    return tables.verdict(Comparison(a, b, [difference("macro_f1", verdict)], []))
+    return answers.verdict(Comparison(a, b, [difference("macro_f1", verdict)], []))
 
 
 def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
@@ -239,14 +240,14 @@ def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
         f"no evidence either way on focal against HEAD: {scores} (95 % interval -0.0458 to +0.0178); about 120,000 more "
         "people would be needed to tell"
     )
-    lines = [line for line, _ in tables.comparison([compared("HEAD", b) for b in ("b", "c")], False, 300)]
+    lines = [line for line, _ in answers.comparison([compared("HEAD", b) for b in ("b", "c")], False, 300)]
     assert [line.split(":")[0] for line in lines[:2]] == [f"no evidence either way on {b} against HEAD" for b in "bc"]
 
 
 def test_the_same_models_under_two_names_are_told_as_such_once() -> None:
     same = "focal holds the same trained models as HEAD: there is no difference to find"
     lines = [
-        line for line, _ in tables.comparison([replace(compared("HEAD", "focal"), same=True, notes=[same])], False, 80)
+        line for line, _ in answers.comparison([replace(compared("HEAD", "focal"), same=True, notes=[same])], False, 80)
     ]
     assert lines[0] == same
     assert sum("the same trained models" in line for line in lines) == 1
@@ -254,7 +255,7 @@ def test_the_same_models_under_two_names_are_told_as_such_once() -> None:
 
 def test_compare_shows_classes_and_their_note_only_when_asked() -> None:
     short, whole = (
-        [line for line, _ in tables.comparison([compared("HEAD", "focal")], classes, 80)] for classes in (False, True)
+        [line for line, _ in answers.comparison([compared("HEAD", "focal")], classes, 80)] for classes in (False, True)
     )
     assert len(short) < 20
     assert not any("wear male" in line or "one in twenty" in line for line in short)
@@ -267,38 +268,36 @@ def test_compare_shows_classes_and_their_note_only_when_asked() -> None:
 
 def test_screen_says_first_whether_anything_is_better() -> None:
     found = screened()
-    assert first(screening_tables.screen(found, 3, 500)).startswith(
-        "none of 19 others is shown to be better than balanced"
-    )
+    assert first(screen.screen(found, 3, 500)).startswith("none of 19 others is shown to be better than balanced")
     found["rows"][0]["verdict"] = "better"
-    assert first(screening_tables.screen(found, 3, 500)).startswith("better than balanced_softmax class_uniform linear")
+    assert first(screen.screen(found, 3, 500)).startswith("better than balanced_softmax class_uniform linear")
 
 
 def test_tta_search_says_first_what_to_set() -> None:
     found = searched()
-    assert first(ensembling_tables.views(found, 500)).startswith(
+    assert first(better_scores.views(found, 500)).startswith(
         "hflip, crop_bottom_right help; set tta: {views: [identity, hflip, crop_bottom_right]}"
     )
     found |= {"recommended": ["identity"], "line": "tta: {views: [identity]}"}
-    assert first(ensembling_tables.views(found, 500)).startswith("no view is shown to help; keep tta:")
+    assert first(better_scores.views(found, 500)).startswith("no view is shown to help; keep tta:")
 
 
 def test_check_says_first_what_fails_or_how_long_all_takes() -> None:
-    assert tables.check(checked("failed"), 500)[0][0].startswith(f"submission batch fails: {PATH}")
-    assert tables.check(checked(), 500)[0][0] == "all works, with 1 to look at: `dvc repro` will take about 34.3 h"
+    assert answers.check(checked("failed"), 500)[0][0].startswith(f"submission batch fails: {PATH}")
+    assert answers.check(checked(), 500)[0][0] == "all works, with 1 to look at: `dvc repro` will take about 34.3 h"
 
 
 def test_folds_without_pseudo_labels_are_named() -> None:
-    lines = "\n".join(line for line, _ in result_lines.pseudo_label(labels(fold_3=0), 80))
+    lines = "\n".join(line for line, _ in summaries.pseudo_label(labels(fold_3=0), 80))
     assert "0 to 360 for each fold" in lines
     assert "fold 3: nothing changes" in lines
 
 
 def test_a_score_without_people_says_what_its_interval_is_over() -> None:
-    over_photos = "\n".join(line for line, _ in tables.score(scored(), 500))
+    over_photos = "\n".join(line for line, _ in answers.score(scored(), 500))
     assert "intervals are over photos" in over_photos
-    assert "over photos" not in "\n".join(line for line, _ in tables.score(scored(interval_over="people"), 500))
-    absent = [line for line, _ in tables.score(scored(f1_60plus=float("nan")), 80)]
+    assert "over photos" not in "\n".join(line for line, _ in answers.score(scored(interval_over="people"), 500))
+    absent = [line for line, _ in answers.score(scored(f1_60plus=float("nan")), 80)]
     assert any(line.split() == ["60+", "F1", "none"] for line in absent)
 
 

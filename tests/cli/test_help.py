@@ -10,7 +10,8 @@ import typer
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from cli import groups, main
+from cli import main
+from cli.commands import groups
 from tests.conftest import ROOT, command
 
 WITHOUT_JSON: set[str] = set()  # commands that answer with nothing a script could read
@@ -32,7 +33,7 @@ def shown(*words: str, columns: int = 80) -> str:
 def test_every_command_stands_in_a_group_on_a_line_of_its_own() -> None:
     listed = shown()
     for name in program().commands:
-        assert name in groups.ORDER, f"give `{name}` a place in cli/groups.py"
+        assert name in groups.ORDER, f"give `{name}` a place in cli/commands/groups.py"
     lines = [line.strip("│ \n") for line in listed.splitlines()]
     words = [line.split()[0] for line in lines if line.split() and line.split()[0] in groups.ORDER]
     assert words == [name for name in groups.ORDER if name in program().commands]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.learn import augment
 from tests.conftest import small
 

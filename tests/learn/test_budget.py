@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 from accelerate import Accelerator
 
-from stages import paths, train
-from stages.data.fold import open_fold
-from stages.errors import UserError
-from stages.files import write_json
+from stages import train
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import write_json
+from stages.base.talk import SILENT, Talk
+from stages.data.fold_data import open_fold
 from stages.learn import budget, learner
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Header, headers
 from stages.learn.validation import time_prediction
-from stages.talk import SILENT, Talk
 from tests.conftest import small
 
 

@@ -14,16 +14,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from stages import paths, train
-from stages.data.fold import open_fold
-from stages.errors import UserError
-from stages.files import write_json
+from stages import train
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import write_json
+from stages.base.talk import SILENT, Talk
+from stages.data.fold_data import open_fold
 from stages.learn import checkpoint, fit, loader
 from stages.learn.checkpoint import MAGIC, Keeper
 from stages.learn.learner import start
 from stages.learn.progress import Progress
-from stages.params import Params
-from stages.talk import SILENT, Talk
+from stages.params.schema import Params
 from tests.conftest import ROOT, small
 
 LR = 0.003

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.data.fold import open_fold
-from stages.errors import UserError
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
+from stages.data.fold_data import open_fold
 from stages.learn import fit, learner, model, predict
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
-from stages.params import Params
-from stages.talk import SILENT
+from stages.params.schema import Params
 from tests.conftest import small
 
 pytestmark = pytest.mark.slow

@@ -19,9 +19,10 @@ from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stages import lr_find, train
-from stages.data.fold import FoldData, open_fold
-from stages.errors import UserError
-from stages.files import write_json
+from stages.base.errors import UserError
+from stages.base.files import write_json
+from stages.base.talk import SILENT, Talk
+from stages.data.fold_data import FoldData, open_fold
 from stages.judge import metrics
 from stages.learn import fit, loader, objective
 from stages.learn.learner import Learner, start
@@ -30,8 +31,7 @@ from stages.learn.progress import Progress, select
 from stages.learn.samplers import SAMPLERS
 from stages.learn.step import step
 from stages.learn.validation import validate
-from stages.params import Params
-from stages.talk import SILENT, Talk
+from stages.params.schema import Params
 from tests.conftest import ROOT, SMALL, small
 
 

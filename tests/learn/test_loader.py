@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.fold import open_fold
-from stages.errors import UserError
+from stages.base.errors import UserError
+from stages.data.fold_data import open_fold
 from stages.learn import loader
 from stages.learn.augment import make
 from tests.conftest import small

@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.learn import model
 from tests.conftest import small
 

@@ -8,14 +8,15 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from stages import lr_find, paths
-from stages.data.fold import open_fold
-from stages.errors import UserError
+from stages import lr_find
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
+from stages.data.fold_data import open_fold
 from stages.learn import fit, optimizer
 from stages.learn.learner import start
 from stages.learn.timm_import import load_timm
-from stages.params import Optimizer
-from stages.talk import SILENT
+from stages.params.schema import Optimizer
 from tests.conftest import small
 
 load_timm()

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from stages.errors import UserError
-from stages.learn import model, predict, views
+from stages.base.errors import UserError
+from stages.base.talk import Talk
+from stages.learn import model, predict, tta_views
 from stages.learn.model import Classifier
-from stages.talk import Talk
 from tests.conftest import small
-from tests.learn.test_fold_bn import trained
+from tests.learn.test_merged_batch_norm import trained
 
 NAMES = ("identity", "hflip", "crop_top_left", "rotate_5", "brightness_0.9")
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 36, 36, 3), np.uint8)
@@ -23,7 +23,7 @@ def one_view_at_a_time(net: Classifier, positions: np.ndarray) -> np.ndarray:
     photos = torch.from_numpy(PIXELS[positions])
     found = []
     for name in NAMES:
-        seen = views.make(name)(photos, 2).float().permute(0, 3, 1, 2)
+        seen = tta_views.make(name)(photos, 2).float().permute(0, 3, 1, 2)
         with torch.no_grad():
             raw = net((seen - mean) / std)[0] * net.architecture.scale
         if net.architecture.targets == "joint":

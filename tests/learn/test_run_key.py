@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from stages import paths, prepare, run_record
-from stages.errors import UserError
+from stages import prepare
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
 from stages.learn import run_key
-from stages.params import Params
-from stages.talk import SILENT
+from stages.params.schema import Params
+from stages.records import run_record
 from tests.conftest import ROOT, small
 
 LR = 0.003

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.learn import model, saved_weights
 from tests.conftest import small
 

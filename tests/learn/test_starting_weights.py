@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from stages import lr_find, paths, refit, train
-from stages.errors import UserError
-from stages.files import write_json
+from stages import lr_find, train
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import write_json
+from stages.base.talk import SILENT
+from stages.by_hand import refit
 from stages.learn import learner, model, starting_weights
-from stages.run_record import Record
-from stages.talk import SILENT
+from stages.records.run_record import Record
 from tests.conftest import record_folds, small
 
 

@@ -11,14 +11,14 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
-from stages.data.fold import open_fold
-from stages.errors import UserError
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
+from stages.data.fold_data import open_fold
 from stages.learn import loader, objective
 from stages.learn.learner import Learner, start
 from stages.learn.loader import Batch
 from stages.learn.step import _mixed, out_of_memory, step
 from stages.learn.validation import Validation, validate
-from stages.talk import SILENT
 from tests.conftest import small
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.report.numbers import Oof
-from stages.report.page import Run
+from stages.report.html.numbers import Oof
+from stages.report.html.page import Run
 
 
 def oof(seed: int, people: int = 30) -> Oof:

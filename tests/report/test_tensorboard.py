@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import UserError
+from stages.base.errors import UserError
 from stages.report.tensorboard import Board
 from tests.test_bad_input import files_up_to
 

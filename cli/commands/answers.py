@@ -1,0 +1,150 @@
+"""Commands that read results: scores, comparisons, when to stop, report and plots."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cli.common import Json, answer, examples, params, print_json, talk
+
+commands = typer.Typer()
+Format = Literal["png", "svg"]
+
+
+class Rule(StrEnum):
+    auto = "auto"
+    selected = "selected"
+    last = "last"
+
+
+@commands.command(epilog=examples("maskcli score data/eval_truth.csv --json"))
+def score(
+    truth: Annotated[Path, typer.Argument(help="CSV with the columns ImageID, ans, and person if known.")],
+    submission: Annotated[Path, typer.Option(help="Submission to score.")] = Path("out/tta-predict/submission.csv"),
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a submission against the truth.
+
+    With 95 % intervals over people where the truth has a column person or group, else over photos.
+    """
+    from stages.by_hand import score as stage
+
+    found = stage.run(truth, submission, replicates, seed)
+    if as_json:
+        print_json(found)
+        return
+    from cli.tables import answers
+
+    answer(lambda width: answers.score(found, width))
+
+
+@commands.command(
+    epilog=examples("maskcli compare HEAD~1 HEAD", "maskcli compare main smooth focal --json", "maskcli compare HEAD")
+)
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Git revisions, experiment names or workspace: the base, then candidates.")
+    ],
+    rule: Annotated[
+        Rule, typer.Option(help="Epochs compared; auto: selected if all runs chose by one rule, else last.")
+    ] = Rule.auto,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+    png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
+    classes: Annotated[bool, typer.Option("--classes", help="Also print the F1 of every class.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Is a run better than the first? Intervals and a verdict.
+
+    Paired over the same people, who are drawn again and again; several candidates are corrected by Holm's method.
+    """
+    from stages.by_hand import compare as stage
+
+    found = stage.run(runs, rule.value, replicates, seed, csv, png, talk())
+    if as_json:
+        print(stage.as_json(found))
+        return
+    from cli.tables import answers
+
+    answer(lambda width: answers.comparison(found, classes, width))
+    print(f"forest plot  {png}")
+
+
+@commands.command(epilog=examples("maskcli epochs --json"))
+def epochs(as_json: Json = False) -> None:
+    """When to stop: best epochs, overfitting, epochs for a refit.
+
+    Also what stopping earlier would cost, by the mean curve over the folds.
+    """
+    from stages.by_hand import epochs as stage
+
+    found = stage.run(params(), talk())
+    if as_json:
+        print_json(found)
+        return
+    from cli.tables import answers
+    from stages.base import paths
+
+    answer(lambda width: answers.epochs(found, width))
+    print(f"curves       {paths.EPOCHS_PNG}")
+
+
+@commands.command(
+    epilog=examples("maskcli report", "maskcli report HEAD~1 workspace", "maskcli report main my-experiment")
+)
+def report(
+    revision: Annotated[
+        str, typer.Argument(help="Commit, branch, tag, experiment, or `workspace`.", show_default=True)
+    ] = "workspace",
+    other: Annotated[str | None, typer.Argument(help="A second one, shown beside the first.")] = None,
+    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("out/report/report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page on a run, or two side by side.
+
+    Scores with intervals, curves, confusion, calibration, worst photos.
+    """
+    checked = params()
+    from stages.by_hand import report as stage
+
+    written = stage.run(checked, talk(), [revision] if other is None else [revision, other], output)
+    if as_json:
+        print_json(written)
+    else:
+        print(written["report"])
+
+
+@commands.command(epilog=examples("maskcli plots", "maskcli plots HEAD~1 workspace --format svg"))
+def plots(
+    revisions: Annotated[list[str] | None, typer.Argument(help="Revisions to draw over each other.")] = None,
+    kind: Annotated[Format, typer.Option("--format", help="Kind of file.")] = "png",
+    output: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("out/plots"),
+    as_json: Json = False,
+) -> None:
+    """Draw DVC's plots as picture files, and print their paths.
+
+    Without browser and network.
+    """
+    from stages.by_hand import plots as stage
+
+    drawn = [str(path) for path in stage.run(talk(), revisions or [], kind, output)]
+    print(json.dumps(drawn) if as_json else "\n".join(drawn))
+
+
+@commands.command(epilog=examples("maskcli summary"))
+def summary(as_json: Json = False) -> None:
+    """Say what the last run came to, where it is, what comes next."""
+    from stages.by_hand import summary as stage
+
+    found = stage.run(params())
+    if as_json:
+        print_json(found)
+        return
+    from cli.tables import summaries
+
+    answer(lambda width: summaries.summary(found, width))

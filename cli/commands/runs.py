@@ -1,0 +1,90 @@
+"""The command that lists runs, and how they are laid out: two or three lines a run, whatever the terminal's width."""
+
+import shutil
+import textwrap
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import Json, examples, talk
+from cli.lines import duration
+
+if TYPE_CHECKING:
+    from stages.by_hand.runs import Found, Row
+
+commands = typer.Typer()
+NAME, FIGURES = 16, "{f1:>8}  {interval:>16}  {difference:>10}  {verdict}"
+NARROW = 79  # columns that a name and its figures take
+
+
+@commands.command(epilog=examples("maskcli runs", "maskcli runs --limit 50 --all --base main", "maskcli runs --json"))
+def runs(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most runs shown, the newest ones.")] = 20,
+    base: Annotated[
+        str | None, typer.Option(help="The run that the others are compared with; by default the oldest one shown.")
+    ] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="Also commits of other branches and of tags.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List commits and experiments: what changed, and is it better?
+
+    Macro F1 with its 95 % interval over people, and the verdict against the first, or against --base.
+    """
+    from stages.by_hand import runs as stage
+
+    found = stage.run(talk(), limit, base, everywhere)
+    print(stage.as_json(found) if as_json else "\n".join(lines(found, shutil.get_terminal_size((80, 24)).columns)))
+
+
+def lines(found: "Found", width: int) -> list[str]:
+    """The table as text of at most `width` columns."""
+    others = len(found.rows) - 1
+    intro = (
+        f"{others + 1} runs, best macro F1 first. Difference and verdict: against {found.base}, paired over people, p-values by "
+        f"Holm's method over {others}."
+        if others
+        else "1 run; another commit or experiment with results would be compared with it."
+    )
+    shown = textwrap.wrap(intro, width)
+    head = FIGURES.format(f1="macro F1", interval="95 % interval", difference="difference", verdict="verdict")
+    if width > NARROW:
+        shown.append(f"{'run':<{NAME}}  {head}")
+    for row in found.rows:
+        shown += _row(row, width)
+    return shown + [line for text in _left_out(found) for line in textwrap.wrap(text, width)]
+
+
+def _row(row: "Row", width: int) -> list[str]:
+    figures = FIGURES.format(
+        f1=f"{row.macro_f1:.4f}",
+        interval=f"{row.macro_f1_low:.4f} to {row.macro_f1_high:.4f}",
+        difference="" if row.difference is None else f"{row.difference:+.4f}",
+        verdict=row.verdict,
+    )
+    if width > NARROW and len(row.name) <= NAME:
+        shown = [f"{row.name:<{NAME}}  {figures}"]
+    elif width > NARROW:
+        shown = [row.name, f"{'':<{NAME}}  {figures}"]
+    else:
+        shown = [
+            row.name,
+            *textwrap.wrap(" ".join(figures.split()), width, initial_indent="  ", subsequent_indent="  "),
+        ]
+    details = [f'"{row.subject}"'] if row.subject else []
+    details += row.changed or ([] if row.verdict == "base" else ["the same params, data and code"])
+    details.append(datetime.fromisoformat(row.when).strftime("%d %b %Y %H:%M"))
+    if row.seconds is not None:
+        details.append(f"trained {duration(row.seconds)}")
+    if row.same:
+        details.append(f"the same run: {', '.join(row.same)}")
+    return shown + textwrap.wrap("; ".join(details), width, initial_indent="    ", subsequent_indent="    ")
+
+
+def _left_out(found: "Found") -> list[str]:
+    told = []
+    if found.older:
+        told.append(f"Older commits and experiments with results that are not shown (--limit): {found.older}.")
+    if found.without_results:
+        told.append(f"Commits and experiments without results: {found.without_results}.")
+    return told + [f"note: {note}" for note in found.notes]

@@ -1,0 +1,1 @@
+"""What people read on stdout, as tables and lines of any width."""

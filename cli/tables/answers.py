@@ -1,0 +1,232 @@
+"""What people read on stdout of compare, epochs, eda and check: the answer in a sentence, then tables, at any width."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from cli.lines import Column, Lines, Table, duration, plain, table
+from stages.base import paths
+from stages.by_hand.compare import OF_CLASSES, title
+from stages.judge.paired_difference import Comparison, Difference, in_words
+
+if TYPE_CHECKING:  # it imports torch, which the other tables do without
+    from stages.by_hand.check import Report
+
+SHORT = {"no evidence either way": "no evidence", "too few people": "few people"}
+WIDEST_NAME = 9  # columns of a run's name above a column of numbers
+
+
+def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
+    """The verdicts in words, then each comparison's scores; the F1 of every class if `classes`."""
+    lines = plain([verdict(one) for one in found], width)
+    for one in found:
+        lines += [("", ""), *_scores(one, classes, width)]
+        said = {verdict(one)} if classes else {verdict(one), OF_CLASSES}
+        told = [f"note: {note}" for note in one.notes if note not in said]
+        spread = next(row.seed_sd for row in one.rows if row.metric == "macro_f1")
+        if spread is not None:
+            told.insert(
+                0, f"macro F1 varies by {spread:.4f} (standard deviation) from seed to seed; the intervals take it in"
+            )
+        lines += [("", ""), *plain(told, width)] if told else []
+    return lines
+
+
+def verdict(found: Comparison) -> str:
+    """Which run is better by macro F1, and by how much, in one sentence."""
+    a, b = found.run_a, found.run_b
+    if found.same:
+        return f"{b} holds the same trained models as {a}: there is no difference to find"
+    row = next(row for row in found.rows if row.metric == "macro_f1")
+    scores = f"macro F1 {row.b:.4f} against {row.a:.4f}, {row.difference:+.4f}"
+    if _few(row):
+        return f"too few people to tell {b} from {a}: {scores}"
+    scores += f" (95 % interval {interval(row.low, row.high)})"
+    if row.verdict in ("better", "worse"):
+        return f"{b} is {row.verdict} than {a}: {scores}"
+    more = in_words(row).removeprefix(row.verdict)
+    return f"{row.verdict} on {b} against {a}: {scores}{more}"
+
+
+def interval(low: float, high: float) -> str:
+    return f"{low:+.4f} to {high:+.4f}"
+
+
+def _scores(found: Comparison, classes: bool, width: int) -> Lines:
+    """The scores of all photos, and of every class where asked for."""
+    heading = f"{found.run_b} against {found.run_a}"
+    of_all = [row for row in found.rows if not _of_class(row)]
+    names = (found.run_a, found.run_b)
+    shown = _table(heading, names, of_all)
+    if max(len(line) for line, _ in table(shown, 10_000)) > width:
+        names = ("base", "new")
+        shown = _table(f"{found.run_b} (new) against {found.run_a} (base)", names, of_all)
+    lines = table(shown, width)
+    if not classes:
+        return lines
+    rows = [row for row in found.rows if _of_class(row)]
+    columns = [
+        Column("F1 of class"),
+        *(Column(name, "number") for name in (*names, "95 % of difference")),
+        Column("verdict"),
+    ]
+    cells = [
+        (
+            title(row.metric).removeprefix("F1 "),
+            f"{row.a:.4f}",
+            f"{row.b:.4f}",
+            "" if _few(row) else interval(row.low, row.high),
+            SHORT.get(row.verdict, row.verdict),
+        )
+        for row in rows
+    ]
+    return [*lines, ("", ""), *table(Table(columns, cells, styles=[row.verdict for row in rows]), width)]
+
+
+def _table(heading: str, names: tuple[str, str], rows: list[Difference]) -> Table:
+    numbers = (*names, "difference", "95 % interval", "P better")
+    columns = [Column("score"), *(Column(name, "number") for name in numbers), Column("verdict")]
+    cells = [
+        (
+            title(row.metric),
+            f"{row.a:.4f}",
+            f"{row.b:.4f}",
+            f"{row.difference:+.4f}",
+            "" if _few(row) else interval(row.low, row.high),
+            "" if _few(row) else f"{row.p_improved:.3f}",
+            SHORT.get(row.verdict, row.verdict),
+        )
+        for row in rows
+    ]
+    return Table(columns, cells, heading, [row.verdict for row in rows])
+
+
+def _few(row: Difference) -> bool:
+    return row.verdict == "too few people"
+
+
+def _of_class(row: Difference) -> bool:
+    return row.metric.removeprefix("f1_").isdigit()
+
+
+def epochs(found: dict[str, Any], width: int) -> Lines:
+    """The advice, the folds' epochs, and the mean curve."""
+    folds = Table(
+        [Column("fold"), *(Column(name, "number") for name in ("best val_f1", "best val_nll", "overfitting from"))],
+        [
+            (fold, str(f1), str(nll), "never" if onset is None else str(onset))
+            for fold, f1, nll, onset in zip(
+                found["runs"], found["best_f1"], found["best_nll"], found["onset"], strict=True
+            )
+        ],
+        "Best epoch of each fold",
+    )
+    names = ("epoch", "val_f1", "+-", "val_f1 lost", "val_nll", "+-")
+    curve = Table(
+        [Column(name, "number") for name in names],
+        [(str(row["epoch"]), *(f"{row[name]:.4f}" for name in row if name != "epoch")) for row in found["curve"]],
+        "Mean over folds with its standard error, and what stopping there costs",
+    )
+    spread = f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation over folds)"
+    return [
+        *plain([found["advice"], spread], width),
+        *[("", ""), *table(folds, width)],
+        *[("", ""), *table(curve, width)],
+    ]
+
+
+def score(found: dict[str, Any], width: int) -> Lines:
+    """Macro F1 with its interval in words, then all scores."""
+    people = f"{found['people']} people, " if "people" in found else ""
+    answer = (
+        f"macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
+        f"({people}{found['photos']} photos)"
+    )
+    names = [name for name in found if f"{name}_low" in found]
+    shown = Table(
+        [Column("score"), Column("value", "number"), Column("95 % interval", "number")],
+        [(title(name), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"])) for name in names],
+    )
+    told = []
+    if found["interval_over"] == "photos":
+        told = [
+            "note: the truth has no column person or group, so the intervals are over photos; photos of one person go right "
+            "or wrong together, which makes these intervals too narrow"
+        ]
+    return [*plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
+
+
+def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    return ("none", "") if math.isnan(value) else (f"{value:.4f}", f"{low:.4f} to {high:.4f}")
+
+
+def eda(found: dict[str, Any], width: int) -> Lines:
+    """What `stages.eda.run` found: what needs a look, then classes, genders, age bins, sizes."""
+    people, photos = found["people"], found["photos"]
+    classes = [
+        (row["class"], row["people"], row["photos"], f"{row['photos'] / photos:.1%}") for row in found["classes"]
+    ]
+    groups = [(f"gender {name}", count) for name, count in found["gender_people"].items()]
+    groups += [(f"age {name}", count) for name, count in found["age_people"].items()]
+    sizes = [(f"{row['width']} x {row['height']}", row["photos"], row["eval_photos"]) for row in found["common_sizes"]]
+    more = f", the {len(sizes)} most common of {found['sizes']}" if found["sizes"] > len(sizes) else ""
+    tables = (
+        ("Classes", ("class", "people", "photos", "share of photos"), classes),
+        ("People", ("group", "people", "share"), [(*row, f"{row[1] / people:.1%}") for row in groups]),
+        (f"Photo sizes{more}", ("width x height, px", "train photos", "eval photos"), sizes),
+    )
+    lines = plain(_findings(found), width)
+    for heading, names, rows in tables:
+        columns = [Column(names[0]), *(Column(name, "number") for name in names[1:])]
+        lines += [("", ""), *table(Table(columns, [tuple(map(str, row)) for row in rows], heading), width)]
+    return lines
+
+
+def check(report: "Report", width: int) -> Lines:
+    """Whether all works and how long it will take, then what `stages.by_hand.check.run` looked at, and each stage's time."""
+    findings, failed = report.findings, report.failed
+    warnings = sum(finding.state == "warning" for finding in findings)
+    if failed:
+        answer = f"{failed[0].what} fails: {failed[0].detail}"
+    else:
+        answer = f"all works{f', with {warnings} to look at' if warnings else ''}: "
+        answer += f"`dvc repro` will take about {duration(report.total_seconds)}"
+    looked = Table(
+        [Column("what"), Column("result"), Column("found", "prose")],
+        [(finding.what, finding.state, finding.detail) for finding in findings],
+        styles=[finding.state for finding in findings],
+    )
+    lines = [*plain([answer], width), ("", ""), *table(looked, width)]
+    if failed:
+        return lines
+    rows = [(estimate.stage, estimate.speed, duration(estimate.seconds)) for estimate in report.estimates]
+    times = Table(
+        [Column("stage"), Column("measured", "number"), Column("time", "number")],
+        [*rows, ("all", "", duration(report.total_seconds))],
+        "Estimated time of `dvc repro`",
+        [*[""] * len(rows), "all"],
+    )
+    return [*lines, ("", ""), *table(times, width)]
+
+
+def _findings(found: dict[str, Any]) -> list[str]:
+    lines = [f"{found['people']} people, {found['photos']} training photos, {found['eval_photos']} eval photos"]
+    pairs, with_eval = found["near_duplicates"], found["near_duplicates_with_eval"]
+    if pairs:
+        least = "" if found["near_duplicates_complete"] else "at least "
+        lines.append(
+            f"near-duplicates: {least}{pairs} {'pair' if pairs == 1 else 'pairs'} under different people "
+            f"({with_eval} of them with eval photos); "
+            f"they leak across folds: look at {paths.EDA_DUPLICATES_PNG}, listed in {paths.EDA_DUPLICATES}"
+        )
+    else:
+        lines.append("near-duplicates: none across people")
+    if found["blank_photos"]:
+        lines.append(f"blank: {found['blank_photos']} photos show one flat colour, listed in {paths.EDA_UNREADABLE}")
+    if found["faults"]:
+        lines.append(
+            f"faults: {found['faults']} ({found['unreadable_photos']} unreadable photos), "
+            f"listed in {paths.EDA_UNREADABLE}; the people concerned are left out of the counts"
+        )
+    else:
+        lines.append("faults: none")
+    return [*lines, f"pictures: {paths.EDA}/*.png"]

@@ -1,0 +1,244 @@
+"""blend: weights for several runs' probabilities, judged on people they were not fitted on, and the blended submission."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.base import paths, revisions
+from stages.base.errors import UserError
+from stages.base.files import load_npz, write_csv, write_json, write_npz
+from stages.base.talk import Talk
+from stages.by_hand import compare
+from stages.by_hand.compare import Run
+from stages.judge import bootstrap, ensemble_weights, metrics, nested_folds
+from stages.judge import paired_difference as judge
+from stages.judge.nested_folds import Nested
+from stages.judge.paired_difference import Difference
+from stages.records import run_record
+
+SCORES = ("macro_f1", "f1_60plus", "accuracy", "nll")
+
+
+def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Talk) -> dict[str, Any]:
+    """Write submission.csv, probabilities.npz and weights.json; return what weights.json holds.
+
+    method: equal, greedy, convex, or auto, which chooses among them. For every photo the weights, the method if auto, and
+    the best single run that they are measured against are chosen by other people's OOF predictions. Raises UserError if
+    the runs hold different people, labels or eval photos.
+    """
+    if len(names) < 2:
+        raise UserError("blend: needs two runs or more, as `maskcli blend HEAD focal`; see `dvc exp show` for names")
+    if len(set(names)) < len(names):
+        raise UserError(f"blend: {', '.join(names)}: the same run stands twice; name each once")
+    loaded = [compare.load(name) for name in names]
+    told = list(dict.fromkeys(line for other in loaded[1:] for line in compare.of_records(loaded[0], other)))
+    runs, left_out = compare.alike(loaded)
+    base = runs[0]
+    images, eval_probabilities = read_eval(loaded)
+    oof = np.stack([np.exp(one.selected.astype(np.float64)).mean(0) for one in runs])
+    oof /= oof.sum(axis=-1, keepdims=True)
+
+    blends, single = fit(oof, base.label, base.person, seed, talk)
+    used = blends.choice if method == "auto" else method
+    headline = blends.chosen if method == "auto" else blends.scores[method]
+    judged = Judged(base, replicates, seed)
+    rows = table(judged, oof, blends, single, headline)
+    weights = blends.fitted[used]
+    best_place = int(single.fitted["single"].argmax())
+    best = names[best_place]
+    alone = judged.against(oof[best_place], headline)["macro_f1"]
+    found = {
+        "method": used,
+        "weights": dict(zip(names, map(float, weights), strict=True)),
+        "best_single": best,
+        "runs": {name: metrics.macro_f1(base.label, one.argmax(1)) for name, one in zip(names, oof, strict=True)},
+        "nested": rows,
+        "against_best_on_all": {
+            "best": alone.a,
+            "difference": alone.difference,
+            "low": alone.low,
+            "high": alone.high,
+        },
+        "all_weights": {
+            name: dict(zip(names, map(float, fitted), strict=True)) for name, fitted in blends.fitted.items()
+        },
+        "verdict": in_words(rows[0], best),
+        "notes": [*told, *left_out, *notes(runs, names)],
+    }
+    blended = ensemble_weights.mix(weights, eval_probabilities)
+    write_npz(paths.BLEND_PROBABILITIES, image=images, probabilities=blended.astype(np.float32))
+    write_csv(paths.BLEND_SUBMISSION, pd.DataFrame({"ImageID": images, "ans": blended.argmax(1)}))
+    write_json(paths.BLEND_WEIGHTS, found)
+    return found
+
+
+def fit(oof: np.ndarray, labels: np.ndarray, person: np.ndarray, seed: int, talk: Talk) -> tuple[Nested, Nested]:
+    """The weightings, and beside them the best single run, each nested over the same groups of people. oof: [K, N, C]."""
+
+    def method(weighting: ensemble_weights.Weighting) -> nested_folds.Method:
+        return nested_folds.Method(
+            fit=lambda rows: weighting(oof[:, rows], labels[rows]),
+            apply=lambda weights, rows: ensemble_weights.mix(weights, oof[:, rows]),
+        )
+
+    def score(rows: np.ndarray, probabilities: np.ndarray) -> float:
+        return metrics.macro_f1(labels[rows], probabilities.argmax(1))
+
+    group = nested_folds.groups(person, labels, seed=seed)
+    methods = {name: method(weighting) for name, weighting in ensemble_weights.WEIGHTINGS.items()}
+    blends = nested_folds.cross_fit(methods, group, score, lambda fits: talk.track(fits, len(fits), "fit weights"))
+    return blends, nested_folds.cross_fit({"single": method(ensemble_weights.best_single)}, group, score)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The people on whom blends are compared, and the bootstrap."""
+
+    base: Run
+    replicates: int
+    seed: int
+
+    def scores(self, probabilities: np.ndarray) -> bootstrap.Scores:
+        """Per person sums of probabilities [N, C]."""
+        labels = self.base.label
+        true = np.maximum(probabilities[np.arange(len(labels)), labels], ensemble_weights.TINY)
+        own = bootstrap.of_run(self.base.person, labels, probabilities.argmax(1), -np.log(true))
+        return bootstrap.pick(own, SCORES)
+
+    def against(self, single: np.ndarray, blended: np.ndarray) -> dict[str, Difference]:
+        """Each score of a blend against a single run."""
+        rows = judge.compare([self.scores(single)], [self.scores(blended)], {}, self.replicates, self.seed)
+        return {row.metric: row for row in rows}
+
+
+def table(
+    judged: Judged, oof: np.ndarray, blends: Nested, single: Nested, headline: np.ndarray
+) -> list[dict[str, Any]]:
+    """One row for the blend that is used, then one a weighting, p-values of these by Holm; each against the best single
+    run as other people choose it.
+    """
+    reference = single.scores["single"]
+    each = {name: judged.against(reference, blends.scores[name]) for name in ensemble_weights.WEIGHTINGS}
+    adjusted = judge.holm([found["macro_f1"].p_value for found in each.values()])
+    rows = [_row("blend", judged.against(reference, headline), None)]
+    for (name, found), p_value in zip(each.items(), adjusted, strict=True):
+        flattering = metrics.macro_f1(judged.base.label, ensemble_weights.mix(blends.fitted[name], oof).argmax(1))
+        rows.append(_row(name, found, p_value) | {"macro_f1_fitted": flattering})
+    return rows
+
+
+def read_eval(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
+    """Eval photos [N] in the first run's order, and the runs' probabilities of them, [K, N, 18]."""
+    answers = [_answers(run) for run in runs]
+    images, contents = answers[0].images.tolist(), answers[0].content
+    found = []
+    for run, own in zip(runs, answers, strict=True):
+        only = set(images) ^ set(own.images.tolist())
+        if only:
+            raise UserError(
+                f"{runs[0].name} and {run.name}: not the same eval photos ({len(only)} only in one of them, first {min(only)}); "
+                "blend runs on the same data"
+            )
+        place = {image: number for number, image in enumerate(own.images.tolist())}
+        order = np.array([place[image] for image in images])
+        if contents is not None and own.content is not None and (own.content[order] != contents).any():
+            other = np.flatnonzero(own.content[order] != contents)
+            raise UserError(
+                f"{runs[0].name} and {run.name}: {len(other)} eval photos differ in content, first {images[other[0]]}; predict "
+                "today's photos in both: `dvc repro tta-predict`"
+            )
+        found.append(own.probabilities[order])
+    return answers[0].images, np.stack(found)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A run's probabilities of N eval photos."""
+
+    images: np.ndarray  # [N]
+    probabilities: np.ndarray  # float64 [N, 18]
+    content: np.ndarray | None  # uint64 [N], what the photo files are; None where an earlier version did not keep it
+
+
+def _answers(run: Run) -> Answers:
+    try:
+        arrays = load_npz(
+            io.BytesIO(revisions.read(run.name, paths.PROBABILITIES)), ("image", "probabilities"), ("content", "run")
+        )
+    except ValueError:
+        raise UserError(
+            f"{run.name}: {paths.PROBABILITIES} is damaged; run `dvc repro tta-predict` there again"
+        ) from None
+    if str(arrays.get("run", "")) != run.record.run:
+        raise UserError(
+            f"{run.name}: {paths.PROBABILITIES} are of other folds than its OOF predictions; run `dvc repro tta-predict` there"
+        )
+    return Answers(arrays["image"], arrays["probabilities"].astype(np.float64), arrays.get("content"))
+
+
+def notes(runs: list[Run], names: Sequence[str]) -> list[str]:
+    """What the numbers leave out."""
+    found = [
+        "OOF predictions are one fold's models without test-time views, eval predictions join all folds and views: the "
+        "weights are fitted on the former"
+    ]
+    if any((run.fold != runs[0].fold).any() for run in runs):
+        found.append(
+            "the folds differ: each prediction is still OOF, but part of the difference is the luck of the split"
+        )
+    flattering = [name for name, run in zip(names, runs, strict=True) if run.select != "last"]
+    if flattering:
+        found.append(
+            f"{', '.join(flattering)}: epochs were chosen on the scored photos, so these runs look better than they are and "
+            "get too much weight; train.select: last avoids it"
+        )
+    votes = {name: _vote(run) for name, run in zip(names, runs, strict=True)}
+    odd = [f"{name} ({vote})" for name, vote in votes.items() if vote in ("hard", "rank")]
+    if odd:
+        found.append(
+            f"{', '.join(odd)}: votes that are no probabilities are blended as if they were; set ensemble.vote: soft"
+        )
+    return found
+
+
+def in_words(row: dict[str, Any], best: str) -> str:
+    """The verdict on the blend, in one line."""
+    gain = (
+        f"{row['difference']:+.4f} macro F1 (95 % interval {row['low']:+.4f} to {row['high']:+.4f}) against the best single "
+        "run, both chosen on other people"
+    )
+    if row["verdict"] == "better":
+        return f"the blend is better: {gain}"
+    if row["verdict"] == "worse":
+        return f"the blend is worse: {gain}; submit {best} alone"
+    return f"the blend is not shown to be better than the best single run: {gain}; without evidence {best} alone is as good"
+
+
+def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict[str, Any]:
+    row = found["macro_f1"]
+    if p_value is not None:
+        row = compare.with_p(row, p_value)
+    return {
+        "weights": name,
+        "macro_f1": row.b,
+        "best_single": row.a,
+        "difference": row.difference,
+        "low": row.low,
+        "high": row.high,
+        "p_improved": row.p_improved,
+        "p_value": row.p_value,
+        "verdict": row.verdict,
+        "nll_difference": found["nll"].difference,
+        "nll_low": found["nll"].low,
+        "nll_high": found["nll"].high,
+    }
+
+
+def _vote(run: Run) -> str:
+    """ensemble.vote as the run's eval predictions were joined; soft where nothing says."""
+    ensemble = run_record.params_of(run.name, run.record).get("ensemble")
+    return str((ensemble or {}).get("vote", "soft"))

@@ -1,0 +1,313 @@
+"""compare: is one run better than another? Paired over people, from the OOF predictions of revisions and experiments."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.base import paths, revisions
+from stages.base.errors import UserError
+from stages.base.files import load_npz, write_csv
+from stages.base.talk import Talk
+from stages.data.layout import AGES, CLASSES, class_name, parts
+from stages.judge import bootstrap, matched_photos, metrics, paired_difference
+from stages.judge.bootstrap import Scores
+from stages.judge.paired_difference import Comparison, Difference
+from stages.records import run_record
+from stages.records.run_record import Record
+from stages.report.png.result_figures import forest
+
+TITLES = {
+    "macro_f1": "macro F1",
+    "f1_60plus": "60+ F1",
+    "nll": "val_nll",  # as in plots and histories
+    "f1_mask": "mask F1",
+    "f1_gender": "gender F1",
+    "f1_age": "age F1",
+}
+OF_CLASSES = (
+    f"the F1 of {CLASSES} classes is tested one by one: about one in twenty would look better or worse by luck, so decide "
+    "by macro_f1"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The OOF predictions of one revision: N photos, R repeats."""
+
+    name: str
+    photo: np.ndarray  # [N]
+    person: np.ndarray  # [N]
+    label: np.ndarray  # [N]
+    fold: np.ndarray  # [N]
+    selected: np.ndarray  # [R, N, 18] log probabilities
+    last: np.ndarray  # [R, N, 18]
+    select: str
+    seed: int
+    content: np.ndarray | None = None  # uint64 [N], a hash of each photo's file; None in results of an earlier version
+    record: Record = field(default_factory=Record)  # what was run
+
+
+ARRAYS = ("person", "label", "fold", "selected", "last", "select", "seed")
+
+
+def run(
+    names: Sequence[str], rule: str, replicates: int, seed: int, csv: Path | None, png: Path, talk: Talk
+) -> list[Comparison]:
+    """Compare the first of `names` with each of the others (with the workspace if there is no other).
+
+    rule: which epochs are compared, `selected`, `last`, or `auto`: selected if all runs chose by the same rule, else last.
+    Several candidates share one error rate: p-values are Holm's, per score. Writes a forest plot, and `csv` if given.
+    Raises UserError if a run has no OOF predictions, or runs hold other photos or classes.
+    """
+    names = list(names) if len(names) > 1 else [names[0], revisions.WORKSPACE]
+    if len(set(names)) < len(names):
+        raise UserError(f"compare: {', '.join(names)}: the same run stands twice; name each once")
+    base = load(names[0])
+    candidates = [load(name) for name in names[1:]]
+    rule = settle_rule(rule, [base, *candidates])
+    found = [
+        against(base, candidate, rule, replicates, seed)
+        for candidate in talk.track(candidates, len(candidates), "compare")
+    ]
+    found = corrected(found)
+    if csv:
+        write_csv(csv, pd.DataFrame(as_rows(found)))
+    forest(png, [(result.run_b, result.rows) for result in found], base.name)
+    return found
+
+
+def against(base: Run, candidate: Run, rule: str, replicates: int, seed: int) -> Comparison:
+    """Every score of `candidate` against `base`, on the photos that both saw alike; no correction for several candidates."""
+    told, same = of_records(base, candidate), same_models(base, candidate)
+    (base, candidate), left_out = alike([base, candidate])
+    rows = paired_difference.compare(
+        scores(base, rule), scores(candidate, rule), _people_of_classes(base), replicates, seed
+    )
+    return Comparison(base.name, candidate.name, rows, [*told, *left_out, *notes(base, candidate, rule)], same)
+
+
+def load(name: str) -> Run:
+    """Read a run's oof.npz, and what it was made with."""
+    content = revisions.read(name, paths.OOF_ARRAYS)
+    record = run_record.of_revision(name)
+    try:
+        # Names in UTF-8 and each at its own length take a third of the memory. First, while nothing else is there.
+        photo = load_npz(io.BytesIO(content), ["photo"])["photo"].astype(np.dtypes.StringDType())
+        arrays = load_npz(io.BytesIO(content), ARRAYS, optional=("content", "run"))
+        own = str(arrays.pop("run", ""))
+        values: dict[str, Any] = arrays | {"select": str(arrays["select"]), "seed": int(arrays["seed"])}
+        run = Run(name=name, photo=photo, record=record, **values)
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{name}: {paths.OOF_ARRAYS} is damaged or of another version; run `dvc repro oof-ensemble` there again"
+        ) from None
+    if own != record.run:
+        raise UserError(
+            f"{name}: {paths.OOF_ARRAYS} and {paths.OOF_RUN} are of two runs; run `dvc checkout`, or `dvc repro` there"
+        )
+    return run
+
+
+def alike(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs on the photos that all of them saw alike, in the order of the first; and what was left out, in words.
+
+    Photos are told apart by content, not by name (stages/judge/matched_photos.py). Raises UserError if classes are cut at
+    different ages, or if fewer than half of a run's photos are alike.
+    """
+    base, *others = runs
+    place = [np.arange(len(base.photo))]
+    told = []
+    for other in others:
+        _same_classes(base, other)
+        found = matched_photos.pair(_photos(base), _photos(other))
+        if 2 * len(found.a) < min(len(base.photo), len(other.photo)):
+            raise UserError(
+                f"{base.name} and {other.name}: not the same photos ({found.only_a} only in the first, {found.only_b} only in "
+                f"the second, {found.relabelled} of another label or person, first {found.first}); compare runs on the same "
+                "data, or run one of them again"
+            )
+        own = np.full(len(base.photo), -1)
+        own[found.a] = found.b
+        place.append(own)
+        told += _left_out(base, other, found)
+    kept = np.min(place, axis=0) >= 0
+    return [_at(run, own[kept]) for run, own in zip(runs, place, strict=True)], told
+
+
+def _photos(run: Run) -> matched_photos.Photos:
+    content = np.zeros(len(run.photo), np.uint64) if run.content is None else run.content
+    return matched_photos.Photos(run.photo, run.person, run.label, content)
+
+
+def _same_classes(base: Run, other: Run) -> None:
+    bins = [run.record.params.get("data", {}).get("age_bins") for run in (base, other)]
+    if all(bins) and bins[0] != bins[1]:
+        raise UserError(
+            f"{base.name} and {other.name}: classes are cut at other ages (data.age_bins {bins[0]} and {bins[1]}), so they are "
+            "scored by different truths; set the same data.age_bins, then run one of them again"
+        )
+
+
+def _left_out(base: Run, other: Run, found: matched_photos.Pairing) -> list[str]:
+    """What differs between the photos of two runs, and what that means."""
+    lines = []
+    kinds = {
+        f"{found.only_a} only in {base.name}": found.only_a,
+        f"{found.only_b} only in {other.name}": found.only_b,
+        f"{found.relabelled} of another label or person": found.relabelled,
+        f"{found.remade} of other content": 0 if found.by_name else found.remade,
+    }
+    counted = [words for words, count in kinds.items() if count]
+    if counted:
+        lines.append(
+            f"{base.name} and {other.name} saw other photos or labels: {', '.join(counted)}, first {found.first}; they are left "
+            f"out, and the {len(found.a)} photos that both saw alike are compared: the difference is that of method and data "
+            "together"
+        )
+    if found.by_name:
+        lines.append(
+            f"{found.remade} of {len(found.a)} photos of {base.name} and {other.name} differ in content, first {found.first}: "
+            "they are taken, by their names, for the same photos made anew; the difference is that of method and photos together"
+        )
+    if not found.known and (base.content is None) != (other.content is None):
+        older = base if base.content is None else other
+        lines.append(
+            f"{older.name} is of an earlier version, which did not keep what its photos are: they are matched by name"
+        )
+    return lines
+
+
+def _at(run: Run, which: np.ndarray) -> Run:
+    """The run with the photos at these positions alone, in this order."""
+    if len(which) == len(run.photo) and (which == np.arange(len(which))).all():
+        return run  # nearly always; a copy of a million photos takes its memory
+    return replace(
+        run,
+        photo=run.photo[which],
+        person=run.person[which],
+        label=run.label[which],
+        fold=run.fold[which],
+        selected=run.selected[:, which],
+        last=run.last[:, which],
+        content=None if run.content is None else run.content[which],
+    )
+
+
+def same_models(base: Run, other: Run) -> bool:
+    """Whether two runs hold the predictions of the same trained models, by their run key or to the last digit."""
+    if base.record.run and base.record.run == other.record.run:
+        return True
+    return base.selected.shape == other.selected.shape and np.array_equal(base.selected, other.selected)
+
+
+def of_records(base: Run, other: Run) -> list[str]:
+    """What was run on either side, where that is not what the names of the revisions promise; and what differs."""
+    found = [line for run in (base, other) if (line := run_record.not_run(run.name, run.record))]
+    if same_models(base, other):
+        return [f"{other.name} holds the same trained models as {base.name}: there is no difference to find", *found]
+    differing = run_record.differing(base.record, other.record)
+    if differing:
+        found.append(f"{base.name} was trained with {run_record.in_words(differing, other.name)}")
+    but = ("pixel_cache",) if differing else ()  # it follows from other photos and other image params
+    return [*found, *run_record.settings_in_words({base.name: base.record, other.name: other.record}, but)]
+
+
+def scores(run: Run, rule: str) -> list[Scores]:
+    """Per person sums of each repeat, one entry a repeat: scores of the classes, then of mask, gender and age bin apart."""
+    rows, person = np.arange(len(run.label)), bootstrap.numbered(run.person)
+    chosen = run.selected if rule == "selected" else run.last
+    return [
+        bootstrap.beside(
+            [
+                bootstrap.of_run(person, run.label, one.argmax(1), -one[rows, run.label]),
+                *_of_parts(person, run.label, one.argmax(1)),
+            ]
+        )
+        for one in chosen
+    ]
+
+
+def _of_parts(person: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> list[Scores]:
+    """Macro F1 of mask, gender and age bin, each as the one score of its own levels."""
+    found = []
+    for name, true, predicted in zip(metrics.PARTS, parts(labels), parts(predictions), strict=True):
+        own = bootstrap.pick(bootstrap.of_run(person, true, predicted, classes=len(AGES)), ("macro_f1",))
+        found.append(replace(own, names=(name,)))
+    return found
+
+
+def notes(base: Run, other: Run, rule: str) -> list[str]:
+    """What differs between two runs besides the method, and what that means for the interval."""
+    found = []
+    if rule == "last" and base.select != other.select:
+        found.append(
+            f"epochs were chosen by different rules ({base.select}, {other.select}): the last epochs are compared instead"
+        )
+    elif rule == "selected" and base.select != "last":
+        found.append(
+            f"epochs were chosen by {base.select} on the scored photos in both runs: both scores flatter alike"
+        )
+    if (base.fold != other.fold).any():
+        found.append(
+            "the folds differ: models were trained on other people, so part of the difference is the luck of the split"
+        )
+    found.append(OF_CLASSES)
+    fewest = min(len(base.selected), len(other.selected))
+    if fewest < 2:
+        seeds = "the same seed" if base.seed == other.seed else f"seeds {base.seed} and {other.seed}"
+        found.append(
+            f"one training a fold ({seeds}): the interval is about these trained models and leaves out the noise of the seed; "
+            "train.repeats: 3 in both runs would take it in"
+        )
+    return found
+
+
+def corrected(found: list[Comparison]) -> list[Comparison]:
+    """Holm's correction over the candidates, score by score; a verdict that does not survive becomes no evidence."""
+    adjusted = [
+        paired_difference.holm([result.rows[place].p_value for result in found]) for place in range(len(found[0].rows))
+    ]
+    return [
+        replace(result, rows=[with_p(row, adjusted[place][number]) for place, row in enumerate(result.rows)])
+        for number, result in enumerate(found)
+    ]
+
+
+def as_rows(found: list[Comparison]) -> list[dict[str, Any]]:
+    """One flat row a score and candidate: run_a, run_b, then the fields of Difference."""
+    return [{"run_a": result.run_a, "run_b": result.run_b, **asdict(row)} for result in found for row in result.rows]
+
+
+def as_json(found: list[Comparison]) -> str:
+    """The rows, and the notes of each comparison."""
+    remarks = {result.run_b: result.notes for result in found}
+    return json.dumps({"comparisons": as_rows(found), "notes": remarks}, allow_nan=False)
+
+
+def title(metric: str) -> str:
+    """The score's name for people: the class's number and name for f1_<number>."""
+    number = metric.removeprefix("f1_")
+    return f"F1 {int(number):02d} {class_name(int(number))}" if number.isdigit() else TITLES.get(metric, metric)
+
+
+def with_p(row: Difference, p_value: float) -> Difference:
+    """The row with a corrected p-value; a verdict that does not survive it becomes no evidence."""
+    lost = row.verdict in ("better", "worse") and p_value >= 0.05
+    return replace(row, p_value=p_value, verdict="no evidence either way" if lost else row.verdict)
+
+
+def settle_rule(rule: str, runs: list[Run]) -> str:
+    if rule != "auto":
+        return rule
+    return "selected" if len({run.select for run in runs}) == 1 else "last"
+
+
+def _people_of_classes(run: Run) -> dict[str, int]:
+    counts = bootstrap.people_per_class(bootstrap.numbered(run.person), run.label)
+    return {f"f1_{number}": int(count) for number, count in enumerate(counts)}

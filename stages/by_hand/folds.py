@@ -1,0 +1,76 @@
+"""folds: train several folds side by side, each in a process of its own, under one progress display.
+
+A fold comes out as if it had been trained alone: everything random follows from (seed, fold, epoch, step), and its number
+of threads, which rounding follows, is that of lr-find whatever runs beside it. A fold that fails leaves the others running.
+"""
+
+import datetime
+from collections.abc import Sequence
+
+from stages.base import cores
+from stages.base.errors import UserError
+from stages.base.talk import Talk
+from stages.parallel import side_by_side
+from stages.parallel.side_by_side import Plan
+from stages.params.schema import Params
+from stages.records import lr_json
+
+
+def run(
+    params: Params,
+    talk: Talk,
+    jobs: int | None = None,
+    only: Sequence[int] | None = None,
+    fresh: bool = False,
+    until: datetime.datetime | None = None,
+) -> None:
+    """Train the folds `only` (None: all), `jobs` at a time (None: as parallel.jobs says); a finished one costs nothing.
+
+    Raises UserError, once all others are done, if a fold failed. Ctrl-C leaves a checkpoint of each running fold.
+    """
+    wanted = list(params.folds) if only is None else list(dict.fromkeys(only))
+    unknown = sorted(set(wanted) - set(params.folds))
+    if unknown:
+        raise UserError(f"--only {unknown[0]}: params.yaml has folds {list(params.folds)}; name some of them")
+    # Under a time limit the first fold, which would reckon with none beside it, would get the least.
+    grows = not _limited(params, until) and on_gpu(params) and jobs is None and params.parallel.jobs == "auto"
+    plan = Plan(wanted, jobs or number_of_jobs(params), _threads(params), fresh=fresh, until=until, grows=grows)
+    side_by_side.run(params, talk, plan)
+
+
+def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.datetime | None) -> bool:
+    """Train one fold, and on the cores that it leaves free the others, as far as they come, into out/checkpoints.
+
+    With a time limit the others are trained to their end, so that all share the time as in `run`, and the processes that
+    take them from their checkpoints have it ready. False, and nothing done, where there is no room for more than one fold.
+    """
+    jobs = number_of_jobs(params)
+    if jobs == 1 or fold not in params.folds:
+        return False
+    start = params.folds.index(fold)
+    others = (*params.folds[start + 1 :], *params.folds[:start])
+    plan = Plan([fold], min(jobs, len(others) + 1), _threads(params), others, fresh=fresh, until=until)
+    side_by_side.run(params, talk, plan)
+    return True
+
+
+def number_of_jobs(params: Params) -> int:
+    """parallel.jobs; for auto, on a CPU as many folds as have cores, on a GPU one, until its memory use is known."""
+    if params.parallel.jobs != "auto":
+        return params.parallel.jobs
+    return 1 if on_gpu(params) else max(1, cores.available() // min(_threads(params).values()))
+
+
+def _limited(params: Params, until: datetime.datetime | None) -> bool:
+    return until is not None or params.budget.minutes > 0
+
+
+def _threads(params: Params) -> dict[int, int]:
+    """Threads of each fold."""
+    found = lr_json.read(params)
+    return {fold: lr_json.threads(found, fold, params) for fold in params.folds}
+
+
+def on_gpu(params: Params) -> bool:
+    """As lr-find found it; each training sees whether that holds here (`settled.check_device`)."""
+    return lr_json.read(params).device not in ("", "cpu")

@@ -1,0 +1,202 @@
+"""refit: train on all the training people, several seeds, and write a submission beside the fold ensemble's."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages import tta_predict
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import read_csv, write_csv, write_json, write_npz
+from stages.base.talk import SILENT, Talk, rate
+from stages.by_hand import epochs, folds
+from stages.data import pseudo_labelled
+from stages.data.fold_data import FoldData, open_all
+from stages.data.pixel_cache import open_cache
+from stages.judge import votes
+from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict, run_key
+from stages.learn.checkpoint import Keeper
+from stages.learn.progress import Progress
+from stages.parallel import side_by_side
+from stages.parallel.side_by_side import Plan
+from stages.params.schema import Params
+from stages.records import lr_json, run_record
+from stages.submission import decision_rule
+
+VALIDATION = ("val_loss", "val_nll", "val_f1", "val_acc")  # columns of a fold's history that a refit cannot have
+
+
+def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
+    """Write models/<seed>.safetensors, history.csv, submission.csv, probabilities.npz and summary.json below out/refit.
+
+    Epochs, not steps, are those of the folds: warm-up, frozen epochs, drw and the schedule all count in epochs, so every
+    photo is seen as often as in the folds while an epoch has k/(k-1) as many steps. Both are defensible (Goodfellow, Bengio
+    & Courville 2016, Deep Learning, section 7.8); refit.epochs takes a number where one wants the other. The last epoch
+    is kept, since nothing is left to choose one by: for the same reason there is no score. fresh: begin anew where there
+    are checkpoints.
+    """
+    learner.check(params)
+    check(params)
+    passes = epochs.for_refit(params, talk) if params.refit.epochs == "auto" else params.refit.epochs
+    own = params.model_copy(
+        update={"train": params.train.model_copy(update={"epochs": passes, "patience": 0, "select": "last"})}
+    )
+    data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, talk)
+    lr = lr_json.read(params).lr
+    images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
+    # As tta-predict decides; without offsets the folds' run does not matter.
+    of_folds = run_record.joined(params, talk, "refit").run if params.decision == "adjusted" else ""
+    decided = decision_rule.settle(params, talk, of_folds)
+    pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
+    _train(own, data, lr, talk, fresh)
+    if not predict.accelerator(params).is_main_process:
+        return {}
+    weights = [paths.refit_weights(seed) for seed in range(params.refit.seeds)]
+    probabilities = votes.VOTES[params.ensemble.vote](tta_predict.predict_views(params, pixels, talk, weights))
+    answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, decided.offsets)})
+    summary = {
+        "epochs": passes,
+        "steps": passes * len(loader.training_split(data.train, params, predict.accelerator(params).num_processes)),
+        "seeds": params.refit.seeds,
+        "train_photos": len(data.train),
+        "lr": lr,
+        "equal_answers": equal_answers(answers, paths.SUBMISSION),
+    }
+    write_npz(paths.REFIT_PROBABILITIES, image=images.to_numpy(str), probabilities=probabilities.astype(np.float32))
+    write_csv(paths.REFIT_SUBMISSION, answers)
+    write_json(paths.REFIT_SUMMARY, summary)
+    return summary
+
+
+def check(params: Params) -> None:
+    """Raise UserError for what needs a validation side."""
+    if params.schedule.name == "plateau":
+        raise UserError(
+            "params.yaml: schedule.name: plateau lowers the learning rate by val_nll, and a refit has no validation side; "
+            "use cosine, onecycle or constant"
+        )
+
+
+def equal_answers(answers: pd.DataFrame, other: Path) -> float | None:
+    """Share of the photos that another submission answers alike; None if it does not exist or has other photos."""
+    if not other.exists():
+        return None
+    theirs = pd.read_csv(other, dtype={"ImageID": str})
+    if list(theirs["ImageID"]) != list(answers["ImageID"]):
+        return None
+    return float((theirs["ans"] == answers["ans"]).mean())
+
+
+def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -> None:
+    """Train the seeds and write their weights, once all are trained; draws differ from every fold's, as a fold of its own would.
+
+    Seeds train side by side into checkpoints, from which they are written here, and from which a refit that was cut off
+    goes on. Where there is room for one only, and under `accelerate launch`, they train here, one after another.
+    """
+    accelerator = predict.accelerator(params)
+    main = accelerator.is_main_process
+    chosen = lr_json.read(params)
+    all_threads = torch.get_num_threads()
+    torch.set_num_threads(lr_json.refit_threads(chosen, params))
+    record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
+    run = record.run
+    tables: list[pd.DataFrame] = []
+    with ExitStack() as stack:
+        here = stack.enter_context(interrupt.noted())
+        asked = interrupt.agreed(here, accelerator)
+        stack.enter_context(checkpoint.alone("refit", run, talk, here) if main else nullcontext())
+        if fresh and main:
+            _forget_checkpoints(params, run)
+        accelerator.wait_for_everyone()
+        told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)
+        for seed in range(params.refit.seeds):
+            progress = _fit_seed(params, data, seed, run, talk if main and not told else SILENT, asked)
+            if not main:
+                continue
+            if not seed:
+                _forget()
+            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, record)
+            tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
+            write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
+        if main:
+            checkpoint.prune(len(params.folds), run, params.refit.seeds)
+    torch.set_num_threads(all_threads)
+
+
+def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
+    """Train all seeds into their checkpoints, as many at a time as folds; False, and nothing done, where that is one."""
+    seeds = list(range(params.refit.seeds))
+    jobs = min(folds.number_of_jobs(params), len(seeds))
+    grows = folds.on_gpu(params) and params.parallel.jobs == "auto"
+    if jobs == 1 and not grows:
+        return False
+    threads = dict.fromkeys(seeds, lr_json.refit_threads(chosen, params))
+    side_by_side.run(params, talk, Plan(seeds, jobs, threads, refit=True, grows=grows))
+    return True
+
+
+def train_seed(params: Params, talk: Talk, seed: int, stop: interrupt.Interrupt) -> None:
+    """Train one seed, on from its checkpoint, and leave it there: what a process of its own does for `run`."""
+    chosen = lr_json.read(params)
+    torch.set_num_threads(lr_json.refit_threads(chosen, params))
+    lr_json.check_device(chosen, predict.accelerator(params).device.type)
+    run = run_key.record(params, chosen.lr, 1, chosen.threads).run
+    with checkpoint.alone(_name(seed), run, talk, stop):
+        data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, SILENT)
+        _fit_seed(params, data, seed, run, talk, stop)
+
+
+def _fit_seed(params: Params, data: FoldData, seed: int, run: str, talk: Talk, asked: interrupt.Interrupt) -> Progress:
+    """Train a seed from its checkpoint, if it has one, to its end."""
+    accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
+    fold, lr, name = len(params.folds), lr_json.read(params).lr, _name(seed)
+    made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, _named(talk, name))
+    every = params.checkpoint.minutes * 60
+    keeper = Keeper(run, fold, seed, params.train.epochs, every, title=name, command="maskcli refit")
+    progress = keeper.load(made, talk)
+    if not progress.finished:
+        progress = fit.fit(made, lr, _named(talk, name), _saying(_named(talk, name)), progress, keeper, interrupt=asked)
+    accelerator.free_memory()
+    return progress
+
+
+def _name(seed: int) -> str:
+    return f"refit seed {seed}"
+
+
+def _forget_checkpoints(params: Params, run: str) -> None:
+    for seed in range(params.refit.seeds):
+        paths.checkpoint(len(params.folds), seed, run).unlink(missing_ok=True)
+
+
+def _forget() -> None:
+    """Remove an earlier refit's files, once there is something to put in their place: no two refits are mixed."""
+    earlier = [paths.REFIT_SUBMISSION, paths.REFIT_PROBABILITIES, paths.REFIT_SUMMARY]
+    for path in [*earlier, *paths.REFIT_MODELS.glob("*.safetensors")]:
+        path.unlink(missing_ok=True)
+
+
+def _named(talk: Talk, name: str) -> Talk:
+    """The same talk under the refit's name, where the fit loop would name a fold."""
+
+    def track(items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
+        return talk.track(items, total, name, done)
+
+    return Talk(lambda line: talk.say(f"{name}: {line}"), track)
+
+
+def _saying(talk: Talk) -> Callable[[Progress], None]:
+    return lambda progress: talk.say(_line(progress))
+
+
+def _line(progress: Progress) -> str:
+    row = progress.history[-1]
+    return (
+        f"epoch {row['epoch']:>2}  train_loss {row['train_loss']:.4f}  lr {row['lr']:.2e}  "
+        f"{rate(row['photos_per_second'], 'photos')}"
+    )

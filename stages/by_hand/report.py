@@ -1,0 +1,106 @@
+"""report: one HTML file on the workspace, a revision, or two revisions side by side."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import replacing
+from stages.base.revisions import read
+from stages.base.talk import Talk
+from stages.by_hand import compare
+from stages.judge import votes
+from stages.judge.paired_difference import Comparison
+from stages.params.schema import Params
+from stages.records import run_record
+from stages.report.html import page
+from stages.report.html.numbers import Oof
+from stages.report.html.thumbnails import pictures
+
+AS_COMPARED = (10_000, 0)  # replicates and seed of `maskcli compare` by default: both must say the same
+
+
+def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.REPORT) -> dict[str, Any]:
+    """Write the page for one or two revisions; thumbnails come from the workspace's photos.
+
+    Raises UserError if an output of a revision is missing or is not what its stage writes.
+    """
+    if len(set(revisions)) < len(revisions):
+        raise UserError(f"report: {revisions[0]} stands twice; name two revisions, or one")
+    predictions = [compare.load(revision) for revision in revisions]
+    runs = [_read_run(one) for one in predictions]
+    pair = _pair(predictions) if len(predictions) > 1 else None
+    del predictions  # the log probabilities; of what follows, each photo's mean probabilities are all that is needed
+    html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures, talk)
+    with replacing(output) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    size = output.stat().st_size
+    talk.say(f"report: {' and '.join(revisions)}, {size / 1e6:.1f} MB; open it in any browser, no network needed")
+    return {"report": str(output), "revisions": revisions, "bytes": size}
+
+
+def _pair(predictions: list[compare.Run]) -> Comparison | str:
+    """The second run against the first as `maskcli compare` says it, or why they cannot be compared."""
+    try:
+        rule = compare.settle_rule("auto", predictions)
+        return compare.against(predictions[0], predictions[1], rule, *AS_COMPARED)
+    except UserError as error:
+        return str(error)
+
+
+def _read_run(predictions: compare.Run) -> page.Run:
+    """All that the report shows of one revision."""
+    revision = predictions.name
+    scores = _json(revision, paths.OOF_METRICS, "macro_f1")
+    return page.Run(
+        name=revision,
+        oof=Oof(
+            photo=predictions.photo,
+            person=predictions.person,
+            labels=predictions.label,
+            probabilities=votes.soft(np.exp(predictions.selected)),
+            last=votes.soft(np.exp(predictions.last)).argmax(1),
+        ),
+        repeats=len(predictions.selected),
+        scores={key: value for key, value in scores.items() if isinstance(value, int | float)},
+        history=_table(
+            revision, paths.OOF_HISTORY, ["fold", "epoch", "train_loss", "val_loss", "val_nll", "val_f1", "lr"]
+        ),
+        lr_curve=_table(revision, paths.LR_CURVE, ["lr", "loss", "smoothed"]),
+        lr_suggestions=_table(revision, paths.LR_SUGGESTIONS, ["lr", "smoothed", "name"]),
+        lr=float(_json(revision, paths.LR_CHOSEN, "lr")["lr"]),
+        params=run_record.params_of(revision, predictions.record),
+        not_run=run_record.not_run(revision, predictions.record),
+    )
+
+
+def _table(revision: str, path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(io.BytesIO(read(revision, path)))
+    except (ValueError, UnicodeDecodeError):  # pandas' parser and empty-file errors are ValueErrors
+        raise _damaged(revision, path, "is not a CSV table") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise _damaged(revision, path, f"has no column `{missing[0]}`")
+    if table.empty:
+        raise _damaged(revision, path, "has no rows")
+    return table
+
+
+def _json(revision: str, path: Path, key: str) -> dict[str, Any]:
+    try:
+        value = json.loads(read(revision, path))
+    except ValueError:
+        raise _damaged(revision, path, "is not JSON") from None
+    if not isinstance(value, dict) or not isinstance(value.get(key), int | float):
+        raise _damaged(revision, path, f"has no number `{key}`")
+    return value
+
+
+def _damaged(revision: str, path: Path, problem: str) -> UserError:
+    return UserError(f"{revision}: {path}: {problem}; run `dvc repro` in this revision again")

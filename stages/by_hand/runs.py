@@ -1,0 +1,312 @@
+"""runs: the results of commits and experiments side by side: what changed, the score, and whether it is better than the first."""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from stages.base import git, paths, revisions
+from stages.base.errors import UserError
+from stages.base.talk import Talk
+from stages.by_hand import compare
+from stages.judge import bootstrap
+from stages.judge import paired_difference as paired
+from stages.judge.paired_difference import Difference
+from stages.records import run_record
+
+REPLICATES, SEED = 10_000, 0  # those of `maskcli compare` by default: both must say the same
+FAR_BACK = 5000  # commits looked at
+CODE = "stages/"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results lie: a commit, an experiment or the workspace, by the name that people call it."""
+
+    name: str
+    revision: str  # a full SHA, or `workspace`
+    subject: str  # first line of the commit's message; the name of an experiment whose name stands twice; or empty
+    when: datetime
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Places with the same OOF predictions are one run, named after the oldest of them.
+
+    seconds: time of the training epochs, all folds and repeats together. difference, low and high: macro F1 against the
+    base, with its 95 % interval. verdict: `base`, that of Difference, `the same predictions`, or `not comparable`.
+    """
+
+    name: str
+    revision: str
+    subject: str
+    when: str  # ISO 8601, in the time zone of this machine
+    macro_f1: float
+    macro_f1_low: float
+    macro_f1_high: float
+    seconds: float | None
+    changed: list[str]  # against the base
+    same: list[str]  # other names of the same predictions
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    verdict: str = "not comparable"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run was made of: its params, and MD5 of every dependency of its stages by path."""
+
+    record: run_record.Record
+    dependencies: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The table: rows best first, and what is not in it."""
+
+    base: str
+    rows: list[Row]
+    older: int  # commits and experiments beyond the limit, not looked into
+    without_results: int  # commits and experiments
+    notes: list[str]
+
+
+def run(talk: Talk, limit: int = 20, base: str | None = None, everywhere: bool = False) -> Found:
+    """The newest `limit` runs of HEAD's history, DVC experiments and the workspace, best macro F1 first.
+
+    base: the run that the others are compared with, paired over people as `maskcli compare` does, p-values by Holm's method
+    over all rows; None: the oldest one shown. everywhere: also commits of other branches and of tags.
+    Raises UserError if git cannot be asked, or if there are no results.
+    """
+    named = [_place_of(base)] if base else []
+    found, older, without = grouped([*named, *places(everywhere)], limit)
+    if not found:
+        raise UserError(
+            "runs: no commit and no experiment here holds results; after `dvc repro`: `git add -A && git commit`"
+        )
+    if named and found[0][0] != named[0]:
+        raise UserError(f"runs: --base {base}: holds no results; name a run that does, or leave --base out")
+    # The base goes by the name it was given, and all others by that of the oldest place.
+    first = min(found, key=lambda group: group[-1].when) if not named else found[0]
+    found.remove(first)
+    first = [*first[1:], named[0]] if named else first
+    rows, notes = judged(first, found, talk)
+    rows.sort(key=lambda row: -row.macro_f1)
+    return Found(first[-1].name, rows, older, without, notes)
+
+
+def as_json(found: Found) -> str:
+    return json.dumps(asdict(found), allow_nan=False)
+
+
+def places(everywhere: bool) -> list[Place]:
+    """The workspace, then experiments and commits, newest first; each commit once."""
+    experiments = [ref for ref in git.refs() if ref.base]
+    names = Counter(ref.name for ref in experiments)
+    found = []
+    for ref in experiments:  # one whose name stands twice goes by its hash, so that compare knows which is meant
+        title = (ref.name, "") if names[ref.name] == 1 else (ref.commit[: git.SHORT], ref.name)
+        found.append(Place(title[0], ref.commit, title[1], _described(ref.commit)[0]))
+    tips = ["HEAD", "--branches", "--tags"] if everywhere else ["HEAD"]
+    lines = git.run("log", f"--max-count={FAR_BACK}", "--format=%H %ct %s", *tips) or b""
+    for line in lines.decode(errors="replace").splitlines():
+        commit, seconds, subject = line.split(" ", 2)
+        found.append(Place(commit[: git.SHORT], commit, subject, _moment(seconds)))
+    found.sort(key=lambda place: place.when, reverse=True)
+    if paths.OOF_ARRAYS.is_file():
+        found.insert(0, _place_of(revisions.WORKSPACE))
+    return found
+
+
+def _place_of(name: str) -> Place:
+    if name == revisions.WORKSPACE:
+        if not paths.OOF_ARRAYS.is_file():
+            raise UserError(f"{paths.OOF_ARRAYS}: not in the workspace; run `dvc repro` first")
+        return Place(name, name, "", _moment(paths.OOF_ARRAYS.stat().st_mtime))
+    commit = git.resolve(name)
+    when, subject = _described(commit)
+    return Place(name, commit, subject, when)
+
+
+def _described(commit: str) -> tuple[datetime, str]:
+    """When a commit was made, and the first line of its message."""
+    seconds, _, subject = git.ask("log", "-1", "--format=%ct %s", commit).decode(errors="replace").partition(" ")
+    return _moment(seconds), subject.strip()
+
+
+def _moment(seconds: str | float) -> datetime:
+    return datetime.fromtimestamp(float(seconds), UTC)
+
+
+def grouped(found: Sequence[Place], limit: int) -> tuple[list[list[Place]], int, int]:
+    """The places by their OOF predictions, in the order given, at most `limit` groups.
+
+    Also how many places may hold others, which are not looked into, and how many hold none.
+    """
+    once: dict[str, Place] = {}
+    for place in found:
+        once.setdefault(place.revision, place)
+    hashes: dict[str, str] = {"": ""}  # by git's object of dvc.lock: most commits have that of the commit before
+    groups: dict[str, list[Place]] = {}
+    older = without = 0
+    for place, lock in zip(once.values(), _lock_objects(list(once)), strict=True):
+        if lock not in hashes and not older:
+            hashes[lock] = _oof_hash(place.revision)
+        key = hashes.get(lock)
+        if key == "":
+            without += 1
+        elif key and (key in groups or len(groups) < limit):
+            groups.setdefault(key, []).append(place)
+        else:
+            older += 1
+    return list(groups.values()), older, without
+
+
+def _lock_objects(commits: list[str]) -> list[str]:
+    """git's object of dvc.lock in each commit, empty where there is none: one process, however many commits.
+
+    `workspace` stands for its own.
+    """
+    where = git.prefix() + str(paths.DVC_LOCK)
+    asked = "".join(f"{commit}:{where}\n" for commit in commits if commit != revisions.WORKSPACE)
+    answer = git.ask("cat-file", "--batch-check", given=asked).decode(errors="replace").splitlines()
+    objects = ("" if line.endswith(" missing") else line.split()[0] for line in answer)
+    return [revisions.WORKSPACE if commit == revisions.WORKSPACE else next(objects) for commit in commits]
+
+
+def _oof_hash(revision: str) -> str:
+    """MD5 of a revision's oof.npz; empty where it holds no results that can be shown."""
+    if revision == revisions.WORKSPACE:
+        return hashlib.md5(paths.OOF_ARRAYS.read_bytes(), usedforsecurity=False).hexdigest()
+    try:
+        _scores(revision)
+        return revisions.outputs(revisions.lock_file(revision) or {}).get(paths.OOF_ARRAYS.as_posix(), "")
+    except UserError:
+        return ""
+
+
+def judged(first: list[Place], others: list[list[Place]], talk: Talk) -> tuple[list[Row], list[str]]:
+    """The first run and the others, which are compared with it where both can be read and hold the same people."""
+    notes: list[str] = []
+    base = _predictions(first[-1], notes)
+    base_made, rows = _made(first[-1], notes), []
+    for group in talk.track(others, len(others), "runs"):
+        made = _made(group[-1], notes)
+        row = replace(_row(group), changed=changes(base_made, made) if base_made and made else ["cannot be read"])
+        found = _against(base, group[-1], notes) if base else None
+        rows.append(_with(row, found) if found else row)
+    compared = [row.p_value for row in rows if row.p_value is not None]
+    adjusted = iter(paired.holm(compared) if compared else [])
+    rows = [row if row.p_value is None else _corrected(row, next(adjusted)) for row in rows]
+    return [replace(_row(first), verdict="base"), *rows], list(dict.fromkeys(notes))
+
+
+def _predictions(place: Place, notes: list[str]) -> compare.Run | None:
+    try:
+        return replace(compare.load(place.revision), name=place.name)
+    except UserError as error:
+        notes.append(str(error).replace(place.revision, place.name))
+        return None
+
+
+def _against(base: compare.Run, place: Place, notes: list[str]) -> Difference | None:
+    """Macro F1 of a run against the base, as `maskcli compare` has it; None, with a note, where it has none."""
+    other = _predictions(place, notes)
+    if other is None:
+        return None
+    try:
+        pair, left_out = compare.alike([base, other])
+    except UserError as error:
+        notes.append(str(error))
+        return None
+    notes += left_out
+    rule = compare.settle_rule("auto", pair)
+    a, b = ([bootstrap.pick(one, ("macro_f1",)) for one in compare.scores(run, rule)] for run in pair)
+    return paired.compare(a, b, {}, REPLICATES, SEED)[0]
+
+
+def _with(row: Row, found: Difference) -> Row:
+    same = found.difference == found.low == found.high == 0
+    return replace(
+        row,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        verdict="the same predictions" if same else found.verdict,
+    )
+
+
+def _corrected(row: Row, p_value: float) -> Row:
+    lost = row.verdict in ("better", "worse") and p_value >= 0.05
+    return replace(row, p_value=p_value, verdict="no evidence either way" if lost else row.verdict)
+
+
+def _row(group: list[Place]) -> Row:
+    place = group[-1]
+    scores = _scores(place.revision)
+    return Row(
+        name=place.name,
+        revision=place.revision,
+        subject=place.subject,
+        when=place.when.astimezone().isoformat(timespec="seconds"),
+        macro_f1=scores["macro_f1"],
+        macro_f1_low=scores["macro_f1_low"],
+        macro_f1_high=scores["macro_f1_high"],
+        seconds=_seconds(place.revision),
+        changed=[],
+        same=[other.name for other in reversed(group[:-1])],
+    )
+
+
+def _scores(revision: str) -> dict[str, float]:
+    """Macro F1 and its interval. Raises UserError where metrics.json is not there or lacks them."""
+    try:
+        value = json.loads(revisions.read(revision, paths.OOF_METRICS))
+        return {key: float(value[key]) for key in ("macro_f1", "macro_f1_low", "macro_f1_high")}
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{revision}: {paths.OOF_METRICS}: lacks macro_f1 or its interval; run `dvc repro`") from None
+
+
+def _seconds(revision: str) -> float | None:
+    try:
+        history = pd.read_csv(io.BytesIO(revisions.read(revision, paths.OOF_HISTORY)), usecols=["seconds"])
+        return float(history["seconds"].sum())
+    except (UserError, ValueError):  # of before there were histories, or damaged: the score stands without it
+        return None
+
+
+def changes(before: Made, after: Made) -> list[str]:
+    """What was run otherwise `after` than `before`: params, data, code."""
+    found = run_record.differing(before.record, after.record)
+    parts = [
+        run_record.CONTENTS.get(key) or f"{key} {run_record.value_in_words(b)} (was {run_record.value_in_words(a)})"
+        for key, (a, b) in found.items()
+    ]
+    old, new = before.dependencies, after.dependencies
+    differ = sorted(path for path in old.keys() & new.keys() if old[path] != new[path])
+    if any(path.startswith("data/") for path in differ):
+        parts.append("other data")
+    if code := [path.removeprefix(CODE) for path in differ if path.startswith(CODE)]:
+        parts.append(f"other code ({', '.join(code)})")
+    return parts
+
+
+def _made(place: Place, notes: list[str]) -> Made | None:
+    try:
+        lock: dict[str, Any] = revisions.lock_file(place.revision) or {}
+        dependencies = {
+            one["path"]: one["md5"] for stage in lock.values() for one in stage.get("deps", []) if "md5" in one
+        }
+        return Made(run_record.of_revision(place.revision), dependencies)
+    except UserError as error:
+        notes.append(str(error).replace(place.revision, place.name))
+        return None

@@ -1,0 +1,102 @@
+"""summary: what the last run came to, where its files are, how to get those that are not here, and what to do next."""
+
+import configparser
+from pathlib import Path
+from typing import Any
+
+from stages.base import git, paths, revisions
+from stages.base.errors import UserError
+from stages.base.files import read_csv, read_json
+from stages.params.schema import Params
+from stages.records import run_record
+from stages.records.run_record import Record
+
+# Of the files that DVC keeps, those a person looks at.
+FILES = {"submission": paths.SUBMISSION, "OOF": paths.OOF, "LR curve": paths.LR_PNG}
+SCORES = (
+    *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
+    *("people", "photos"),
+)
+RANKED = {"loss": str, "sampler": str, "verdict": str}
+
+
+def run(params: Params) -> dict[str, Any]:
+    """What oof-ensemble's metrics.json holds, and `files` (name: path) that are here, `missing` ones, `get` (the command that
+    brings these) and `next` (commands in the order in which to type them, and `why` the first).
+
+    In a fresh clone metrics are here, since git keeps them, and DVC's outputs are not.
+    """
+    scores = read_json(paths.OOF_METRICS, "oof-ensemble", *SCORES)
+    here = {name: str(path) for name, path in FILES.items() if path.exists()}
+    missing = {name: str(path) for name, path in FILES.items() if not path.exists()}
+    get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
+    if paths.REPORT.exists():
+        here["report"] = str(paths.REPORT)
+    record = run_record.of_revision(revisions.WORKSPACE)
+    changed = run_record.not_asked(params, record)
+    if get:
+        why, commands = "some of the run's files are not here", [get]
+    elif changed:
+        why, commands = f"this run had {run_record.in_words(changed, 'params.yaml now')}", ["dvc repro"]
+    else:
+        why, commands = _next(record)
+    return {**scores, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
+
+
+def _next(record: Record) -> tuple[str, list[str]]:
+    """Why, and what to type: commit, compare what there is, or the nearest thing that could bring more."""
+    commit = f"git add -A && git commit -m {record.loss}"
+    try:
+        head = git.run("rev-parse", "--verify", "HEAD")
+    except UserError:  # there is no git program
+        head = None
+    if head is None:
+        return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
+    tracked = git.run("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
+    if not tracked:
+        return "commit these results: others are compared with a commit's", [
+            commit,
+            "maskcli screen",
+        ]
+    experiments = _experiments()
+    if experiments:
+        return "there are experiments on this commit", [f"maskcli compare HEAD {' '.join(experiments[:3])}"]
+    if git.run("status", "--porcelain", "--", str(paths.OOF_METRICS)):
+        return "these results are not those of the last commit", ["maskcli compare HEAD workspace", commit]
+    return _try(record)
+
+
+def _try(record: Record) -> tuple[str, list[str]]:
+    """The cheapest thing not done yet."""
+    if not paths.SCREEN_RANKING.exists():
+        return "which losses and samplers to try, in minutes", ["maskcli screen"]
+    first = read_csv(paths.SCREEN_RANKING, "screen", RANKED).iloc[0]
+    own = record.loss, record.params.get("sampler", "none")
+    if first["verdict"] != "base" and (first["loss"], first["sampler"]) != own:
+        name = first["loss"] if first["sampler"] == "none" else f"{first['loss']}-{first['sampler']}"
+        switches = f"-S loss={first['loss']} -S sampler={first['sampler']}"
+        return "what `maskcli screen` ranked first", [
+            f"dvc exp run -n {name} {switches}",
+            f"maskcli compare HEAD {name}",
+        ]
+    if not paths.TTA_SUMMARY.exists():
+        return "whether test-time views help", ["maskcli tta-search"]
+    if not paths.REFIT_SUMMARY.exists():
+        return "a second submission, from all training people", ["maskcli refit"]
+    return "what went wrong, photo by photo", ["maskcli report"]
+
+
+def _experiments() -> list[str]:
+    """Names of DVC's experiments on HEAD."""
+    head = git.resolve("HEAD")
+    return [ref.name for ref in git.refs() if ref.base == head]
+
+
+def _has_remote() -> bool:
+    """Whether DVC knows a place from where to pull."""
+    config = configparser.ConfigParser()
+    try:
+        config.read([Path(".dvc/config"), Path(".dvc/config.local")], encoding="utf-8")
+    except configparser.Error:
+        return False
+    return any("remote" in section for section in config.sections())

@@ -1,0 +1,227 @@
+"""tta-search: is a test-time view worth its time? Every OOF photo under every view, by the models that never saw it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import read_csv, write_csv, write_json
+from stages.base.talk import Talk
+from stages.by_hand.compare import with_p
+from stages.data.fold_data import open_fold
+from stages.judge import bootstrap, nested_folds, paired_difference, votes
+from stages.judge.paired_difference import Difference
+from stages.learn import predict
+from stages.params import view_names
+from stages.params.schema import Params
+from stages.records import run_record
+
+DEFAULT = (
+    "hflip",
+    *view_names.SHIFTS,
+    *view_names.CROPS,
+    "scale_0.9",
+    "scale_1.1",
+    "rotate_-5",
+    "rotate_5",
+    "brightness_0.9",
+    "brightness_1.1",
+)
+BASE: tuple[str, ...] = ("identity",)
+Views = tuple[str, ...]
+NESTED_REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """OOF probabilities of N photos by R repeats under each view."""
+
+    of_view: dict[str, np.ndarray]  # each float32 [R, N, 18]
+    label: np.ndarray  # [N]
+    person: np.ndarray  # [N]
+    fold: np.ndarray  # [N]
+
+
+def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> dict[str, Any]:
+    """Write views.csv, votes.csv and summary.json; return what summary.json holds.
+
+    views: those to try (DEFAULT if none), each joined with identity by ensemble.vote. Also tried are all of them together
+    and params.yaml's tta.views. Raises UserError for a view that is not one or does not fit image.margin.
+    """
+    tried = candidates(params, views)
+    record = run_record.joined(params, talk, "tta-search")
+    names = tuple(dict.fromkeys([*BASE, *(view for one in tried for view in one), *params.tta.views]))
+    found = predict_oof(params, names, talk)
+    joined = joiner(found, params.ensemble.vote)
+    everyone = np.arange(len(found.label))
+    rows = judge(found, joined, tried, everyone, replicates, params.seed)
+    chosen = recommended(rows, tried)
+    method = nested_folds.Method(
+        fit=lambda people: recommended(
+            judge(found, joined, tried, people, min(replicates, NESTED_REPLICATES), params.seed), tried
+        ),
+        apply=lambda fitted, people: joined(fitted)[people],
+    )
+    inside = nested_folds.cross_fit(
+        {"search": method},
+        nested_folds.groups(found.person, found.label, seed=params.seed),
+        lambda people, scores: 0.0,
+        lambda fits: talk.track(fits, len(fits), "search again on other people"),
+    )
+    honest = _against(found, joined(BASE), inside.chosen, everyone, replicates, params.seed)
+    flattering = _against(found, joined(BASE), joined(chosen), everyone, replicates, params.seed)
+    by_vote = judge_votes(params, found, replicates)
+    result = {
+        "run": record.run,
+        "recommended": list(chosen),
+        "line": f"tta: {{views: [{', '.join(chosen)}]}}",
+        "current": list(params.tta.views),
+        "identity_macro_f1": honest.a,
+        "gain_on_all": flattering.difference,
+        "gain_nested": honest.difference,
+        "gain_nested_low": honest.low,
+        "gain_nested_high": honest.high,
+        "views": rows,
+        "votes": by_vote,
+        "people": len(np.unique(found.person)),
+        "notes": notes(params, chosen, by_vote),
+    }
+    write_csv(paths.TTA_VIEWS, pd.DataFrame(rows))
+    write_csv(paths.TTA_VOTES, pd.DataFrame(by_vote, columns=["vote", *_COLUMNS]))
+    write_json(paths.TTA_SUMMARY, result)
+    return result
+
+
+def candidates(params: Params, views: Sequence[str]) -> list[Views]:
+    """Sets of views to compare with identity alone: each view with identity, all together, and today's tta.views."""
+    if views:
+        try:
+            view_names.check(tuple(views))
+        except ValueError as error:
+            raise UserError(f"tta-search: --view {str(error).partition(': ')[2]}") from None
+        wide = next((name for name in views if view_names.margin_needed(name) > params.image.margin), None)
+        if wide:
+            raise UserError(
+                f"tta-search: --view {wide}: needs image.margin: {view_names.margin_needed(wide)} or more, it is "
+                f"{params.image.margin}"
+            )
+    kept = [name for name in views or DEFAULT if view_names.margin_needed(name) <= params.image.margin]
+    single = [(*BASE, name) for name in kept if name not in BASE]
+    if not single:
+        raise UserError("tta-search: --view identity: every view is compared with identity; name another one")
+    several = [(*BASE, *(one[1] for one in single)), params.tta.views]
+    # Keyed by the set, so that tta.views is not tried twice where it is one of the others in another order.
+    by_set: dict[frozenset[str], Views] = {frozenset(BASE): BASE}
+    for one in single + several:
+        by_set.setdefault(frozenset(one), one)
+    return list(by_set.values())[1:]
+
+
+def predict_oof(params: Params, names: Views, talk: Talk) -> Predicted:
+    """Every training photo under every view, by the models of its own fold, which never saw its person."""
+    photos = read_csv(paths.PHOTOS, "prepare", dtype={"person": str, "file": str})
+    of_view = {name: np.zeros((params.train.repeats, len(photos), 18), np.float32) for name in names}
+    fold_of = np.zeros(len(photos), np.int64)
+    folds = {fold: open_fold(params, fold) for fold in params.folds}
+    repeats = range(params.train.repeats)
+    predicted = (
+        (data.val[places], repeat, part)
+        for fold, data in folds.items()
+        for repeat, places, part in predict.of_weights(
+            [paths.weights(fold, repeat) for repeat in repeats], data.pixels, data.val, names, params, talk
+        )
+    )
+    total = sum(predict.count(len(repeats), len(data.val), params) for data in folds.values())
+    for which, repeat, part in talk.track(predicted, total, "predict OOF photos"):
+        for name, probabilities in zip(names, part, strict=True):
+            of_view[name][repeat, which] = probabilities
+    for fold, data in folds.items():
+        fold_of[data.val] = fold
+    labels = folds[params.folds[0]].labels
+    return Predicted(of_view, labels, photos["person"].to_numpy(str), fold_of)
+
+
+def joiner(found: Predicted, vote: str) -> Callable[[Views], np.ndarray]:
+    """A function of a set of views to the OOF probabilities [N, 18] that its views and all repeats join to."""
+
+    @cache
+    def joined(views: Views) -> np.ndarray:
+        voters = np.concatenate([found.of_view[name] for name in views])
+        return votes.within(votes.VOTES[vote], voters, found.fold)
+
+    return joined
+
+
+def judge(
+    found: Predicted,
+    joined: Callable[[Views], np.ndarray],
+    tried: list[Views],
+    people: np.ndarray,
+    replicates: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Macro F1 of each set of views against identity alone on the photos `people`, p-values by Holm."""
+    rows = [_against(found, joined(BASE), joined(one), people, replicates, seed) for one in tried]
+    return [{"views": " ".join(one), **row} for one, row in zip(tried, corrected(rows), strict=True)]
+
+
+def recommended(rows: list[dict[str, Any]], tried: list[Views]) -> Views:
+    """Identity and every view that is shown to help with it; failing these, the best set that is; else identity alone."""
+    good = [(one, row["difference"]) for one, row in zip(tried, rows, strict=True) if row["verdict"] == "better"]
+    single = [one for one, _ in good if len(one) == 2 and one[0] == BASE[0]]
+    if single:
+        return (*BASE, *(one[1] for one in single))
+    return max(good, key=lambda pair: pair[1])[0] if good else BASE
+
+
+def judge_votes(params: Params, found: Predicted, replicates: int) -> list[dict[str, Any]]:
+    """Each vote against soft, over the repeats and today's tta.views; nothing where there is one voter only."""
+    if len(params.tta.views) * params.train.repeats < 2:
+        return []
+    joined = {name: joiner(found, name)(params.tta.views) for name in votes.VOTES}
+    everyone = np.arange(len(found.label))
+    names = [name for name in joined if name != "soft"]
+    rows = [_against(found, joined["soft"], joined[name], everyone, replicates, params.seed) for name in names]
+    return [{"vote": name, **row} for name, row in zip(names, corrected(rows), strict=True)]
+
+
+def corrected(rows: list[Difference]) -> list[dict[str, Any]]:
+    """Flat rows with Holm's p-values."""
+    adjusted = paired_difference.holm([row.p_value for row in rows])
+    found = [with_p(row, p_value) for row, p_value in zip(rows, adjusted, strict=True)]
+    return [{"macro_f1": row.b, **{name: getattr(row, name) for name in _COLUMNS[1:]}} for row in found]
+
+
+_COLUMNS = ("macro_f1", "difference", "low", "high", "p_improved", "p_value", "verdict")
+
+
+def notes(params: Params, chosen: Views, by_vote: list[dict[str, Any]]) -> list[str]:
+    """What the numbers leave out."""
+    found = [
+        "an OOF photo is predicted by one fold's models; on eval photos the folds vote as well, so a view may bring less there",
+        "folds vote on eval photos only (no two of them may predict the same OOF photo), so that vote is not scored here",
+    ]
+    if not by_vote:
+        found.append("one view and one repeat: there is nothing to vote on, so the votes are not compared")
+    if chosen == BASE:
+        found.append(
+            "no view is shown to help: identity alone is enough, and the fastest; with more people smaller gains could be seen"
+        )
+    return found
+
+
+def _against(
+    found: Predicted, base: np.ndarray, other: np.ndarray, people: np.ndarray, replicates: int, seed: int
+) -> Difference:
+    both = [
+        bootstrap.pick(
+            bootstrap.of_run(found.person[people], found.label[people], one[people].argmax(1)), ("macro_f1",)
+        )
+        for one in (base, other)
+    ]
+    return paired_difference.compare([both[0]], [both[1]], {}, replicates, seed)[0]

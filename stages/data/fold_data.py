@@ -1,0 +1,71 @@
+"""One fold's view of the data: all photos' pixels and labels, and which of them train and validate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import read_csv
+from stages.data import layout, task
+from stages.data.layout import CLASSES, age_bin, label
+from stages.data.pixel_cache import Pixels as Pixels
+from stages.data.pixel_cache import open_cache
+from stages.data.task import Task
+from stages.params.schema import Params
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """Arrays over all N photos, and the positions of one fold's two sides in them."""
+
+    task: Task
+    pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped or decoded on the fly
+    labels: np.ndarray  # [N] class numbers by data.age_bins: what is scored
+    train_labels: np.ndarray  # [N] class numbers by data.train_age_bins: what is learnt
+    ages: np.ndarray  # [N] years; NaN where unknown (pseudo-labelled photos), which is only ever on the training side
+    train: np.ndarray  # positions of the training side
+    val: np.ndarray  # positions of the validation side
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Photos per class on the training side only, [18]."""
+        return np.bincount(self.train_labels[self.train], minlength=CLASSES)
+
+
+def open_fold(params: Params, fold: int) -> FoldData:
+    """Join photos.csv, folds.csv and the pixel cache. Raises UserError if one is missing or they disagree."""
+    if fold not in params.folds:
+        raise UserError(f"--fold {fold}: params.yaml has folds {list(params.folds)}; name one of them")
+    photos = _photos()
+    folds = read_csv(paths.FOLDS, "kfold", {"person": str, "fold": int}).set_index("person")["fold"]
+    of_photo = photos["person"].map(folds) if folds.index.is_unique else pd.Series([np.nan])  # a doubled person
+    if of_photo.isna().any() or sorted(folds.unique()) != list(params.folds):
+        raise UserError(f"{paths.FOLDS}: does not fit {paths.PHOTOS} or params.yaml; run `maskcli kfold` again")
+    return _open(params, photos, of_photo.to_numpy() == fold)
+
+
+def open_all(params: Params) -> FoldData:
+    """All photos on the training side and none to validate on, as a refit wants them."""
+    photos = _photos()
+    return _open(params, photos, np.zeros(len(photos), bool))
+
+
+def _photos() -> pd.DataFrame:
+    return read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)
+
+
+def _open(params: Params, photos: pd.DataFrame, validates: np.ndarray) -> FoldData:
+    """Photos [N] and their cache, divided by `validates` [N]."""
+    ages = photos["age"].to_numpy()
+    mask, gender = photos["mask"].to_numpy(), photos["gender"].to_numpy()
+    return FoldData(
+        task=task.read(params),
+        pixels=open_cache(paths.PIXELS, len(photos), params),
+        labels=label(mask, gender, age_bin(ages, params.data.age_bins)),
+        train_labels=label(mask, gender, age_bin(ages, params.train_age_bins)),
+        ages=ages,
+        train=np.flatnonzero(~validates),
+        val=np.flatnonzero(validates),
+    )

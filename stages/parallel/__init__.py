@@ -1,0 +1,1 @@
+"""Folds side by side, each in a process of its own."""

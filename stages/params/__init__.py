@@ -1,0 +1,1 @@
+"""params.yaml: its schema, its loading, its errors in one line."""

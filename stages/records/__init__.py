@@ -1,0 +1,1 @@
+"""What was run and what was settled: run.json and lr.json, and who checks them."""

@@ -1,0 +1,173 @@
+"""Figures as PNG files, drawn by matplotlib without a display."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from stages.base.files import replacing
+from stages.data.layout import CLASSES, class_name
+from stages.judge.epoch_rules import Advice
+from stages.judge.metrics import confusion
+from stages.judge.paired_difference import Difference
+from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, VERDICTS, WRITTEN_LIGHT
+
+TOO_FEW = "too few people"
+# Panels of the forest plot from above, and what their axis shows.
+_FOREST = {
+    "scores": "difference of F1 and accuracy (right: better)",
+    "classes": "difference of each class's F1 (right: better)",
+    "nll": "difference of val_nll (left: better)",
+}
+
+
+def lr_curve(
+    path: Path, lrs: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestions: dict[str, float], chosen: float
+) -> None:
+    """The learning-rate range test over log lr, with the suggestions and the chosen learning rate marked."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(lrs, losses, color="0.75", linewidth=1, label="loss of each batch")
+    axes.plot(lrs, smoothed, color=REVISIONS[0], label="smoothed")
+    for name, lr in suggestions.items():
+        height = np.interp(np.log(lr), np.log(lrs), smoothed)
+        axes.plot(lr, height, SUGGESTIONS[name], color=INK, label=f"{name}: {lr:.2g}")
+    axes.axvline(chosen, color=INK, linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning-rate range test")
+    low, high = smoothed.min(), smoothed[0]
+    axes.set_ylim(low - 0.15 * (high - low + 1e-9), high + 0.6 * (high - low + 1e-9))
+    axes.legend(fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def confusion_figure(labels: np.ndarray, predictions: np.ndarray) -> Figure:
+    """Confusion matrix, each row as shares of its true class, counts written in the cells."""
+    counts = confusion(labels, predictions)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", SHADES), vmin=0, vmax=1)
+    for true, predicted in zip(*np.nonzero(counts), strict=True):
+        colour = SHADES[0] if shares[true, predicted] > WRITTEN_LIGHT else INK
+        axes.text(predicted, true, str(counts[true, predicted]), ha="center", va="center", fontsize=7, color=colour)
+    axes.set(xticks=range(CLASSES), yticks=range(CLASSES), xlabel="predicted class", ylabel="true class")
+    return figure
+
+
+def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str) -> None:
+    """Differences from `base` with 95 % intervals, a column a candidate: scores of all photos, classes, val_nll.
+
+    Each has an axis of its own, shared by the candidates: beside a rare class's whiskers macro F1 would be a mere dot.
+    """
+    grouped = {
+        name: [[row for row in rows if _group(row.metric) == name] for _, rows in candidates] for name in _FOREST
+    }
+    grouped = {name: rows_of for name, rows_of in grouped.items() if rows_of[0]}
+    heights = [len(rows_of[0]) + 0.8 for rows_of in grouped.values()]
+    size = (2.2 + 4.2 * len(candidates), 1.2 + 0.6 * len(grouped) + 0.27 * sum(heights))
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(
+        len(grouped), len(candidates), squeeze=False, sharex="row", sharey="row", height_ratios=heights
+    )
+    for panels, (name, rows_of) in zip(grid, grouped.items(), strict=True):
+        for axes, rows in zip(panels, rows_of, strict=True):
+            _forest_panel(axes, rows, _FOREST[name], _reach([row for rows in rows_of for row in rows]))
+    for axes, (name, _) in zip(grid[0], candidates, strict=True):
+        axes.set_title(f"{name} against {base}", fontsize=10)
+    _name_verdicts(figure, [row.verdict for _, rows in candidates for row in rows])
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _name_verdicts(figure: Figure, verdicts: list[str]) -> None:
+    """A legend of the verdicts that are drawn."""
+    marks = [
+        Line2D([], [], color=colour, linewidth=2, markersize=5, label=verdict, **_mark(verdict))
+        for verdict, colour in VERDICTS.items()
+        if verdict in verdicts
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+
+
+def _mark(verdict: str) -> dict[str, Any]:
+    """Too few people: a cross, for there is no interval."""
+    return {"marker": "x", "linestyle": "none"} if verdict == TOO_FEW else {"marker": "o", "linestyle": "-"}
+
+
+def _group(metric: str) -> str:
+    if metric == "nll":
+        return "nll"
+    return "classes" if metric.removeprefix("f1_").isdigit() else "scores"
+
+
+def _reach(rows: list[Difference]) -> float:
+    """How far an axis reaches to both sides of 0, so that every interval is seen whole."""
+    ends = [max(abs(row.low), abs(row.high)) for row in rows if row.verdict != TOO_FEW]
+    return 1.05 * max(*ends, *(abs(row.difference) for row in rows), 1e-6)
+
+
+def _forest_panel(axes: Axes, rows: list[Difference], label: str, reach: float) -> None:
+    for place, row in enumerate(rows):
+        drawn: dict[str, Any] = {"color": VERDICTS[row.verdict], "linewidth": 2, "markersize": 5} | _mark(row.verdict)
+        if row.verdict != TOO_FEW:
+            axes.plot([row.low, row.high], [place, place], color=drawn["color"], linewidth=2)
+        axes.plot([row.difference], [place], **drawn)
+    axes.axvline(0, color=INK, linewidth=1, zorder=0)
+    axes.set(
+        yticks=range(len(rows)), yticklabels=[_score_name(row.metric) for row in rows], ylim=(len(rows) - 0.4, -0.6)
+    )
+    axes.set_xlim(-reach, reach)
+    axes.set_xlabel(label, fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="x", color="0.9")
+
+
+def _score_name(metric: str) -> str:
+    number = metric.removeprefix("f1_")
+    if number.isdigit():
+        return f"{int(number):02d} {class_name(int(number))}"
+    names = {"macro_f1": "macro F1", "f1_60plus": "mean F1 of 60+", "nll": "val_nll", "accuracy": "accuracy"}
+    return names.get(metric, f"F1 of {number} alone")
+
+
+def epoch_curves(path: Path, f1: np.ndarray, nll: np.ndarray, advice: Advice) -> None:
+    """val_f1 and val_nll [folds, epochs]: folds thin, mean bold with its standard error, best and recommended epochs marked."""
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2)
+    epochs = np.arange(1, f1.shape[1] + 1)
+    for axes, name, runs, mean, band in (
+        (panels[0], "val_f1 (macro F1)", f1, advice.mean_f1, advice.band_f1),
+        (panels[1], "val_nll (cross entropy)", nll, advice.mean_nll, advice.band_nll),
+    ):
+        axes.plot(epochs, runs.T, color="0.75", linewidth=0.8)
+        axes.fill_between(
+            epochs, mean - band, mean + band, color=REVISIONS[0], alpha=0.25, label="mean +- standard error"
+        )
+        axes.plot(epochs, mean, color=REVISIONS[0], linewidth=2)
+        axes.axvline(advice.best_epoch, color=INK, linestyle="--", label=f"best mean val_f1: epoch {advice.best_epoch}")
+        axes.axvline(
+            advice.recommended,
+            color=INK,
+            linestyle=":",
+            label=f"within one error of it: epoch {advice.recommended}",
+        )
+        axes.set(xlabel="epoch", ylabel=name, title=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for onset in advice.onset:
+        if onset is not None:
+            panels[1].axvline(onset, ymax=0.06, color=INK, linewidth=3)
+    panels[1].plot([], [], color=INK, linewidth=3, label="overfitting begins (a fold)")
+    panels[1].legend(fontsize=7)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,115 @@
+"""A link into DVC's cache is the project's photo, wherever DVC's configuration puts that cache; no other way out of data/ is."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.base import dvc_cache
+from stages.data import layout
+from tests.conftest import command
+
+ROW = "id,gender,race,age,path\n1,female,Asian,30,one\n"
+
+
+@pytest.fixture
+def linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose photos are links into tmp_path/shared, as `cache.type symlink` makes them; no one's own settings count."""
+    for variable in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    project, kept = tmp_path / "project", tmp_path / "shared/files/md5/0c"
+    (project / ".dvc").mkdir(parents=True)
+    (project / ".dvc/config").touch()
+    kept.mkdir(parents=True)
+    folder = project / "data/train/images/one"
+    folder.mkdir(parents=True)
+    for stem in layout.PHOTO_MASKS:
+        (kept / stem).write_bytes(b"x")
+        (folder / f"{stem}.jpg").symlink_to(kept / stem)
+    (project / "data/train/train.csv").write_text(ROW)
+    (project / "data/eval/images").mkdir(parents=True)
+    (project / "data/eval/images/a.jpg").symlink_to(kept / "normal")
+    (project / "data/eval/info.csv").write_text("ImageID,ans\na.jpg,0\n")
+    monkeypatch.chdir(project)
+    return project
+
+
+def problems() -> set[str]:
+    people, _ = layout.read_people(Path("data/train/train.csv"))
+    faults = layout.find_photos(people, Path("data/train/images"))[1]
+    faults += layout.read_eval(Path("data/eval/info.csv"), Path("data/eval/images"))[1]
+    return {fault.problem for fault in faults}
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        (".dvc/config", "../../shared"),
+        (".dvc/config", "SHARED"),
+        (".dvc/config.local", "../../shared"),
+        ("../DVC_GLOBAL_CONFIG_DIR/config", "SHARED"),
+        ("../DVC_SYSTEM_CONFIG_DIR/config", "SHARED"),
+    ],
+)
+def test_links_into_the_configured_cache_are_photos(linked: Path, config: str, place: str) -> None:
+    assert problems() == {"is a link that leads out of data/"}
+    path = Path(config)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        f"[cache]\n    type = symlink\n    dir = {place.replace('SHARED', str(linked.parent / 'shared'))}\n"
+    )
+    assert dvc_cache.folder() == linked.parent / "shared"
+    assert problems() == set()
+
+
+def test_the_local_setting_counts_before_the_projects(linked: Path) -> None:
+    Path(".dvc/config").write_text("[cache]\n    dir = ../../shared\n")
+    Path(".dvc/config.local").write_text("[cache]\n    dir = ../../other\n")
+    assert problems() == {"is a link that leads out of data/"}
+
+
+def test_without_a_setting_it_is_the_projects_own_also_from_a_folder_below_it(
+    linked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("below").mkdir()
+    for folder in (linked, linked / "below"):
+        monkeypatch.chdir(folder)
+        assert dvc_cache.folder() == linked / ".dvc/cache"
+
+
+def test_a_folder_that_is_no_dvc_project_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dvc_cache.folder() is None
+
+
+@pytest.mark.parametrize("content", ["[cache\n", "[cache]\n    dir = s3://bucket/cache\n"])
+def test_where_the_cache_is_not_to_be_told_links_out_of_data_stay_refused(linked: Path, content: str) -> None:
+    Path(".dvc/config").write_text(content)
+    assert problems() == {"is a link that leads out of data/"}
+
+
+def test_a_link_elsewhere_stays_refused_beside_links_into_the_cache(linked: Path) -> None:
+    Path(".dvc/config").write_text("[cache]\n    dir = ../../shared\n")
+    photo = Path("data/train/images/one/mask2.jpg")
+    (linked.parent / "elsewhere.jpg").write_bytes(b"x")
+    photo.unlink()
+    photo.symlink_to(linked.parent / "elsewhere.jpg")
+    assert problems() == {"is a link that leads out of data/"}
+
+
+@pytest.mark.slow
+def test_dvc_itself_links_photos_to_where_it_is_told(linked: Path) -> None:
+    """As a team sets it up: one cache for all, outside every project; also inside an experiment's own folder."""
+    for path in (linked / "data/train/images/one").iterdir():
+        path.write_bytes(path.name.encode()) if path.is_symlink() else None
+    command(linked, "git", "init", "-q")
+    command(linked, "dvc", "init", "-q", "-f")
+    command(linked, "dvc", "config", "cache.dir", str(linked.parent / "team"))
+    command(linked, "dvc", "config", "cache.type", "symlink")
+    assert problems() == {"is a link that leads out of data/"}
+    for path in [*Path("data").rglob("*.jpg")]:
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    command(linked, "dvc", "add", "-q", "data")
+    assert Path("data/eval/images/a.jpg").resolve().is_relative_to(linked.parent / "team")
+    assert problems() == set()

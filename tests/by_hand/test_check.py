@@ -1,0 +1,307 @@
+"""check finds in a minute what would fail late, and leaves the project as it was."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from stages import tta_predict
+from stages.base import paths
+from stages.base.talk import SILENT
+from stages.by_hand import check, check_estimates
+from stages.by_hand.check import Report
+from stages.by_hand.check_estimates import Data
+from stages.data import pseudo_labelled
+from stages.learn import losses, model, predict
+from stages.params.schema import Params
+from tests.conftest import command, small
+
+
+def found(params: Params) -> Report:
+    before = sorted(str(path) for path in Path().rglob("*"))
+    report = check.run(params, SILENT)
+    assert sorted(str(path) for path in Path().rglob("*")) == before  # nothing is written here
+    return report
+
+
+def failures(report: Report) -> dict[str, str]:
+    return {finding.what: finding.detail for finding in report.failed}
+
+
+def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: dict[str, Any] = {}
+    look_at_disk, usage = check.disk_space, shutil.disk_usage(".")
+
+    def noted(params: Params, data: check.Data, free: int, sizes: dict[str, Any]) -> check.Finding:
+        measured.update(sizes, free=free)
+        return look_at_disk(params, data, free, sizes)
+
+    monkeypatch.setattr(check.shutil, "disk_usage", lambda _: usage._replace(free=10**9))
+    monkeypatch.setattr(check, "disk_space", noted)
+    report = found(small(train={"epochs": 9000}))
+    assert failures(report) == {}
+    looked_at = {finding.what for finding in report.findings}
+    stages = {"prepare", "eda", "kfold", "lr-find", "train", "oof-ensemble", "tta-predict"}
+    assert looked_at == stages | {"data set", "folds", "submission batch", "real batch", "memory", "disk space"}
+    seconds = {estimate.stage: estimate.seconds for estimate in report.estimates}
+    assert set(seconds) == (stages - {"train"}) | {"train, 2 folds"}
+    assert report.total_seconds == pytest.approx(sum(seconds.values()))
+    assert all(value > 0 for value in seconds.values())
+    assert seconds["train, 2 folds"] > 2 * seconds["kfold"]  # the start of two processes, and 9,000 epochs
+    assert seconds["train, 2 folds"] > 100
+    assert measured["predicted"] == 42  # all eval photos are one batch of tta-predict, though the trial has 8 of them
+    # prepare's new caches will take the place of those that are there.
+    assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        (
+            {},
+            "this user id has no name or home, and DVC ends without; set USER and HOME (`docker run -e USER=me -e HOME=/tmp`)",
+        ),
+        ({"HOME": "/tmp"}, "this user id has no name, and DVC ends without; set USER (`docker run -e USER=me`)"),
+        ({"LOGNAME": "me"}, "this user id has no home, and DVC ends without; set HOME (`docker run -e HOME=/tmp`)"),
+        ({"USER": "me", "HOME": "/tmp"}, None),
+    ],
+)
+def test_a_user_id_without_an_account_is_found(
+    monkeypatch: pytest.MonkeyPatch, kept: dict[str, str], expected: str | None
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
+    report = Report()
+    check.look_at_account(report)
+    assert [finding.detail for finding in report.failed] == ([expected] if expected else [])
+
+
+def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(params: Params, device: str, most: int) -> dict[int, int]:
+        return dict.fromkeys(params.folds, 1 if params.folds == (0, 1, 2) else 2)
+
+    monkeypatch.setattr(check.threads, "choose", choose)
+    monkeypatch.setattr(check.cores, "available", lambda: 2)
+    asked: list[int] = []
+    monkeypatch.setattr(check.torch, "set_num_threads", asked.append)
+    report = found(small(folds=[0, 1, 2]))
+    assert set(failures(report)) == {"folds"}  # too few people for three; all that is measured is
+    assert "train, 3 folds, 2 at a time" in {estimate.stage for estimate in report.estimates}
+    assert asked[-2:] == [2, 1]  # predictions on all cores, then steps as a fold's
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "message"),
+    [
+        ({"model": {"weights": "gone.safetensors"}}, "lr-find", "gone.safetensors not found"),
+        ({"model": {"name": "resnet18x"}}, "lr-find", "timm has no model `resnet18x`"),
+        ({"optimizer": {"name": "adahessian"}}, "lr-find", "`adahessian` needs second derivatives"),
+        ({"augment": {"pipeline": ["Clahe"]}}, "lr-find", "albumentations has no `Clahe`"),
+        (
+            {"image": {"height": 16, "width": 16}, "model": {"name": "vit_tiny_patch16_224"}},
+            "lr-find",
+            "cannot take 16x16",
+        ),
+    ],
+)
+def test_what_params_ask_for_and_cannot_have_is_found(
+    project: Path, changes: dict[str, Any], what: str, message: str
+) -> None:
+    report = found(small(**changes))
+    assert message in failures(report)[what]
+    assert report.estimates == []
+
+
+def test_a_fault_of_the_last_stage_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("an undebugged line")
+
+    monkeypatch.setattr(tta_predict, "predict_views", broken)
+    (Path("start.safetensors")).write_bytes(_weights())
+    params = small(model={"weights": "start.safetensors"})  # a relative path, seen from the temporary folder
+    assert failures(found(params)) == {"tta-predict": "ZeroDivisionError: an undebugged line"}
+
+
+def test_starting_weights_that_know_these_people_are_found(project: Path) -> None:
+    paths.weights(0).parent.mkdir(parents=True)
+    paths.weights(0).write_bytes(_weights())
+    told = failures(found(small(model={"weights": str(paths.weights(0))})))["starting weights"]
+    assert "was trained on these people" in told
+
+
+def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("an undebugged line")
+
+    monkeypatch.setattr(check.eda.eda_figures, "ages", broken)
+    assert failures(found(small())) == {"eda": "ZeroDivisionError: an undebugged line"}
+
+
+def test_a_submission_batch_that_does_not_fit_the_memory_is_found(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial has 8 eval photos, the whole data set 42, which tta-predict takes at once."""
+    predict_views = predict.of_views
+
+    def little_memory(net: Any, pixels: Any, positions: np.ndarray, *rest: Any) -> Any:
+        if len(positions) > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict_views(net, pixels, positions, *rest)
+
+    monkeypatch.setattr(predict, "of_views", little_memory)
+    assert failures(found(small())) == {"submission batch": "OutOfMemoryError: CUDA out of memory"}
+
+
+def test_a_fault_of_the_last_epochs_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ldam re-weights from 0.8 of the epochs on, which the trial's one epoch never comes to."""
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("an undebugged line")
+
+    monkeypatch.setattr(losses, "_effective_number", broken)
+    assert failures(found(small(loss="ldam"))) == {"real batch": "ZeroDivisionError: an undebugged line"}
+
+
+def test_debug_raises_what_a_stage_raises(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("an undebugged line")
+
+    monkeypatch.setattr(check.prepare, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        check.run(small(), SILENT, debug=True)
+
+
+def of_tables(params: Params) -> tuple[Data | None, Report]:
+    report = Report()
+    return check.look_at_tables(params, report), report
+
+
+def test_too_few_people_for_the_folds_and_faulty_photos_are_found(project: Path) -> None:
+    _, report = of_tables(small(folds=list(range(9))))
+    assert "fewer than the 9 folds" in failures(report)["folds"]
+    next(project.glob("data/train/images/*/mask2.jpg")).unlink()
+    assert "this photo is missing" in failures(of_tables(small())[1])["data set"]
+
+
+def test_a_class_without_people_is_warned_of(project: Path) -> None:
+    table = pd.read_csv("data/train/train.csv", dtype={"id": str})
+    table[table["age"] < 60].to_csv("data/train/train.csv", index=False)
+    (warning,) = [finding for finding in of_tables(small())[1].findings if finding.what == "folds"]
+    assert warning.state == "warning"
+    assert "nobody is male 60+, female 60+" in warning.detail
+
+
+def test_caches_checkpoints_and_weights_must_fit_the_disk(project: Path) -> None:
+    data, _ = of_tables(small())
+    assert data is not None
+    sizes = {"photo_bytes": 1000, "weights_bytes": 10_000, "checkpoint_bytes": 40_000}
+    checkpoint = 40_000 + 10_000  # with the selected epoch's weights, which the measured one has not yet
+    # Two folds; weights in the workspace and in DVC's cache; a checkpoint's successor is written beside it.
+    needed = (24 * 7 + 42) * 1000 + 2 * (2 * 10_000 + checkpoint) + checkpoint
+    assert check.disk_space(small(), data, int(needed / 0.9) + 10, sizes).state == "ok"
+    finding = check.disk_space(small(), data, int(needed / 0.9) - 10, sizes)
+    assert finding.state == "failed"
+    assert "400 kB needed" in finding.detail
+
+
+def of_pseudo_labels(params: Params) -> tuple[str, str]:
+    """State and detail of what was found."""
+    data, report = of_tables(params)
+    assert data is not None
+    report.findings.clear()
+    check.look_at_pseudo_labels(params, data, report)
+    (finding,) = report.findings
+    return finding.state, finding.detail
+
+
+def test_photos_that_will_be_decoded_on_the_fly_are_in_the_trial_too() -> None:
+    """The trial's few photos would fit any cache, and training from it would be timed too fast."""
+    params = small(data={"cache_gb": 0.01})
+    assert check._trial_params(params, cached=True).data.cache_gb == 0.01
+    assert check._trial_params(params, cached=False).data.cache_gb == 0
+
+
+def test_pseudo_labels_are_checked_against_the_real_folds_and_eval_photos(project: Path) -> None:
+    params = small(pseudo={"labels": "mine.csv"})
+    failed = found(small(pseudo={"labels": "mine.csv"}, model={"name": "resnet18x"}))
+    assert "mine.csv not found" in failures(failed)["pseudo-labels"]
+    image = str(pd.read_csv(paths.EVAL_CSV)["ImageID"][30])  # not among the trial's
+    table = pd.DataFrame([["0", image, 3, 0.99, pseudo_labelled.split()]], columns=pseudo_labelled.COLUMNS)
+    table.to_csv("mine.csv", index=False)
+    assert of_pseudo_labels(params) == ("ok", "mine.csv: 1 labels")
+    table.assign(split="other").to_csv("mine.csv", index=False)
+    assert "split is not that of out/kfold/folds.csv" in of_pseudo_labels(params)[1]
+
+
+def test_before_kfold_pseudo_labels_must_be_a_table_at_least(project: Path) -> None:
+    params = small(pseudo={"labels": "mine.csv"})
+    paths.FOLDS.unlink()
+    assert "mine.csv not found" in of_pseudo_labels(params)[1]
+    for content, message in ((b"\xff\x00", "cannot be read"), (b"", "cannot be read"), (b"a,b\n", "no column")):
+        Path("mine.csv").write_bytes(content)
+        state, detail = of_pseudo_labels(params)
+        assert state == "failed"
+        assert message in detail
+    Path("mine.csv").write_text(",".join(pseudo_labelled.COLUMNS) + "\n")
+    assert of_pseudo_labels(params)[0] == "warning"
+
+
+def test_judging_is_measured_on_few_photos_and_reckoned_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    now = [0.0]
+    monkeypatch.setattr(check_estimates.time, "perf_counter", lambda: now[0])
+
+    def slow(log_probabilities: np.ndarray, labels: np.ndarray, person: np.ndarray, params: Params) -> None:
+        seen.append(len(labels))
+        assert log_probabilities.shape == (len(labels), 18)
+        now[0] += 0.2
+
+    monkeypatch.setattr(check_estimates.decide, "judge", slow)
+    photos = pd.DataFrame({"person": np.repeat(np.arange(6000), 7).astype(str)})
+    seconds = check_estimates.judging(small(), Data(pd.DataFrame(), photos, []))
+    assert seen == [3000]
+    assert seconds == pytest.approx(0.2 * 14)
+
+
+def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_their_own_speed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = of_tables(small())
+    assert data is not None
+    monkeypatch.setattr(check_estimates, "_startup", lambda imports: 0.0)
+    measured = {"batch": 32, "jobs": 2, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
+    found = check_estimates.of_stages(small(), data, {"prepare": 1.0, "eda": 1.0}, measured)
+    seconds = {estimate.stage: estimate.seconds for estimate in found}
+    hashing = 24 * 7 * 1e9 / check_estimates.HASHED_PER_SECOND
+    assert seconds["train, 2 folds, 2 at a time"] == pytest.approx(2 * (hashing + check_estimates.DVC_STAGE), rel=1e-3)
+    views = len(small().tta.views)
+    assert seconds["tta-predict"] == pytest.approx(42 * views * 2 / 2.0 + check_estimates.DVC_STAGE)
+
+
+def _weights() -> bytes:
+    net = model.build(model.architecture(small()))
+    model.save(Path("some.safetensors"), net.architecture, net.backbone.state_dict())
+    content = Path("some.safetensors").read_bytes()
+    Path("some.safetensors").unlink()
+    return content
+
+
+def test_the_command_exits_with_2_where_something_would_fail(project: Path) -> None:
+    (project / "params.yaml").write_text(yaml.safe_dump(small(model={"name": "resnet18x"}).model_dump(mode="json")))
+    done = command(project, "maskcli", "check", "--json", code=2)
+    told = json.loads(done.stdout)
+    assert not told["ok"]
+    assert "Traceback" not in done.stderr
+    assert not (project / "out/train").exists()

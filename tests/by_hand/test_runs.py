@@ -1,0 +1,167 @@
+"""runs: one table of commits, experiments and the workspace, on hand-made histories."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.commands.runs import lines
+from stages.base import git
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
+from stages.by_hand import compare, runs
+from tests import histories
+from tests.conftest import command
+
+
+@pytest.fixture
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ce, then an experiment on it, a commit that changes no result, and a better run."""
+    folder = histories.lay(tmp_path / "history")
+    monkeypatch.chdir(folder)
+    histories.commit(folder, "empty", day=1)
+    histories.write_results(folder, histories.oof(1), 0.40, loss="ce")
+    histories.commit(folder, "cross entropy", day=2)
+    histories.write_results(folder, histories.oof(2), 0.41, loss="focal", train={"epochs": 3})
+    histories.experiment(folder, "focal", day=3)
+    (folder / "README").write_text("words\n")
+    histories.commit(folder, "words", day=4)
+    histories.write_results(folder, histories.oof(3, lift=3), 0.80, loss="ldam")
+    histories.commit(folder, "ldam", day=5)
+    return folder
+
+
+def by_name(found: runs.Found) -> dict[str, runs.Row]:
+    return {row.subject or row.name: row for row in found.rows}
+
+
+def test_commits_and_experiments_stand_best_first_against_the_oldest(history: Path) -> None:
+    found = runs.run(SILENT)
+    assert [row.subject or row.name for row in found.rows] == ["ldam", "focal", "cross entropy"]
+    assert found.base == git.resolve("HEAD~2")[:7]
+    assert (found.without_results, found.older, found.notes) == (1, 0, [])
+    rows = by_name(found)
+    assert rows["cross entropy"].verdict == "base"
+    assert rows["cross entropy"].same == [git.resolve("HEAD~1")[:7]]  # the commit that changed no result
+    assert rows["ldam"].same == ["workspace"]
+    assert rows["ldam"].verdict == "better"
+    assert rows["ldam"].changed == ["loss ldam (was ce)"]
+    assert rows["focal"].changed == ["loss focal (was ce)", "train.epochs 3 (was 20)"]
+    assert (rows["focal"].macro_f1, rows["focal"].macro_f1_low) == (0.41, pytest.approx(0.31))
+    assert rows["focal"].seconds is None  # no history was written
+
+
+def test_the_verdict_is_that_of_compare_with_the_same_candidates(history: Path) -> None:
+    rows = by_name(runs.run(SILENT))
+    names = [git.resolve("HEAD~2"), "focal", "HEAD"]
+    told = compare.run(names, "auto", 10_000, 0, None, Path("forest.png"), SILENT)
+    for name, comparison in zip(("focal", "ldam"), told, strict=True):
+        expected = next(row for row in comparison.rows if row.metric == "macro_f1")
+        row = rows[name]
+        assert (row.difference, row.low, row.high) == pytest.approx((expected.difference, expected.low, expected.high))
+        assert (row.p_value, row.verdict) == (pytest.approx(expected.p_value), expected.verdict)
+
+
+def test_the_limit_keeps_the_newest_and_counts_the_rest(history: Path) -> None:
+    found = runs.run(SILENT, limit=2)
+    assert list(by_name(found)) == ["ldam", "cross entropy"]  # whose results HEAD~1 has as well
+    assert (found.base, found.older) == (git.resolve("HEAD~2")[:7], 1)
+    named = runs.run(SILENT, limit=2, base="focal")
+    assert list(by_name(named)) == ["ldam", "focal"]
+    assert (named.base, named.older) == ("focal", 2)
+    assert runs.run(SILENT, base="HEAD~1").base == "HEAD~1"
+    with pytest.raises(UserError, match=r"^runs: --base HEAD~3: holds no results"):
+        runs.run(SILENT, base="HEAD~3")
+
+
+def test_other_branches_are_looked_at_on_request(history: Path) -> None:
+    histories.git(history, "checkout", "-q", "-b", "side", "HEAD~1")
+    histories.write_results(history, histories.oof(7), 0.45, loss="f1")
+    histories.commit(history, "f1", day=6)
+    histories.git(history, "checkout", "-q", "main")
+    histories.write_results(history, histories.oof(3, lift=3), 0.80, loss="ldam")
+    assert "f1" not in by_name(runs.run(SILENT))
+    assert by_name(runs.run(SILENT, everywhere=True))["f1"].changed == ["loss f1 (was ce)"]
+
+
+def test_equal_predictions_of_two_runs_are_told(history: Path) -> None:
+    run = dict(np.load(compare.paths.OOF_ARRAYS))
+    np.savez_compressed("again.npz", **run)  # other bytes, the same arrays
+    histories.write_results(history, Path("again.npz").read_bytes(), 0.80, loss="ldam", seed=1)
+    histories.commit(history, "another seed", day=6)
+    found = runs.run(SILENT, base="HEAD~1")
+    assert by_name(found)["another seed"].verdict == "the same predictions"
+
+
+def test_runs_that_cannot_be_compared_stand_there_with_the_reason(history: Path) -> None:
+    histories.write_results(history, histories.oof(4, first=20), 0.5, loss="ce")
+    histories.commit(history, "other people", day=6)
+    found = runs.run(SILENT)
+    assert by_name(found)["other people"].verdict == "not comparable"
+    assert "not the same photos (140 only in the first" in " ".join(found.notes)
+    shutil.rmtree(".dvc/cache")
+    found = runs.run(SILENT)
+    assert {row.verdict for row in found.rows} == {"base", "not comparable"}
+    assert "is neither in the DVC cache nor in a remote" in found.notes[0]
+    assert [row.macro_f1 for row in found.rows] == [0.80, 0.50, 0.41, 0.40]  # the scores are in git
+
+
+def test_an_experiment_whose_name_stands_twice_goes_by_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(histories.two_commits(tmp_path / "two"))
+    twice = [row for row in runs.run(SILENT).rows if row.subject == "smooth"]
+    assert len({row.name for row in twice}) == 2
+    assert all(git.resolve(row.name) == row.revision for row in twice)
+
+
+def test_hundreds_of_commits_with_the_same_results_are_read_once(
+    history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        histories.git(history, "commit", "-q", "--allow-empty", "-m", f"{number}", day=7)
+    asked: list[tuple[str, ...]] = []
+    real = git._git
+    monkeypatch.setattr(git, "_git", lambda *words, **more: (asked.append(words), real(*words, **more))[1])
+    found = runs.run(SILENT)
+    assert len(by_name(found)["ldam"].same) == 31
+    many = len(asked)
+    histories.git(history, "reset", "-q", "--hard", "HEAD~20")
+    asked.clear()
+    runs.run(SILENT)
+    assert len(asked) == many
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_terminal(history: Path, width: int) -> None:
+    histories.git(history, "update-ref", "-d", _experiment(history))
+    histories.write_results(history, histories.oof(8), 0.3, loss="f1", train={"epochs": 2, "batch_size": 64})
+    histories.experiment(history, "a-name-that-somebody-typed-in-full", day=8)
+    shown = lines(runs.run(SILENT), width)
+    assert max(map(len, shown)) <= width
+    whole = " ".join(" ".join(shown).split())
+    for part in ("a-name-that-somebody-typed-in-full", "0.3000", "loss f1 (was ce)", "better", "without results: 1"):
+        assert part in whole
+    assert ("run " in shown[2]) == (width > 79)
+
+
+def _experiment(history: Path) -> str:
+    return histories.git(history, "for-each-ref", "--format=%(refname)", "refs/exps")
+
+
+def test_a_repository_without_results_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(histories.lay(tmp_path / "new"))
+    for commits in range(2):
+        if commits:
+            histories.commit(Path(), "empty")
+        with pytest.raises(UserError, match=r"^runs: no commit and no experiment here holds results"):
+            runs.run(SILENT)
+
+
+def test_the_command_prints_the_table_and_json(history: Path) -> None:
+    shown = command(history, "maskcli", "runs").stdout
+    assert shown.startswith("3 runs, best macro F1 first.")
+    found = json.loads(command(history, "maskcli", "runs", "--json").stdout)
+    assert [row["macro_f1"] for row in found["rows"]] == [0.80, 0.41, 0.40]

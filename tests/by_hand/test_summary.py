@@ -1,0 +1,107 @@
+"""maskcli summary: what is there, what is not, and what comes next."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.base import paths
+from stages.base.files import write_csv, write_json
+from stages.by_hand import summary
+from stages.records import run_record
+from tests.conftest import small
+
+SCORES = dict.fromkeys(summary.SCORES, 0.5)
+
+
+def git(*words: str) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", *identity, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files of a run, no git yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    write_json(paths.OOF_METRICS, SCORES)
+    run_record.write(paths.OOF_RUN, run_record.made(small(), 0.003, {}))
+    for path in summary.FILES.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def following(**changes: object) -> list[str]:
+    """What comes next after a run with these params."""
+    params = small(**changes)
+    run_record.write(paths.OOF_RUN, run_record.made(params, 0.003, {}))
+    found: list[str] = summary.run(params)["next"]
+    return found
+
+
+def test_results_that_no_commit_holds_are_to_be_committed_under_their_loss(results: Path) -> None:
+    assert following() == ["git init && git add -A && git commit -m ce", "maskcli screen"]
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "code alone")
+    assert following(loss="focal")[0] == "git add -A && git commit -m focal"
+
+
+def test_a_run_is_named_by_what_was_run_and_params_that_changed_since_are_told(committed: Path) -> None:
+    following(loss="focal")
+    found = summary.run(small(loss="ldam"))
+    assert found["why"] == "this run had loss: focal (params.yaml now: ldam)"
+    assert found["next"] == ["dvc repro"]
+
+
+@pytest.fixture
+def committed(results: Path) -> Path:
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "ce")
+    return results
+
+
+def test_the_next_step_is_the_cheapest_one_not_done_yet(committed: Path) -> None:
+    assert following() == ["maskcli screen"]
+    rows = pd.DataFrame({"loss": ["ldam", "ce"], "sampler": ["sqrt", "none"], "verdict": ["better", "base"]})
+    write_csv(paths.SCREEN_RANKING, rows)
+    assert following() == [
+        "dvc exp run -n ldam-sqrt -S loss=ldam -S sampler=sqrt",
+        "maskcli compare HEAD ldam-sqrt",
+    ]
+    assert following(loss="ldam", sampler="sqrt") == ["maskcli tta-search"]
+    write_csv(paths.SCREEN_RANKING, rows[::-1])
+    assert following() == ["maskcli tta-search"]
+    write_json(paths.TTA_SUMMARY, {})
+    assert following() == ["maskcli refit"]
+    write_json(paths.REFIT_SUMMARY, {})
+    assert following() == ["maskcli report"]
+
+
+def test_experiments_on_this_commit_are_to_be_compared(committed: Path) -> None:
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    for name in ("focal", "ldam"):
+        git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", head)
+    git("update-ref", f"refs/exps/{'0' * 2}/{'0' * 38}/of_another_commit", head)
+    assert following() == ["maskcli compare HEAD focal ldam"]
+
+
+def test_other_results_than_the_commits_are_to_be_compared_with_it(committed: Path) -> None:
+    write_json(paths.OOF_METRICS, SCORES | {"macro_f1": 0.6})
+    assert following() == ["maskcli compare HEAD workspace", "git add -A && git commit -m ce"]
+
+
+def test_a_fresh_clone_is_told_which_files_are_not_there_and_how_to_get_them(committed: Path) -> None:
+    paths.SUBMISSION.unlink()
+    found = summary.run(small())
+    assert found["missing"] == {"submission": str(paths.SUBMISSION)}
+    assert found["files"] == {"OOF": str(paths.OOF), "LR curve": str(paths.LR_PNG)}
+    assert found["next"] == ["dvc repro"]  # there is nowhere to pull from
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[core]\n    remote = team\n['remote \"team\"']\n    url = /somewhere\n")
+    assert summary.run(small())["next"] == ["dvc pull"]
+    paths.REPORT.parent.mkdir(parents=True)
+    paths.REPORT.touch()
+    assert summary.run(small())["files"]["report"] == str(paths.REPORT)

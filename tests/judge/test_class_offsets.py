@@ -1,0 +1,108 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from stages.judge import class_offsets
+from stages.judge.metrics import log_softmax, macro_f1
+from stages.submission import decision_rule
+from tests.conftest import small
+
+
+def drawn(photos: int, classes: int, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of equally frequent classes, and log probabilities that are right for them: p(y|x) of a Gaussian mixture."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, photos)
+    logits = rng.normal(size=(photos, classes)) * sharpness
+    logits[np.arange(photos), labels] += sharpness**2
+    return log_softmax(logits), labels
+
+
+def test_adding_offsets_keeps_log_probabilities_normalised() -> None:
+    log_probabilities, _ = drawn(50, 5, 1.0, 0)
+    found = class_offsets.adjusted(log_probabilities, np.array([0, 1, -1, 2, 0.5]))
+    assert np.exp(found).sum(1) == pytest.approx(np.ones(50))
+    assert found - log_probabilities - np.array([0, 1, -1, 2, 0.5]) == pytest.approx(
+        np.repeat((found - log_probabilities)[:, :1], 5, axis=1)
+    )
+
+
+def test_offsets_recover_a_known_prior_shift() -> None:
+    log_probabilities, labels = drawn(6000, 4, 1.5, 0)
+    shift = np.array([1.0, 0.0, -1.5, 0.5])
+    wrong = class_offsets.adjusted(log_probabilities, shift)
+    offsets = class_offsets.fit_offsets(wrong, labels)
+    assert offsets - offsets.mean() == pytest.approx(-(shift - shift.mean()), abs=0.25)
+    right, found = (macro_f1(labels, one.argmax(1), 4) for one in (log_probabilities, wrong + offsets))
+    assert macro_f1(labels, wrong.argmax(1), 4) < right - 0.05
+    assert found == pytest.approx(right, abs=0.01)
+
+
+def test_logit_adjustment_recovers_tau_1_where_a_model_learnt_the_prior_and_all_classes_count_alike() -> None:
+    log_probabilities, labels = drawn(20_000, 3, 1.5, 0)
+    prior = np.array([0.7, 0.2, 0.1])
+    keep = np.random.default_rng(1).random(len(labels)) < prior[labels] / 0.7
+    # Photos drawn by the prior, and the posterior of a model that learnt it: macro recall would want tau = 1 exactly.
+    learnt, labels = class_offsets.adjusted(log_probabilities, np.log(prior))[keep], labels[keep]
+    offsets = class_offsets.fit_logit_adjustment(learnt, labels)
+    counts = np.bincount(labels) + 1.0
+    slope = np.polyfit(np.log(counts), offsets, 1)[0]
+    assert offsets.mean() == pytest.approx(0)
+    # Macro F1 lies between accuracy (tau 0) and macro recall (tau 1).
+    assert -1 < slope < 0
+    assert macro_f1(labels, (learnt + offsets).argmax(1), 3) > macro_f1(labels, learnt.argmax(1), 3)
+    assert offsets == pytest.approx(slope * (np.log(counts) - np.log(counts).mean()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 6), st.integers(1, 12), st.integers(0, 10**6))
+def test_the_scores_along_one_offset_are_those_of_scikit_learn(classes: int, photos: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, rival = rng.integers(0, classes, photos), rng.integers(1, classes, photos)
+    found = class_offsets._scores_as_photos_turn(rival, labels, 0, classes)
+    for turned in range(photos + 1):
+        predicted = np.where(np.arange(photos) < turned, 0, rival)
+        assert found[turned] == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 6), st.integers(5, 60), st.integers(0, 10**6))
+def test_fitted_offsets_are_never_worse_where_they_were_fitted_and_stay_in_bounds(
+    classes: int, photos: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    log_probabilities, labels = log_softmax(rng.normal(size=(photos, classes))), rng.integers(0, classes, photos)
+    for fit in class_offsets.RULES.values():
+        offsets = fit(log_probabilities, labels)
+        assert macro_f1(labels, (log_probabilities + offsets).argmax(1), classes) >= macro_f1(
+            labels, log_probabilities.argmax(1), classes
+        )
+    offsets = class_offsets.fit_offsets(log_probabilities, labels)
+    assert np.abs(offsets).max() <= class_offsets.LIMIT
+    assert (offsets[np.bincount(labels, minlength=classes) == 0] == 0).all()
+
+
+def judged(seed: int, shift: float, people: int = 60) -> dict[str, Any]:
+    """decide.judge on people x 4 photos whose model shifts one class in three by `shift`; 0: its argmax is best already."""
+    log_probabilities, labels = drawn(people * 4, 18, 2.0, seed)
+    offsets = np.where(np.arange(18) % 3 == 2, shift, 0.0)
+    person = np.repeat(np.arange(people), 4).astype(str)
+    return decision_rule.judge(class_offsets.adjusted(log_probabilities, offsets), labels, person, small(seed=seed))
+
+
+def test_offsets_are_offered_where_a_model_is_shifted_and_the_gain_is_real() -> None:
+    found = judged(0, -3.0)
+    assert found["offered"]
+    assert 0 < found["low"] < found["difference"] < found["high"]
+
+
+def test_no_gain_is_offered_on_predictions_that_need_none() -> None:
+    draws = [judged(seed, 0.0, people=30) for seed in range(12)]
+    assert sum(bool(found["offered"]) for found in draws) <= 1
+    # Where they are fitted there is always a gain: that is what must not be reported.
+    flattering = np.array([found["macro_f1_fitted"] - found["macro_f1_argmax"] for found in draws])
+    assert (flattering > -1e-6).all()
+    assert flattering.mean() > np.mean([found["difference"] for found in draws]) + 0.01

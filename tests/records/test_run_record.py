@@ -1,0 +1,212 @@
+"""What was run is recorded beside its outputs, and whoever joins folds sees whether they belong together."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import oof_ensemble, train, tta_predict
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import read_json, write_json
+from stages.base.talk import SILENT, Talk
+from stages.by_hand import epochs
+from stages.records import run_record
+from stages.records.run_record import Record
+from tests.conftest import small
+
+
+@pytest.fixture
+def trained(project: Path) -> Path:
+    """A project with two folds of ce."""
+    write_json(paths.LR_CHOSEN, {"lr": 0.003})
+    train.run(small(), SILENT, None)
+    return project
+
+
+def test_folds_of_one_run_have_the_same_record_and_outputs_that_carry_its_key(trained: Path) -> None:
+    first, second = (paths.train_run(fold).read_bytes() for fold in (0, 1))
+    assert first == second
+    record = run_record.of_fold(0)
+    assert (record.params["loss"], record.params["train"]["epochs"], record.lr) == ("ce", 2, 0.003)
+    for output in (paths.oof_logits(0), paths.weights(0)):
+        assert run_record.mark_of(output) == record.run
+    train.run(small(), SILENT, 0, fresh=True)
+    assert paths.train_run(0).read_bytes() == first
+
+
+def test_a_fold_of_another_method_is_named_and_nothing_is_joined(trained: Path) -> None:
+    oof_ensemble.run(small(), SILENT)
+    before = paths.OOF_METRICS.read_bytes()
+    train.run(small(loss="focal"), SILENT, 0)
+    message = (
+        r"out/train: fold 0 was trained with loss: focal \(the others: ce\), so oof-ensemble would mix methods; run "
+        r"`maskcli train --fold 0` \(or `dvc repro`\)"
+    )
+    with pytest.raises(UserError, match=message):
+        oof_ensemble.run(small(), SILENT)
+    # Where params.yaml asks for focal, the other fold is the one to train again.
+    with pytest.raises(UserError, match=r"fold 1 was trained with loss: ce \(the others: focal\)"):
+        oof_ensemble.run(small(loss="focal"), SILENT)
+    assert paths.OOF_METRICS.read_bytes() == before
+
+
+def test_params_typed_after_training_name_no_result(trained: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"the folds were trained with loss: ce \(now: focal\), so oof-ensemble would call"
+    ):
+        oof_ensemble.run(small(loss="focal"), SILENT)
+    oof_ensemble.run(small(tta={"views": ["identity"]}, budget={"minutes": 5.0}), SILENT)  # no matter of training
+    assert run_record.of_revision("workspace").loss == "ce"
+
+
+def test_a_fold_whose_outputs_are_of_two_runs_is_seen(trained: Path) -> None:
+    """As after a kill between weights and logits, or a `git checkout` without `dvc checkout`."""
+    old = paths.oof_logits(1).read_bytes()
+    for fold in (0, 1):
+        train.run(small(loss="focal"), SILENT, fold)
+    paths.oof_logits(1).write_bytes(old)
+    with pytest.raises(UserError, match=r"out/train/1/oof_logits.npz: is of another run than out/train/1/run.json"):
+        oof_ensemble.run(small(loss="focal"), SILENT)
+
+
+def test_data_changed_since_is_no_data_of_these_folds(trained: Path) -> None:
+    table = paths.PHOTOS.read_text()
+    assert ",3," in table
+    paths.PHOTOS.write_text(table.replace(",3,", ",4,", 1))
+    with pytest.raises(UserError, match=r"the folds were trained with another out/prepare/photos\.csv"):
+        oof_ensemble.run(small(), SILENT)
+
+
+def test_other_code_and_libraries_are_told_and_joined(trained: Path) -> None:
+    record = run_record.of_fold(1)
+    other = record.model_copy(update={"run": "other", "setting": record.setting | {"torch": "1.0+cu1"}})
+    run_record.write(paths.train_run(1), other)
+    arrays = dict(np.load(paths.oof_logits(1)))
+    np.savez(paths.oof_logits(1), **arrays | {"run": np.array("other")})
+    paths.weights(1).unlink()
+    said: list[str] = []
+    oof_ensemble.run(small(), Talk(said.append))
+    assert "oof-ensemble: computed with another torch (fold 0: " in said[0]
+    assert "fold 1: 1.0+cu1" in said[0]
+
+
+def test_the_joined_folds_record_says_what_was_run_and_the_arrays_carry_its_key(trained: Path) -> None:
+    oof_ensemble.run(small(), SILENT)
+    found = run_record.of_revision("workspace")
+    assert found.run == run_record.of_fold(0).run == str(np.load(paths.OOF_ARRAYS)["run"])
+    assert found.params["ensemble"] == {"replicates": 100}
+    assert read_json(paths.DECISION, "oof-ensemble")["run"] == found.run
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"loss": "focal"}, "loss: ce (now: focal)"),
+        ({"loss": "label_smoothing", "losses": {"label_smoothing": {"eps": 0.2}}}, "loss: ce (now: label_smoothing)"),
+        ({"losses": {"focal": {"gamma": 1.0}}}, ""),  # options of a loss that is not in use
+        ({"budget": {"minutes": 3.0}}, ""),
+        ({"model": {"options": {"pad_type": "same"}}}, "model.options.pad_type: not set (now: same)"),
+        ({"train": {"epochs": 3}, "seed": 1}, "seed: 0 (now: 1), train.epochs: 2 (now: 3)"),
+    ],
+)
+def test_differences_are_those_of_method(changes: dict[str, Any], told: str) -> None:
+    before, after = (Record(params=run_record.training(params)) for params in (small(), small(**changes)))
+    assert run_record.in_words(run_record.differing(before, after), "now") == told
+
+
+def test_a_record_of_another_version_counts_new_keys_with_their_default() -> None:
+    params = run_record.training(small())
+    del params["model"]["weights"]
+    old = Record(params=params | {"gone": {"key": 1}})
+    assert run_record.differing(old, Record(params=run_record.training(small()))) == {}
+    assert list(run_record.differing(old, Record(params=run_record.training(small(model={"weights": "a.pth"}))))) == [
+        "model.weights"
+    ]
+
+
+LOCK = """
+stages:
+  train@0:
+    params:
+      params.yaml:
+        loss: ce
+        losses.ce: {}
+        data.age_bins: [30, 60]
+        train: {epochs: 2}
+  tta-predict:
+    params:
+      params.yaml:
+        ensemble.vote: rank
+"""
+
+
+@pytest.fixture
+def revision(monkeypatch: pytest.MonkeyPatch) -> dict[Path, str]:
+    """Files of the one revision that there is, `old`."""
+    content: dict[Path, str] = {paths.PARAMS: "loss: focal\ntrain: {epochs: 2}\n"}
+
+    def read(name: str, path: Path) -> bytes:
+        if name != "old" or path not in content:
+            raise UserError(f"{name}: {path}")
+        return content[path].encode()
+
+    monkeypatch.setattr(run_record.revisions, "read", read)
+    return content
+
+
+def test_results_of_before_are_of_what_dvc_ran_not_of_what_params_yaml_says(revision: dict[Path, str]) -> None:
+    revision[paths.DVC_LOCK] = LOCK
+    found = run_record.of_revision("old")
+    assert (found.run, found.loss, found.params["train"]) == ("", "ce", {"epochs": 2})
+    assert run_record.not_run("old", found) == (
+        "old: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there"
+    )
+    params = run_record.params_of("old", found)
+    assert (params["loss"], params["ensemble"]["vote"], params["tta"]["views"]) == ("ce", "rank", ["identity", "hflip"])
+
+
+def test_the_record_counts_before_dvc_lock(revision: dict[Path, str]) -> None:
+    revision[paths.DVC_LOCK] = LOCK
+    record = Record(run="key", params=run_record.training(small(loss="bce")))
+    revision[paths.OOF_RUN] = record.model_dump_json()
+    assert run_record.of_revision("old") == record
+    assert run_record.params_of("old", record)["loss"] == "bce"
+    revision[paths.OOF_RUN] = "half a {"
+    with pytest.raises(
+        UserError, match=r"old: out/oof-ensemble/run.json: is not JSON; run `dvc repro oof-ensemble` there"
+    ):
+        run_record.of_revision("old")
+
+
+def test_without_record_and_lock_params_yaml_is_all_there_is(revision: dict[Path, str]) -> None:
+    found = run_record.of_revision("old")
+    assert found.loss == "focal"
+    assert run_record.not_run("old", found) == ""
+    with pytest.raises(UserError, match="nowhere"):
+        run_record.of_revision("nowhere")
+
+
+def test_epochs_for_a_refit_are_not_taken_from_another_method(trained: Path) -> None:
+    with pytest.raises(UserError, match=r"refit: the folds were trained with loss: ce \(now: focal\), so the epochs"):
+        epochs.for_refit(small(loss="focal"), SILENT)
+    said: list[str] = []
+    epochs.run(small(loss="focal"), Talk(said.append))
+    assert said == ["epochs: this is about what was trained: loss: ce (params.yaml now: focal)"]
+    train.run(small(loss="focal"), SILENT, 0)
+    said.clear()
+    assert epochs.run(small(loss="focal"), Talk(said.append))["folds"] == [0]
+    assert said == ["epochs: left out: fold 1 was trained with loss: ce (the others: focal)"]
+
+
+def test_offsets_of_another_run_decide_no_answers(trained: Path) -> None:
+    oof_ensemble.run(small(), SILENT)
+    for fold in (0, 1):
+        train.run(small(seed=1), SILENT, fold)
+    params = small(seed=1, decision="adjusted")
+    with pytest.raises(UserError, match=r"decision.json: was fitted on the OOF predictions of another run"):
+        tta_predict.run(params, SILENT)
+    for image in ({"face": 0.5}, {"height": 48}):
+        with pytest.raises(UserError, match=r"the folds were trained with seed: 1 \(now: 0\), image\."):
+            tta_predict.run(small(image=image), SILENT)

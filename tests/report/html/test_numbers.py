@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from stages.judge.paired_difference import Difference
+from stages.report.html import numbers
+from tests.report.made import oof
+
+SMALL = numbers.Oof(
+    photo=np.array(["a", "b", "c", "d", "e"]),
+    person=np.array(["1", "1", "2", "2", "3"]),
+    labels=np.array([0, 0, 1, 1, 2]),
+    # Right; wrong and unsure; wrong and sure; right and unsure; wrong, and the true class got nothing at all.
+    probabilities=np.pad(
+        [[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.8, 0.2, 0.0], [0.3, 0.4, 0.3], [0.3, 0.7, 0.0]], ((0, 0), (0, 15))
+    ),
+    last=np.array([0, 1, 0, 1, 1]),
+)
+
+
+def test_photos_with_the_highest_loss_come_worst_first() -> None:
+    assert SMALL.photo[numbers.highest_loss(SMALL, 3)].tolist() == ["e", "c", "b"]
+    assert SMALL.losses[:3] == pytest.approx(-np.log([0.9, 0.4, 0.2]))
+    assert np.isfinite(SMALL.losses).all()
+
+
+def test_mistakes_come_most_confident_first_and_right_answers_never() -> None:
+    assert SMALL.photo[numbers.confident_mistakes(SMALL, 40)].tolist() == ["c", "e", "b"]
+    assert SMALL.photo[numbers.confident_mistakes(SMALL, 2)].tolist() == ["c", "e"]
+
+
+def test_intervals_lie_around_their_scores_and_within_bounds() -> None:
+    made = oof(1)
+    found = numbers.intervals(made, 300, 0)
+    for name, score in (
+        ("macro_f1", f1_score(made.labels, made.predictions, average="macro")),
+        ("macro_f1_last", f1_score(made.labels, made.last, average="macro")),
+        ("accuracy", (made.labels == made.predictions).mean()),
+        ("nll", made.losses.mean()),
+        ("f1_mask", f1_score(made.labels // 6, made.predictions // 6, average="macro")),
+        ("f1_gender", f1_score(made.labels % 6 // 3, made.predictions % 6 // 3, average="macro")),
+        ("f1_age", f1_score(made.labels % 3, made.predictions % 3, average="macro")),
+    ):
+        low, high = found.headline[name]
+        assert 0 <= low < score < high, name
+        assert high - low < 0.4 * score, name
+    assert found.headline["macro_f1_last"] == pytest.approx(found.headline["macro_f1"])  # the same predictions
+
+
+def test_a_class_of_too_few_people_has_no_interval() -> None:
+    made = oof(1)
+    labels, probabilities = np.where(made.labels == 4, 5, made.labels), made.probabilities.copy()
+    first_photos = np.arange(5) * 7  # of five people
+    probabilities[first_photos[:2]] = np.eye(18)[4]  # two of them are answered rightly
+    for people, known in ((4, False), (5, True)):
+        labels[first_photos[:people]] = 4
+        found = numbers.intervals(replace(made, labels=labels, probabilities=probabilities), 200, 0)
+        assert np.isfinite([found.class_low[4], found.class_high[4]]).all() == known, people
+        assert (numbers.interval_text(found.class_low[4], found.class_high[4]) == "no interval") != known
+    assert np.isnan(found.class_low[17])  # nobody
+    assert np.isfinite(found.class_low[:4]).all()
+
+
+def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_has_none() -> None:
+    found = numbers.Intervals({"macro_f1": (0.1, 0.2), "accuracy": (0.3, 0.4)}, np.zeros(18), np.ones(18))
+    scores = {"macro_f1": 0.5, "macro_f1_low": 0.45, "macro_f1_high": 0.55, "accuracy": 0.35, "ece": 0.01}
+    better = Difference("macro_f1", 0.4, 0.5, 0.1, 0.05, 0.15, 1.0, 0.0, "better", 0, None)
+    few = Difference("accuracy", 0.4, 0.5, 0.1, -1.0, 1.0, 0.5, 1.0, "too few people", None, None)
+    rows = {
+        row["name"]: row
+        for row in numbers.headline_rows(
+            [scores, {"macro_f1": 0.6}], [found, found], {"macro_f1": better, "accuracy": few}
+        )
+    }
+    assert list(rows) == ["macro F1 ↑", "accuracy ↑", "expected calibration error (ECE) ↓"]
+    assert rows["macro F1 ↑"]["cells"] == [
+        {"value": "0.5000", "interval": "0.4500 to 0.5500"},
+        {"value": "0.6000", "interval": "0.1000 to 0.2000"},
+    ]
+    assert rows["macro F1 ↑"]["difference"] == {
+        "value": "+0.1000", "interval": "+0.0500 to +0.1500", "verdict": "better",
+    }  # fmt: skip
+    assert rows["accuracy ↑"]["cells"][1]["value"] == "–"
+    assert rows["accuracy ↑"]["difference"] == {"value": "+0.1000", "interval": "", "verdict": "too few people"}
+
+
+def test_the_photos_of_one_person_stand_together_where_the_worst_of_them_does() -> None:
+    made = replace(SMALL, person=np.array(["1", "1", "2", "3", "2"]))
+    places = numbers.highest_loss(made, 4)
+    assert made.photo[places].tolist() == ["e", "c", "b", "d"]
+    assert [made.photo[group].tolist() for group in numbers.by_person(made, places)] == [["e", "c"], ["b"], ["d"]]
+    assert numbers.by_person(made, places[:0]) == []

@@ -1,0 +1,177 @@
+import base64
+import html
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.judge import bootstrap, paired_difference
+from stages.report.html import page
+from stages.report.html.page import Run
+from tests.report import browser
+from tests.report.made import run
+
+
+def noise(names: set[str]) -> page.Pictures:
+    """Photos that JPEG cannot make small."""
+    rng = np.random.default_rng(0)
+    return {name: rng.integers(0, 256, (144, 108, 3), dtype=np.uint8) for name in sorted(names)}
+
+
+def nothing(names: set[str]) -> page.Pictures:
+    return {}
+
+
+def compared(first: Run, second: Run) -> paired_difference.Comparison:
+    a, b = (
+        [bootstrap.of_run(one.oof.person, one.oof.labels, one.oof.predictions, one.oof.losses)]
+        for one in (first, second)
+    )
+    return paired_difference.Comparison(
+        first.name, second.name, paired_difference.compare(a, b, {}, 200, 0), ["a note on <both>"]
+    )
+
+
+RUNS = [
+    run("main"),
+    run("a-rather-long-name-of-an-experiment", 2, params={"seed": 0, "loss": "focal", "train": {"epochs": 3}}),
+]
+
+
+@pytest.fixture(scope="module")
+def two() -> str:
+    """The page of two runs with photos."""
+    return page.build(RUNS, compared(*RUNS), 100, 0, noise)
+
+
+@pytest.fixture
+def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts take most of the time; not every test is about them."""
+    monkeypatch.setattr(page.charts, "_svg", lambda figure: "<svg/>")
+
+
+def text_of(built: str) -> str:
+    """What a reader sees, without tags and pictures."""
+    body = built[built.index("<body>") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+def charts_of(built: str) -> list[str]:
+    return [
+        base64.b64decode(data).decode()
+        for data in re.findall(r'src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)"', built)
+    ]
+
+
+def test_the_page_says_the_numbers_of_the_run(blank_charts: None) -> None:
+    made = run("workspace")
+    shown = text_of(page.build([made], None, 100, 0, nothing))
+    assert "0.6543 macro F1, 0.6001 to 0.7002 30 people, 210 photos, 2 folds, loss ce" in shown
+    assert "in neither truth nor prediction: none female 60+" in shown
+    assert "ECE 0.0321, fitted temperature 1.250." in shown
+    assert "train.epochs 3" in shown
+    worst = made.oof.losses.argmax()
+    assert f"loss {made.oof.losses[worst]:.2f} true" in shown
+    assert shown.count("photo not found") == 40 + min(40, int((made.oof.predictions != made.oof.labels).sum()))
+
+
+def test_two_runs_stand_side_by_side_with_their_difference_and_only_the_params_that_differ(two: str) -> None:
+    shown = text_of(two)
+    row = compared(*RUNS).rows[0]
+    assert f"{row.difference:+.4f} {row.low:+.4f} to {row.high:+.4f} {row.verdict}" in shown
+    assert "a note on <both>" in shown
+    assert "key main a-rather-long-name-of-an-experiment loss ce focal" in shown
+    assert "train.epochs" not in shown
+    # Of each run four curves, two of the learning rate, two matrices, calibration; one chart of F1 for both.
+    assert len(set(charts_of(two))) == 2 * 9 + 1
+
+
+def test_one_person_does_not_look_like_many(blank_charts: None) -> None:
+    made = run("main")
+    built = page.build([made], None, 100, 0, nothing)
+    section = built[built.index('id="highest"') : built.index('id="mistakes"')]
+    worst = made.oof.person[np.argsort(-made.oof.losses)[:40]]
+    assert len(set(worst)) < 40, "else nothing is tried here"
+    people = re.findall(r'<li class="person">\s*<h4>(\d+)<span class="interval">, (\d+) of 7 photos', section)
+    assert people == [(person, str((worst == person).sum())) for person in dict.fromkeys(worst.tolist())]
+    assert section.count('<li class="photo">') == 40
+
+
+def test_the_objective_is_the_one_that_was_trained_with_whatever_params_say_now(blank_charts: None) -> None:
+    made = run("main")
+    trained = replace(made, history=made.history.assign(objective="focal (gamma 2, alpha none)"))
+    assert "2 folds, loss focal (gamma 2, alpha none)" in text_of(page.build([trained], None, 100, 0, nothing))
+
+
+def test_two_runs_that_cannot_be_compared_say_why(blank_charts: None) -> None:
+    shown = text_of(page.build(RUNS, "other people", 100, 0, nothing))
+    assert "No paired difference: other people." in shown
+
+
+def test_names_are_escaped_wherever_they_stand() -> None:
+    evil = "<script>alert('x')</script>\"&"
+    made = run(f"a{evil}", params={"loss": f"b{evil}", f"c{evil}": 1})
+    made = replace(made, oof=replace(made.oof, photo=np.char.add(made.oof.photo, f"d{evil}")))
+    built = page.build([made], None, 100, 0, noise)
+    assert "<script" not in built
+    assert "x')</script>\"" not in built
+    for letter in "abcd":
+        assert f"{letter}{evil}" in html.unescape(re.sub("<wbr>", "", built)), letter
+    assert not any("<script" in chart for chart in charts_of(built))
+
+
+def test_nothing_is_fetched(two: str) -> None:
+    built = two
+    assert "default-src 'none'" in built
+    assert "http" not in built.replace("http-equiv", "")
+    for target in re.findall(r'(?:src|href)="([^"]*)"', built):
+        assert target.startswith("data:") or f'id="{target.removeprefix("#")}"' in built
+    for chart in charts_of(built):
+        assert not re.findall(r'(?:href|src)="(?!#)', chart)
+        assert not re.findall(r"url\((?!#)", chart)
+
+
+def test_the_page_is_under_five_megabytes(two: str) -> None:
+    assert len(re.findall('src="data:image/jpeg', two)) > 150
+    assert len(two.encode()) < 5_000_000
+
+
+def test_the_page_is_kept_under_its_limit_at_the_cost_of_the_photos(
+    blank_charts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, pair = RUNS, compared(*RUNS)
+    built = page.build(runs, pair, 100, 0, noise)
+    monkeypatch.setattr(page, "LIMIT", len(built.encode()) - 1)
+    smaller = page.build(runs, pair, 100, 0, noise)
+    assert len(smaller.encode()) < len(built.encode())
+    monkeypatch.setattr(page, "LIMIT", 100_000)
+    with pytest.raises(page.UserError, match="larger than 100000 bytes"):
+        page.build(runs, pair, 100, 0, noise)
+
+
+def test_early_and_odd_results_are_shown_too() -> None:
+    """One epoch, a loss that is not finite, no suggestion, metrics of an older version."""
+    made = run("old")
+    history = made.history[made.history["epoch"] == 1].assign(train_loss=np.nan, val_loss=np.inf)
+    odd = replace(made, history=history, lr_suggestions=made.lr_suggestions.iloc[:0], scores={"macro_f1": 0.1})
+    assert "0.1000 macro F1" in text_of(page.build([odd], None, 100, 0, nothing))
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_opens_in_a_browser_on_a_laptop_and_on_a_phone(two: str, tmp_path: Path, width: int) -> None:
+    report = tmp_path / "report.html"
+    report.write_text(two, encoding="utf-8")
+    seen = browser.look(report, width, tmp_path / "profile")
+    assert seen["images"] > 160
+    assert seen["broken"] == 0
+    assert seen["body"] <= 0, seen["outside"]
+    assert seen["outside"] == []
+    assert seen["errors"] == []
+    assert seen["requests"] == []
+    assert seen["charts"] == len(charts_of(two))
+    assert seen["scaled"] == [], "a chart that is scaled has letters of another size than the others"
+    assert seen["classes"] == page.CLASS_CHARTS[width < 700]

@@ -1,0 +1,68 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from stages.judge.paired_difference import Difference
+from stages.report import colours
+from stages.report.png import result_figures
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved, as they were drawn."""
+    found: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: Any, **options: Any) -> None:
+        found.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
+
+
+def difference(metric: str, value: float, half: float, verdict: str = "no evidence either way") -> Difference:
+    return Difference(metric, 0.5, 0.5 + value, value, value - half, value + half, 0.5, 0.5, verdict, None, None)
+
+
+ROWS = [
+    difference("macro_f1", 0.01, 0.02),
+    difference("accuracy", 0.01, 0.01, "better"),
+    difference("nll", -3.0, 1.0, "better"),
+    difference("f1_0", 0.0, 0.02),
+    difference("f1_17", -0.3, 0.7, "worse"),
+    difference("f1_16", 0.5, 1.0, "too few people"),
+]
+
+
+def test_a_headline_number_has_an_axis_of_its_own_apart_from_rare_classes(drawn: list[Figure], tmp_path: Path) -> None:
+    result_figures.forest(tmp_path / "forest.png", [("one", ROWS), ("other", ROWS)], "base")
+    scores, _, classes, _, nll, _ = drawn[0].axes
+    assert [text.get_text() for text in scores.get_yticklabels()] == ["macro F1", "accuracy"]
+    assert [text.get_text() for text in nll.get_yticklabels()] == ["val_nll"]
+    assert len(classes.get_yticklabels()) == 3
+    low, high = scores.get_xlim()
+    assert (0.03 - -0.01) / (high - low) > 0.3, "the interval of macro F1 is seen as one"
+    assert classes.get_xlim()[1] > 1, "and a rare class's whole interval too"
+
+
+def test_a_forest_plot_names_the_verdicts_it_shows_by_colour_and_mark(drawn: list[Figure], tmp_path: Path) -> None:
+    result_figures.forest(tmp_path / "forest.png", [("one", ROWS)], "base")
+    (legend,) = drawn[0].legends
+    named = {text.get_text(): line for text, line in zip(legend.texts, legend.legend_handles, strict=True)}
+    assert set(named) == {row.verdict for row in ROWS}
+    for verdict, line in named.items():
+        assert line.get_color() == colours.VERDICTS[verdict]  # type: ignore[union-attr]
+        assert line.get_marker() == ("x" if verdict == "too few people" else "o")  # type: ignore[attr-defined]
+
+
+def test_suggestions_are_told_apart_by_shape(drawn: list[Figure], tmp_path: Path) -> None:
+    lrs = np.geomspace(1e-5, 1, 20)
+    names = dict.fromkeys(colours.SUGGESTIONS, 0.01)
+    result_figures.lr_curve(tmp_path / "curve.png", lrs, np.linspace(3, 2, 20), np.linspace(3, 2, 20), names, 0.01)
+    marks = [line for line in drawn[0].axes[0].lines if line.get_marker() not in ("None", "")]
+    assert len({line.get_marker() for line in marks}) == 3
+    assert {line.get_color() for line in marks} == {colours.INK}
