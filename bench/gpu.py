@@ -30,7 +30,8 @@ from stages.data.fold_data import FoldData
 from stages.data.task import CONTEST
 from stages.learn import loader, merged_batch_norm, model, objective, predict
 from stages.learn.learner import start
-from stages.params.schema import Params, parse
+from stages.params.load import parse
+from stages.params.schema import Params
 
 LR = 1e-4
 FOLDS = 5

@@ -40,7 +40,8 @@ from stages.base import paths
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, metrics, paired_difference
 from stages.learn import loader, model, predict
-from stages.params.schema import Params, load
+from stages.params.load import load
+from stages.params.schema import Params
 
 LARGEST = 7  # photos a person has
 SHARES = np.linspace(0.05, 0.95, 19)  # thresholds, as quantiles of the nearest neighbour's distance

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from stages.learn import merged_batch_norm, model, predict
 from stages.learn.model import Classifier
-from stages.params.schema import Params, parse
+from stages.params.load import parse
+from stages.params.schema import Params
 
 CASES = (("mobilenetv3_small_050", 64, 48), ("mobilenetv3_small_050", 128, 96), ("efficientnet_b0", 128, 96))
 FOLDS = 5

@@ -32,7 +32,7 @@ from stages.learn import objective, predict
 from stages.learn.learner import Learner, start
 from stages.learn.objective import Objective
 from stages.learn.validation import validate
-from stages.params.schema import load
+from stages.params.load import load
 
 LR = 1e-3
 CONFIGS = (

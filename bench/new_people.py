@@ -24,7 +24,8 @@ from stages.base import paths
 from stages.base.talk import SILENT
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, paired_difference, votes
-from stages.params.schema import Params, load
+from stages.params.load import load
+from stages.params.schema import Params
 
 SCORES = ("macro_f1", "f1_60plus", "accuracy", "nll")
 

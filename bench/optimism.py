@@ -26,7 +26,7 @@ from stages.data import demo_faces
 from stages.data.fold_data import open_fold
 from stages.data.pixel_cache import open_cache
 from stages.judge import epoch_rules, metrics
-from stages.params.schema import load
+from stages.params.load import load
 
 EVAL_PEOPLE = 264  # twice the training people
 DRAWS = 50

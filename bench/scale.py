@@ -34,7 +34,8 @@ from scratch import report, say
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.data import layout
-from stages.params.schema import Params, load
+from stages.params.load import load
+from stages.params.schema import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = [10_000, 100_000, 1_000_000]

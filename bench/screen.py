@@ -36,7 +36,7 @@ from stages.data.fold_data import open_fold
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.learn.losses import LOSSES
-from stages.params.schema import load
+from stages.params.load import load
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL = ROOT / "bench/screen_full.json"

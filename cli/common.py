@@ -14,7 +14,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 def params() -> Any:
     """params.yaml of the working folder, checked."""
-    from stages.params.schema import load
+    from stages.params.load import load
 
     return load()
 

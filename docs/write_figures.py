@@ -102,7 +102,7 @@ def _on_eval() -> dict[str, Any]:
     from stages.base.talk import SILENT
     from stages.data.pixel_cache import open_cache
     from stages.judge import bootstrap, paired_difference, votes
-    from stages.params.schema import load
+    from stages.params.load import load
     from stages.records import run_record
     from stages.submission import decision_rule
 

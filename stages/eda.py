@@ -67,10 +67,10 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         for place in np.flatnonzero((scan.sizes[:, 0] > 0) & ~scan.comparable)
     ]
     counts = layout.class_counts(photos)
-    ages = _ages(photos, params.data.age_bins)
+    ages = _ages(photos, layout.age_bins(params))
     sizes = _sizes(scan.sizes, len(owner_names) - len(eval_ids))
     faults += eval_faults + bad
-    result = _summary(photos, counts, ages, sizes, pairs, params.data.age_bins) | {
+    result = _summary(photos, counts, ages, sizes, pairs, layout.age_bins(params)) | {
         "eval_photos": len(eval_ids),
         "blank_photos": len(blank),
         "near_duplicates_complete": complete,
@@ -84,7 +84,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     listed = pd.DataFrame([vars(fault) for fault in faults + blank], columns=["where", "problem", "mend"])
     write_csv(paths.EDA_UNREADABLE, listed)
     eda_figures.classes(paths.EDA_CLASSES_PNG, counts)
-    eda_figures.ages(paths.EDA_AGES_PNG, ages, params.data.age_bins)
+    eda_figures.ages(paths.EDA_AGES_PNG, ages, layout.age_bins(params))
     eda_figures.sizes(paths.EDA_SIZES_PNG, sizes)
     eda_figures.near_duplicates(paths.EDA_DUPLICATES_PNG, pairs, params.data.max_pixels)
     eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(photos, counts, params, talk), counts)
@@ -172,7 +172,7 @@ def _usable(photos: pd.DataFrame, bad: list[Fault], params: Params) -> pd.DataFr
     """Photos of the people all of whose photos can be read, with their label."""
     photos = photos[~photos["person"].isin({fault.person for fault in bad if fault.person})].reset_index(drop=True)
     mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
-    return photos.assign(label=layout.label(mask, gender, layout.age_bin(age, params.data.age_bins)))
+    return photos.assign(label=layout.label(mask, gender, layout.age_bin(age, layout.age_bins(params))))
 
 
 def _ages(photos: pd.DataFrame, bins: tuple[int, int]) -> pd.DataFrame:

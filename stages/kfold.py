@@ -16,7 +16,7 @@ from stages.params.schema import Params
 def run(params: Params, talk: Talk) -> None:
     """Write folds.csv (person, fold) and summary.json (people per fold and stratum)."""
     people = read_csv(paths.PEOPLE, "prepare", layout.PEOPLE_TYPES)
-    bins = age_bin(people["age"].to_numpy(), params.data.age_bins)
+    bins = age_bin(people["age"].to_numpy(), layout.age_bins(params))
     folds = assign(people["gender"].to_numpy(), bins, len(params.folds), params.seed)
     write_csv(paths.FOLDS, pd.DataFrame({"person": people["person"], "fold": folds}))
     write_json(paths.FOLD_SUMMARY, {str(fold): int((folds == fold).sum()) for fold in params.folds})
@@ -35,7 +35,7 @@ def assign(gender: np.ndarray, age_bins: np.ndarray, folds: int, seed: int) -> n
             name = f"{GENDERS[stratum // len(AGES)]} {AGES[stratum % len(AGES)]}"
             raise UserError(
                 f"kfold: only {count} people are {name}, fewer than the {folds} folds; "
-                f"set folds: {list(range(max(2, count)))} or fewer, add people, or move data.age_bins"
+                f"set folds: {list(range(max(2, count)))} or fewer, add people, or move axes.age.bins"
             )
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
     of_person = np.empty(len(strata), np.int64)

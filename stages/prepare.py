@@ -5,7 +5,6 @@ Later stages trust what they find in out/prepare: no fault of the data set gets 
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -74,10 +73,9 @@ def _on_the_fly(space: int, params: Params, rate: float) -> str:
 
 def _write_tables(people: pd.DataFrame, photos: pd.DataFrame, eval_photos: pd.DataFrame, params: Params) -> None:
     mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
-    labels = layout.label(mask, gender, layout.age_bin(age, params.data.age_bins))
+    labels = layout.label(mask, gender, layout.age_bin(age, layout.age_bins(params)))
     photos = photos.assign(label=labels)[list(layout.PHOTO_TYPES)]
-    axes = [replace(axis, bins=params.data.age_bins) if axis.numeric else axis for axis in task.CONTEST.axes]
-    task.write(replace(task.CONTEST, axes=tuple(axes)))
+    task.write(task.made(params, {}, ("gender", "age"), "person"))
     write_csv(paths.PEOPLE, people)
     write_csv(paths.PHOTOS, photos)
     write_csv(paths.EVAL, eval_photos)

@@ -35,7 +35,9 @@ from stages import kfold, prepare
 from stages.base import paths
 from stages.base.talk import SILENT
 from stages.data import demo_faces
-from stages.params.schema import Params, parse
+from stages.params.data_and_axes import CONTEST_AXES
+from stages.params.load import parse
+from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
 
@@ -58,7 +60,13 @@ SMALL: dict[str, Any] = {
     "lr": 0.003,
     "lr_find": {"steps": 12},
     "ensemble": {"replicates": 100},
+    "subsets": {"60plus": {"age": "60+"}},
 }
+
+
+def contest_axes(*bins: int) -> dict[str, Any]:
+    """The contest's axes with other bins of age."""
+    return CONTEST_AXES | {"age": CONTEST_AXES["age"] | {"bins": list(bins)}}
 
 
 def small(**changes: Any) -> Params:

@@ -279,7 +279,7 @@ PREPARE: dict[str, Callable[[], object]] = {
     "folds: 5": params_yaml("folds: 5\n"),
     "folds: [0, 2]": params_yaml("folds: [0, 2]\n"),
     "folds: []": params_yaml("folds: []\n"),
-    "age bins in the wrong order": params_yaml("data: {age_bins: [60, 30]}\n"),
+    "age bins in the wrong order": params_yaml("axes: {age: {bins: [60, 30]}}\n"),
     "a file stands where out/ should be": lambda: Path("out").write_text(""),
     "a file stands where out/prepare/ should be": lambda: (Path("out").mkdir(), Path("out/prepare").write_text("")),
 }

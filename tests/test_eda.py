@@ -17,7 +17,7 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data import layout
 from stages.report.png import eda_figures
-from tests.conftest import ROOT, small
+from tests.conftest import ROOT, contest_axes, small
 
 PICTURES = ("classes.png", "ages.png", "sizes.png", "near_duplicates.png", "contact_sheet.png")
 
@@ -51,7 +51,7 @@ def test_ages_and_genders_count_every_person_once(project: Path) -> None:
 
 
 def test_age_bins_follow_the_params(project: Path) -> None:
-    result = eda.run(small(data={"age_bins": [20, 50]}), SILENT)
+    result = eda.run(small(axes=contest_axes(20, 50)), SILENT)
     ages = people()["age"].astype(int)
     in_bins = {"below 20": ages < 20, "20 to 49": (ages >= 20) & (ages < 50), "50 and over": ages >= 50}
     assert result["age_people"] == {name: members.sum() for name, members in in_bins.items()}

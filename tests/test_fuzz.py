@@ -15,7 +15,8 @@ from stages import prepare
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
-from stages.params.schema import Params, load
+from stages.params.load import load
+from stages.params.schema import Params
 from tests.conftest import small
 from tests.test_bad_input import HEADER, ROWS, listing, template, tiny  # noqa: F401 -- fixtures
 

@@ -127,7 +127,7 @@ def look_at_tables(params: Params, report: Report) -> Data | None:
     if photos.empty or not eval_ids:
         return None
     people = people[people["person"].isin(set(photos["person"]))]
-    bins = layout.age_bin(people["age"].to_numpy(int), params.data.age_bins)
+    bins = layout.age_bin(people["age"].to_numpy(int), layout.age_bins(params))
     try:
         kfold.assign(people["gender"].to_numpy(int), bins, len(params.folds), params.seed)
     except UserError as error:
@@ -197,7 +197,7 @@ def _trial_params(params: Params, cached: bool) -> Params:
 
 def _lay_out(folder: Path, data: Data, trial: Params) -> None:
     """A project folder with a few people of every kind, their photos, and the first eval photos."""
-    kinds = [data.people["gender"], layout.age_bin(data.people["age"].to_numpy(int), trial.data.age_bins)]
+    kinds = [data.people["gender"], layout.age_bin(data.people["age"].to_numpy(int), layout.age_bins(trial))]
     few = data.people.groupby(kinds).head(PEOPLE_OF_A_KIND)
     if len(few) < 2 * len(trial.folds):
         few = data.people.head(4 * len(trial.folds))

@@ -146,11 +146,11 @@ def _photos(run: Run) -> matched_photos.Photos:
 
 
 def _same_classes(base: Run, other: Run) -> None:
-    bins = [run.record.params.get("data", {}).get("age_bins") for run in (base, other)]
+    bins = [run.record.params.get("axes", {}).get("age", {}).get("bins") for run in (base, other)]
     if all(bins) and bins[0] != bins[1]:
         raise UserError(
-            f"{base.name} and {other.name}: classes are cut at other ages (data.age_bins {bins[0]} and {bins[1]}), so they are "
-            "scored by different truths; set the same data.age_bins, then run one of them again"
+            f"{base.name} and {other.name}: classes are cut at other ages (axes.age.bins {bins[0]} and {bins[1]}), so they are "
+            "scored by different truths; set the same axes.age.bins, then run one of them again"
         )
 
 

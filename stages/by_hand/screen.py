@@ -49,7 +49,7 @@ OF_HEADS = (
     "schedule.",
     "train.",
     "augment.",
-    "age_regression.",
+    "regression.",
     "model.head",
 )
 SCORES = ("macro_f1", "f1_60plus", "nll")

@@ -326,5 +326,5 @@ def _most_common_class(params: Params) -> int:
     if people.empty:
         return 0
     gender, age = people["gender"].to_numpy(int), people["age"].to_numpy(int)
-    masked = layout.label(np.zeros(len(people), int), gender, layout.age_bin(age, params.data.age_bins))
+    masked = layout.label(np.zeros(len(people), int), gender, layout.age_bin(age, layout.age_bins(params)))
     return int(np.bincount(masked).argmax())

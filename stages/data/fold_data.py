@@ -9,7 +9,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv
 from stages.data import layout, task
-from stages.data.layout import CLASSES, age_bin, label
+from stages.data.layout import CLASSES
 from stages.data.pixel_cache import Pixels as Pixels
 from stages.data.pixel_cache import open_cache
 from stages.data.task import Task
@@ -22,8 +22,8 @@ class FoldData:
 
     task: Task
     pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped or decoded on the fly
-    labels: np.ndarray  # [N] class numbers by data.age_bins: what is scored
-    train_labels: np.ndarray  # [N] class numbers by data.train_age_bins: what is learnt
+    labels: np.ndarray  # [N] class numbers by the axes: what is scored
+    train_labels: np.ndarray  # [N] class numbers by train_bins: what is learnt
     ages: np.ndarray  # [N] years; NaN where unknown (pseudo-labelled photos), which is only ever on the training side
     train: np.ndarray  # positions of the training side
     val: np.ndarray  # positions of the validation side
@@ -59,12 +59,13 @@ def _photos() -> pd.DataFrame:
 def _open(params: Params, photos: pd.DataFrame, validates: np.ndarray) -> FoldData:
     """Photos [N] and their cache, divided by `validates` [N]."""
     ages = photos["age"].to_numpy()
-    mask, gender = photos["mask"].to_numpy(), photos["gender"].to_numpy()
+    own = task.read(params)
+    columns = {axis.name: photos[axis.name].to_numpy() for axis in own.axes}
     return FoldData(
-        task=task.read(params),
+        task=own,
         pixels=open_cache(paths.PIXELS, len(photos), params),
-        labels=label(mask, gender, age_bin(ages, params.data.age_bins)),
-        train_labels=label(mask, gender, age_bin(ages, params.train_age_bins)),
+        labels=own.labels(columns),
+        train_labels=own.labels(columns, params.train_bins),
         ages=ages,
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),

@@ -19,6 +19,7 @@ import pandas as pd
 from stages.base import dvc_cache
 from stages.data import csv_rows
 from stages.data.csv_rows import Fault, normal, printable, shown
+from stages.params.schema import Params
 
 MASKS = ("wear", "incorrect", "none")
 GENDERS = ("male", "female")
@@ -69,6 +70,11 @@ def parts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def age_bin(age: np.ndarray, bins: tuple[int, int]) -> np.ndarray:
     """0, 1, 2 for ages below bins[0], from there to below bins[1], and from bins[1] on."""
     return np.digitize(age, bins)
+
+
+def age_bins(params: Params) -> tuple[int, int]:
+    first, second = params.axes["age"].bins or ()
+    return int(first), int(second)
 
 
 def age_bin_names(bins: tuple[int, int]) -> tuple[str, str, str]:

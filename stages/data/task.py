@@ -7,7 +7,7 @@ with mask (3 levels), gender (2) and age (3), class = mask * 6 + gender * 3 + ag
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -138,6 +138,26 @@ class Task:
         """16 hex digits of what defines the classes: equal where two runs answer the same question."""
         told = [[axis.name, list(axis.levels), list(axis.bins)] for axis in self.axes]
         return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def made(params: Params, found: Mapping[str, Sequence[str]], constant: Collection[str], unit: str) -> Task:
+    """The task that params.yaml declares and the data completes, without its subsets.
+
+    found: names of the levels of axes that declare neither levels nor bins, in the order of their codes. constant: axes
+    of which all photos of a group have the same.
+    """
+    axes = tuple(
+        Axis(
+            name,
+            given.levels or (bin_names(given.bins) if given.bins else tuple(found[name])),
+            given.bins or (),
+            name in constant,
+            given.regress,
+            given.scale,
+        )
+        for name, given in params.axes.items()
+    )
+    return Task(params.data.layout, axes, unit)
 
 
 def write(task: Task) -> None:

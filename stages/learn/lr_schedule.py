@@ -2,7 +2,7 @@
 
 import math
 
-from stages.params.schema import Schedule
+from stages.params.model_and_training import Schedule
 
 COOLDOWN = 0.2  # share of training that a shortened constant or plateau schedule spends falling
 ONECYCLE_RISE = 0.25  # share of training that one-cycle spends rising (fastai's default)

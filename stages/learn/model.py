@@ -101,7 +101,7 @@ def architecture(params: Params) -> Architecture:
         targets=params.targets,
         cosine=cosine,
         scale=params.losses.ldam.scale if cosine else 1.0,
-        age_output=params.age_regression.weight > 0,
+        age_output=params.regression.weight > 0,
         height=params.image.height,
         width=params.image.width,
         margin=params.image.margin,

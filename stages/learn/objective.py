@@ -25,7 +25,7 @@ def make(params: Params, class_counts: np.ndarray, progress: float = 0.0) -> Obj
     options = getattr(params.losses, params.loss).model_dump()
     classify = _joint if params.targets == "joint" else _factored
     class_loss = classify(lambda counts: losses.make(params.loss, counts, progress, **options), class_counts)
-    weight = params.age_regression.weight
+    weight = params.regression.weight
 
     def objective(raw: Tensor, labels: Tensor, age_output: Tensor | None, ages: Tensor) -> dict[str, Tensor]:
         found = {"class": class_loss(raw.float(), labels)}

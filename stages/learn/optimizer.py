@@ -11,7 +11,7 @@ from stages.base.errors import UserError
 from stages.learn import compiling
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
-from stages.params.schema import Optimizer
+from stages.params.model_and_training import Optimizer
 
 FUSED = ("adam", "adamw", "sgd")  # PyTorch's own fused kernels, also on CPU
 LOOKAHEAD = "lookahead_"  # the prefix that timm's factory takes (Zhang et al. 2019)

@@ -11,12 +11,13 @@ from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, ValidationError
 from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import read_json
-from stages.params.schema import Params, flat
+from stages.params.keys import flat
+from stages.params.schema import Params
 from stages.records import run_record
 
 # Groups and keys of params.yaml that decide which learning rate is a good one (besides losses.<loss>).
 DECISIVE = (
-    *("model", "targets", "loss", "age_regression", "sampler", "optimizer", "image.height", "image.width"),
+    *("model", "targets", "loss", "regression", "sampler", "optimizer", "image.height", "image.width"),
     *("train.batch_size", "train.mixed_precision"),
 )
 AGAIN = "run `maskcli lr-find` again"

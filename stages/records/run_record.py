@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stages.base import files, paths, revisions
 from stages.base.errors import UserError
 from stages.base.talk import Talk
-from stages.params.schema import Params, flat, nested
+from stages.params.keys import flat, nested
+from stages.params.schema import Params
 
 # Keys of params.yaml that shape a training, as dvc.yaml's train stage names them (besides losses.<loss>), and those of the
 # stages that it rests on: the folds, and the file of pseudo-labels, which dvc.yaml names as a dependency.
 TRAINING = (
-    *("seed", "data.age_bins", "data.train_age_bins", "image", "model", "targets", "loss", "age_regression", "sampler"),
+    *("seed", "axes", "train_bins", "image", "model", "targets", "loss", "regression", "sampler"),
     *("optimizer", "schedule", "train", "budget", "augment"),
     *("folds", "pseudo.labels"),
 )

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from stages.base.files import unwritable
-from stages.params.schema import flat
+from stages.params.keys import flat
 from stages.report.png.result_figures import confusion_figure
 
 TAGS = {

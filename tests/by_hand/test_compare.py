@@ -79,9 +79,11 @@ def test_runs_on_other_people_or_classes_are_refused() -> None:
         UserError, match=r"a and b: not the same photos \(210 only in the first, 210 only in the second, 0 of"
     ):
         compare.alike([made("a", 0), few])
-    old, young = (replace(made(n, 0), record=Record(params={"data": {"age_bins": bins}})) for n, bins in AGES.items())
+    old, young = (
+        replace(made(n, 0), record=Record(params={"axes": {"age": {"bins": bins}}})) for n, bins in AGES.items()
+    )
     with pytest.raises(
-        UserError, match=r"a and b: classes are cut at other ages \(data.age_bins \[30, 60\] and \[30, 58\]\)"
+        UserError, match=r"a and b: classes are cut at other ages \(axes.age.bins \[30, 60\] and \[30, 58\]\)"
     ):
         compare.alike([old, young])
 

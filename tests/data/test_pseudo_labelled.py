@@ -82,7 +82,7 @@ def test_pseudo_photos_are_never_in_a_validation_side_and_get_no_oof_prediction(
         assert (joined(fold).val == open_fold(small(), fold).val).all()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            train.run(with_labels(train={"epochs": 1}, age_regression={"weight": 1.0}), SILENT, fold)
+            train.run(with_labels(train={"epochs": 1}, regression={"weight": 1.0}), SILENT, fold)
         history = pd.read_csv(paths.history(fold))
         assert np.isfinite(history[["train_loss", "train_age_loss", "val_age_mae"]]).all(axis=None)
         with np.load(paths.oof_logits(fold)) as arrays:

@@ -116,8 +116,8 @@ def test_class_counts_come_from_the_training_side_alone(project: Path) -> None:
     assert not set(data.train) & set(data.val)
 
 
-def test_train_age_bins_move_what_is_learnt_and_not_what_is_scored(project: Path) -> None:
-    plain, moved = open_fold(small(), 0), open_fold(small(data={"train_age_bins": [30, 50]}), 0)
+def test_train_bins_move_what_is_learnt_and_not_what_is_scored(project: Path) -> None:
+    plain, moved = open_fold(small(), 0), open_fold(small(train_bins={"age": [30, 50]}), 0)
     assert (plain.labels == moved.labels).all()
     old = (moved.ages >= 50) & (moved.ages < 60)
     assert old.any()
@@ -126,7 +126,7 @@ def test_train_age_bins_move_what_is_learnt_and_not_what_is_scored(project: Path
 
 
 def test_age_regression_is_logged_apart(project: Path) -> None:
-    row = run(small(age_regression={"weight": 0.5}, train={"epochs": 1})).history[0]
+    row = run(small(regression={"weight": 0.5}, train={"epochs": 1})).history[0]
     assert row["train_loss"] == pytest.approx(row["train_class_loss"] + row["train_age_loss"])
     assert 0 < row["val_age_mae"] < 100
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stages.learn.lr_schedule import share
-from stages.params.schema import Schedule
+from stages.params.model_and_training import Schedule
 
 
 def curve(name: str, **options: float) -> np.ndarray:

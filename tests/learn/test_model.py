@@ -22,7 +22,7 @@ def built(**changes: object) -> model.Classifier:
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050"])
 def test_outputs_have_the_stated_shapes(targets: str, head: str, name: str) -> None:
-    net = built(model={"head": head, "name": name}, targets=targets, age_regression={"weight": 0.1}).eval()
+    net = built(model={"head": head, "name": name}, targets=targets, regression={"weight": 0.1}).eval()
     raw, age = net(torch.zeros(2, 3, 32, 32))
     assert raw.shape == (2, 18 if targets == "joint" else 8)
     assert age.shape == (2,)

@@ -16,7 +16,7 @@ from stages.data.fold_data import open_fold
 from stages.learn import fit, optimizer
 from stages.learn.learner import start
 from stages.learn.timm_import import load_timm
-from stages.params.schema import Optimizer
+from stages.params.model_and_training import Optimizer
 from tests.conftest import small
 
 load_timm()

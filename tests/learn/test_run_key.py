@@ -14,7 +14,7 @@ from stages.base.talk import SILENT
 from stages.learn import run_key
 from stages.params.schema import Params
 from stages.records import run_record
-from tests.conftest import ROOT, small
+from tests.conftest import ROOT, contest_axes, small
 
 LR = 0.003
 
@@ -31,7 +31,7 @@ def key_of(params: Params, lr: float) -> str:
         {"sampler": "sqrt"},
         {"train": {"epochs": 3}},
         {"image": {"margin": 3}},
-        {"data": {"age_bins": [30, 58]}},
+        {"axes": contest_axes(30, 58)},
         {"schedule": {"name": "constant"}},
         {"augment": {"hflip": 0.4}},
     ],

@@ -133,7 +133,7 @@ stages:
       params.yaml:
         loss: ce
         losses.ce: {}
-        data.age_bins: [30, 60]
+        axes: {age: {bins: [30, 60]}}
         train: {epochs: 2}
   tta-predict:
     params:

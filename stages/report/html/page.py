@@ -15,7 +15,7 @@ from stages.base.talk import SILENT, Talk
 from stages.data.layout import CLASSES, class_name
 from stages.judge import calibration, metrics
 from stages.judge.paired_difference import Comparison, Difference
-from stages.params.schema import flat
+from stages.params.keys import flat
 from stages.report import colours
 from stages.report.html import charts, numbers
 from stages.report.html.thumbnails import jpeg

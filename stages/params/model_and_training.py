@@ -1,0 +1,179 @@
+"""The keys of the model and of its training: photo size, backbone and head, optimizer, schedule, epochs, augmentation."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StrictBool, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from stages.base import paths
+from stages.params.fields import Count, CountOrZero, Group, NotNegative, Number, Positive, Share, ShareBelowOne
+
+Sampler = Literal["none", "weighted", "imbalanced", "sqrt", "class_uniform"]
+
+
+Targets = Literal["joint", "factored"]
+
+
+class Image(Group):
+    height: Annotated[int, Field(ge=16, le=1024, strict=True)] = Field(64, description="Height the model sees, px")
+    width: Annotated[int, Field(ge=16, le=1024, strict=True)] = Field(48, description="Width the model sees, px")
+    margin: Annotated[int, Field(ge=0, le=128, strict=True)] = Field(
+        4, description="Cached on every side for random crops, px; evaluation takes the centre"
+    )
+    face: Annotated[Number, Field(gt=0.2, le=1)] = Field(
+        1.0,
+        gt=0.2,
+        description="Share of the photo's height and width kept, centred, before resizing (1 = whole photo)",
+    )
+
+
+class Model(Group):
+    name: str = Field("test_resnet", description="A timm model name (`timm.list_models()`)")
+    pretrained: StrictBool = Field(False, description="true: begin with timm's published weights (network)")
+    weights: str = Field(
+        str(paths.NO_WEIGHTS),
+        description="File that the backbone's weights begin with, .safetensors or .pth; weights/none: no file (one that is "
+        "always there, because DVC tracks the one named here)",
+    )
+    head: Literal["linear", "mlp"] = Field(
+        "linear", description="linear: one layer; mlp: dropout, Linear(hidden), ReLU, dropout, Linear"
+    )
+    hidden: Count = Field(256, description="Width of the mlp head's hidden layer, units")
+    dropout: ShareBelowOne = Field(0.0, description="Dropout before each linear layer of the head")
+    drop_path: ShareBelowOne = Field(
+        0.0, description="Stochastic depth rate, for backbones that have it (Huang et al. 2016)"
+    )
+    freeze_epochs: CountOrZero = Field(0, description="First epochs in which only the head learns, epochs")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="More arguments for timm.create_model, as `pad_type: same`"
+    )
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _no_file(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise PydanticCustomError(
+                "told", "takes true or false; name a file by model.weights: {value}", {"value": value[:80]}
+            )
+        return value
+
+    @property
+    def begins_without_file(self) -> bool:
+        return Path(self.weights) == paths.NO_WEIGHTS
+
+
+class Regression(Group):
+    weight: NotNegative = Field(
+        0.0,
+        description="Factor on smooth-L1 of the axis with `regress: true`, in units of its scale, on shared features; 0 = off",
+    )
+
+
+class Optimizer(Group):
+    name: str = Field(
+        "adamw", description="A name of timm's optimizer factory: adamw, sgd, lion, ..., also with lookahead_ before it"
+    )
+    weight_decay: NotNegative = Field(0.05, description="Weight decay, not applied to biases and norms")
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Each layer's learning rate as a share of the one above it; 1 = the same everywhere (Clark et al. 2020)",
+    )
+    clip_grad: NotNegative = Field(0.0, description="Largest gradient norm; 0 = unclipped")
+
+
+class Schedule(Group):
+    name: Literal["constant", "plateau", "cosine", "onecycle"] = Field(
+        "cosine", description="plateau: ReduceLROnPlateau on val_nll; onecycle: Smith & Topin 2018"
+    )
+    warmup_epochs: NotNegative = Field(1.0, description="Linear warm-up, epochs (onecycle has its own)")
+    min_share: ShareBelowOne = Field(
+        0.01, description="Final learning rate as a share of lr (cosine, plateau, onecycle)"
+    )
+    plateau_factor: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        0.5, description="plateau: factor on the learning rate"
+    )
+    plateau_patience: CountOrZero = Field(
+        2, description="plateau: epochs without a better val_nll before it falls, epochs"
+    )
+
+
+class Train(Group):
+    epochs: Annotated[int, Field(ge=1, le=10_000, strict=True)] = Field(20, description="Most epochs, epochs")
+    batch_size: Annotated[int, Field(ge=2, le=65_536, strict=True)] = Field(32, description="Photos a step")
+    select: Literal["best_f1", "best_nll", "last"] = Field(
+        "last",
+        description="The epoch whose weights are kept; best_f1 (ties by val_nll) and best_nll choose on the scored photos",
+    )
+    repeats: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(
+        1, description="Times each fold is trained, each with its own seed; two or more show the noise of the seed"
+    )
+    patience: CountOrZero = Field(
+        0, description="Stop after so many epochs in which neither val_nll nor val_f1 got better, epochs; 0 = never"
+    )
+    ema_decay: ShareBelowOne = Field(
+        0.0, description="Exponential moving average of weights (timm's ModelEmaV3); 0 = off"
+    )
+    mixed_precision: Literal["none", "bf16", "fp16"] = Field("none", description="AMP through accelerate")
+    auto_batch: StrictBool = Field(
+        False,
+        description="Where memory runs out: cut batches in pieces and add up their gradients, instead of stopping",
+    )
+    compile: StrictBool = Field(
+        False,
+        description="torch.compile the model for training; needs a C++ compiler on a CPU or Triton on a GPU",
+    )
+
+
+class Budget(Group):
+    minutes: NotNegative = Field(
+        0.0,
+        description="Time for training all folds and predicting, minutes; the schedule is shortened to fit; 0 = no limit",
+    )
+
+
+class Parallel(Group):
+    jobs: Literal["auto"] | Count = Field(
+        "auto",
+        description="Folds trained side by side; auto: cores / threads on a CPU, what fits a GPU for `maskcli folds`, else 1",
+    )
+    threads: Literal["auto"] | Count = Field(
+        "auto",
+        description="CPU threads that train a fold; auto: by a rule of cores, folds and batch (docs/speed.md)",
+    )
+
+
+class Checkpoint(Group):
+    minutes: Positive = Field(
+        5.0, description="Time between checkpoints within an epoch, minutes; every epoch ends with one"
+    )
+
+
+class Augment(Group):
+    hflip: Share = Field(0.5, description="Probability of a horizontal flip")
+    pipeline: Literal["none", "light", "medium", "strong"] | list[str | dict[str, dict[str, Any]]] = Field(
+        "light",
+        description="After crop and flip: light (OpenCV), medium or strong (albumentations), or albumentations transforms as "
+        "`- CLAHE: {p: 0.3}`",
+    )
+    mixup: NotNegative = Field(0.0, description="Alpha of mixup (Zhang et al. 2018); 0 = off")
+    cutmix: NotNegative = Field(0.0, description="Alpha of CutMix (Yun et al. 2019); 0 = off")
+
+
+class LrFind(Group):
+    take: Literal["steepest", "valley", "minimum/10"] = Field(
+        "valley", description="The suggestion that `lr: auto` uses"
+    )
+    start: Positive = Field(1e-6, description="First learning rate")
+    end: Positive = Field(1.0, description="Last learning rate")
+    steps: Annotated[int, Field(ge=10, le=100_000, strict=True)] = Field(100, description="Batches from start to end")
+    smoothing: ShareBelowOne = Field(0.9, description="Decay of the bias-corrected moving average of the loss")
+    diverge: Annotated[Number, Field(gt=1)] = Field(
+        4.0, description="Stop when the smoothed loss is so many times its minimum"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError("start: must be below end")
+        return self
