@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 ORDER = (
     ("cli",),
     ("stages.by_hand",),
+    ("stages.new_project",),
     ("stages.parallel",),
     ("stages",),  # loose in it: the DVC stages
     ("stages.submission",),
@@ -84,13 +85,14 @@ def tree(module: str) -> ast.Module:
 
 
 def room(module: str) -> str:
-    """The room of ORDER that a module lies in."""
-    rooms = [name for step in ORDER for name in step]
-    inside = [name for name in rooms if module == name or module.startswith(f"{name}.")]
-    return max(inside, key=len)
+    """The folder below stages/ that a module lies in; `stages` where it lies loose there; `cli` whatever its folder."""
+    first, *rest = module.split(".")
+    inner = first == "stages" and rest and sources()[f"stages.{rest[0]}"].name == "__init__.py"
+    return f"{first}.{rest[0]}" if inner else first
 
 
 def height(module: str) -> int:
+    """Where in ORDER a module's room stands: what it takes from must stand further on."""
     return next(place for place, step in enumerate(ORDER) if room(module) in step)
 
 
@@ -122,9 +124,8 @@ def uses(module: str) -> Iterator[Use]:
 
 def named_in(text: str) -> list[str]:
     """Modules here, and what is in them, that a text names by dots or takes by `from ... import`."""
-    return NAMED.findall(text) + [
-        f"{of}.{name}" for of, names in TAKEN.findall(text) for name in re.findall(r"\w+", names)
-    ]
+    dotted = [name for name in NAMED.findall(text) if not name.endswith((".yaml", ".json"))]
+    return dotted + [f"{of}.{name}" for of, names in TAKEN.findall(text) for name in re.findall(r"\w+", names)]
 
 
 def _docstrings(whole: ast.Module) -> Iterator[ast.AST]:
