@@ -84,7 +84,7 @@ def of_stages(params: Params, data: Data, seconds: dict[str, float], measured: d
 
 def _startup(imports: str) -> float:
     """Seconds of a stage's process that imports what it needs, as cli/main.py has it imported, and does nothing."""
-    code = f"from stages import garbage; garbage.collect_seldom(); {imports}"
+    code = f"from stages.base import garbage; garbage.collect_seldom(); {imports}"
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, env=_importable())
     return time.perf_counter() - began
