@@ -185,7 +185,7 @@ def _repeat(
             ran.params | {"lr": lr, "seed": made.params.seed}, progress.history[progress.selected_epoch - 1]
         )
     done.append(progress)
-    model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state, ran)
+    model.save(paths.weights(fold, repeat), made.bare.architecture, progress.selected_state, ran)
     talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
 
 
@@ -331,7 +331,7 @@ def _metrics(done: list[Progress], train: int, val: int) -> dict[str, float]:
     """Means over the repeats, of the selected and of the last epochs."""
     selected = pd.DataFrame([progress.history[progress.selected_epoch - 1] for progress in done]).mean()
     last = pd.DataFrame([progress.history[-1] for progress in done]).mean()
-    names = [name for name in ("val_f1", "val_nll", "val_loss", "val_acc", "val_age_mae") if name in selected]
+    names = ["val_f1", "val_nll", "val_loss", "val_acc", *(name for name in selected.index if name.endswith("_mae"))]
     return {
         "epoch": selected["epoch"],
         "epochs": last["epoch"],

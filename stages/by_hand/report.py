@@ -59,9 +59,10 @@ def _read_run(predictions: compare.Run) -> page.Run:
     scores = _json(revision, paths.OOF_METRICS, "macro_f1")
     return page.Run(
         name=revision,
+        task=predictions.task,
         oof=Oof(
             photo=predictions.photo,
-            person=predictions.person,
+            group=predictions.group,
             labels=predictions.label,
             probabilities=votes.soft(np.exp(predictions.selected)),
             last=votes.soft(np.exp(predictions.last)).argmax(1),

@@ -9,7 +9,6 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv
 from stages.data import photos, task
-from stages.data.layout import CLASSES
 from stages.data.pixel_cache import Pixels as Pixels
 from stages.data.pixel_cache import open_cache
 from stages.data.task import Task
@@ -24,14 +23,15 @@ class FoldData:
     pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped or decoded on the fly
     labels: np.ndarray  # [N] class numbers by the axes: what is scored
     train_labels: np.ndarray  # [N] class numbers by train_bins: what is learnt
-    ages: np.ndarray  # [N] years; NaN where unknown (pseudo-labelled photos), which is only ever on the training side
+    # [N] of the regressed axis, in its own unit; NaN where unknown: pseudo-labelled photos, and everywhere without such an axis.
+    numbers: np.ndarray
     train: np.ndarray  # positions of the training side
     val: np.ndarray  # positions of the validation side
 
     @property
     def class_counts(self) -> np.ndarray:
-        """Photos per class on the training side only, [18]."""
-        return np.bincount(self.train_labels[self.train], minlength=CLASSES)
+        """Photos per class on the training side only, [C]."""
+        return np.bincount(self.train_labels[self.train], minlength=self.task.classes)
 
 
 def open_fold(params: Params, fold: int) -> FoldData:
@@ -58,13 +58,12 @@ def open_all(params: Params) -> FoldData:
 def _open(params: Params, own: Task, table: pd.DataFrame, validates: np.ndarray) -> FoldData:
     """Photos [N] and their cache, divided by `validates` [N]."""
     columns = {axis.name: table[axis.name].to_numpy() for axis in own.axes}
-    ages = columns[own.regressed.name] if own.regressed else np.full(len(table), np.nan)
     return FoldData(
         task=own,
         pixels=open_cache(paths.PIXELS, len(table), params),
         labels=own.labels(columns),
         train_labels=own.labels(columns, params.train_bins),
-        ages=ages,
+        numbers=columns[own.regressed.name] if own.regressed else np.full(len(table), np.nan),
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),
     )

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from stages.base.errors import UserError
 from stages.base.talk import Talk
-from stages.data.layout import CLASSES
 from stages.learn import loader, lr_schedule, objective
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Keeper
@@ -55,7 +54,7 @@ def fit(
     while not _reached(progress, params):
         epoch = len(progress.history)
         gone = _epochs_gone(progress, params, 0, steps)
-        goal = objective.make(params, learner.data.class_counts, gone / params.train.epochs)
+        goal = objective.make(params, learner.data.task, learner.data.class_counts, gone / params.train.epochs)
         began = time.perf_counter() - progress.epoch_seconds
         row, photos = _train_epoch(learner, goal, progress, lr, Around(ticks, began, keeper, clock, interrupt))
         trained = time.perf_counter()
@@ -73,15 +72,14 @@ def fit(
             "seconds": validated - began,
             "photos_per_second": len(photos) / (trained - began),
         }
-        if found.age_mae is not None:
-            row["val_age_mae"] = found.age_mae
+        row |= found.errors
         if learner.parts > 1:  # memory, not params, cut the batches, and that changes what batch norm sees
             row["pieces"] = learner.parts
             if not progress.history or progress.history[-1].get("pieces") != learner.parts:
                 talk.say(
                     f"fold {learner.fold}: memory ran out: batches are cut into {learner.parts} pieces (auto_batch)"
                 )
-        drawn = np.bincount(learner.data.train_labels[photos], minlength=CLASSES)
+        drawn = np.bincount(learner.data.train_labels[photos], minlength=learner.data.task.classes)
         row |= {f"drawn_{number}": int(count) for number, count in enumerate(drawn)}
         note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
         if clock:
@@ -141,9 +139,8 @@ def _train_epoch(
         )
 
     now = lr_at(max(0, len(seen) - 1))
-    batches = loader.training(
-        params, learner.data, learner.fold, epoch, order, learner.augment, first_step=len(seen), process=process
-    )
+    place = loader.Place(learner.fold, epoch, len(seen), process)
+    batches = loader.training(params, learner.data, order, learner.augment, place)
     for batch in batches:
         now = lr_at(len(seen))
         seen.append(step(learner, goal, batch, now, key(params, learner.fold, epoch + 1, len(seen))))
