@@ -86,7 +86,7 @@ def _startup(imports: str) -> float:
     """Seconds of a stage's process that imports what it needs, as cli/main.py has it imported, and does nothing."""
     code = f"from stages.base import garbage; garbage.collect_seldom(); {imports}"
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, env=_importable())
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=_importable())
     return time.perf_counter() - began
 
 

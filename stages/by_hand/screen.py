@@ -12,10 +12,10 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, write_csv
+from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.by_hand.compare import corrected
-from stages.data import layout
+from stages.data import photos
 from stages.data.fold_data import FoldData, open_fold
 from stages.data.task import Task
 from stages.judge import bootstrap, metrics, paired_difference
@@ -29,6 +29,7 @@ from stages.learn.samplers import SAMPLERS
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
+from stages.report.score_names import title
 
 HEADS = ("linear", "mlp")
 SAME_CHANCES = ("weighted", "imbalanced", "class_uniform")
@@ -73,13 +74,14 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     """Write ranking.csv and features.npz below out/screen; return the ranking, best macro F1 first, and what it can tell.
 
     Every combination is compared with params.yaml's (loss, sampler, model.head), which is trained too if it is not among
-    those asked for: paired over people, p-values by Holm over all candidates.
+    those asked for: paired over groups, p-values by Holm over all candidates.
     """
     choice = checked(params, choice)
     folds = [open_fold(params, fold) for fold in params.folds]
-    objective.check(params, folds[0].task)
+    task = folds[0].task
+    objective.check(params, task)
     epochs = choice.epochs or default_epochs(params, folds)
-    person = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)["person"].to_numpy(str)
+    truth = Truth(task, folds[0].labels, np.unique(photos.read(task)["group"], return_inverse=True)[1])
     began = time.perf_counter()
     source, nets = backbones.choose(params, choice.backbone, folds, talk)
     features_of = run_record.of_fold(params.folds[0]) if source.startswith(backbones.OWN_MODELS) else None
@@ -87,14 +89,16 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     extracted = time.perf_counter()
     tried = train(params, choice, made, folds, talk)
     trained = time.perf_counter()
-    base, compared = judge(params, choice, tried, Truth(folds[0].task, folds[0].labels, person), talk)
+    base, compared = judge(params, choice, tried, truth, talk)
     rows = ranked(base, tried, compared)
     write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows))
     return {
         "backbone": source,
         "base": base.name,
-        "people": len(np.unique(person)),
-        "photos": len(person),
+        "units": task.units,
+        task.units: int(truth.group.max()) + 1,
+        "photos": len(truth.labels),
+        "subsets": {f"f1_{name}": title(f"f1_{name}", task) for name in task.subsets},  # key in a row, and its name
         "folds": len(folds),
         "epochs": epochs,
         "repeats": choice.repeats,
@@ -215,7 +219,7 @@ class Truth:
 
     task: Task
     labels: np.ndarray  # [N]
-    group: np.ndarray  # [N]
+    group: np.ndarray  # [N] numbers
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -243,10 +247,9 @@ def judge(
 
 def _scores(tried: Tried, truth: Truth) -> list[Scores]:
     """Sums of each group, one entry a repeat."""
+    asked: dict[str, Any] = {"classes": truth.task.classes, "subsets": truth.task.subsets}
     return [
-        bootstrap.pick(
-            bootstrap.of_run(truth.group, truth.labels, classes, nll, classes=truth.task.classes), truth.scores
-        )
+        bootstrap.pick(bootstrap.of_run(truth.group, truth.labels, classes, nll, **asked), truth.scores)
         for classes, nll in zip(tried.classes, tried.nll, strict=True)
     ]
 
