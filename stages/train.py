@@ -180,7 +180,8 @@ def _repeat(
             board.epoch(row)
         progress = fit.fit(made, lr, talk, record, progress, keeper, clock, asked)
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
-        board.confusion(made.data.labels[made.data.val], progress.selected_logits.argmax(1), progress.selected_epoch)
+        labels, predictions = made.data.labels[made.data.val], progress.selected_logits.argmax(1)
+        board.confusion(labels, predictions, made.data.task.classes, progress.selected_epoch)
         board.hyperparameters(
             ran.params | {"lr": lr, "seed": made.params.seed}, progress.history[progress.selected_epoch - 1]
         )

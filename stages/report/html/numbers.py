@@ -60,8 +60,8 @@ def intervals(oof: Oof, task: Task, shown: np.ndarray, replicates: int, seed: in
     found["macro_f1_last"] = bootstrap.macro_f1_interval(group, oof.labels, oof.last, replicates, seed, task.classes)
     for axis, true, predicted in zip(task.axes, task.parts(oof.labels), task.parts(oof.predictions), strict=True):
         if len(task.axes) > 1:
-            ends = bootstrap.macro_f1_interval(group, true, predicted, replicates, seed, len(axis.levels))
-            found[f"f1_{axis.name}"] = ends
+            key = f"f1_{axis.name}"
+            found[key] = bootstrap.macro_f1_interval(group, true, predicted, replicates, seed, len(axis.levels))
     few = bootstrap.groups_per_class(group, oof.labels, task.classes)[shown] < FEWEST_PEOPLE
     ends = low[len(of_all) :], high[len(of_all) :]
     unknown = few | (ends[0] == ends[1])
