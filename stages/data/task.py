@@ -208,7 +208,7 @@ def read(params: Params) -> Task:
 
 
 def from_json(value: Mapping[str, Any]) -> Task:
-    """A Task from what `to_json` gave."""
+    """A Task from what `to_json` gave, and its subsets where something added them."""
     axes = tuple(
         Axis(
             axis["name"],
@@ -220,7 +220,8 @@ def from_json(value: Mapping[str, Any]) -> Task:
         )
         for axis in value["axes"]
     )
-    return Task(value["layout"], axes, value["unit"])
+    subsets = {name: tuple(numbers) for name, numbers in value.get("subsets", {}).items()}
+    return Task(value["layout"], axes, value["unit"], subsets)
 
 
 def with_subsets(task: Task, subsets: Mapping[str, Mapping[str, Any]]) -> Task:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.data.task import Task
 from stages.judge import bootstrap
 from stages.judge.bootstrap import Scores
 
@@ -43,6 +44,7 @@ class Comparison:
     run_b: str
     rows: list[Difference]
     notes: list[str]
+    task: Task
     same: bool = False  # both hold the same trained models, so that there is nothing to compare
 
 

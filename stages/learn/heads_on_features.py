@@ -24,7 +24,8 @@ from stages.data.task import Task
 from stages.learn import lr_schedule, objective, predict, samplers
 from stages.learn.losses import LOSSES
 from stages.learn.model import Architecture, to_numpy
-from stages.params.schema import Params, Schedule
+from stages.params.model_and_training import Schedule
+from stages.params.schema import Params
 
 COSINE = Schedule(name="cosine", warmup_epochs=1.0, min_share=0.01)
 BatchedLoss = Callable[[Tensor, Tensor], Tensor]
