@@ -12,7 +12,9 @@ def screen(found: dict[str, Any], top: int, width: int) -> Lines:
     shown = [row for row in found["rows"] if row["rank"] <= top or row["verdict"] == "base"]
     several = len({row["head"] for row in found["rows"]}) > 1
     names = ("loss", "sampler", "head") if several else ("loss", "sampler")
-    numbers = ("macro F1", "difference", "95 % interval", "p Holm", "60+ F1", "val_nll")
+    subsets = [key for key in found["rows"][0] if key.startswith("f1_")]
+    scores = tuple(found["titles"].get(key, key.removeprefix("f1_")) for key in subsets)
+    numbers = ("macro F1", "difference", "95 % interval", "p Holm", *scores, "val_nll")
     columns = [Column("#", "text"), *(Column(name) for name in names), Column("verdict")]
     columns += [Column(name, "number") for name in numbers]
     head = "" if several else f" ({found['rows'][0]['head']})"

@@ -1,6 +1,6 @@
 """The numbers of the report: every headline metric with its interval over people, and what the tables show of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,10 @@ class Oof:
         """Cross entropy of each photo, nats, [N]."""
         true = self.probabilities[np.arange(len(self.labels)), self.labels]
         return -np.log(np.maximum(true, SMALLEST))
+
+    def at(self, places: np.ndarray) -> "Oof":
+        """The photos at these positions alone."""
+        return Oof(*(getattr(self, field.name)[places] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def headline_rows(
 
 
 def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]:
-    if key not in score:
+    if key not in score or np.isnan(score[key]):  # of an earlier version; of classes that no photo has
         return {"value": "–", "interval": ""}
     # metrics.json has an interval of the headline itself; it must not read otherwise here than there.
     low, high = (score.get(f"{key}_{end}") for end in ("low", "high"))
