@@ -74,7 +74,8 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         scan = _scan(everything, greys, params, talk)
         pairs, complete = _duplicates(scan, everything)
     bad = [
-        Fault(str(everything[place]), fault.problem, fault.mend, everything.groups[place]) for place, fault in scan.faults
+        Fault(str(everything[place]), fault.problem, fault.mend, everything.groups[place])
+        for place, fault in scan.faults
     ]
     table = _usable(found.photos, bad, task)
     if table.empty:

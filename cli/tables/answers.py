@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from cli.lines import Column, Lines, Table, duration, plain, table, units
 from stages.base import paths
-from stages.by_hand.compare import OF_CLASSES, title
-from stages.judge.paired_difference import Comparison, Difference, in_words
+from stages.by_hand.compare import of_classes
+from stages.data.task import Task
+from stages.judge.paired_difference import TOO_FEW, UNDECIDED, Comparison, Difference, in_words
+from stages.report.class_lists import WHOLE
+from stages.report.score_names import of_class, title
 
 if TYPE_CHECKING:  # it imports torch, which the other tables do without
     from stages.by_hand.check import Report
 
-SHORT = {"no evidence either way": "no evidence", "too few people": "few people"}
-WHOLE = 30  # classes that a table shows one by one
-ENDS = 10  # of more: so many commonest, and so many rarest
+SHORT = {UNDECIDED: "no evidence", TOO_FEW: "too few"}
+ENDS = 10  # of many classes: so many commonest, and so many rarest
 WIDEST_NAME = 9  # columns of a run's name above a column of numbers
 
 
@@ -22,7 +24,7 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
     lines = plain([verdict(one) for one in found], width)
     for one in found:
         lines += [("", ""), *_scores(one, classes, width)]
-        said = {verdict(one)} if classes else {verdict(one), OF_CLASSES}
+        said = {verdict(one)} if classes else {verdict(one), of_classes(one.task)}
         told = [f"note: {note}" for note in one.notes if note not in said]
         spread = next(row.seed_sd for row in one.rows if row.metric == "macro_f1")
         if spread is not None:
@@ -41,7 +43,7 @@ def verdict(found: Comparison) -> str:
     row = next(row for row in found.rows if row.metric == "macro_f1")
     scores = f"macro F1 {row.b:.4f} against {row.a:.4f}, {row.difference:+.4f}"
     if _few(row):
-        return f"too few people to tell {b} from {a}: {scores}"
+        return f"too few {row.units} to tell {b} from {a}: {scores}"
     scores += f" (95 % interval {interval(row.low, row.high)})"
     if row.verdict in ("better", "worse"):
         return f"{b} is {row.verdict} than {a}: {scores}"
@@ -56,16 +58,16 @@ def interval(low: float, high: float) -> str:
 def _scores(found: Comparison, classes: bool, width: int) -> Lines:
     """The scores of all photos, and of every class where asked for."""
     heading = f"{found.run_b} against {found.run_a}"
-    of_all = [row for row in found.rows if not _of_class(row)]
+    of_all = [row for row in found.rows if not of_class(row.metric)]
     names = (found.run_a, found.run_b)
-    shown = _table(heading, names, of_all)
+    shown = _table(heading, names, of_all, found.task)
     if max(len(line) for line, _ in table(shown, 10_000)) > width:
         names = ("base", "new")
-        shown = _table(f"{found.run_b} (new) against {found.run_a} (base)", names, of_all)
+        shown = _table(f"{found.run_b} (new) against {found.run_a} (base)", names, of_all, found.task)
     lines = table(shown, width)
     if not classes:
         return lines
-    rows = [row for row in found.rows if _of_class(row)]
+    rows = [row for row in found.rows if of_class(row.metric)]
     columns = [
         Column("F1 of class"),
         *(Column(name, "number") for name in (*names, "95 % of difference")),
@@ -73,7 +75,7 @@ def _scores(found: Comparison, classes: bool, width: int) -> Lines:
     ]
     cells = [
         (
-            title(row.metric).removeprefix("F1 "),
+            title(row.metric, found.task).removeprefix("F1 "),
             f"{row.a:.4f}",
             f"{row.b:.4f}",
             "" if _few(row) else interval(row.low, row.high),
@@ -84,12 +86,12 @@ def _scores(found: Comparison, classes: bool, width: int) -> Lines:
     return [*lines, ("", ""), *table(Table(columns, cells, styles=[row.verdict for row in rows]), width)]
 
 
-def _table(heading: str, names: tuple[str, str], rows: list[Difference]) -> Table:
+def _table(heading: str, names: tuple[str, str], rows: list[Difference], task: Task) -> Table:
     numbers = (*names, "difference", "95 % interval", "P better")
     columns = [Column("score"), *(Column(name, "number") for name in numbers), Column("verdict")]
     cells = [
         (
-            title(row.metric),
+            title(row.metric, task),
             f"{row.a:.4f}",
             f"{row.b:.4f}",
             f"{row.difference:+.4f}",
@@ -103,11 +105,7 @@ def _table(heading: str, names: tuple[str, str], rows: list[Difference]) -> Tabl
 
 
 def _few(row: Difference) -> bool:
-    return row.verdict == "too few people"
-
-
-def _of_class(row: Difference) -> bool:
-    return row.metric.removeprefix("f1_").isdigit()
+    return row.verdict == TOO_FEW
 
 
 def epochs(found: dict[str, Any], width: int) -> Lines:
@@ -136,9 +134,10 @@ def epochs(found: dict[str, Any], width: int) -> Lines:
     ]
 
 
-def score(found: dict[str, Any], width: int) -> Lines:
+def score(found: dict[str, Any], task: Task, width: int) -> Lines:
     """Macro F1 with its interval in words, then all scores."""
-    people = f"{found['people']} people, " if "people" in found else ""
+    units = found["interval_over"]
+    people = f"{found[units]} {units}, " if units != "photos" else ""
     answer = (
         f"macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
         f"({people}{found['photos']} photos)"
@@ -146,13 +145,16 @@ def score(found: dict[str, Any], width: int) -> Lines:
     names = [name for name in found if f"{name}_low" in found]
     shown = Table(
         [Column("score"), Column("value", "number"), Column("95 % interval", "number")],
-        [(title(name), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"])) for name in names],
+        [
+            (title(name, task), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"]))
+            for name in names
+        ],
     )
     told = []
-    if found["interval_over"] == "photos":
+    if units == "photos" and task.unit != "photo":
         told = [
-            "note: the truth has no column person or group, so the intervals are over photos; photos of one person go right "
-            "or wrong together, which makes these intervals too narrow"
+            f"note: the truth has no column person or group, so the intervals are over photos; photos of one {task.unit} go "
+            "right or wrong together, which makes these intervals too narrow"
         ]
     return [*plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
 

@@ -26,7 +26,7 @@ from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import check_estimates, folds
 from stages.by_hand.check_estimates import Data, Estimate
-from stages.data import layout, pixel_cache, pseudo_labelled
+from stages.data import layout, pixel_cache, pseudo_labelled, task
 from stages.data.fold_data import FoldData, open_fold
 from stages.learn import cpu_threads, loader, model, objective, predict, starting_weights, validation
 from stages.learn.checkpoint import Keeper
@@ -148,7 +148,8 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
     path = Path(params.pseudo.labels)
     try:
         if paths.FOLDS.is_file() and paths.EVAL.is_file():
-            labels = len(pseudo_labelled.read_labels(path, pd.Series(data.eval_ids)))
+            classes = task.read(params).classes
+            labels = len(pseudo_labelled.read_labels(path, pd.Series(data.eval_ids), classes))
             report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
             return
         if not path.is_file():

@@ -267,7 +267,8 @@ def notes(base: Run, other: Run, rule: str) -> list[str]:
         )
     if (base.fold != other.fold).any():
         found.append(
-            f"the folds differ: models were trained on other {base.task.units}, so part of the difference is the luck of the split"
+            f"the folds differ: models were trained on other {base.task.units}, so part of the difference is the luck of the "
+            "split"
         )
     found.append(of_classes(base.task))
     fewest = min(len(base.selected), len(other.selected))

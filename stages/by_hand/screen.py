@@ -233,9 +233,8 @@ def judge(
 
     def against(other: Tried) -> Comparison:
         of_other = _scores(other, truth)
-        return Comparison(
-            base.name, other.name, paired_difference.compare(of_base, of_other, {}, replicates, params.seed), []
-        )
+        rows = paired_difference.compare(of_base, of_other, {}, replicates, params.seed, truth.task.units)
+        return Comparison(base.name, other.name, rows, [], truth.task)
 
     others = [one for one in tried if one is not base]
     found = [against(one) for one in talk.track(others, len(others), "compare")]

@@ -1,16 +1,18 @@
 """The tables of photos that prepare writes, as later stages read them."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv
+from stages.data import layout
+from stages.data import task as tasks
+from stages.data.cache_record import Files
+from stages.data.csv_rows import Fault
 from stages.data.task import Task
-
-NO_EVAL = (
-    f"{paths.EVAL}: the task has no eval set, so there is nothing to predict; name one in data.eval (a folder task: put the "
-    "photos into a folder test/ beside train/), then run `dvc repro`"
-)
+from stages.params.schema import Params
 
 
 def unit_column(task: Task) -> str:
@@ -34,9 +36,24 @@ def read_eval() -> pd.DataFrame:
     return found
 
 
-def require_eval(who: str) -> pd.DataFrame:
-    """The eval photos. Raises UserError where the task has none."""
-    found = read_eval()
-    if found.empty:
-        raise UserError(f"{who}: {NO_EVAL}")
-    return found
+@dataclass(frozen=True)
+class Found:
+    """A data set as it lies on the disk, nothing decoded yet."""
+
+    task: Task
+    photos: pd.DataFrame
+    eval: pd.DataFrame
+    eval_faults: list[Fault]
+
+
+def find(params: Params) -> Found:
+    """The data set as data.layout has it."""
+    people, _ = layout.read_people(paths.TRAIN_CSV)
+    found, _ = layout.find_photos(people, paths.TRAIN_IMAGES)
+    ids, faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
+    return Found(tasks.made(params, {}, (), "person"), found, pd.DataFrame({"ImageID": ids}), faults)
+
+
+def eval_files(params: Params, names: list[str]) -> Files:
+    """Eval photos by their ImageID."""
+    return Files(paths.EVAL_IMAGES, layout.eval_names(names, paths.EVAL_IMAGES))

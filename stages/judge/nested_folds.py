@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 PARTS = 5
+FEWEST = 3  # parts for a choice among several methods: one to fit on, one to choose by, one to score
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def cross_fit(
     """Each method for each part fitted on the other parts; and the method itself chosen on these.
 
     part: [N]. score(rows, scores [len(rows), C]): higher is better. The choice for part g is by fits that leave out g and
-    one part h, scored on h, for all h: nothing that is applied to g has seen g. Needs three parts for a choice among
+    one part h, scored on h, for all h: nothing that is applied to g has seen g. Needs FEWEST parts for a choice among
     several; the choice for use is by the scores of the fits that leave out one part.
     """
     names = list(range(int(part.max()) + 1))

@@ -14,8 +14,6 @@ from stages.judge import bootstrap, class_offsets, metrics, nested_folds, paired
 from stages.judge.paired_difference import Difference
 from stages.params.schema import Params
 
-FEWEST_PARTS = 3  # of groups, for a rule that is chosen and fitted on some, and judged on others
-
 
 @dataclass(frozen=True)
 class Settled:
@@ -79,7 +77,7 @@ def judge(
 
 def _rules(part: np.ndarray, task: Task) -> dict[str, class_offsets.Rule]:
     """Those to fit; of too few groups none, which leaves argmax."""
-    if part.max() + 1 < FEWEST_PARTS:
+    if part.max() + 1 < nested_folds.FEWEST:
         return {"argmax": lambda log_probabilities, labels: np.zeros(task.classes)}
     return class_offsets.rules(len(part), task.classes)
 
@@ -98,7 +96,8 @@ def in_words(found: dict[str, Any], units: str) -> str:
         f"{found['high']:+.4f}; {found['macro_f1_fitted'] - found['macro_f1_argmax']:+.4f} where it was fitted, which flatters)"
     )
     if found["rule"] == "argmax":
-        return f"decision: argmax: fewer than {FEWEST_PARTS} {units}, so no rule can be fitted on some and judged on others"
+        few = f"fewer than {nested_folds.FEWEST} {units}"
+        return f"decision: argmax: {few}, so no rule can be fitted on some and judged on others"
     left_out = "" if len(found["rules"]) > 1 else "; offsets class by class are left out: too many photos x classes"
     if found["offered"]:
         return f"decision: adjusted ({found['rule']}) is offered: {gain}{left_out}"

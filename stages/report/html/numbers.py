@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.data.task import Task
 from stages.judge import bootstrap
-from stages.judge.paired_difference import FEWEST_PEOPLE, Difference, in_words
+from stages.judge.paired_difference import FEWEST_PEOPLE, TOO_FEW, Difference, in_words
 from stages.report.score_names import headlines
 
 SMALLEST = 1e-30  # a probability of 0 still has a finite loss
@@ -121,8 +121,8 @@ def interval_text(low: float, high: float) -> str:
 
 
 def difference(row: Difference | None) -> dict[str, str] | None:
-    """What the page says of a paired difference, without an interval where there are too few people for one."""
+    """What the page says of a paired difference, without an interval where there are too few groups for one."""
     if row is None:
         return None
-    interval = "" if row.verdict == "too few people" else f"{row.low:+.4f} to {row.high:+.4f}"
+    interval = "" if row.verdict == TOO_FEW else f"{row.low:+.4f} to {row.high:+.4f}"
     return {"value": f"{row.difference:+.4f}", "interval": interval, "verdict": in_words(row)}
