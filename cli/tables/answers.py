@@ -8,7 +8,7 @@ from stages.base import paths
 from stages.by_hand.compare import of_classes
 from stages.data.task import Task
 from stages.judge.paired_difference import TOO_FEW, UNDECIDED, Comparison, Difference, in_words
-from stages.report.class_lists import WHOLE
+from stages.report.class_lists import WHOLE, differing
 from stages.report.score_names import of_class, title
 
 if TYPE_CHECKING:  # it imports torch, which the other tables do without
@@ -68,6 +68,11 @@ def _scores(found: Comparison, classes: bool, width: int) -> Lines:
     if not classes:
         return lines
     rows = [row for row in found.rows if of_class(row.metric)]
+    told = ""
+    if len(rows) > WHOLE:
+        shown_ones = differing(rows, 2 * ENDS)
+        told = f"The {len(shown_ones)} of {len(rows)} classes that differ most; all are in --json and --csv"
+        rows = sorted((row for row in rows if row.metric in shown_ones), key=lambda row: shown_ones.index(row.metric))
     columns = [
         Column("F1 of class"),
         *(Column(name, "number") for name in (*names, "95 % of difference")),
@@ -83,7 +88,7 @@ def _scores(found: Comparison, classes: bool, width: int) -> Lines:
         )
         for row in rows
     ]
-    return [*lines, ("", ""), *table(Table(columns, cells, styles=[row.verdict for row in rows]), width)]
+    return [*lines, ("", ""), *table(Table(columns, cells, told, [row.verdict for row in rows]), width)]
 
 
 def _table(heading: str, names: tuple[str, str], rows: list[Difference], task: Task) -> Table:
@@ -169,7 +174,8 @@ def eda(found: dict[str, Any], width: int) -> Lines:
     grouped = (unit,) if unit != "photos" else ()
     classes, left_out = _ends(found["classes"])
     of_classes = [
-        (row["class"], *(row[name] for name in grouped), row["photos"], f"{row['photos'] / photos:.1%}") for row in classes
+        (row["class"], *(row[name] for name in grouped), row["photos"], f"{row['photos'] / photos:.1%}")
+        for row in classes
     ]
     levels = [
         (f"{key.removesuffix(f'_{unit}')} {level}", count, f"{count / found[unit]:.1%}")
