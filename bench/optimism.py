@@ -76,8 +76,8 @@ def train(results: Path, seed: int, params_file: Path) -> None:
             learner.model.eval()
             photos = loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, 256)
             raw, _ = predict.raw_outputs(learner.model, photos, learner.mean, learner.std, learner.accelerator)
-            out.append(raw.argmax(1).astype(np.uint8))
-            val.append(progress.last_logits.argmax(1).astype(np.uint8))
+            out.append(raw.argmax(1).astype(np.uint16))
+            val.append(progress.last_logits.argmax(1).astype(np.uint16))
 
         progress = fit.fit(learner, Around(on_epoch=look))
         arrays[f"val{fold}"] = np.stack(val)

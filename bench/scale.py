@@ -243,7 +243,7 @@ def _read(params: Params, data: Any, most: int | None) -> dict[str, Any]:
 
     order = loader.epoch_order(params, data, 0, 0)[:most]
     began, seen = time.perf_counter(), 0
-    for batch in loader.training(params, data, 0, 0, order, augment.make(params)):
+    for batch in loader.training(params, data, order, augment.make(params), loader.Place(0, 0)):
         seen += len(batch.which)
     return {"photos": seen, "seconds": time.perf_counter() - began}
 

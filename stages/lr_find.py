@@ -71,7 +71,7 @@ def range_test(learner: Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
     params = learner.params
     options = params.lr_find
     before = frozen_copy(learner)
-    goal = objective.make(params, learner.data.class_counts)
+    goal = objective.make(params, learner.data.task, learner.data.class_counts)
     set_mode(learner, 0)
     lrs = np.geomspace(options.start, options.end, options.steps)
     losses: list[float] = []
@@ -100,5 +100,7 @@ def _endless(learner: Learner):  # type: ignore[no-untyped-def]
     epoch = 0
     while True:
         order = loader.epoch_order(learner.params, learner.data, learner.fold, epoch)
-        yield from loader.training(learner.params, learner.data, learner.fold, epoch, order, learner.augment)
+        yield from loader.training(
+            learner.params, learner.data, order, learner.augment, loader.Place(learner.fold, epoch)
+        )
         epoch += 1

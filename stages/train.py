@@ -164,15 +164,18 @@ def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progr
         around.on_epoch = lambda now: _write_epoch(fold, now, board, around.talk)
         progress = fit.fit(made, around, progress)
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
-        board.confusion(made.data.labels[made.data.val], progress.selected_logits.argmax(1), progress.selected_epoch)
+        board.confusion(
+            made.data.labels[made.data.val],
+            progress.selected_logits.argmax(1),
+            made.data.task.classes,
+            progress.selected_epoch,
+        )
         board.hyperparameters(
             fold.record.params | {"lr": made.lr, "seed": made.params.seed},
             progress.history[progress.selected_epoch - 1],
         )
     fold.done.append(progress)
-    model.save(
-        paths.weights(fold.number, repeat), model.architecture(made.params), progress.selected_state, fold.record
-    )
+    model.save(paths.weights(fold.number, repeat), made.bare.architecture, progress.selected_state, fold.record)
     around.talk.say(telling.closing_line(fold.number, progress))
 
 
@@ -279,7 +282,7 @@ def _metrics(done: list[Progress], train: int, val: int) -> dict[str, float]:
     """Means over the repeats, of the selected and of the last epochs."""
     selected = pd.DataFrame([progress.history[progress.selected_epoch - 1] for progress in done]).mean()
     last = pd.DataFrame([progress.history[-1] for progress in done]).mean()
-    names = [name for name in ("val_f1", "val_nll", "val_loss", "val_acc", "val_age_mae") if name in selected]
+    names = ["val_f1", "val_nll", "val_loss", "val_acc", *(name for name in selected.index if name.endswith("_mae"))]
     return {
         "epoch": selected["epoch"],
         "epochs": last["epoch"],

@@ -26,7 +26,7 @@ from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import check_estimates, folds
 from stages.by_hand.check_estimates import Data, Estimate
-from stages.data import layout, pixel_cache, pseudo_labelled
+from stages.data import layout, pixel_cache, pseudo_labelled, task
 from stages.data.fold_data import FoldData, open_fold
 from stages.learn import cpu_threads, loader, model, objective, predict, starting_weights, validation
 from stages.learn.checkpoint import Keeper
@@ -128,15 +128,17 @@ def look_at_tables(params: Params, report: Report) -> Data | None:
         return None
     people = people[people["person"].isin(set(photos["person"]))]
     bins = layout.age_bin(people["age"].to_numpy(int), layout.age_bins(params))
+    kinds = people["gender"].to_numpy(int) * len(layout.AGES) + bins
     try:
-        kfold.assign(people["gender"].to_numpy(int), bins, len(params.folds), params.seed)
+        kfold.assign(np.arange(len(people)), kinds, len(params.folds), params.seed, "people")
     except UserError as error:
         report.findings.append(Finding("folds", "failed", str(error)))
     else:
-        kinds = people["gender"].to_numpy(int) * len(layout.AGES) + bins
         absent = sorted(set(range(len(layout.GENDERS) * len(layout.AGES))) - set(kinds))
-        names = [f"{layout.GENDERS[kind // 3]} {layout.AGES[kind % 3]}" for kind in absent]
-        state, detail = ("warning", f"nobody is {', '.join(names)}") if absent else ("ok", "every class in every fold")
+        names = tuple(f"{gender} {age}" for gender in layout.GENDERS for age in layout.AGES)
+        few = kfold.rare(np.arange(len(people)), kinds, names, len(params.folds), "people")
+        nobody = [f"nobody is {', '.join(names[kind] for kind in absent)}"] if absent else []
+        state, detail = ("warning", "; ".join(nobody + few)) if absent or few else ("ok", "every class in every fold")
         report.findings.append(Finding("folds", state, detail))
     return Data(people, photos, eval_ids)
 
@@ -148,7 +150,8 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
     path = Path(params.pseudo.labels)
     try:
         if paths.FOLDS.is_file() and paths.EVAL.is_file():
-            labels = len(pseudo_labelled.read_labels(path, pd.Series(data.eval_ids)))
+            classes = task.read(params).classes
+            labels = len(pseudo_labelled.read_labels(path, pd.Series(data.eval_ids), classes))
             report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
             return
         if not path.is_file():
@@ -272,10 +275,10 @@ def _submission_batch(trial: Params, data: Data) -> dict[str, Any]:
     sizes = sorted({len(part) for part in loader.split(np.arange(len(data.eval_ids)), size)})
     net = model.load(paths.weights(0))
     few = np.resize(np.arange(len(names)), min(sizes[0], EVAL_PHOTOS))
-    predict.of_views(net, pixels, few, trial.tta.views, trial)  # warms up
+    predict.of_views(net, predict.Asked(net.architecture.task, pixels, few, trial.tta.views), trial)  # warms up
     began = time.perf_counter()
     many = np.resize(np.arange(len(names)), sizes[-1])
-    views = len(predict.of_views(net, pixels, many, trial.tta.views, trial))
+    views = len(predict.of_views(net, predict.Asked(net.architecture.task, pixels, many, trial.tta.views), trial))
     rate = views * len(many) / (time.perf_counter() - began)
     return {"predicted": sizes[-1], "predict_rate": rate, "predict_peak": _peak()}
 
@@ -290,12 +293,12 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
         fold.pixels,
         fold.labels,
         fold.train_labels,
-        fold.ages,
+        fold.numbers,
         train=np.resize(fold.train, sizes[-1] * MEASURED_STEPS),
         val=np.resize(fold.val, max(len(fold.val), 2 * real.train.batch_size)),
     )
     learner = start(trial, tiled, 0, 1e-6, predict.accelerator(trial), SILENT)
-    goal = objective.make(trial, tiled.class_counts)
+    goal = objective.make(trial, tiled.task, tiled.class_counts)
     jobs = _as_folds_will_train(learner, real)
     set_mode(learner, trial.model.freeze_epochs)
     if torch.cuda.is_available():
@@ -303,7 +306,7 @@ def _full_batches(real: Params, trial: Params, data: Data, measured: dict[str, A
     _steps(learner, goal, [sizes[0]])  # the smallest batch, which also warms up
     took = _steps(learner, goal, [sizes[-1]] * MEASURED_STEPS)
     # What only the last epochs do: ldam's deferred re-weighting.
-    _steps(learner, objective.make(trial, tiled.class_counts, progress=1.0), [sizes[-1]])
+    _steps(learner, objective.make(trial, tiled.task, tiled.class_counts, progress=1.0), [sizes[-1]])
     validation.validate(learner, goal)
     began = time.perf_counter()
     validation.validate(learner, goal)
@@ -341,7 +344,7 @@ def _steps(learner: Learner, goal: objective.Objective, sizes: list[int]) -> flo
         update={"train": learner.params.train.model_copy(update={"batch_size": sizes[0]})}
     )
     began = time.perf_counter()
-    for number, batch in enumerate(loader.training(params, learner.data, 0, 0, order, learner.augment)):
+    for number, batch in enumerate(loader.training(params, learner.data, order, learner.augment, loader.Place(0, 0))):
         parts = step(learner, goal, batch, 1e-6, number)
         photos += len(batch.which)
         if time.perf_counter() - began > MEASURED_SECONDS:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import cores, paths
-from stages.data import layout, near_duplicates
+from stages.data import layout, near_duplicates, task
 from stages.data.decode import decode
 from stages.judge import bootstrap, metrics
 from stages.params.schema import Params
@@ -128,11 +128,12 @@ def judging(params: Params, data: Data) -> float:
     """Seconds of the decision rule's judgement and the score's interval, with answers drawn at random: measured on at most
     JUDGED_PHOTOS photos, and taken as proportional to their number.
     """
-    rng = np.random.default_rng(0)
-    person = data.photos["person"].to_numpy(str)[:JUDGED_PHOTOS]
-    labels = rng.integers(0, layout.CLASSES, len(np.unique(person)))[np.unique(person, return_inverse=True)[1]]
-    log_probabilities = metrics.log_softmax(rng.normal(size=(len(person), layout.CLASSES)))
+    rng, own = np.random.default_rng(0), task.CONTEST
+    group = bootstrap.numbered(data.photos["person"].to_numpy(str)[:JUDGED_PHOTOS])
+    labels = rng.integers(0, own.classes, group.max() + 1)[group]
+    log_probabilities = metrics.log_softmax(rng.normal(size=(len(group), own.classes)))
     began = time.perf_counter()
-    decision_rule.judge(log_probabilities, labels, person, params)
-    bootstrap.macro_f1_interval(person, labels, log_probabilities.argmax(1), params.ensemble.replicates, params.seed)
-    return (time.perf_counter() - began) * len(data.photos) / len(person)
+    decision_rule.judge(log_probabilities, labels, group, own, params)
+    how = params.ensemble.replicates, params.seed, own.classes
+    bootstrap.macro_f1_interval(group, labels, log_probabilities.argmax(1), *how)
+    return (time.perf_counter() - began) * len(data.photos) / len(group)

@@ -16,7 +16,6 @@ from stages.base.errors import UserError
 from stages.base.files import read_csv, require
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import FoldData, Pixels
-from stages.data.layout import CLASSES
 from stages.data.pixel_cache import open_cache
 from stages.params.schema import Params
 
@@ -47,13 +46,13 @@ class TwoCaches:
 def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> FoldData:
     """`data` with the photos that pseudo.labels lists for `part` (a fold's number, or all) added to its training side.
 
-    They take positions from N on; their ages are unknown (NaN); class counts and samplers see them as any other photo.
-    The validation side stays as it was. Raises UserError if the file does not fit the eval set or the folds.
+    They take positions from N on; their number of a regressed axis is unknown (NaN); class counts and samplers see them as
+    any other photo. The validation side stays as it was. Raises UserError if the file does not fit the eval set or the folds.
     """
     if is_off(params):
         return data
     images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
-    table = read_labels(Path(params.pseudo.labels), images)
+    table = read_labels(Path(params.pseudo.labels), images, data.task.classes)
     own = table[table["fold"] == part]
     labels = own["label"].to_numpy(np.int64)
     rows = pd.Index(images).get_indexer(own["ImageID"])
@@ -64,7 +63,7 @@ def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> Fold
         pixels=TwoCaches(data.pixels, open_cache(paths.EVAL_PIXELS, len(images), params), rows),
         labels=np.concatenate([data.labels, labels]),
         train_labels=np.concatenate([data.train_labels, labels]),
-        ages=np.concatenate([data.ages, np.full(len(own), np.nan)]),
+        numbers=np.concatenate([data.numbers, np.full(len(own), np.nan)]),
         train=np.concatenate([data.train, np.arange(first, first + len(own))]),
     )
 
@@ -73,7 +72,7 @@ def is_off(params: Params) -> bool:
     return params.pseudo.is_off
 
 
-def read_labels(path: Path, images: "pd.Series[str]") -> pd.DataFrame:
+def read_labels(path: Path, images: "pd.Series[str]", classes: int) -> pd.DataFrame:
     """Read and check a pseudo-label table (fold, ImageID, label, confidence, split) against the eval set's ImageIDs."""
     if not path.is_file():
         raise UserError(
@@ -88,7 +87,7 @@ def read_labels(path: Path, images: "pd.Series[str]") -> pd.DataFrame:
     if table.empty:
         raise UserError(f"{path}: lists no photo; to train without pseudo-labels set pseudo.labels: pseudo/none.csv")
     faults = {
-        "label is no class from 0 to 17": ~table["label"].isin(range(CLASSES)),
+        f"label is no class from 0 to {classes - 1}": ~table["label"].isin(range(classes)),
         "ImageID is not in the eval set": ~table["ImageID"].isin(images),
         "ImageID stands twice in one fold": table.duplicated(["fold", "ImageID"]),
         "split is not that of out/kfold/folds.csv and out/prepare/eval.csv, so its labels may know validation people, or be of "

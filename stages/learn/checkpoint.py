@@ -32,7 +32,7 @@ from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.progress import Progress
 
-MAGIC = b"maskcli checkpoint 1\n"
+MAGIC = b"maskcli checkpoint 2\n"
 LOOK_EVERY = 0.5  # seconds, while another process is waited for, between two looks whether somebody asked to stop
 KEPT_OF_OTHER_RUNS = 2  # for each fold: enough to go back and forth between two experiments
 
@@ -108,7 +108,7 @@ class Keeper:
         content = {
             "learner": None if progress.finished else learning.state(learner),
             "progress": _plain(progress),
-            "architecture": json.dumps(asdict(learner.bare.architecture)),
+            "architecture": json.dumps(model.to_json(learner.bare.architecture)),
         }
         _write(self.path, header, content)
         self.wrote = time.monotonic()
@@ -190,7 +190,7 @@ def model_of(path: Path) -> Classifier:
     state = content["progress"]["selected_state"]
     if not state:
         raise DamagedCheckpoint(f"{path} has no complete epoch yet")
-    net = model.build(model.Architecture(**json.loads(content["architecture"])))
+    net = model.build(model.from_json(json.loads(content["architecture"]), str(path)))
     net.load_state_dict(state)
     return net.eval()
 

@@ -27,7 +27,8 @@ def fit(learner: Learner, around: Around | None = None, progress: Progress | Non
     params, around, progress = learner.params, around or Around(), progress or Progress()
     around.begin(learner, progress)
     while not over(progress, params):
-        goal = objective.make(params, learner.data.class_counts, _gone(progress, params, 0.0) / params.train.epochs)
+        gone = _gone(progress, params, 0.0) / params.train.epochs
+        goal = objective.make(params, learner.data.task, learner.data.class_counts, gone)
         row, photos = train_epoch(learner, goal, progress, around)
         began = time.perf_counter()
         found = validate_once(learner, goal)
@@ -38,7 +39,7 @@ def fit(learner: Learner, around: Around | None = None, progress: Progress | Non
             "seconds": progress.epoch_seconds + validating,
             "photos_per_second": len(photos) / progress.epoch_seconds,
         }
-        row |= _age_error(found) | _pieces(learner, progress, around) | _drawn(learner, photos)
+        row |= found.errors | _pieces(learner, progress, around) | _drawn(learner, photos)
         note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
         around.after_epoch(learner, progress, validating)
     around.end(learner, progress)
@@ -57,9 +58,8 @@ def train_epoch(
     process = (learner.accelerator.process_index, learner.accelerator.num_processes)
     order = loader.epoch_order(params, learner.data, learner.fold, epoch)
     drawn = loader.training_split(order, params, process[1])
-    batches = loader.training(
-        params, learner.data, learner.fold, epoch, order, learner.augment, first_step=len(seen), process=process
-    )
+    place = loader.Place(learner.fold, epoch, len(seen), process)
+    batches = loader.training(params, learner.data, order, learner.augment, place)
     set_mode(learner, int(_gone(progress, params, len(seen) / len(drawn))))
     now = _lr(learner, progress, max(0, len(seen) - 1) / len(drawn))
     for batch in batches:
@@ -104,10 +104,6 @@ def _mean(learner: Learner, values: Tensor, sizes: list[int]) -> float:
 
 def _scores(found: Validation) -> dict[str, float]:
     return {"val_loss": found.val_loss, "val_nll": found.val_nll, "val_f1": found.val_f1, "val_acc": found.val_acc}
-
-
-def _age_error(found: Validation) -> dict[str, float]:
-    return {} if found.age_mae is None else {"val_age_mae": found.age_mae}
 
 
 def _pieces(learner: Learner, progress: Progress, around: Around) -> dict[str, float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data.fold_data import FoldData
-from stages.learn import augment, compiling, loader, model, optimizer, starting_weights
+from stages.learn import augment, compiling, loader, model, objective, optimizer, starting_weights
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params.schema import Params
@@ -50,6 +50,7 @@ class Learner:
 def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk) -> Learner:
     """Build model, optimizer and augmentation for one fold, the same for the same seed and fold."""
     make_augment = check(params)
+    objective.check(params, data.task)
     if params.model.freeze_epochs and accelerator.num_processes > 1:
         raise UserError("params.yaml: model.freeze_epochs: works in one process only; set it to 0 or run one process")
     if params.train.auto_batch and accelerator.num_processes > 1:
@@ -60,7 +61,7 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
         )
     loader.check_batches(params, len(data.train), accelerator.num_processes)
     torch.manual_seed(key(params, fold, 0))
-    shape = model.architecture(params)
+    shape = model.architecture(params, data.task)
     net = model.build(shape, params.model.pretrained)
     if not params.model.begins_without_file:
         path = Path(params.model.weights)

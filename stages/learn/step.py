@@ -78,7 +78,7 @@ class Mixed:
 
     photos: Tensor  # float [n, 3, H, W], normalised
     labels: Tensor  # [n]
-    ages: Tensor  # [n] years
+    numbers: Tensor  # [n] of the regressed axis, in its own unit
     share: float  # of each photo itself; the rest is its partner's
     partner: Tensor | None  # [n] positions
 
@@ -115,11 +115,11 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
         weight = len(which) / len(batch.photos)
         places = slice(int(which[0]), int(which[-1]) + 1)
         with learner.accelerator.autocast():
-            raw, age = learner.model(batch.photos[places])
-        parts = goal(raw, batch.labels[places], age, batch.ages[places])
+            raw, regression = learner.model(batch.photos[places])
+        parts = goal(raw, batch.labels[places], regression, batch.numbers[places])
         if batch.partner is not None:
             partner = batch.partner[places]
-            other = goal(raw, batch.labels[partner], age, batch.ages[partner])
+            other = goal(raw, batch.labels[partner], regression, batch.numbers[partner])
             parts = {name: batch.share * part + (1 - batch.share) * other[name] for name, part in parts.items()}
         learner.accelerator.backward(torch.stack(list(parts.values())).sum() * weight)
         for name, part in parts.items():
@@ -164,7 +164,7 @@ def _what_fits(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> st
         )
     while size > _least(learner):
         size = max(_least(learner), size // 2)
-        piece = Mixed(batch.photos[:size], batch.labels[:size], batch.ages[:size], 1.0, None)
+        piece = Mixed(batch.photos[:size], batch.labels[:size], batch.numbers[:size], 1.0, None)
         try:
             _gradients(learner, goal, piece, 1, seed)
         except (RuntimeError, MemoryError) as error:
@@ -194,9 +194,9 @@ def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
     device = learner.accelerator.device
     photos = normalise(batch.photos, learner.mean, learner.std)
     labels = batch.labels.to(device, non_blocking=batch.labels.is_pinned())
-    ages = batch.ages.to(device, non_blocking=batch.ages.is_pinned())
+    numbers = batch.numbers.to(device, non_blocking=batch.numbers.is_pinned())
     if learner.mixup is None:
-        return Mixed(photos, labels, ages, 1.0, None)
+        return Mixed(photos, labels, numbers, 1.0, None)
     size = len(photos) // 2 * 2
     np.random.seed(seed % 2**32)  # timm draws from numpy's global generator
     mixer: Any = learner.mixup(
@@ -207,4 +207,4 @@ def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
     )
     mixed, soft = mixer(photos[:size].contiguous(memory_format=torch.channels_last), torch.arange(size))
     partner = torch.arange(size - 1, -1, -1, device=device)
-    return Mixed(mixed, labels[:size], ages[:size], float(soft[0, 0]), partner)
+    return Mixed(mixed, labels[:size], numbers[:size], float(soft[0, 0]), partner)

@@ -31,6 +31,7 @@ OF_JOINING = ("ensemble.replicates",)
 # A time limit makes no other method of a training: the folds that it shortened say so themselves.
 NOT_COMPARED = "budget."
 CONTENTS = {
+    "task": f"another {paths.TASK}",
     "photos": f"another {paths.PHOTOS}",
     "folds": f"another {paths.FOLDS}",
     "pseudo_labels": "other content of pseudo.labels",
@@ -91,7 +92,7 @@ def pick(everything: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def contents(params: Params) -> dict[str, str]:
     """Digests of the files that a training learns from; those that are not there are left out."""
-    found = {"photos": paths.PHOTOS, "folds": paths.FOLDS}
+    found = {"task": paths.TASK, "photos": paths.PHOTOS, "folds": paths.FOLDS}
     if not params.pseudo.is_off:
         found |= {"pseudo_labels": Path(params.pseudo.labels), "eval": paths.EVAL}
     if not params.model.begins_without_file:
@@ -148,11 +149,18 @@ def trained_in(path: Path) -> dict[str, str]:
 
     Raises OSError or ValueError where they are not there or not whole.
     """
+    return _mapping(described_in(path).get("trained"))
+
+
+def described_in(path: Path) -> dict[str, Any]:
+    """What weights written here say of their model (stages/learn/model.py) and its training; of others' empty, or ValueError.
+
+    Raises OSError or ValueError where they are not there or not whole.
+    """
     with path.open("rb") as file:  # the length of the header in 8 bytes, and the header, JSON
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(min(size, 100_000_000)))
-    described = json.loads(_mapping(_mapping(header).get("__metadata__")).get("architecture", "{}"))
-    return _mapping(_mapping(described).get("trained"))
+    return _mapping(json.loads(_mapping(_mapping(header).get("__metadata__")).get("architecture", "{}")))
 
 
 def joined(

@@ -118,15 +118,18 @@ def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(
     assert finished_size < paths.checkpoint(0, 0, "other").stat().st_size  # no optimizer state is kept
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "text", "empty"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "text", "empty", "older"])
 def test_a_damaged_checkpoint_is_found_out_and_training_begins_anew(project: Path, damage: str) -> None:
     params = small()
     with pytest.raises(KeyboardInterrupt):
         trained(params, keeper(params), stop_after=2)
     path = keeper(params).path
     content = bytearray(path.read_bytes())
+    older = bytes(content).replace(MAGIC, b"maskcli checkpoint 1\n", 1)  # of before there were tasks
     content[len(content) // 2] ^= 1
-    path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-9]), "text": b"hello\n", "empty": b""}[damage])
+    path.write_bytes(
+        {"flip": bytes(content), "cut": bytes(content[:-9]), "text": b"hello\n", "empty": b"", "older": older}[damage]
+    )
     said: list[str] = []
     learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
     progress = keeper(params).load(learner, Talk(said.append))
@@ -191,7 +194,7 @@ def test_old_checkpoints_are_pruned_and_two_other_runs_kept(project: Path) -> No
 HOLD = """
 import sys
 from stages.learn import checkpoint
-from stages.talk import SILENT
+from stages.base.talk import SILENT
 with checkpoint.alone("fold 0", sys.argv[1], SILENT):
     print("held", flush=True)
     sys.stdin.read()  # until its other end is closed
