@@ -39,7 +39,7 @@ RICH = {
     "model": {"dropout": 0.2},
     "train": {"epochs": 3, "batch_size": 16, "ema_decay": 0.9, "select": "best_nll"},
     "schedule": {"name": "plateau", "plateau_patience": 0, "warmup_epochs": 0.5},
-    "age_regression": {"weight": 0.1},
+    "regression": {"weight": 0.1},
 }
 
 
