@@ -6,18 +6,12 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError
 from stages.base.files import damaged, read_csv, write_csv
 from stages.data import contest
 from stages.data.cache_record import Files
 from stages.data.found import Found
 from stages.data.task import Task
 from stages.params.schema import Params
-
-NO_EVAL = (
-    f"{paths.EVAL}: the task has no eval set, so there is nothing to predict; name one in data.eval (a folder task: put the "
-    "photos into a folder test/ beside train/), then run `dvc repro`"
-)
 
 
 def find(params: Params) -> Found:
@@ -84,14 +78,6 @@ def read_eval() -> pd.DataFrame:
     if not {"ImageID", "content"} <= set(table.columns):
         raise damaged(paths.EVAL, "is not the table it should be", "prepare")
     return table
-
-
-def require_eval(who: str) -> pd.DataFrame:
-    """The eval photos. Raises UserError where the task has none."""
-    found = read_eval()
-    if found.empty:
-        raise UserError(f"{who}: {NO_EVAL}")
-    return found
 
 
 def content_of(table: pd.DataFrame) -> np.ndarray:
