@@ -24,20 +24,26 @@ def texts(
     folder: Path, params: Params, found: Overview, reasons: Mapping[str, str], added: tuple[str, ...]
 ) -> dict[str, str]:
     """All files of the project. added: what DVC keeps, by path below it."""
-    numbers = tuple(axis.name for axis in found.task.axes if axis.numeric)
+    grouped = found.task.unit != "photo"
+    numbers = {
+        axis.name: found.task.units if axis.constant and grouped else "photos"
+        for axis in found.task.axes
+        if axis.numeric
+    }
     ages = params.data.layout == "contest"
-    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), numbers, ages)
+    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), found.task.classes, numbers, ages)
+    stages = stage_file.of_project(_template("stages.yaml"), has)
     plots = {
         f".dvc/plots/{path.name}": path.read_text(encoding="utf-8")
         for path in sorted((TEMPLATES / "plots").glob("*.json"))
-        if ages or path.stem != "ages"
+        if f"template: {path.stem}\n" in stages
     }
     return {
         str(paths.PARAMS): params_file.text(params, TITLE, reasons),
-        "dvc.yaml": stage_file.of_project(_template("stages.yaml"), has),
+        "dvc.yaml": stages,
         str(paths.REQUIREMENTS): f"{pinned_version.line()}\n",
         "README.md": _readme(folder, params, found, added),
-        ".gitignore": _git_ignore(params, numbers),
+        ".gitignore": _git_ignore(params, tuple(numbers)),
         ".dvcignore": DVC_IGNORE,
         ".dvc/config": DVC_CONFIG,
         str(paths.NO_WEIGHTS): _template("no_weights"),
