@@ -19,7 +19,8 @@ from stages.data import csv_rows, task
 from stages.data.csv_rows import Fault, normal, printable, shown
 from stages.data.found import Found
 from stages.data.photo_files import SUFFIXES, Places, by_normal_form, is_litter, unsafe
-from stages.params.schema import OLDEST, Params
+from stages.params.data_and_axes import OLDEST
+from stages.params.schema import Params
 
 GENDERS = ("male", "female")
 PHOTO_MASKS = {f"mask{number}": 0 for number in range(1, 6)} | {"incorrect_mask": 1, "normal": 2}
