@@ -17,7 +17,7 @@ CODE = (
         "stages/train.py",
         "stages/learn",
         "stages/data/fold_data.py",
-        "stages/data/layout.py",
+        "stages/data/task.py",
         "stages/data/pseudo_labelled.py",
     ),
     "stages/judge/metrics.py",
