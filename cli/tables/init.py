@@ -42,11 +42,13 @@ def plan(made: "Plan", width: int) -> Lines:
 
 def ending(made: "Plan", done: bool, width: int) -> Lines:
     """What was written, or would be, and what to type next."""
-    written = f"{'written' if done else 'would be written'} in {made.folder}: {', '.join(made.files) or 'nothing new'}"
+    written = (
+        f"{'written' if done else 'would be written'} in {made.places.folder}: {', '.join(made.files) or 'nothing new'}"
+    )
     lines = [("", ""), *plain([written], width)]
-    if made.added and not done:
-        lines += plain([f"and DVC would keep {', '.join(made.added)}"], width)
-    return [*lines, *(_next(str(made.folder), width) if done else [])]
+    if made.places.added and not done:
+        lines += plain([f"and DVC would keep {', '.join(made.places.added)}"], width)
+    return [*lines, *(_next(str(made.places.folder), width) if done else [])]
 
 
 def demo(made: dict[str, Any], width: int) -> Lines:

@@ -46,7 +46,7 @@ def test_a_folder_of_classes_is_looked_at_and_declared() -> None:
     assert found["suspicious"] == []
     assert (plan.params.data.layout, plan.params.data.root) == ("folder", "photos")
     assert parse(yaml.safe_load(plan.files["params.yaml"])) == plan.params
-    assert plan.added == ("photos",)
+    assert plan.places.added == ("photos",)
     stages = yaml.safe_load(plan.files["dvc.yaml"])["stages"]
     assert "tta-predict" not in stages
     assert stages["prepare"]["deps"] == ["${data.root}", "requirements.txt"]
@@ -88,7 +88,7 @@ def test_photos_outside_the_project_are_named_by_their_whole_path_and_not_copied
     photos = made.folder(tmp_path / "elsewhere/photos")
     plan = planned(photos, Path("project"))
     assert plan.params.data.root == photos.as_posix()
-    assert plan.added == ()
+    assert plan.places.added == ()
     assert "photos" not in plan.files[".gitignore"]
 
 
@@ -261,10 +261,7 @@ def runs_through(project: Path, environment: dict[str, str], eval_set: bool) -> 
     assert "OOF macro F1" in run("maskcli", "summary")
     assert (project / "out/report/report.html").is_file()
     assert (project / "out/tta-predict/submission.csv").is_file() is eval_set
-    again = run(sys.executable, "-m", "dvc", "repro")
-    assert (
-        again.count("didn't change, skipping") == len(yaml.safe_load((project / "dvc.yaml").read_text())["stages"]) + 1
-    )
+    assert "Data and pipelines are up to date." in run(sys.executable, "-m", "dvc", "repro")
 
 
 @pytest.mark.slow
