@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pandas as pd
 
+from stages.data import table_file
 from stages.data.photo_files import SUFFIXES
 
 LOOKED_AT = 2_000  # rows, for the files
@@ -27,6 +28,12 @@ class Columns:
     split: str | None
     labels: tuple[str, ...]
     groups: tuple[str, ...]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """All columns of a table as text, by name. Raises UserError where it cannot be read."""
+    table = table_file.open_table(path, "data.train")
+    return table_file.columns(table, [name for name in table.names if name])[0]
 
 
 def guess(table: pd.DataFrame) -> Columns:

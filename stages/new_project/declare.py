@@ -1,5 +1,6 @@
 """How a person's photos are declared in params.yaml: the layout, where they lie, which columns tell what."""
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,7 @@ from typing import Any
 from stages.base.errors import UserError
 from stages.new_project import columns
 from stages.new_project.columns import Columns
-from stages.new_project.recognise import Layout
-from stages.params.data_and_axes import TAKEN
+from stages.params.data_and_axes import TAKEN, Layout
 from stages.params.load import parse
 from stages.params.schema import Params
 
@@ -121,8 +121,21 @@ def _scale(bins: list[float]) -> float:
 
 
 def _must_be(name: str | None, names: list[str], place: Path, flag: str) -> None:
-    if name is not None and name not in names:
-        raise UserError(f"{flag} {name}: is no column of {place}; its columns are {', '.join(names)}")
+    if name is None or name in names:
+        return
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    mend = f"did you mean `{close[0]}`?" if close else f"its columns are {', '.join(names)}"
+    raise UserError(f"{flag} {name}: is no column of {place}; {mend}")
+
+
+def require_labels(of: Declared) -> None:
+    """Raise UserError where a table's column of labels is not known."""
+    if of.columns and not of.values["axes"]:
+        fitting = ", or ".join(f"--label {name}" for name in of.columns.labels)
+        mend = (
+            f"say {fitting}" if fitting else "none seems to fit: name one by --label, a number as `--label age:30,60`"
+        )
+        raise UserError(f"{of.place}: which column holds the labels? {mend[0].upper()}{mend[1:]}")
 
 
 def params(of: Declared, folder: Path | None, chosen: dict[str, Any]) -> Params:
