@@ -122,17 +122,17 @@ def _decode_some(found: Found, params: Params, talk: Talk) -> tuple[np.ndarray, 
     if scan.faults:
         place, fault = scan.faults[0]
         told.append(
-            f"{len(scan.faults)} photos cannot be used{among}, first {files[int(which[place])]}: {fault.problem}"
+            f"{_count(len(scan.faults), 'photo')} cannot be used{among}, first {files[int(which[place])]}: {fault.problem}"
         )
     blank = int(((scan.sizes[:, 0] > 0) & ~scan.comparable).sum())
-    told += [f"{blank} photos show one flat colour{among}"] if blank else []
+    told += [f"of one flat colour{among}: {_count(blank, 'photo')}"] if blank else []
     if len(pairs):
         first = " and ".join(str(files[int(which[pairs[side].iloc[0]])]) for side in ("a", "b"))
-        apart = "of different people" if found.task.unit == "person" else f"in different {found.task.units}"
-        apart = "" if found.task.unit == "photo" else f" {apart}"
+        apart = "" if found.task.unit == "photo" else f" in different {found.task.units}"
+        many = f"{'' if complete else 'at least '}{_count(len(pairs), 'pair')}"
         told.append(
-            f"{'' if complete else 'at least '}{len(pairs)} pairs of near-duplicates{apart}{among}, first {first}: a twin on the "
-            "other side of a fold flatters the score; `data.group_duplicates: true` keeps them together"
+            f"{many} of near-duplicates{apart}{among}, first {first}: a twin on the other side of a fold flatters the score; "
+            "`data.group_duplicates: true` keeps them together"
         )
     return scan.sizes[scan.sizes[:, 0] > 0], told
 
@@ -171,6 +171,10 @@ def alike(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     for name in names:
         same["".join(letter for letter in normal(name).casefold() if letter not in " -_")].append(name)
     return [tuple(group) for group in same.values() if len(group) > 1]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: list[str]) -> str:

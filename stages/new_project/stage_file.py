@@ -20,6 +20,7 @@ CODE = ("stages/", "cli/")
 DATA = ("data/", "${data.")
 AGES = f"{paths.eda_numbers('age').with_suffix('')}."
 WIDTH = 124
+OF_OTHERS = "`maskcli init`"  # in comments on projects that are not this repository
 MOST_BARS = 30  # classes that a plot shows one by one
 _LIST = re.compile(r"^    deps: \[(.*?)\]\n", re.DOTALL | re.MULTILINE)
 
@@ -42,7 +43,7 @@ def of_project(text: str, has: Has) -> str:
     """dvc.yaml of a project, from the text of this repository's."""
     head, stages, plots = _parts(text)
     stages = [stage for stage in stages if has.eval_set or not stage.startswith("  tta-predict:")]
-    absent = [] if has.eval_set else ["eval_pixels", "tta-predict"]
+    absent = [OF_OTHERS, *([] if has.eval_set else ["eval_pixels", "tta-predict"])]
     stages = [_with_numbers(_with_dependencies(_without_lines(stage, absent), has), has.numbers) for stage in stages]
     plots = _of_many(plots) if has.classes > MOST_BARS else plots
     if not has.ages:

@@ -106,7 +106,7 @@ def test_photos_outside_the_project_are_named_by_their_whole_path_and_not_copied
 
 def test_what_looks_suspicious_is_told() -> None:
     photos = made.folder(Path("photos"), {"cat": 8, "dog": 3})
-    made.folder(photos, {"horse": 1})
+    made.folder(photos, {"horse": 1}, first=700)
     (photos / "Hor-se").mkdir()
     shutil.copy(photos / "cat/000.png", photos / "Hor-se/copy.png")
     made.photo(photos / "Hor-se/2.png", "cat", 77)
@@ -114,7 +114,7 @@ def test_what_looks_suspicious_is_told() -> None:
     told = "\n".join(planned(photos).found.suspicious)
     assert "`Hor-se` and `horse` differ in case" in told
     assert "horse (1), Hor-se (2), dog (3)" in told
-    assert "1 pairs of near-duplicates" in told
+    assert "1 pair of near-duplicates" in told
     assert "broken.png" in told
 
 

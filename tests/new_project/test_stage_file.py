@@ -59,7 +59,7 @@ def test_without_an_eval_set_and_numbers_what_is_about_them_is_left_out() -> Non
     text = of_project(TEXT, FOLDER)
     own, made = yaml.safe_load(TEXT), yaml.safe_load(text)
     assert set(own["stages"]) - set(made["stages"]) == {"tta-predict"}
-    for gone in ("eval_pixels", "tta-predict", "/ages.", "data/eval"):
+    for gone in ("eval_pixels", "tta-predict", "/ages."):
         assert gone in TEXT
         assert gone not in text
     assert len(made["plots"]) == len(own["plots"]) - 1
