@@ -40,20 +40,7 @@ NAMED = re.compile(r"(?<![\w./])(?:stages|cli)(?:\.[A-Za-z_]\w*)+")
 TAKEN = re.compile(r"\bfrom ((?:stages|cli)[\w.]*) import (\w+(?:, *\w+)*)")
 FILE = re.compile(r"\b(?:stages|cli|tests|bench|docs)/[a-z_/]+\.(?:py|md|jinja)\b")
 # What does not keep to the rules yet, with the reason. One that is mended must go from here too.
-KNOWN: dict[str, str] = {
-    "stages.parallel.side_by_side line": "asks refit, by hand, for a seed's training; it should be handed it",
-    "stages.parallel.side_by_side: ": "plan, processes and progress in one file",
-    "stages.by_hand.check._stages: ": "",
-    "stages.by_hand.compare.run: ": "",
-    "stages.learn.fit.fit: ": "what goes on around training is not one thing yet",
-    "stages.learn.learner.start: ": "",
-    "stages.learn.loader.training: ": "",
-    "stages.learn.predict.of_views: ": "",
-    "stages.learn.predict._together: ": "",
-    "stages.train.run: ": "what goes on around training is not one thing yet",
-    "stages.train._fold: ": "the same",
-    "stages.train._repeat: ": "the same",
-}
+KNOWN: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
