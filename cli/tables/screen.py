@@ -18,9 +18,10 @@ def screen(found: dict[str, Any], top: int, width: int) -> Lines:
     columns = [Column("#", "text"), *(Column(name) for name in names), Column("verdict")]
     columns += [Column(name, "number") for name in numbers]
     head = "" if several else f" ({found['rows'][0]['head']})"
+    over = f"{found[found['units']]} {found['units']}"
     title = (
         f"Heads{head} on frozen features, against {found['base']} (params.yaml): {len(found['rows'])} combinations, "
-        f"{found['folds']} folds x {found['repeats']} repeat{'' if found['repeats'] == 1 else 's'}, {found[found['units']]} {found['units']}"
+        f"{found['folds']} folds x {found['repeats']} repeat{'' if found['repeats'] == 1 else 's'}, {over}"
     )
     rows = [_cells(row, names, subsets) for row in shown]
     seconds = found["seconds"]
