@@ -16,10 +16,12 @@ def prepare(as_json: Json = False) -> None:
     """Check every row and photo, label them, decode each photo once."""
     from stages import prepare as stage
     from stages.base import paths
+    from stages.data import task
 
     stage.run(params(), talk())
-    tables = {"people": paths.PEOPLE, "photos": paths.PHOTOS, "eval_photos": paths.EVAL, "faults": paths.FAULTS}
     if as_json:
+        units = task.read(params()).units  # people, groups, or photos, which are told below
+        tables = {units: paths.GROUPS, "photos": paths.PHOTOS, "eval_photos": paths.EVAL, "faults": paths.FAULTS}
         print_json({name: rows(path) for name, path in tables.items()})
 
 

@@ -95,16 +95,15 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     return {
         "backbone": source,
         "base": base.name,
-        "units": task.units,
-        task.units: int(truth.group.max()) + 1,
+        **({} if task.unit == "photo" else {task.units: int(truth.group.max()) + 1}),
         "photos": len(truth.labels),
-        "subsets": {f"f1_{name}": title(f"f1_{name}", task) for name in task.subsets},  # key in a row, and its name
         "folds": len(folds),
         "epochs": epochs,
         "repeats": choice.repeats,
         "rows": rows,
+        "titles": {f"f1_{name}": title(f"f1_{name}", task) for name in task.subsets},
         "luck_sd": luck(rows),
-        "notes": notes(features_of, rows, choice.repeats),
+        "notes": notes(features_of, rows, choice.repeats, task.units),
         "seconds": {
             "features": extracted - began,
             "heads": trained - extracted,
@@ -219,7 +218,7 @@ class Truth:
 
     task: Task
     labels: np.ndarray  # [N]
-    group: np.ndarray  # [N] numbers
+    group: np.ndarray  # [N] numbered
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -247,9 +246,9 @@ def judge(
 
 def _scores(tried: Tried, truth: Truth) -> list[Scores]:
     """Sums of each group, one entry a repeat."""
-    asked: dict[str, Any] = {"classes": truth.task.classes, "subsets": truth.task.subsets}
+    sizes: dict[str, Any] = {"classes": truth.task.classes, "subsets": truth.task.subsets}
     return [
-        bootstrap.pick(bootstrap.of_run(truth.group, truth.labels, classes, nll, **asked), truth.scores)
+        bootstrap.pick(bootstrap.of_run(truth.group, truth.labels, classes, nll, **sizes), truth.scores)
         for classes, nll in zip(tried.classes, tried.nll, strict=True)
     ]
 
@@ -297,7 +296,7 @@ def luck(rows: list[dict[str, Any]]) -> float | None:
     return float(np.sqrt(squares / sum(len(scores) - 1 for scores in several)))
 
 
-def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int) -> list[str]:
+def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int, units: str) -> list[str]:
     """What the ranking can tell and what it cannot, and how much of it is noise. features_of: the folds whose features."""
     widths = [(row["high"] - row["low"]) / 2 for row in rows if row["verdict"] != "base"]
     scatter = luck(rows)
@@ -311,15 +310,15 @@ def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int) 
         found.append(
             f"the features are those of models trained with loss {features_of.loss} and sampler "
             f"{features_of.params.get('sampler', 'none')}, on the very photos that the heads learn from: there classes lie "
-            "further apart than on new people, so overfitting is understated and all heads look more alike than they would in "
+            f"further apart than on new {units}, so overfitting is understated and all heads look more alike than they would in "
             "full training"
         )
     if widths:
         found.append(
-            f"noise: the 95 % intervals are +-{np.median(widths):.3f} macro F1 wide (median) by the luck of these people"
+            f"noise: the 95 % intervals are +-{np.median(widths):.3f} macro F1 wide (median) by the luck of these {units}"
             f"{' and of the seeds' if repeats > 1 else ''}; rows "
             "nearer to each other than that stand in no certain order, and the best of "
-            f"{len(rows)} rows flatters itself, because it was picked on the people it is scored on"
+            f"{len(rows)} rows flatters itself, because it was picked on the {units} it is scored on"
         )
     if scatter is not None:
         found.append(

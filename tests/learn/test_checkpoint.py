@@ -194,7 +194,7 @@ def test_old_checkpoints_are_pruned_and_two_other_runs_kept(project: Path) -> No
 HOLD = """
 import sys
 from stages.learn import checkpoint
-from stages.talk import SILENT
+from stages.base.talk import SILENT
 with checkpoint.alone("fold 0", sys.argv[1], SILENT):
     print("held", flush=True)
     sys.stdin.read()  # until its other end is closed

@@ -139,7 +139,7 @@ def test_a_worker_tells_where_it_begins_and_what_share_is_done(monkeypatch: pyte
 
 STARTED = """
 import multiprocessing, os, sys, tempfile
-from stages import sockets
+from stages.parallel import sockets
 if __name__ == "__main__":
     before = tempfile.gettempdir()
     assert sockets.placed()
