@@ -43,7 +43,8 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
     """
     learner.check(params)
     main = predict.accelerator(params).is_main_process
-    _say_first(params, talk if main else SILENT, several=fold is None)
+    talk = talk if main else SILENT
+    _say_first(params, talk, several=fold is None)
     began = budget.process_began()
     startup = time.time() - began + terms.imported
     timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1)
@@ -66,7 +67,7 @@ class Process:
     Under `accelerate launch` every process trains its share of each batch; one of them is the main one.
     """
 
-    talk: Talk
+    talk: Talk  # silent in the others
     timing: Timing
     main: bool
     here: Interrupt  # whether this process was asked to stop
@@ -134,7 +135,7 @@ def _repeat(fold: Fold, repeat: int, process: Process) -> None:
     assert lr is not None
     around = _around(fold, repeat, process)
     accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
-    made = learner.start(params, fold.data, fold.number, lr, accelerator, process.talk if process.main else SILENT)
+    made = learner.start(params, fold.data, fold.number, lr, accelerator, process.talk)
     if process.writes and not repeat:  # nothing of an earlier run is touched before this one can begin
         _begin_outputs(fold)
     assert around.keeper is not None
@@ -142,7 +143,7 @@ def _repeat(fold: Fold, repeat: int, process: Process) -> None:
     if process.writes:
         _fit_and_write(made, fold, repeat, around, progress)
     else:
-        fit.fit(made, lr, around, progress)
+        fit.fit(made, around, progress)
     accelerator.free_memory()
 
 
@@ -157,18 +158,17 @@ def _around(fold: Fold, repeat: int, process: Process) -> Around:
 
 def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progress: Progress) -> None:
     """Train one repeat, telling history.csv and TensorBoard of every epoch; write its weights, and add it to fold.done."""
-    lr = fold.record.lr
-    assert lr is not None
     with Board(paths.tensorboard(fold.number) / str(repeat)) as board:
         for row in progress.history:
             board.epoch(row)
         around.on_epoch = lambda now: _write_epoch(fold, now, board, around.talk)
-        progress = fit.fit(made, lr, around, progress)
+        progress = fit.fit(made, around, progress)
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
         predicted, data = progress.selected_logits.argmax(1), made.data
         board.confusion(data.labels[data.val], predicted, data.task.classes, progress.selected_epoch)
         board.hyperparameters(
-            fold.record.params | {"lr": lr, "seed": made.params.seed}, progress.history[progress.selected_epoch - 1]
+            fold.record.params | {"lr": made.lr, "seed": made.params.seed},
+            progress.history[progress.selected_epoch - 1],
         )
     fold.done.append(progress)
     model.save(paths.weights(fold.number, repeat), made.bare.architecture, progress.selected_state, fold.record)

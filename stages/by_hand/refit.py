@@ -181,7 +181,7 @@ def _fit_seed(params: Params, data: FoldData, seed: int, run: str, around: Aroun
     progress = keeper.load(made, talk)
     if not progress.finished:
         of_seed = replace(around, keeper=keeper, on_epoch=lambda progress: named.say(_line(progress)))
-        progress = fit.fit(made, lr, of_seed, progress)
+        progress = fit.fit(made, of_seed, progress)
     accelerator.free_memory()
     return progress
 
