@@ -164,12 +164,8 @@ def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progr
         around.on_epoch = lambda now: _write_epoch(fold, now, board, around.talk)
         progress = fit.fit(made, around, progress)
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
-        board.confusion(
-            made.data.labels[made.data.val],
-            progress.selected_logits.argmax(1),
-            made.data.task.classes,
-            progress.selected_epoch,
-        )
+        predicted, data = progress.selected_logits.argmax(1), made.data
+        board.confusion(data.labels[data.val], predicted, data.task.classes, progress.selected_epoch)
         board.hyperparameters(
             fold.record.params | {"lr": made.lr, "seed": made.params.seed},
             progress.history[progress.selected_epoch - 1],
