@@ -30,6 +30,7 @@ from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.data.layout import PHOTO_MASKS
+from stages.data.task import CONTEST
 from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories
@@ -308,7 +309,7 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(prepared, folder)
     params = small()
     fold_of = pd.read_csv(folder / paths.FOLDS)["fold"].to_numpy().repeat(7)
-    net = model.build(model.architecture(params))
+    net = model.build(model.architecture(params, CONTEST))
     rng = np.random.default_rng(0)
     write_json(folder / paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml"})
     with pytest.MonkeyPatch.context() as patch:
@@ -448,7 +449,7 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     ),
     "a training photo has been replaced since": (TRAIN, replaced),
     "weights are of another image.face": (TTA, lambda: (cropped(), prepare.run(small(image={"face": 0.5}), SILENT))),
-    "people.csv is cut off": (("kfold",), cut_one_byte(paths.PEOPLE)),
+    "groups.csv is cut off": (("kfold",), cut_one_byte(paths.GROUPS)),
     "photos.csv is text": (TRAIN, text(paths.PHOTOS)),
     "photos.csv is cut off": (TRAIN, cut(paths.PHOTOS)),
     "photos.csv is empty": (TRAIN, cut(paths.PHOTOS, 0)),
@@ -652,7 +653,7 @@ def test_an_id_called_na_goes_through_all_stages(results: Path) -> None:
     """pandas reads NA as a missing value unless told otherwise."""
     from stages.data.fold_data import open_fold
 
-    for path in (paths.PEOPLE, paths.PHOTOS, paths.FOLDS):
+    for path in (paths.GROUPS, paths.PHOTOS, paths.FOLDS):
         path.write_text(path.read_text().replace("000001,", "NA,"))
     assert len(open_fold(small(), 0).labels) == 168
 
@@ -689,7 +690,7 @@ def test_skip_leaves_out_whoever_a_fault_names_by_both_rows(tiny: Path) -> None:
     Path("data/train/images/four/normal.jpg").write_bytes(b"")
     params = small(data={"on_fault": "skip"}, image={"height": 16, "width": 16, "margin": 0})
     prepare.run(params, SILENT)
-    assert pd.read_csv(paths.PEOPLE)["person"].tolist() == [7]
+    assert pd.read_csv(paths.GROUPS)["person"].tolist() == [7]
     assert pd.read_csv(paths.PHOTOS)["file"].tolist() == [f"five/{stem}.jpg" for stem in PHOTO_MASKS]
     faults = pd.read_csv(paths.FAULTS, dtype=str)
     assert faults["person"].tolist() == ["6", "1", "4", "3", "5"]

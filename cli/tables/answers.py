@@ -3,17 +3,19 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from cli.lines import Column, Lines, Table, duration, plain, table
+from cli.lines import Column, Lines, Table, duration, plain, table, units
 from stages.base import paths
 from stages.by_hand.compare import of_classes
 from stages.data.task import Task
 from stages.judge.paired_difference import TOO_FEW, UNDECIDED, Comparison, Difference, in_words
+from stages.report.class_lists import WHOLE, differing
 from stages.report.score_names import of_class, title
 
 if TYPE_CHECKING:  # it imports torch, which the other tables do without
     from stages.by_hand.check import Report
 
 SHORT = {UNDECIDED: "no evidence", TOO_FEW: "too few"}
+ENDS = 10  # of many classes: so many commonest, and so many rarest
 WIDEST_NAME = 9  # columns of a run's name above a column of numbers
 
 
@@ -66,6 +68,11 @@ def _scores(found: Comparison, classes: bool, width: int) -> Lines:
     if not classes:
         return lines
     rows = [row for row in found.rows if of_class(row.metric)]
+    told = ""
+    if len(rows) > WHOLE:
+        shown_ones = differing(rows, 2 * ENDS)
+        told = f"The {len(shown_ones)} of {len(rows)} classes that differ most; all are in --json and --csv"
+        rows = sorted((row for row in rows if row.metric in shown_ones), key=lambda row: shown_ones.index(row.metric))
     columns = [
         Column("F1 of class"),
         *(Column(name, "number") for name in (*names, "95 % of difference")),
@@ -81,7 +88,7 @@ def _scores(found: Comparison, classes: bool, width: int) -> Lines:
         )
         for row in rows
     ]
-    return [*lines, ("", ""), *table(Table(columns, cells, styles=[row.verdict for row in rows]), width)]
+    return [*lines, ("", ""), *table(Table(columns, cells, told, [row.verdict for row in rows]), width)]
 
 
 def _table(heading: str, names: tuple[str, str], rows: list[Difference], task: Task) -> Table:
@@ -162,25 +169,42 @@ def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
 
 
 def eda(found: dict[str, Any], width: int) -> Lines:
-    """What `stages.eda.run` found: what needs a look, then classes, genders, age bins, sizes."""
-    people, photos = found["people"], found["photos"]
-    classes = [
-        (row["class"], row["people"], row["photos"], f"{row['photos'] / photos:.1%}") for row in found["classes"]
+    """What `stages.eda.run` found: what needs a look, then classes, the other axes' levels, sizes."""
+    unit, photos = units(found), found["photos"]
+    grouped = (unit,) if unit != "photos" else ()
+    classes, left_out = _ends(found["classes"])
+    of_classes = [
+        (row["class"], *(row[name] for name in grouped), row["photos"], f"{row['photos'] / photos:.1%}")
+        for row in classes
     ]
-    groups = [(f"gender {name}", count) for name, count in found["gender_people"].items()]
-    groups += [(f"age {name}", count) for name, count in found["age_people"].items()]
+    levels = [
+        (f"{key.removesuffix(f'_{unit}')} {level}", count, f"{count / found[unit]:.1%}")
+        for key, counts in found.items()
+        if key.endswith(f"_{unit}") and isinstance(counts, dict)
+        for level, count in counts.items()
+    ]
     sizes = [(f"{row['width']} x {row['height']}", row["photos"], row["eval_photos"]) for row in found["common_sizes"]]
     more = f", the {len(sizes)} most common of {found['sizes']}" if found["sizes"] > len(sizes) else ""
     tables = (
-        ("Classes", ("class", "people", "photos", "share of photos"), classes),
-        ("People", ("group", "people", "share"), [(*row, f"{row[1] / people:.1%}") for row in groups]),
+        (f"Classes{left_out}", ("class", *grouped, "photos", "share of photos"), of_classes),
+        (unit.capitalize(), ("group", unit, "share"), levels),
         (f"Photo sizes{more}", ("width x height, px", "train photos", "eval photos"), sizes),
     )
     lines = plain(_findings(found), width)
     for heading, names, rows in tables:
         columns = [Column(names[0]), *(Column(name, "number") for name in names[1:])]
-        lines += [("", ""), *table(Table(columns, [tuple(map(str, row)) for row in rows], heading), width)]
+        shown = Table(columns, [tuple(map(str, row)) for row in rows], heading)
+        lines += [("", ""), *table(shown, width)] if rows else []
     return lines
+
+
+def _ends(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """All classes, or of many the commonest and the rarest; and what is left out, in words."""
+    if len(rows) <= WHOLE:
+        return rows, ""
+    ordered = sorted(rows, key=lambda row: -row["photos"])
+    told = f": the {ENDS} commonest and the {ENDS} rarest of {len(rows)}; all are in {paths.EDA_CLASS_COUNTS}"
+    return [*ordered[:ENDS], *ordered[-ENDS:]], told
 
 
 def check(report: "Report", width: int) -> Lines:
@@ -211,23 +235,26 @@ def check(report: "Report", width: int) -> Lines:
 
 
 def _findings(found: dict[str, Any]) -> list[str]:
-    lines = [f"{found['people']} people, {found['photos']} training photos, {found['eval_photos']} eval photos"]
+    unit = units(found)
+    grouped = unit != "photos"
+    whose = f"{found[unit]} {unit}, " if grouped else ""
+    lines = [f"{whose}{found['photos']} training photos, {found['eval_photos']} eval photos"]
     pairs, with_eval = found["near_duplicates"], found["near_duplicates_with_eval"]
     if pairs:
         least = "" if found["near_duplicates_complete"] else "at least "
         lines.append(
-            f"near-duplicates: {least}{pairs} {'pair' if pairs == 1 else 'pairs'} under different people "
+            f"near-duplicates: {least}{pairs} {'pair' if pairs == 1 else 'pairs'}{f' under different {unit}' * grouped} "
             f"({with_eval} of them with eval photos); "
             f"they leak across folds: look at {paths.EDA_DUPLICATES_PNG}, listed in {paths.EDA_DUPLICATES}"
         )
     else:
-        lines.append("near-duplicates: none across people")
+        lines.append(f"near-duplicates: none{f' across {unit}' * grouped}")
     if found["blank_photos"]:
         lines.append(f"blank: {found['blank_photos']} photos show one flat colour, listed in {paths.EDA_UNREADABLE}")
     if found["faults"]:
         lines.append(
             f"faults: {found['faults']} ({found['unreadable_photos']} unreadable photos), "
-            f"listed in {paths.EDA_UNREADABLE}; the people concerned are left out of the counts"
+            f"listed in {paths.EDA_UNREADABLE}; the {unit} concerned are left out of the counts"
         )
     else:
         lines.append("faults: none")

@@ -44,6 +44,9 @@ def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Tal
     oof /= oof.sum(axis=-1, keepdims=True)
     judged = Judged(runs[0], replicates, seed)
     found, weights = weigh(judged, names, oof, method, talk)
+    if runs[0].task.unit != "photo":
+        found[runs[0].task.units] = int(compare.groups(runs[0]).max()) + 1
+    found["photos"] = len(runs[0].label)
     found["eval_photos"] = 0 if predicted is None else len(predicted[0])
     found["notes"] = [*told, *left_out, *notes(runs, names)]
     _write_answers(judged.base, weights, predicted)

@@ -12,10 +12,10 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, write_csv
+from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.by_hand.compare import corrected
-from stages.data import layout
+from stages.data import photos
 from stages.data.fold_data import FoldData, open_fold
 from stages.data.task import Task
 from stages.judge import bootstrap, metrics, paired_difference
@@ -29,6 +29,7 @@ from stages.learn.samplers import SAMPLERS
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
+from stages.report.score_names import title
 
 HEADS = ("linear", "mlp")
 SAME_CHANCES = ("weighted", "imbalanced", "class_uniform")
@@ -73,13 +74,14 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     """Write ranking.csv and features.npz below out/screen; return the ranking, best macro F1 first, and what it can tell.
 
     Every combination is compared with params.yaml's (loss, sampler, model.head), which is trained too if it is not among
-    those asked for: paired over people, p-values by Holm over all candidates.
+    those asked for: paired over groups, p-values by Holm over all candidates.
     """
     choice = checked(params, choice)
     folds = [open_fold(params, fold) for fold in params.folds]
-    objective.check(params, folds[0].task)
+    task = folds[0].task
+    objective.check(params, task)
     epochs = choice.epochs or default_epochs(params, folds)
-    person = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)["person"].to_numpy(str)
+    truth = Truth(task, folds[0].labels, np.unique(photos.read(task)["group"], return_inverse=True)[1])
     began = time.perf_counter()
     source, nets = backbones.choose(params, choice.backbone, folds, talk)
     features_of = run_record.of_fold(params.folds[0]) if source.startswith(backbones.OWN_MODELS) else None
@@ -87,20 +89,21 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     extracted = time.perf_counter()
     tried = train(params, choice, made, folds, talk)
     trained = time.perf_counter()
-    base, compared = judge(params, choice, tried, Truth(folds[0].task, folds[0].labels, person), talk)
+    base, compared = judge(params, choice, tried, truth, talk)
     rows = ranked(base, tried, compared)
     write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows))
     return {
         "backbone": source,
         "base": base.name,
-        "people": len(np.unique(person)),
-        "photos": len(person),
+        **({} if task.unit == "photo" else {task.units: int(truth.group.max()) + 1}),
+        "photos": len(truth.labels),
         "folds": len(folds),
         "epochs": epochs,
         "repeats": choice.repeats,
         "rows": rows,
+        "titles": {f"f1_{name}": title(f"f1_{name}", task) for name in task.subsets},
         "luck_sd": luck(rows),
-        "notes": notes(features_of, rows, choice.repeats),
+        "notes": notes(features_of, rows, choice.repeats, task.units),
         "seconds": {
             "features": extracted - began,
             "heads": trained - extracted,
@@ -215,7 +218,7 @@ class Truth:
 
     task: Task
     labels: np.ndarray  # [N]
-    group: np.ndarray  # [N]
+    group: np.ndarray  # [N] numbered
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -243,10 +246,9 @@ def judge(
 
 def _scores(tried: Tried, truth: Truth) -> list[Scores]:
     """Sums of each group, one entry a repeat."""
+    sizes: dict[str, Any] = {"classes": truth.task.classes, "subsets": truth.task.subsets}
     return [
-        bootstrap.pick(
-            bootstrap.of_run(truth.group, truth.labels, classes, nll, classes=truth.task.classes), truth.scores
-        )
+        bootstrap.pick(bootstrap.of_run(truth.group, truth.labels, classes, nll, **sizes), truth.scores)
         for classes, nll in zip(tried.classes, tried.nll, strict=True)
     ]
 
@@ -294,7 +296,7 @@ def luck(rows: list[dict[str, Any]]) -> float | None:
     return float(np.sqrt(squares / sum(len(scores) - 1 for scores in several)))
 
 
-def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int) -> list[str]:
+def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int, units: str) -> list[str]:
     """What the ranking can tell and what it cannot, and how much of it is noise. features_of: the folds whose features."""
     widths = [(row["high"] - row["low"]) / 2 for row in rows if row["verdict"] != "base"]
     scatter = luck(rows)
@@ -308,15 +310,15 @@ def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int) 
         found.append(
             f"the features are those of models trained with loss {features_of.loss} and sampler "
             f"{features_of.params.get('sampler', 'none')}, on the very photos that the heads learn from: there classes lie "
-            "further apart than on new people, so overfitting is understated and all heads look more alike than they would in "
+            f"further apart than on new {units}, so overfitting is understated and all heads look more alike than they would in "
             "full training"
         )
     if widths:
         found.append(
-            f"noise: the 95 % intervals are +-{np.median(widths):.3f} macro F1 wide (median) by the luck of these people"
+            f"noise: the 95 % intervals are +-{np.median(widths):.3f} macro F1 wide (median) by the luck of these {units}"
             f"{' and of the seeds' if repeats > 1 else ''}; rows "
             "nearer to each other than that stand in no certain order, and the best of "
-            f"{len(rows)} rows flatters itself, because it was picked on the people it is scored on"
+            f"{len(rows)} rows flatters itself, because it was picked on the {units} it is scored on"
         )
     if scatter is not None:
         found.append(

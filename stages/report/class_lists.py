@@ -4,9 +4,11 @@ Up to WHOLE classes everything is shown whole. Of more, lists name the LISTED th
 those with the fewest photos, and the pairs that are taken for each other; pictures show all of them without names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from stages.judge.paired_difference import TOO_FEW, UNDECIDED, Difference
 
 WHOLE = 30  # classes that are shown one by one; twice as many lines fit a screen
 LISTED = 20  # of more classes, in each list
@@ -63,3 +65,12 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def differing(rows: Iterable[Difference], most: int = LISTED) -> list[str]:
+    """Metrics of the classes whose F1 differs most, where enough is known of them: better and worse ones first."""
+
+    def rank(row: Difference) -> tuple[bool, bool, float]:
+        return row.verdict == TOO_FEW, row.verdict == UNDECIDED, -abs(row.difference)
+
+    return list(dict.fromkeys(row.metric for row in sorted(rows, key=rank)))[:most]

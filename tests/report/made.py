@@ -31,7 +31,7 @@ def oof(seed: int, people: int = 30, task: Task = CONTEST) -> Oof:
     logits[:, -1] = -20
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     photo = np.array([f"{person:03d}_x/mask{number}.jpg" for person in range(people) for number in range(7)])
-    group = photo if task.unit == "photo" else np.repeat(np.arange(people), 7).astype(str)
+    group = np.arange(people * 7) if task.unit == "photo" else np.repeat(np.arange(people), 7).astype(str)
     return Oof(photo, group, labels, probabilities, probabilities.argmax(1))
 
 
@@ -45,7 +45,7 @@ def long_tailed(task: Task, photos: int, seed: int = 1) -> Oof:
     probabilities[np.arange(photos), taken] += rng.uniform(0.3, 0.7, photos)
     probabilities /= probabilities.sum(1, keepdims=True)
     photo = np.array([f"{task.class_names[label]}/{number:06d}.jpg" for number, label in enumerate(labels)])
-    return Oof(photo, photo, labels, probabilities, probabilities.argmax(1))
+    return Oof(photo, np.arange(photos), labels, probabilities, probabilities.argmax(1))
 
 
 def run(name: str, seed: int = 1, task: Task = CONTEST, **changes: Any) -> Run:

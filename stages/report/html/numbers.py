@@ -1,6 +1,6 @@
 """The numbers of the report: every headline metric with its interval over people, and what the tables show of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Oof:
         true = self.probabilities[np.arange(len(self.labels)), self.labels]
         return -np.log(np.maximum(true, SMALLEST))
 
+    def at(self, places: np.ndarray) -> "Oof":
+        """The photos at these positions alone."""
+        return Oof(*(getattr(self, field.name)[places] for field in fields(self)))
+
 
 @dataclass(frozen=True)
 class Intervals:
@@ -60,8 +64,8 @@ def intervals(oof: Oof, task: Task, shown: np.ndarray, replicates: int, seed: in
     found["macro_f1_last"] = bootstrap.macro_f1_interval(group, oof.labels, oof.last, replicates, seed, task.classes)
     for axis, true, predicted in zip(task.axes, task.parts(oof.labels), task.parts(oof.predictions), strict=True):
         if len(task.axes) > 1:
-            ends = bootstrap.macro_f1_interval(group, true, predicted, replicates, seed, len(axis.levels))
-            found[f"f1_{axis.name}"] = ends
+            key = f"f1_{axis.name}"
+            found[key] = bootstrap.macro_f1_interval(group, true, predicted, replicates, seed, len(axis.levels))
     few = bootstrap.groups_per_class(group, oof.labels, task.classes)[shown] < FEWEST_PEOPLE
     ends = low[len(of_all) :], high[len(of_all) :]
     unknown = few | (ends[0] == ends[1])
@@ -102,7 +106,7 @@ def headline_rows(
 
 
 def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]:
-    if key not in score:
+    if key not in score or np.isnan(score[key]):  # of an earlier version; of classes that no photo has
         return {"value": "–", "interval": ""}
     # metrics.json has an interval of the headline itself; it must not read otherwise here than there.
     low, high = (score.get(f"{key}_{end}") for end in ("low", "high"))

@@ -70,7 +70,7 @@ def build(
     groups = class_section.groups(task, photos, np.mean(f1, axis=0))
     shown = np.unique(np.concatenate([group.numbers for group in groups]))
     found = [numbers.intervals(run.oof, task, shown, replicates, seed) for run in runs]
-    scored = [Scored(run.name, *one) for run, *one in zip(runs, f1, found, strict=True)]
+    scored = [Scored(run.name, own, ends) for run, own, ends in zip(runs, f1, found, strict=True)]
     differences = {row.metric: row for row in pair.rows} if isinstance(pair, Comparison) else {}
     worst = [(numbers.highest_loss(run.oof, MOST), numbers.confident_mistakes(run.oof, MOST)) for run in runs]
     pictures = find_pictures(_names(runs, worst))

@@ -28,17 +28,17 @@ def gathered(oof: Oof, task: Task, places: np.ndarray, sources: dict[str, str]) 
 
 def _cards(oof: Oof, task: Task, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, str]]:
     """What stands beside each thumbnail; an empty source where the photo cannot be had."""
-    true, predicted = oof.labels[places], oof.predictions[places]
-    losses, sure = oof.losses[places], oof.probabilities[places].max(1)
+    shown = oof.at(places)
+    predicted, sure, losses = shown.predictions, shown.probabilities.max(1), shown.losses
     return [
         {
-            "photo": str(oof.photo[place]),
-            "source": sources.get(str(oof.photo[place]), ""),
-            "true": task.class_names[true[row]],
+            "photo": str(photo),
+            "source": sources.get(str(photo), ""),
+            "true": task.class_names[shown.labels[row]],
             "predicted": task.class_names[predicted[row]],
-            "wrong": "wrong" if predicted[row] != true[row] else "",
+            "wrong": "wrong" if predicted[row] != shown.labels[row] else "",
             "probability": f"{100 * sure[row]:.0f}\u00a0%",  # the space keeps number and sign on one line
             "loss": f"{losses[row]:.2f}",
         }
-        for row, place in enumerate(places)
+        for row, photo in enumerate(shown.photo)
     ]

@@ -15,7 +15,7 @@ MOST_BARS = 60  # of other widths
 @dataclass(frozen=True)
 class Histogram:
     """Bars of one axis. table: the axis's column (where a bar begins), the stacked axis's level by name where there is one,
-    `units`, bin_from (where the bar's bin begins; 0 for the first), and `to` (where a bar ends) unless bars are one wide."""
+    `units`, bin_from (where the bar's bin begins), and `to` (where a bar ends) unless bars are one wide."""
 
     axis: Axis
     stacked: Axis | None  # bars are parted by its levels
@@ -41,7 +41,8 @@ def count(photos: pd.DataFrame, axis: Axis, task: Task) -> Histogram:
     if stacked:
         table[stacked.name] = np.array(stacked.levels, object)[table[stacked.name]]
     numbers = table[axis.name].to_numpy()
-    edges = np.array([0, *axis.bins])
+    # Numbers are mostly of 0 and more; where the first bin lies below 0, nothing is said of its beginning.
+    edges = np.array([0 if axis.bins[0] > 0 else np.nan, *axis.bins])
     table["bin_from"] = (edges.astype(int) if _whole(edges) else edges)[np.digitize(numbers, axis.bins)]
     if step != 1:
         table["to"] = np.round(numbers + step, 10)

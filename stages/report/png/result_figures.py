@@ -107,8 +107,7 @@ def _shown_classes(candidates: list[tuple[str, list[Difference]]]) -> set[str]:
     rows = [row for _, rows in candidates for row in rows if score_names.of_class(row.metric)]
     if len(rows) <= class_lists.WHOLE * len(candidates):
         return {row.metric for row in rows}
-    ranked = sorted(rows, key=lambda row: (row.verdict == TOO_FEW, -abs(row.difference)))
-    return set(list(dict.fromkeys(row.metric for row in ranked))[: class_lists.LISTED])
+    return set(class_lists.differing(rows))
 
 
 def _name_verdicts(figure: Figure, verdicts: list[str]) -> None:
