@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.commands import answers, better_scores, groups, refit, runs, safety, screen, stages
+from cli import commands
+from cli.commands import against_the_clock, answers, begin, better_scores, stages
 from cli.common import main_process
 
 app = typer.Typer(
     name="maskcli",
-    cls=groups.InOrder,
+    cls=commands.InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -45,8 +46,8 @@ def main(
     """Options before the command."""
 
 
-for room in (stages, answers, runs, safety, better_scores, refit, screen):
-    groups.place(room.commands)
+for room in (begin, stages, answers, better_scores, against_the_clock):
+    commands.place(room.commands)
     app.add_typer(room.commands)
 
 

@@ -21,9 +21,9 @@ from stages.base.files import make_folder, reserve, unwritable, write_csv, write
 from stages.base.talk import Talk
 from stages.data import near_duplicates, photos
 from stages.data.cache_record import Files
+from stages.data.csv_rows import Fault
 from stages.data.decode import BadPhoto, decode
 from stages.data.found import Found
-from stages.data.tables import Fault
 from stages.data.task import Task
 from stages.params.schema import Params
 from stages.report.png import eda_figures, histograms
@@ -82,7 +82,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         raise UserError(str(bad[0]))
 
     blank = [
-        Fault(str(everything[place]), "is blank: one flat colour", "look at it; replace it by the original")
+        Fault(str(everything[int(place)]), "is blank: one flat colour", "look at it; replace it by the original")
         for place in np.flatnonzero((scan.sizes[:, 0] > 0) & ~scan.comparable)
     ]
     counts = photos.class_counts(task, table)

@@ -4,61 +4,59 @@ Later stages trust what they find in out/prepare: no fault of the data set gets 
 """
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import replacing, write_csv
 from stages.base.talk import Talk
-from stages.data import layout, pixel_cache, task
+from stages.data import photos, pixel_cache, task
 from stages.data.cache_record import Files
 from stages.data.csv_rows import Fault, shown
 from stages.data.pixel_cache import Built
+from stages.data.task import Task
 from stages.params.schema import Params
 
 SHOWN = 20
+NAMES = 8  # that a warning lists
 
 
 def run(params: Params, talk: Talk) -> None:
-    """Write people.csv, photos.csv, eval.csv, class_counts.csv, faults.csv, pixels.npy and eval_pixels.npy.
+    """Write task.json, groups.csv, photos.csv, eval.csv, class_counts.csv, faults.csv, pixels.npy and eval_pixels.npy.
 
     All faults of the data set are collected, shown as a table and written to faults.csv. data.on_fault: skip leaves out
-    the people they name. Raises UserError where there are others, or with data.on_fault: stop; then nothing but
+    the people (groups) they name. Raises UserError where there are others, or with data.on_fault: stop; then nothing but
     faults.csv is written, and what an earlier run wrote stays.
     """
-    people, faults = layout.read_people(paths.TRAIN_CSV)
-    photos, photo_faults = layout.find_photos(people, paths.TRAIN_IMAGES)
-    faults += photo_faults
-    eval_ids, eval_faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
+    found = photos.find(params)
+    faults, eval_faults = found.faults, found.eval_faults
     skip = params.data.on_fault == "skip"
-    listed = people["path"]
-    photos = _without(photos, faults) if skip else photos
-    keep = pixel_cache.fits(len(photos) + len(eval_ids), params)
+    table = _without(found.photos, faults) if skip else found.photos
+    total = len(table) + len(found.eval)
+    keep = pixel_cache.fits(total, params)
     began = time.perf_counter()
     with replacing(paths.PIXELS) as train_cache:
-        photos, bad, of_train = _decode_train(train_cache, photos, params, keep, talk)
+        table, bad, of_train = _decode_train(train_cache, table, params, keep, talk)
         faults += bad
         with replacing(paths.EVAL_PIXELS) as eval_cache:
-            bad, of_eval = _decode_eval(eval_cache, eval_ids, params, keep, talk)
+            bad, of_eval = _decode_eval(eval_cache, found.eval["ImageID"].tolist(), params, keep, talk)
             eval_faults += bad
             decoding = time.perf_counter() - began
-            _report(faults, eval_faults, skip, talk)
-            if photos.empty:
-                raise UserError(f"data: all people have faults, listed in {paths.FAULTS}; mend them")
-            people = people[people["person"].isin(set(photos["person"]))]
-            photos = photos.assign(content=of_train.contents)
-            _write_tables(people, photos, pd.DataFrame({"ImageID": eval_ids, "content": of_eval.contents}), params)
+            _report(found.task, faults, eval_faults, skip, talk)
+            _check(found.task, table)
+            groups = found.groups[found.groups["group"].isin(set(table["group"]))]
+            _write_tables(found.task, table.assign(content=of_train.contents), groups)
+            write_csv(paths.EVAL, found.eval.assign(content=of_eval.contents))
     pixel_cache.record(paths.PIXELS, of_train, params)
     pixel_cache.record(paths.EVAL_PIXELS, of_eval, params)
-    if not faults:
-        _warn_of_unlisted(listed, paths.TRAIN_IMAGES, paths.TRAIN_CSV, talk)
-    _warn_of_unlisted(eval_ids, paths.EVAL_IMAGES, paths.EVAL_CSV, talk)
-    talk.say(f"prepare: {len(people)} people, {len(photos)} training photos, {len(eval_ids)} eval photos")
+    for warning in [*found.warnings, *_rare(found.task, table)]:
+        talk.say(f"warning: {warning}")
+    whose = "" if found.task.unit == "photo" else f"{len(groups)} {found.task.units}, "
+    talk.say(f"prepare: {whose}{len(table)} training photos, {len(found.eval)} eval photos")
     if not keep:
-        total = len(photos) + len(eval_ids)
         talk.say(_on_the_fly(pixel_cache.space(total, params), params, total / decoding))
 
 
@@ -71,43 +69,63 @@ def _on_the_fly(space: int, params: Params, rate: float) -> str:
     )
 
 
-def _write_tables(people: pd.DataFrame, photos: pd.DataFrame, eval_photos: pd.DataFrame, params: Params) -> None:
-    mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
-    labels = layout.label(mask, gender, layout.age_bin(age, layout.age_bins(params)))
-    photos = photos.assign(label=labels)[list(layout.PHOTO_TYPES)]
-    task.write(task.made(params, {}, ("gender", "age"), "person"))
-    write_csv(paths.PEOPLE, people)
-    write_csv(paths.PHOTOS, photos)
-    write_csv(paths.EVAL, eval_photos)
-    write_csv(paths.CLASS_COUNTS, layout.class_counts(photos))
+def _check(own: Task, table: pd.DataFrame) -> None:
+    """Raise UserError where what is left is nothing to learn from."""
+    if table.empty:
+        raise UserError(f"data: all {own.units} have faults, listed in {paths.FAULTS}; mend them")
+    if own.classes < 2:
+        raise UserError(f"data: all photos are of one class, {shown(own.class_names[0])}; at least two are needed")
 
 
-def _without(photos: pd.DataFrame, faults: list[Fault]) -> pd.DataFrame:
-    return photos[~photos["person"].isin({fault.person for fault in faults})].reset_index(drop=True)
+def _write_tables(own: Task, table: pd.DataFrame, groups: pd.DataFrame) -> None:
+    labels = own.labels({axis.name: table[axis.name].to_numpy() for axis in own.axes})
+    task.write(own)
+    photos.write(own, table.assign(label=labels), groups)
+
+
+def _rare(own: Task, table: pd.DataFrame) -> list[str]:
+    """Warnings of classes with one photo, and of those without, where each is a name of its own."""
+    if own.layout == "contest":  # `maskcli check` tells of it
+        return []
+    labels = own.labels({axis.name: table[axis.name].to_numpy() for axis in own.axes})
+    counts = np.bincount(labels, minlength=own.classes)
+    means = {1: "one that is scored has not been learnt", 0: "nothing can be learnt of it"}
+    told = []
+    for count, meaning in means.items():
+        names = [own.class_names[number] for number in np.flatnonzero(counts == count)]
+        if names:
+            one = f"class `{names[0]}` has" if len(names) == 1 else f"{len(names)} classes have"
+            listed = "" if len(names) == 1 else f" ({', '.join(names[:NAMES])}{', ...' if len(names) > NAMES else ''})"
+            told.append(f"{one} {'one photo' if count else 'no photo'}{listed}: {meaning}")
+    return told
+
+
+def _without(table: pd.DataFrame, faults: list[Fault]) -> pd.DataFrame:
+    return table[~table["group"].isin({fault.group for fault in faults})].reset_index(drop=True)
 
 
 def _decode_train(
-    path: Path, photos: pd.DataFrame, params: Params, keep: bool, talk: Talk
+    path: Path, table: pd.DataFrame, params: Params, keep: bool, talk: Talk
 ) -> tuple[pd.DataFrame, list[Fault], Built]:
-    """Write the training cache; with data.on_fault: skip, once more without the people whose photos cannot be read."""
+    """Write the training cache; with data.on_fault: skip, once more without the groups whose photos cannot be read."""
     everything: list[Fault] = []
     while True:
-        files = Files(paths.TRAIN_IMAGES, photos["file"].tolist())
-        built = pixel_cache.build(path, files, params, talk, "decode training photos", keep) if len(files) else Built()
+        files = photos.files(params, table["file"].tolist())
+        built = pixel_cache.build(path, files, params, talk, "decode training photos", keep)
         faults = [
-            Fault(str(files[place]), fault.problem, fault.mend, photos["person"].iloc[place])
+            Fault(str(files[place]), fault.problem, fault.mend, table["group"].iloc[place])
             for place, fault in built.faults
         ]
         everything += faults
         if not faults or params.data.on_fault == "stop":
             _tell_unended(files, built, talk)
-            return photos, everything, built
-        photos = _without(photos, faults)
+            return table, everything, built
+        table = _without(table, faults)
 
 
 def _decode_eval(path: Path, ids: list[str], params: Params, keep: bool, talk: Talk) -> tuple[list[Fault], Built]:
-    files = Files(paths.EVAL_IMAGES, layout.eval_names(ids, paths.EVAL_IMAGES) if ids else [])
-    built = pixel_cache.build(path, files, params, talk, "decode eval photos", keep) if ids else Built()
+    files = photos.eval_files(params, ids)
+    built = pixel_cache.build(path, files, params, talk, "decode eval photos", keep)
     _tell_unended(files, built, talk)
     return [Fault(str(files[place]), fault.problem, fault.mend) for place, fault in built.faults], built
 
@@ -120,17 +138,18 @@ def _tell_unended(files: Files, built: Built, talk: Talk) -> None:
         )
 
 
-def _report(faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Talk) -> None:
+def _report(own: Task, faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Talk) -> None:
     """Write faults.csv; stop with all faults named, or say who is skipped."""
     everything = faults + eval_faults
-    columns = ["where", "problem", "mend", "person"]
-    table = pd.DataFrame([vars(fault) for fault in everything], columns=columns)
+    columns = ["where", "problem", "mend", photos.unit_column(own)]
+    table = pd.DataFrame([tuple(vars(fault).values()) for fault in everything], columns=columns)
     write_csv(paths.FAULTS, table)
     if not everything:
         return
-    people = sorted({fault.person for fault in faults if fault.person})
-    nobodys = len(everything) - sum(bool(fault.person) for fault in faults)
-    reason = "an eval photo cannot be left out" if eval_faults else "what concerns no one person cannot be left out"
+    groups = sorted({fault.group for fault in faults if fault.group})
+    nobodys = len(everything) - sum(bool(fault.group) for fault in faults)
+    reason = f"what concerns no one {own.unit} cannot be left out"
+    reason = "an eval photo cannot be left out" if eval_faults else reason
     stops = nobodys or not skip
     if len(everything) == 1 and stops:
         raise UserError(f"{everything[0]}{f' ({reason} by data.on_fault: skip)' if skip else ''}")
@@ -139,22 +158,11 @@ def _report(faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Tal
     if stops:
         mend = "mend them"
         if not nobodys:
-            whom = "person" if len(people) == 1 else f"{len(people)} people"
+            whom = own.unit if len(groups) == 1 else f"{len(groups)} {own.units}"
             mend += f", or set data.on_fault: skip to leave out the {whom} concerned"
         elif skip:
             mend += f"; data.on_fault: skip does not help with {nobodys} of them: {reason}"
         raise UserError(f"data: {len(everything)} faults, all listed in {paths.FAULTS}; {mend}")
-    names = ", ".join(people[:8]) + (", ..." if len(people) > 8 else "")
-    talk.say(f"prepare: skipped {_people(len(people))} with faults, listed in {paths.FAULTS}: {names}")
-
-
-def _people(count: int) -> str:
-    return "1 person" if count == 1 else f"{count} people"
-
-
-def _warn_of_unlisted(listed: Iterable[str], folder: Path, table: Path, talk: Talk) -> None:
-    names = layout.unlisted(listed, folder)
-    if names:
-        talk.say(
-            f"warning: {len(names)} names in {folder} stand in no row of {table}, first {shown(names[0])}: not used"
-        )
+    names = ", ".join(groups[:NAMES]) + (", ..." if len(groups) > NAMES else "")
+    whom = f"1 {own.unit}" if len(groups) == 1 else f"{len(groups)} {own.units}"
+    talk.say(f"prepare: skipped {whom} with faults, listed in {paths.FAULTS}: {names}")

@@ -448,7 +448,7 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     ),
     "a training photo has been replaced since": (TRAIN, replaced),
     "weights are of another image.face": (TTA, lambda: (cropped(), prepare.run(small(image={"face": 0.5}), SILENT))),
-    "people.csv is cut off": (("kfold",), cut_one_byte(paths.PEOPLE)),
+    "groups.csv is cut off": (("kfold",), cut_one_byte(paths.GROUPS)),
     "photos.csv is text": (TRAIN, text(paths.PHOTOS)),
     "photos.csv is cut off": (TRAIN, cut(paths.PHOTOS)),
     "photos.csv is empty": (TRAIN, cut(paths.PHOTOS, 0)),
@@ -652,7 +652,7 @@ def test_an_id_called_na_goes_through_all_stages(results: Path) -> None:
     """pandas reads NA as a missing value unless told otherwise."""
     from stages.data.fold_data import open_fold
 
-    for path in (paths.PEOPLE, paths.PHOTOS, paths.FOLDS):
+    for path in (paths.GROUPS, paths.PHOTOS, paths.FOLDS):
         path.write_text(path.read_text().replace("000001,", "NA,"))
     assert len(open_fold(small(), 0).labels) == 168
 
@@ -689,7 +689,7 @@ def test_skip_leaves_out_whoever_a_fault_names_by_both_rows(tiny: Path) -> None:
     Path("data/train/images/four/normal.jpg").write_bytes(b"")
     params = small(data={"on_fault": "skip"}, image={"height": 16, "width": 16, "margin": 0})
     prepare.run(params, SILENT)
-    assert pd.read_csv(paths.PEOPLE)["person"].tolist() == [7]
+    assert pd.read_csv(paths.GROUPS)["person"].tolist() == [7]
     assert pd.read_csv(paths.PHOTOS)["file"].tolist() == [f"five/{stem}.jpg" for stem in PHOTO_MASKS]
     faults = pd.read_csv(paths.FAULTS, dtype=str)
     assert faults["person"].tolist() == ["6", "1", "4", "3", "5"]

@@ -384,7 +384,7 @@ def test_faulty_people_are_skipped_on_request(project: Path) -> None:
     next(project.glob("data/train/images/*/mask2.jpg")).write_bytes(b"")
     (project / "params.yaml").write_text(yaml.safe_dump(SMALL | {"data": {"on_fault": "skip"}}))
     command(project, "maskcli", "prepare")
-    assert len(pd.read_csv(project / "out/prepare/people.csv")) == 23
+    assert len(pd.read_csv(project / "out/prepare/groups.csv")) == 23
     assert len(pd.read_csv(project / "out/prepare/photos.csv")) == 161
     assert len(np.load(project / "out/prepare/pixels.npy")) == 161
     assert len(pd.read_csv(project / "out/prepare/faults.csv")) == 1

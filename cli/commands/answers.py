@@ -1,6 +1,7 @@
-"""Commands that read results: scores, comparisons, when to stop, report and plots."""
+"""Commands that answer: scores, comparisons, when to stop, report, plots, and the screening of losses."""
 
 import json
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -156,3 +157,75 @@ def summary(as_json: Json = False) -> None:
     from cli.tables import summaries
 
     answer(lambda width: summaries.summary(found, width))
+
+
+@commands.command(epilog=examples("maskcli runs", "maskcli runs --limit 50 --all --base main", "maskcli runs --json"))
+def runs(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most runs shown, the newest ones.")] = 20,
+    base: Annotated[
+        str | None, typer.Option(help="The run that the others are compared with; by default the oldest one shown.")
+    ] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="Also commits of other branches and of tags.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List commits and experiments: what changed, and is it better?
+
+    Macro F1 with its 95 % interval over people, and the verdict against the first, or against --base.
+    """
+    from cli.tables import runs as table
+    from stages.by_hand import runs as stage
+
+    found = stage.run(talk(), limit, base, everywhere)
+    print(
+        stage.as_json(found) if as_json else "\n".join(table.lines(found, shutil.get_terminal_size((80, 24)).columns))
+    )
+
+
+@commands.command(
+    epilog=examples(
+        "maskcli screen",
+        "maskcli screen --backbone mobilenetv2_100.safetensors --heads linear,mlp",
+        "maskcli screen --losses ce,focal,ldam --samplers none,sqrt --json",
+    )
+)
+def screen(
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="params: model.pretrained or model.weights; folds: each fold's own trained model, for that fold alone; or a "
+            "path to weights. auto: params where one of these is set, else folds."
+        ),
+    ] = "auto",
+    losses: Annotated[str | None, typer.Option(help="Losses, with commas between; all if not given.")] = None,
+    samplers: Annotated[str | None, typer.Option(help="Samplers, with commas between; all if not given.")] = None,
+    heads: Annotated[str | None, typer.Option(help="linear, mlp or both; that of params.yaml if not given.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the training photos; 20, or about 2000 steps, if not given."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Trainings of every head, each with a seed of its own.")] = 3,
+    replicates: Annotated[
+        int | None, typer.Option(min=100, help="Bootstrap samples of people; ensemble.replicates if not given.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Rows to print; the file has all.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """Rank losses x samplers x heads on a frozen backbone.
+
+    In minutes, with 95 % intervals over people; what it can and cannot tell is printed with it.
+    """
+    checked = params()
+    from stages.by_hand import screen as stage
+
+    choice = stage.Choice(backbone, _names(losses), _names(samplers), _names(heads), epochs, repeats, replicates)
+    found = stage.run(checked, choice, talk())
+    if as_json:
+        print_json(found)
+        return
+    from cli.tables import screen
+
+    answer(lambda width: screen.screen(found, top, width))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()

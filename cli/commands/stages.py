@@ -2,7 +2,6 @@
 
 import datetime
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,44 +11,17 @@ from cli.common import Json, answer, examples, main_process, params, print_json,
 commands = typer.Typer()
 
 
-@commands.command("demo-data", epilog=examples("maskcli demo-data data"))
-def demo_data(
-    folder: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data"),
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    people: Annotated[int, typer.Option(min=12, help="Training people, 7 photos each.")] = 132,
-    eval_people: Annotated[int, typer.Option(min=6, help="Eval people, 7 photos each.")] = 40,
-    as_json: Json = False,
-) -> None:
-    """Draw the demo data set.
-
-    It has the contest's layout, and the eval truth beside it in eval_truth.csv.
-    """
-    from stages.data import demo_faces
-
-    demo_faces.write(folder, seed, people, eval_people, talk())
-    made = {"folder": str(folder), "people": people, "photos": rows(folder / "train/train.csv") * 7}
-    made |= {
-        "eval_people": eval_people,
-        "eval_photos": rows(folder / "eval/info.csv"),
-        "truth": f"{folder}/eval_truth.csv",
-    }
-    if as_json:
-        print_json(made)
-    else:
-        print(
-            f"{folder}: {people} people, {made['photos']} photos; {eval_people} eval people, {made['eval_photos']} photos"
-        )
-
-
 @commands.command(epilog=examples("maskcli prepare"))
 def prepare(as_json: Json = False) -> None:
     """Check every row and photo, label them, decode each photo once."""
     from stages import prepare as stage
     from stages.base import paths
+    from stages.data import task
 
     stage.run(params(), talk())
-    tables = {"people": paths.PEOPLE, "photos": paths.PHOTOS, "eval_photos": paths.EVAL, "faults": paths.FAULTS}
     if as_json:
+        units = task.read(params()).units  # people, groups, or photos, which are told below
+        tables = {units: paths.GROUPS, "photos": paths.PHOTOS, "eval_photos": paths.EVAL, "faults": paths.FAULTS}
         print_json({name: rows(path) for name, path in tables.items()})
 
 

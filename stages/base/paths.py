@@ -9,7 +9,7 @@ TRAIN_IMAGES = Path("data/train/images")
 EVAL_CSV = Path("data/eval/info.csv")
 EVAL_IMAGES = Path("data/eval/images")
 
-PEOPLE = Path("out/prepare/people.csv")
+GROUPS = Path("out/prepare/groups.csv")
 PHOTOS = Path("out/prepare/photos.csv")
 CLASS_COUNTS = Path("out/prepare/class_counts.csv")
 TASK = Path("out/prepare/task.json")

@@ -128,15 +128,17 @@ def look_at_tables(params: Params, report: Report) -> Data | None:
         return None
     people = people[people["person"].isin(set(photos["person"]))]
     bins = layout.age_bin(people["age"].to_numpy(int), layout.age_bins(params))
+    kinds = people["gender"].to_numpy(int) * len(layout.AGES) + bins
     try:
-        kfold.assign(people["gender"].to_numpy(int), bins, len(params.folds), params.seed)
+        kfold.assign(np.arange(len(people)), kinds, len(params.folds), params.seed, "people")
     except UserError as error:
         report.findings.append(Finding("folds", "failed", str(error)))
     else:
-        kinds = people["gender"].to_numpy(int) * len(layout.AGES) + bins
         absent = sorted(set(range(len(layout.GENDERS) * len(layout.AGES))) - set(kinds))
-        names = [f"{layout.GENDERS[kind // 3]} {layout.AGES[kind % 3]}" for kind in absent]
-        state, detail = ("warning", f"nobody is {', '.join(names)}") if absent else ("ok", "every class in every fold")
+        names = tuple(f"{gender} {age}" for gender in layout.GENDERS for age in layout.AGES)
+        few = kfold.rare(np.arange(len(people)), kinds, names, len(params.folds), "people")
+        nobody = [f"nobody is {', '.join(names[kind] for kind in absent)}"] if absent else []
+        state, detail = ("warning", "; ".join(nobody + few)) if absent or few else ("ok", "every class in every fold")
         report.findings.append(Finding("folds", state, detail))
     return Data(people, photos, eval_ids)
 

@@ -11,12 +11,16 @@ LONGEST = 80  # characters of a value that a message shows
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with the data set: where, what, and how to mend it. `person` is left out by data.on_fault: skip."""
+    """One thing wrong with the data set: where, what, and how to mend it. `group` is left out by data.on_fault: skip."""
 
     where: str
     problem: str
     mend: str
-    person: str = ""
+    group: str = ""
+
+    @property
+    def person(self) -> str:
+        return self.group
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}; {self.mend}"

@@ -8,7 +8,7 @@ import pandas as pd
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv
-from stages.data import layout, task
+from stages.data import photos, task
 from stages.data.pixel_cache import Pixels as Pixels
 from stages.data.pixel_cache import open_cache
 from stages.data.task import Task
@@ -38,34 +38,32 @@ def open_fold(params: Params, fold: int) -> FoldData:
     """Join photos.csv, folds.csv and the pixel cache. Raises UserError if one is missing or they disagree."""
     if fold not in params.folds:
         raise UserError(f"--fold {fold}: params.yaml has folds {list(params.folds)}; name one of them")
-    photos = _photos()
-    folds = read_csv(paths.FOLDS, "kfold", {"person": str, "fold": int}).set_index("person")["fold"]
-    of_photo = photos["person"].map(folds) if folds.index.is_unique else pd.Series([np.nan])  # a doubled person
+    own = task.read(params)
+    table = photos.read(own)
+    unit = photos.unit_column(own)
+    folds = read_csv(paths.FOLDS, "kfold", {unit: str, "fold": int}).set_index(unit)["fold"]
+    of_photo = table["group"].map(folds) if folds.index.is_unique else pd.Series([np.nan])  # a doubled group
     if of_photo.isna().any() or sorted(folds.unique()) != list(params.folds):
         raise UserError(f"{paths.FOLDS}: does not fit {paths.PHOTOS} or params.yaml; run `maskcli kfold` again")
-    return _open(params, photos, of_photo.to_numpy() == fold)
+    return _open(params, own, table, of_photo.to_numpy() == fold)
 
 
 def open_all(params: Params) -> FoldData:
     """All photos on the training side and none to validate on, as a refit wants them."""
-    photos = _photos()
-    return _open(params, photos, np.zeros(len(photos), bool))
-
-
-def _photos() -> pd.DataFrame:
-    return read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)
-
-
-def _open(params: Params, photos: pd.DataFrame, validates: np.ndarray) -> FoldData:
-    """Photos [N] and their cache, divided by `validates` [N]."""
     own = task.read(params)
-    columns = {axis.name: photos[axis.name].to_numpy() for axis in own.axes}
+    table = photos.read(own)
+    return _open(params, own, table, np.zeros(len(table), bool))
+
+
+def _open(params: Params, own: Task, table: pd.DataFrame, validates: np.ndarray) -> FoldData:
+    """Photos [N] and their cache, divided by `validates` [N]."""
+    columns = {axis.name: table[axis.name].to_numpy() for axis in own.axes}
     return FoldData(
         task=own,
-        pixels=open_cache(paths.PIXELS, len(photos), params),
+        pixels=open_cache(paths.PIXELS, len(table), params),
         labels=own.labels(columns),
         train_labels=own.labels(columns, params.train_bins),
-        numbers=np.full(len(photos), np.nan) if own.regressed is None else columns[own.regressed.name],
+        numbers=np.full(len(table), np.nan) if own.regressed is None else columns[own.regressed.name],
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),
     )

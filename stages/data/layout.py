@@ -1,60 +1,29 @@
-"""The contest's layout: which people and photos there are, what their labels are, and what is wrong with them.
+"""The contest's class numbers, and its readers under their old names, for code that has no Task yet. To be removed with the last
+of its users: stages/data/photos.py and task.py have all of it for any layout."""
 
-data/train/train.csv                 id,gender,race,age,path
-data/train/images/<path>/<photo>.*   photo in mask1..mask5, incorrect_mask, normal
-data/eval/info.csv                   ImageID,ans
-data/eval/images/<ImageID>
-"""
-
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stages.base import dvc_cache
-from stages.data import csv_rows
-from stages.data.csv_rows import Fault, normal, printable, shown
+from stages.data import contest, photos, task
+from stages.data.contest import EVAL_COLUMNS as EVAL_COLUMNS
+from stages.data.contest import PHOTO_MASKS as PHOTO_MASKS
+from stages.data.contest import TRAIN_COLUMNS as TRAIN_COLUMNS
+from stages.data.contest import eval_names as eval_names
+from stages.data.contest import read_eval as read_eval
+from stages.data.csv_rows import Fault
+from stages.data.photos import content_of as content_of
 from stages.params.schema import Params
+
+PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int, "content": str}
+EVAL_TYPES = {"ImageID": str, "content": str}
 
 MASKS = ("wear", "incorrect", "none")
 GENDERS = ("male", "female")
 AGES = ("<30", "30-59", "60+")
 CLASSES = len(MASKS) * len(GENDERS) * len(AGES)
 OLD_CLASSES = (2, 5, 8, 11, 14, 17)
-OLDEST = 120
-
-PHOTO_MASKS = {f"mask{number}": 0 for number in range(1, 6)} | {"incorrect_mask": 1, "normal": 2}
-LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
-SUFFIXES = (".jpg", ".jpeg", ".png")
-TRAIN_COLUMNS = ("id", "gender", "race", "age", "path")
-EVAL_COLUMNS = ("ImageID", "ans")
-# The tables that prepare writes.
-PEOPLE_TYPES = {"person": str, "gender": int, "race": str, "age": int, "path": str}
-PHOTO_TYPES = {"person": str, "file": str, "mask": int, "gender": int, "age": int, "label": int, "content": str}
-EVAL_TYPES = {"ImageID": str, "content": str}
-
-
-@dataclass
-class _Places:
-    """Folders that photos may lie in: the data set's own, and DVC's cache, which `cache.type symlink` links to."""
-
-    images: Path  # resolved
-
-    @cached_property
-    def cache(self) -> Path | None:
-        return dvc_cache.folder()
-
-    def hold(self, path: Path) -> bool:
-        try:
-            real = path.resolve()
-        except (OSError, RuntimeError):  # links that lead in a circle
-            return False
-        return real.is_relative_to(self.images) or (self.cache is not None and real.is_relative_to(self.cache))
 
 
 def label(mask: np.ndarray, gender: np.ndarray, age_bin: np.ndarray) -> np.ndarray:
@@ -87,242 +56,19 @@ def class_name(number: int) -> str:
     return f"{MASKS[mask]} {GENDERS[gender]} {AGES[age]}"
 
 
-def class_counts(photos: pd.DataFrame) -> pd.DataFrame:
-    """Photos and people per class, from columns label and person: label, class (name), photos, people; all classes."""
-    groups = photos.groupby("label")["person"].agg(["size", "nunique"])
-    table = groups.reindex(range(CLASSES), fill_value=0)
-    return pd.DataFrame(
-        {
-            "label": table.index,
-            "class": [class_name(number) for number in table.index],
-            "photos": table["size"].to_numpy(),
-            "people": table["nunique"].to_numpy(),
-        }
-    )
-
-
 def read_people(path: Path) -> tuple[pd.DataFrame, list[Fault]]:
-    """Read train.csv to columns person, gender (code), race, age (years), path; faulty rows are left out and reported.
-
-    Of two rows with one id or one folder the first stays in the table, but both people are named by the faults.
-    """
-    rows, faults = csv_rows.read(path, TRAIN_COLUMNS)
-    people = []
-    ids: dict[str, int] = {}
-    owners: dict[str, tuple[int, str]] = {}
-    for number, row in rows:
-        row = row | {"id": normal(row["id"]), "path": str(PurePosixPath(row["path"])) if row["path"] else ""}
-        row_faults = _row_faults(f"{path} line {number}", row, ids, owners)
-        faults += row_faults
-        ids.setdefault(row["id"], number)
-        owners.setdefault(normal(row["path"]), (number, row["id"]))
-        if not row_faults:
-            people.append((row["id"], GENDERS.index(row["gender"].lower()), row["race"], int(row["age"]), row["path"]))
-    return pd.DataFrame(people, columns=list(PEOPLE_TYPES)), faults
-
-
-def _row_faults(
-    where: str, row: dict[str, str], ids: dict[str, int], owners: dict[str, tuple[int, str]]
-) -> list[Fault]:
-    person, age = row["id"], row["age"]
-    found = []
-    if not person:
-        found.append(("id is empty", "give every person an id"))
-    elif person in ids:
-        found.append((f"id {shown(person)} stands on line {ids[person]} already", "give every person one row"))
-    if row["gender"].lower() not in GENDERS:
-        found.append((f"gender {shown(row['gender'])} is not known", "write male or female"))
-    if not (age.isascii() and age.isdigit() and len(age) <= 3 and int(age) <= OLDEST):
-        found.append((f"age {shown(age)} is not a whole number from 0 to {OLDEST}", "write the age in years"))
-    unsafe = _unsafe(row["path"])
-    faults = [Fault(where, problem, mend, person) for problem, mend in found]
-    if unsafe:
-        mend = "write the name of a folder in data/train/images"
-        return [*faults, Fault(where, f"path {shown(row['path'])} {unsafe}", mend, person)]
-    line, owner = owners.get(normal(row["path"]), (0, ""))
-    if line:
-        # Whose photos they are is not known, so the fault stands against both.
-        problem = f"path {shown(row['path'])} stands on line {line} already"
-        faults += [Fault(where, problem, "give each person a folder", name) for name in dict.fromkeys((person, owner))]
-    return faults
+    people, faults = contest.read_people(path)
+    return people.rename(columns={"group": "person"}), faults
 
 
 def find_photos(people: pd.DataFrame, images: Path) -> tuple[pd.DataFrame, list[Fault]]:
-    """List each person's seven photos: columns person, file (below `images`), mask, gender, age.
-
-    People keep their order in train.csv, photos the order of PHOTO_MASKS. A person with a fault is left out.
-    """
-    if not images.is_dir():
-        return _photo_table([], []), [Fault(str(images), "this folder is missing", "put the photos there")]
-    faults: list[Fault] = []
-    seen: list[tuple[str, int, int]] = []  # person, gender, age
-    names: list[str] = []  # of the photos, seven a person
-    folders = _by_normal_form(images)
-    allowed = _Places(images.resolve())
-    owners: dict[tuple[int, int], str] = {}
-    person: Any
-    for person in people.itertuples(index=False):
-        folder = images / person.path
-        if not folder.is_dir():
-            # macOS writes decomposed names (NFD) where a CSV has composed ones (NFC); both mean the same folder.
-            folder = images / folders.get(normal(person.path), person.path)
-        person_faults = _folder_faults(folder, person.person, allowed, owners)
-        if not person_faults:
-            files, person_faults = _seven_photos(folder, person.person, allowed)
-        faults += person_faults
-        if not person_faults:
-            seen.append((person.person, person.gender, person.age))
-            names += [f"{folder.name}/{files[stem]}" for stem in PHOTO_MASKS]
-    return _photo_table(seen, names), faults
-
-
-def _photo_table(people: list[tuple[str, int, int]], files: list[str]) -> pd.DataFrame:
-    """Column by column: a million rows of Python's numbers would take several times the memory."""
-    person, gender, age = zip(*people, strict=True) if people else ((), (), ())
-    photos = len(PHOTO_MASKS)
-    columns = {
-        "person": np.repeat(np.array(person, object), photos),
-        "file": np.array(files, object),
-        "mask": np.tile(np.array(list(PHOTO_MASKS.values())), len(people)),
-        "gender": np.repeat(np.array(gender, int), photos),
-        "age": np.repeat(np.array(age, int), photos),
-    }
-    return pd.DataFrame(columns).astype({"person": str, "file": str})
-
-
-def _folder_faults(folder: Path, person: str, allowed: _Places, owners: dict[tuple[int, int], str]) -> list[Fault]:
-    """Why a person's folder cannot be used. `owners` remembers whose each folder (device, inode) is."""
-    where = printable(str(folder))
-    if not folder.is_dir():
-        return [Fault(where, "this folder is missing", f"add it, or remove {shown(person)} from train.csv", person)]
-    if not allowed.hold(folder):
-        return [Fault(where, "is a link that leads out of data/", "copy the photos into data/", person)]
-    status = folder.stat()
-    owner = owners.setdefault((status.st_dev, status.st_ino), person)
-    if owner != person:
-        # A link, or names that differ in case on a file system that does not tell them apart.
-        problem = f"is the folder of {shown(owner)} by another name"
-        return [Fault(where, problem, "give each person a folder", name) for name in (person, owner)]
-    return []
-
-
-def _seven_photos(folder: Path, person: str, allowed: _Places) -> tuple[dict[str, str], list[Fault]]:
-    """File names of a person's photos by their stem, and what is wrong with the folder's content."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        where, problem = printable(str(folder)), f"cannot be read ({error.strerror})"
-        return {}, [Fault(where, problem, "check its permissions", person)]
-    files: dict[str, str] = {}
-    named = set()
-    faults = []
-    for entry in entries:
-        dot = entry.name.rfind(".")
-        stem, suffix = (entry.name[:dot], entry.name[dot:]) if dot > 0 else (entry.name, "")
-        if _is_litter(entry.name):
-            continue
-        named.add(stem)
-        problem = ""
-        if suffix.lower() not in SUFFIXES or stem not in PHOTO_MASKS:
-            problem, mend = (
-                "is not one of the seven photos",
-                f"remove it, or name it as one of {', '.join(PHOTO_MASKS)}",
-            )
-        elif stem in files:
-            problem, mend = f"is a second `{stem}` beside {files[stem]}", "keep one of them"
-        elif entry.is_symlink() and not allowed.hold(Path(entry.path)):
-            problem, mend = "is a link that leads out of data/", "copy the photo into data/"
-        elif not entry.is_file():
-            problem, mend = "is not a file", "put the photo there"
-        else:
-            files[stem] = entry.name
-        if problem:
-            faults.append(Fault(printable(str(folder / entry.name)), problem, mend, person))
-    for stem in PHOTO_MASKS:
-        if stem not in named:
-            mend = f"add it, or remove {shown(person)} from train.csv"
-            faults.append(Fault(printable(str(folder / f"{stem}.*")), "this photo is missing", mend, person))
-    return files, faults
-
-
-def _is_litter(name: str) -> bool:
-    """What macOS and Windows leave beside photos: .DS_Store and ._ twins, thumbnails, marks of a download."""
-    return name.startswith(".") or name.lower() in LITTER or name.endswith(":Zone.Identifier")
-
-
-def read_eval(path: Path, images: Path) -> tuple[list[str], list[Fault]]:
-    """Read the ImageIDs of info.csv in their order, and check that each has its photo."""
-    rows, faults = csv_rows.read(path, EVAL_COLUMNS)
-    if not images.is_dir():
-        return [], [*faults, Fault(str(images), "this folder is missing", "put the photos there")]
-    ids: list[str] = []
-    seen: dict[str, int] = {}
-    allowed = _Places(images.resolve())
-    for (number, row), file in zip(rows, eval_files([row["ImageID"] for _, row in rows], images), strict=True):
-        where, image = f"{path} line {number}", row["ImageID"]
-        unsafe, key = _unsafe(image), normal(image)
-        if unsafe:
-            problem = f"ImageID {shown(image)} {unsafe}"
-            faults.append(Fault(where, problem, "write the name of a file in data/eval/images"))
-        elif key in seen:
-            faults.append(Fault(where, f"ImageID {shown(image)} stands on line {seen[key]} already", "keep one row"))
-        elif not file.is_file():
-            problem = f"ImageID {shown(image)} has no photo in {images}"
-            faults.append(Fault(where, problem, "add the photo or remove the row"))
-        elif not allowed.hold(file):
-            where = printable(str(file))
-            faults.append(Fault(where, "is a link that leads out of data/", "copy the photo into data/"))
-        else:
-            ids.append(image)
-        seen.setdefault(key, number)
-    return ids, faults
+    found, faults = contest.find_photos(people.rename(columns={"person": "group"}), images)
+    return found.rename(columns={"group": "person"}), faults
 
 
 def eval_files(ids: list[str], images: Path) -> list[Path]:
-    """The photo of each ImageID; its name on the disk may be in the other normal form."""
-    return [images / name for name in eval_names(ids, images)]
+    return contest.eval_files(ids, images)
 
 
-def eval_names(ids: list[str], images: Path) -> list[str]:
-    """The same below `images`: of a million photos, paths would take several times the memory of names."""
-    names = _by_normal_form(images) if images.is_dir() else {}
-    found = (names.get(normal(image)) for image in ids)
-    return [
-        image if name is None or _unsafe(image) or (images / image).exists() else name
-        for image, name in zip(ids, found, strict=True)
-    ]
-
-
-def unlisted(listed: Iterable[str], folder: Path) -> list[str]:
-    """Names in `folder`, sorted, that are not among `listed` in either normal form."""
-    known = {normal(name) for name in listed}
-    return sorted(
-        entry.name for entry in os.scandir(folder) if not _is_litter(entry.name) and normal(entry.name) not in known
-    )
-
-
-def _unsafe(path: str) -> str:
-    """Why a path from a table must not be followed; empty if it may."""
-    pure = PurePosixPath(path)
-    if not path.strip():
-        return "is empty"
-    if "\\" in path:
-        return "holds a backslash"
-    if len(os.fsencode(path.encode("utf-8", "replace"))) > 255:
-        return "is longer than a file name can be"
-    if pure.is_absolute():
-        return "is absolute"
-    if ".." in pure.parts:
-        return "leads out of its folder"
-    if len(pure.parts) != 1:
-        return "is not a plain name"
-    return ""
-
-
-def _by_normal_form(images: Path) -> dict[str, str]:
-    return {normal(entry.name): entry.name for entry in os.scandir(images) if not entry.name.isascii()}
-
-
-def content_of(table: pd.DataFrame) -> np.ndarray:
-    """What each photo of photos.csv or eval.csv is made of, uint64 [N]: the hash of its file; 0 where it is not known."""
-    return np.array([int(text or "0", 16) for text in table["content"]], np.uint64)
+def class_counts(table: pd.DataFrame) -> pd.DataFrame:
+    return photos.class_counts(task.CONTEST, table.rename(columns={"person": "group"}))

@@ -1,59 +1,97 @@
-"""The tables of photos that prepare writes, as later stages read them."""
+"""The photos: found where the layout has them, and read from the tables that prepare wrote of them."""
 
-from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError
-from stages.base.files import read_csv
-from stages.data import layout
-from stages.data import task as tasks
+from stages.base.files import damaged, read_csv, write_csv
+from stages.data import contest
 from stages.data.cache_record import Files
-from stages.data.csv_rows import Fault
+from stages.data.found import Found
 from stages.data.task import Task
 from stages.params.schema import Params
 
 
-def unit_column(task: Task) -> str:
-    """The column that says whose photo it is, in photos.csv and oof.csv."""
-    return "person" if task.unit == "person" else "group"
-
-
-def read(task: Task) -> pd.DataFrame:
-    """photos.csv: `group`, whatever its unit is called there (its file where none is known), file, the axes, label, content."""
-    column = unit_column(task)
-    axes = {axis.name: float if axis.numeric else int for axis in task.axes}
-    types = {column: str, "file": str, **axes, "label": int, "content": str}
-    return read_csv(paths.PHOTOS, "prepare", types).rename(columns={column: "group"})
-
-
-def read_eval() -> pd.DataFrame:
-    """eval.csv: ImageID, content, and `label` (class number) where the truth is known; no rows where there is no eval set."""
-    found = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str, "content": str}, keep_default_na=False)
-    if "ImageID" not in found or "content" not in found:
-        raise UserError(f"{paths.EVAL}: lacks its columns; run `maskcli prepare` (or `dvc repro`) to write it again")
-    return found
-
-
-@dataclass(frozen=True)
-class Found:
-    """A data set as it lies on the disk, nothing decoded yet."""
-
-    task: Task
-    photos: pd.DataFrame
-    eval: pd.DataFrame
-    eval_faults: list[Fault]
-
-
 def find(params: Params) -> Found:
-    """The data set as data.layout has it."""
-    people, _ = layout.read_people(paths.TRAIN_CSV)
-    found, _ = layout.find_photos(people, paths.TRAIN_IMAGES)
-    ids, faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
-    return Found(tasks.made(params, {}, (), "person"), found, pd.DataFrame({"ImageID": ids}), faults)
+    """The data set as data.layout has it. Raises UserError where there is nothing to look at."""
+    return contest.find(params)
+
+
+def folder(params: Params) -> Path:
+    """The folder that the column `file` of photos.csv starts from."""
+    return contest.folders(params).train
+
+
+def eval_folder(params: Params) -> Path:
+    """The folder that ImageID of eval.csv starts from."""
+    return contest.folders(params).eval
+
+
+def files(params: Params, names: list[str]) -> Files:
+    """Training photos by the column `file`."""
+    return Files(folder(params), names)
 
 
 def eval_files(params: Params, names: list[str]) -> Files:
-    """Eval photos by their ImageID."""
-    return Files(paths.EVAL_IMAGES, layout.eval_names(names, paths.EVAL_IMAGES))
+    """Eval photos by their ImageID; the contest's may be on the disk in the other normal form."""
+    if params.data.layout == "contest" and names:
+        names = contest.eval_names(names, eval_folder(params))
+    return Files(eval_folder(params), names)
+
+
+def unit_column(task: Task) -> str:
+    """What tables that people read call the column of groups."""
+    return "person" if task.unit == "person" else "group"
+
+
+def write(task: Task, photos: pd.DataFrame, groups: pd.DataFrame) -> None:
+    """photos.csv, groups.csv and class_counts.csv. photos: group, file, the axes' columns, label, content."""
+    names = {"group": unit_column(task)}
+    columns = dict.fromkeys(("group", "file", *(axis.name for axis in task.axes), "label", "content"))
+    write_csv(paths.PHOTOS, photos[list(columns)].rename(columns=names))
+    write_csv(paths.GROUPS, groups.rename(columns=names))
+    write_csv(paths.CLASS_COUNTS, class_counts(task, photos))
+
+
+def read(task: Task) -> pd.DataFrame:
+    """photos.csv: group (called so whatever its name there), file, one column an axis, label, content."""
+    axes = {axis.name: int for axis in task.axes if not axis.numeric}
+    table = _read(paths.PHOTOS, {unit_column(task): str, "file": str, **axes, "label": int, "content": str})
+    for axis in task.axes:
+        if axis.name not in table or not pd.api.types.is_numeric_dtype(table[axis.name]):
+            raise damaged(paths.PHOTOS, f"has no numbers in the column `{axis.name}`", "prepare")
+    return table.rename(columns={unit_column(task): "group"})
+
+
+def read_groups(task: Task) -> pd.DataFrame:
+    """groups.csv: group, and what is told of each; as text but for the axes."""
+    axes = {axis.name: int for axis in task.axes if axis.constant and not axis.numeric}
+    table = _read(paths.GROUPS, {unit_column(task): str, **axes})
+    return table.rename(columns={unit_column(task): "group"})
+
+
+def read_eval() -> pd.DataFrame:
+    """eval.csv: ImageID, content, and label where the truth is known; no rows where there is no eval set."""
+    table = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str, "content": str}, keep_default_na=False)
+    if not {"ImageID", "content"} <= set(table.columns):
+        raise damaged(paths.EVAL, "is not the table it should be", "prepare")
+    return table
+
+
+def content_of(table: pd.DataFrame) -> np.ndarray:
+    """What each photo of photos.csv or eval.csv is made of, uint64 [N]: the hash of its file; 0 where it is not known."""
+    return np.array([int(text or "0", 16) for text in table["content"]], np.uint64)
+
+
+def class_counts(task: Task, photos: pd.DataFrame) -> pd.DataFrame:
+    """Photos and groups per class, from columns label and group: label, class (name), photos, and people or groups where
+    there are any; all classes."""
+    found = photos.groupby("label")["group"].agg(["size", "nunique"]).reindex(range(task.classes), fill_value=0)
+    table = pd.DataFrame({"label": found.index, "class": task.class_names, "photos": found["size"].to_numpy()})
+    return table if task.unit == "photo" else table.assign(**{task.units: found["nunique"].to_numpy()})
+
+
+def _read(path: Path, types: dict[str, type]) -> pd.DataFrame:
+    return read_csv(path, "prepare", types)

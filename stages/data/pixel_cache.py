@@ -11,7 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
@@ -21,7 +21,7 @@ from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_npy, reserve
 from stages.base.talk import Talk
-from stages.data import cache_record, layout
+from stages.data import cache_record, photos
 from stages.data.cache_record import Files
 from stages.data.decode import BadPhoto, decode_content, read
 from stages.params.schema import Params
@@ -152,7 +152,7 @@ def open_cache(path: Path, photos: int, params: Params, files: Files | None = No
             f"{path}: holds {found.dtype} {found.shape}, params.yaml and the tables ask for uint8 {expected}; "
             "run `maskcli prepare` (or `dvc repro`) again"
         )
-    files = files or _files_of(path)
+    files = files or _files_of(path, params)
     cache_record.check(path, files, params)
     return OnTheFly(files, np.array(found), params) if on_the_fly else found
 
@@ -162,14 +162,13 @@ def bytes_a_photo(pixels: Pixels) -> int:
     return CHECK.itemsize if isinstance(pixels, OnTheFly) else int(np.prod(pixels[np.arange(1)].shape))
 
 
-def _files_of(path: Path) -> Files:
+def _files_of(path: Path, params: Params) -> Files:
     """The photos of prepare's caches, in the order of its tables."""
     if path == paths.PIXELS:
         table = read_csv(paths.PHOTOS, "prepare", {"file": str, "content": str})
-        return Files(paths.TRAIN_IMAGES, table["file"].tolist(), table["content"].tolist())
-    table = read_csv(paths.EVAL, "prepare", layout.EVAL_TYPES)
-    names = layout.eval_names(table["ImageID"].tolist(), paths.EVAL_IMAGES)
-    return Files(paths.EVAL_IMAGES, names, table["content"].tolist())
+        return replace(photos.files(params, table["file"].tolist()), contents=table["content"].tolist())
+    table = photos.read_eval()
+    return replace(photos.eval_files(params, table["ImageID"].tolist()), contents=table["content"].tolist())
 
 
 def _decoded(files: Files, which: np.ndarray, params: Params, seen: Built | None = None) -> np.ndarray:

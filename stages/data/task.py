@@ -19,6 +19,7 @@ from stages.base.errors import UserError
 from stages.base.files import damaged, read_json, write_json
 from stages.params.schema import Params
 
+MOST_CLASSES = 1000
 UNITS = {"person": "people", "group": "groups", "photo": "photos"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.commands.runs import lines
+from cli.tables.runs import lines
 from stages.base import git
 from stages.base.errors import UserError
 from stages.base.talk import SILENT

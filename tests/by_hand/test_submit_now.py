@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from cli.commands import safety
+from cli.commands import against_the_clock
 from stages import prepare, train
 from stages.base import paths
 from stages.base.errors import UserError
@@ -238,7 +238,7 @@ def test_a_damaged_model_is_replaced_by_its_checkpoint_or_left_out_with_the_reas
     for path in paths.CHECKPOINTS.glob("0-0-*.ckpt"):
         path.unlink()
     capsys.readouterr()
-    safety.submit_now()
+    against_the_clock.submit_now()
     told = capsys.readouterr().out
     made = json.loads(paths.NOW_SOURCES.read_text())
     assert [source["fold"] for source in made["models"]] == [1]

@@ -10,8 +10,7 @@ import typer
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from cli import main
-from cli.commands import groups
+from cli import commands, main
 from tests.conftest import ROOT, command
 
 WITHOUT_JSON: set[str] = set()  # commands that answer with nothing a script could read
@@ -33,11 +32,11 @@ def shown(*words: str, columns: int = 80) -> str:
 def test_every_command_stands_in_a_group_on_a_line_of_its_own() -> None:
     listed = shown()
     for name in program().commands:
-        assert name in groups.ORDER, f"give `{name}` a place in cli/commands/groups.py"
+        assert name in commands.ORDER, f"give `{name}` a place in cli/commands/__init__.py"
     lines = [line.strip("│ \n") for line in listed.splitlines()]
-    words = [line.split()[0] for line in lines if line.split() and line.split()[0] in groups.ORDER]
-    assert words == [name for name in groups.ORDER if name in program().commands]
-    assert [name for name in groups.GROUPS if f"─ {name} ─" in listed] == list(groups.GROUPS)
+    words = [line.split()[0] for line in lines if line.split() and line.split()[0] in commands.ORDER]
+    assert words == [name for name in commands.ORDER if name in program().commands]
+    assert [name for name in commands.GROUPS if f"─ {name} ─" in listed] == list(commands.GROUPS)
     assert "Example: maskcli check && dvc repro && maskcli summary" in listed
     of_commands = listed.splitlines()[listed[: listed.index("─ Begin ─")].count("\n") :]
     continued = [line for line in of_commands if re.match(r"│ {5}", line)]

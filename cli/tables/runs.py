@@ -1,40 +1,16 @@
-"""The command that lists runs, and how they are laid out: two or three lines a run, whatever the terminal's width."""
+"""How runs are listed: two or three lines a run, whatever the terminal's width."""
 
-import shutil
 import textwrap
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from cli.common import Json, examples, talk
 from cli.lines import duration
 
 if TYPE_CHECKING:
     from stages.by_hand.runs import Found, Row
 
-commands = typer.Typer()
 NAME, FIGURES = 16, "{f1:>8}  {interval:>16}  {difference:>10}  {verdict}"
 NARROW = 79  # columns that a name and its figures take
-
-
-@commands.command(epilog=examples("maskcli runs", "maskcli runs --limit 50 --all --base main", "maskcli runs --json"))
-def runs(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most runs shown, the newest ones.")] = 20,
-    base: Annotated[
-        str | None, typer.Option(help="The run that the others are compared with; by default the oldest one shown.")
-    ] = None,
-    everywhere: Annotated[bool, typer.Option("--all", help="Also commits of other branches and of tags.")] = False,
-    as_json: Json = False,
-) -> None:
-    """List commits and experiments: what changed, and is it better?
-
-    Macro F1 with its 95 % interval over people, and the verdict against the first, or against --base.
-    """
-    from stages.by_hand import runs as stage
-
-    found = stage.run(talk(), limit, base, everywhere)
-    print(stage.as_json(found) if as_json else "\n".join(lines(found, shutil.get_terminal_size((80, 24)).columns)))
 
 
 def lines(found: "Found", width: int) -> list[str]:
