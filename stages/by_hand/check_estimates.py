@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import cores, paths
-from stages.data import near_duplicates, task
+from stages.data import layout, near_duplicates, task
 from stages.data.decode import decode
 from stages.judge import bootstrap, metrics
 from stages.params.schema import Params
