@@ -15,7 +15,8 @@ from stages import eda
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
-from stages.data import layout
+from stages.data import photos as data_photos
+from stages.data import task as tasks
 from stages.report.png import eda_figures
 from tests.conftest import ROOT, contest_axes, small
 
@@ -174,14 +175,14 @@ def test_the_contact_sheet_draws_people_by_seed_and_shows_all_of_a_rare_class() 
     people = np.repeat(np.arange(40), 5)
     photos = pd.DataFrame(
         {
-            "person": people.astype(str),
+            "group": people.astype(str),
             "file": [f"{p}/{n}.jpg" for n, p in enumerate(people)],
             "label": (people < 3) * 2,
         }
     )
     common, absent, rare = drawn = eda_figures.draw(photos, [0, 1, 2], seed=0)
     owners = [file.split("/")[0] for file in common]
-    assert len(set(owners)) == len(owners) == eda_figures.SHEET_PEOPLE
+    assert len(set(owners)) == len(owners) == eda_figures.SHEET_PHOTOS
     assert min(map(int, owners)) >= 3, "of this class"
     assert absent == []
     assert {file.split("/")[0] for file in rare} == {"0", "1", "2"}
@@ -194,7 +195,7 @@ def test_the_contact_sheet_shows_the_photos_of_each_class_in_its_row(project: Pa
     eda.run(small(), SILENT)
     with Image.open("out/eda/contact_sheet.png") as image:
         sheet = np.asarray(image.convert("RGB"))
-    photos = pd.read_csv(paths.PHOTOS, dtype=layout.PHOTO_TYPES)
+    photos = data_photos.read(tasks.read(small()))
     rows = eda_figures.draw(photos, range(18), seed=0)
     assert any(rows)
     for number, files in enumerate(rows):
@@ -216,7 +217,7 @@ def test_the_contact_sheet_is_of_a_size_to_look_at_whatever_the_photos(project: 
     assert eda_figures.fitted(tall, 10**8).shape == (eda_figures.SHEET_HEIGHT, 1, 3)
     eda.run(small(), SILENT)
     with Image.open("out/eda/contact_sheet.png") as image:
-        assert image.width <= 200 + eda_figures.SHEET_PEOPLE * (eda_figures.SHEET_WIDTH + eda_figures.GAP)
+        assert image.width <= 200 + eda_figures.SHEET_PHOTOS * (eda_figures.SHEET_WIDTH + eda_figures.GAP)
         assert image.height <= 1900
 
 

@@ -145,7 +145,7 @@ def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch)
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("an undebugged line")
 
-    monkeypatch.setattr(check.eda.eda_figures, "ages", broken)
+    monkeypatch.setattr(check.eda.eda_figures, "histogram", broken)
     assert failures(found(small())) == {"eda": "ZeroDivisionError: an undebugged line"}
 
 
