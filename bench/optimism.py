@@ -51,6 +51,7 @@ def main() -> None:
 def train(results: Path, seed: int, params_file: Path) -> None:
     """Cross-validate one demo data set; write labels and the predicted class of every photo after every epoch."""
     from stages.learn import fit, loader, predict
+    from stages.learn.around import Around
     from stages.learn.learner import Learner, start
     from stages.learn.progress import Progress
 
@@ -78,7 +79,7 @@ def train(results: Path, seed: int, params_file: Path) -> None:
             out.append(raw.argmax(1).astype(np.uint16))
             val.append(progress.last_logits.argmax(1).astype(np.uint16))
 
-        progress = fit.fit(learner, lr, SILENT, look)
+        progress = fit.fit(learner, lr, Around(on_epoch=look))
         arrays[f"val{fold}"] = np.stack(val)
         arrays[f"eval{fold}"] = np.stack(eval_answers)
         arrays[f"labels{fold}"] = data.labels[data.val]

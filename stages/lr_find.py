@@ -15,7 +15,7 @@ from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.data.fold_data import open_fold
 from stages.learn import cpu_threads, loader, lr_range_test, objective, predict
-from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start
+from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start, uncompiled
 from stages.learn.step import step
 from stages.params.schema import Params
 from stages.records import lr_json
@@ -32,10 +32,8 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     most = cpu_threads.most(params)
     torch.set_num_threads(most)
     data = open_fold(params, fold)
-    # Compiling costs more than so few steps are worth.
-    plain = params.model_copy(update={"train": params.train.model_copy(update={"compile": False})})
     # Its end: corrected weight decay (adamc, sgdc, ...) is lr^2 / peak, and the first, smallest rate as the peak would blow up.
-    learner = start(plain, data, fold, params.lr_find.end, predict.accelerator(params), talk)
+    learner = start(uncompiled(params), data, fold, params.lr_find.end, predict.accelerator(params), talk)
     device = learner.accelerator.device.type
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:

@@ -30,6 +30,7 @@ from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.data.layout import PHOTO_MASKS
+from stages.data.task import CONTEST
 from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories
@@ -308,7 +309,7 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(prepared, folder)
     params = small()
     fold_of = pd.read_csv(folder / paths.FOLDS)["fold"].to_numpy().repeat(7)
-    net = model.build(model.architecture(params))
+    net = model.build(model.architecture(params, CONTEST))
     rng = np.random.default_rng(0)
     write_json(folder / paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml"})
     with pytest.MonkeyPatch.context() as patch:

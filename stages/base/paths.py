@@ -3,6 +3,7 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+REQUIREMENTS = Path("requirements.txt")
 
 TRAIN_CSV = Path("data/train/train.csv")
 TRAIN_IMAGES = Path("data/train/images")

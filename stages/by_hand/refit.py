@@ -1,7 +1,7 @@
 """refit: train on all the training photos, several seeds, and write a submission beside the fold ensemble's."""
 
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from stages.data.fold_data import FoldData, open_all
 from stages.data.pixel_cache import Pixels, open_cache
 from stages.data.task import Task
 from stages.judge import votes
-from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict, run_key
+from stages.learn import checkpoint, fit, interrupt, learner, loader, model, objective, predict, run_key
+from stages.learn.around import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
+from stages.learn.terms import Terms
 from stages.parallel import side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params.schema import Params
@@ -50,6 +52,7 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
         update={"train": params.train.model_copy(update={"epochs": passes, "patience": 0, "select": "last"})}
     )
     data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, talk)
+    objective.check(params, data.task)
     lr = lr_json.read(params).lr
     images = photos.read_eval()["ImageID"].to_numpy(str)
     # As tta-predict decides; without offsets the folds' run does not matter.
@@ -128,7 +131,8 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
         accelerator.wait_for_everyone()
         told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)
         for seed in range(params.refit.seeds):
-            progress = _fit_seed(params, data, seed, run, talk if main and not told else SILENT, asked)
+            around = Around(talk if main and not told else SILENT, interrupt=asked)
+            progress = _fit_seed(params, data, seed, run, around)
             if not main:
                 continue
             if not seed:
@@ -151,31 +155,33 @@ def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
     if jobs == 1 and not grows:
         return False
     threads = dict.fromkeys(seeds, lr_json.refit_threads(chosen, params))
-    side_by_side.run(params, talk, Plan(seeds, jobs, threads, refit=True, grows=grows))
+    side_by_side.run(params, talk, Plan(seeds, jobs, threads, train_seed=train_seed, grows=grows))
     return True
 
 
-def train_seed(params: Params, talk: Talk, seed: int, stop: interrupt.Interrupt) -> None:
+def train_seed(params: Params, talk: Talk, seed: int, terms: Terms) -> None:
     """Train one seed, on from its checkpoint, and leave it there: what a process of its own does for `run`."""
     chosen = lr_json.read(params)
     torch.set_num_threads(lr_json.refit_threads(chosen, params))
     lr_json.check_device(chosen, predict.accelerator(params).device.type)
     run = run_key.record(params, chosen.lr, 1, chosen.threads).run
-    with checkpoint.alone(_name(seed), run, talk, stop):
+    with checkpoint.alone(_name(seed), run, talk, terms.stop):
         data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, SILENT)
-        _fit_seed(params, data, seed, run, talk, stop)
+        _fit_seed(params, data, seed, run, Around(talk, interrupt=terms.stop))
 
 
-def _fit_seed(params: Params, data: FoldData, seed: int, run: str, talk: Talk, asked: interrupt.Interrupt) -> Progress:
+def _fit_seed(params: Params, data: FoldData, seed: int, run: str, around: Around) -> Progress:
     """Train a seed from its checkpoint, if it has one, to its end."""
     accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
-    fold, lr, name = len(params.folds), lr_json.read(params).lr, _name(seed)
-    made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, _named(talk, name))
-    every = params.checkpoint.minutes * 60
-    keeper = Keeper(run, fold, seed, params.train.epochs, every, title=name, command="maskcli refit")
+    fold, lr, name, talk = len(params.folds), lr_json.read(params).lr, _name(seed), around.talk
+    named = replace(talk, say=lambda line: talk.say(f"{name}: {line}"))
+    made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, named)
+    every, main = params.checkpoint.minutes * 60, accelerator.is_main_process
+    keeper = Keeper(run, fold, seed, params.train.epochs, every, writes=main, title=name, command="maskcli refit")
     progress = keeper.load(made, talk)
     if not progress.finished:
-        progress = fit.fit(made, lr, _named(talk, name), _saying(_named(talk, name)), progress, keeper, interrupt=asked)
+        of_seed = replace(around, keeper=keeper, on_epoch=lambda progress: named.say(_line(progress)))
+        progress = fit.fit(made, lr, of_seed, progress)
     accelerator.free_memory()
     return progress
 
@@ -194,19 +200,6 @@ def _forget() -> None:
     earlier = [paths.REFIT_SUBMISSION, paths.REFIT_PROBABILITIES, paths.REFIT_SUMMARY]
     for path in [*earlier, *paths.REFIT_MODELS.glob("*.safetensors")]:
         path.unlink(missing_ok=True)
-
-
-def _named(talk: Talk, name: str) -> Talk:
-    """The same talk under the refit's name, where the fit loop would name a fold."""
-
-    def track(items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
-        return talk.track(items, total, name, done)
-
-    return Talk(lambda line: talk.say(f"{name}: {line}"), track)
-
-
-def _saying(talk: Talk) -> Callable[[Progress], None]:
-    return lambda progress: talk.say(_line(progress))
 
 
 def _line(progress: Progress) -> str:

@@ -74,14 +74,14 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     """Write ranking.csv and features.npz below out/screen; return the ranking, best macro F1 first, and what it can tell.
 
     Every combination is compared with params.yaml's (loss, sampler, model.head), which is trained too if it is not among
-    those asked for: paired over people, p-values by Holm over all candidates.
+    those asked for: paired over groups, p-values by Holm over all candidates.
     """
     choice = checked(params, choice)
     folds = [open_fold(params, fold) for fold in params.folds]
-    objective.check(params, folds[0].task)
-    epochs = choice.epochs or default_epochs(params, folds)
     task = folds[0].task
-    group = bootstrap.numbered(photos.read(task)["group"].to_numpy(str))
+    objective.check(params, task)
+    epochs = choice.epochs or default_epochs(params, folds)
+    truth = Truth(task, folds[0].labels, np.unique(photos.read(task)["group"], return_inverse=True)[1])
     began = time.perf_counter()
     source, nets = backbones.choose(params, choice.backbone, folds, talk)
     features_of = run_record.of_fold(params.folds[0]) if source.startswith(backbones.OWN_MODELS) else None
@@ -89,14 +89,14 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     extracted = time.perf_counter()
     tried = train(params, choice, made, folds, talk)
     trained = time.perf_counter()
-    base, compared = judge(params, choice, tried, Truth(task, folds[0].labels, group), talk)
+    base, compared = judge(params, choice, tried, truth, talk)
     rows = ranked(base, tried, compared)
     write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows))
     return {
         "backbone": source,
         "base": base.name,
-        **({} if task.unit == "photo" else {task.units: int(group.max()) + 1}),
-        "photos": len(group),
+        **({} if task.unit == "photo" else {task.units: int(truth.group.max()) + 1}),
+        "photos": len(truth.labels),
         "folds": len(folds),
         "epochs": epochs,
         "repeats": choice.repeats,

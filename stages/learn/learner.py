@@ -91,6 +91,11 @@ def of_repeat(params: Params, repeat: int) -> Params:
     return params.model_copy(update={"seed": int(np.random.SeedSequence([params.seed, repeat]).generate_state(1)[0])})
 
 
+def uncompiled(params: Params) -> Params:
+    """Without train.compile, which costs more than a few steps are worth."""
+    return params.model_copy(update={"train": params.train.model_copy(update={"compile": False})})
+
+
 def check(params: Params) -> augment.Augment:
     """Check the names that only timm and albumentations know, and the files that params name, before any data is read;
     returns the augmentation.

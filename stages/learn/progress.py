@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from stages.params.schema import Params
+
 
 @dataclass
 class Progress:
@@ -24,6 +26,16 @@ class Progress:
     share: float = 0.0  # of the schedule gone by, 0..1
     limit: str = ""  # the time limit that shortened the schedule, if one did
     finished: bool = False
+
+
+def over(progress: Progress, params: Params) -> bool:
+    """Whether an epoch that has just ended was the last."""
+    return len(progress.history) >= params.train.epochs or impatient(progress, params) or progress.share >= 1
+
+
+def impatient(progress: Progress, params: Params) -> bool:
+    """Whether train.patience epochs have brought nothing better."""
+    return 0 < params.train.patience <= progress.stale_epochs
 
 
 def select(history: list[dict[str, float]], rule: str) -> int:

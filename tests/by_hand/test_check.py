@@ -18,6 +18,7 @@ from stages.by_hand import check, check_estimates
 from stages.by_hand.check import Report
 from stages.by_hand.check_estimates import Data
 from stages.data import pseudo_labelled
+from stages.data.task import CONTEST
 from stages.learn import losses, model, predict
 from stages.params.schema import Params
 from tests.conftest import command, small
@@ -155,10 +156,10 @@ def test_a_submission_batch_that_does_not_fit_the_memory_is_found(
     """The trial has 8 eval photos, the whole data set 42, which tta-predict takes at once."""
     predict_views = predict.of_views
 
-    def little_memory(net: Any, pixels: Any, positions: np.ndarray, *rest: Any) -> Any:
-        if len(positions) > 40:
+    def little_memory(net: Any, asked: predict.Asked, *rest: Any) -> Any:
+        if len(asked.positions) > 40:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict_views(net, pixels, positions, *rest)
+        return predict_views(net, asked, *rest)
 
     monkeypatch.setattr(predict, "of_views", little_memory)
     assert failures(found(small())) == {"submission batch": "OutOfMemoryError: CUDA out of memory"}
@@ -293,7 +294,7 @@ def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_
 
 
 def _weights() -> bytes:
-    net = model.build(model.architecture(small()))
+    net = model.build(model.architecture(small(), CONTEST))
     model.save(Path("some.safetensors"), net.architecture, net.backbone.state_dict())
     content = Path("some.safetensors").read_bytes()
     Path("some.safetensors").unlink()

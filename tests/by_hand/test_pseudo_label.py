@@ -18,6 +18,7 @@ from stages.by_hand import pseudo_label
 from stages.data.layout import CLASSES
 from stages.data.pixel_cache import open_cache
 from stages.data.pseudo_labelled import read_labels
+from stages.data.task import CONTEST
 from stages.learn import model
 from stages.params.schema import Params
 from tests.conftest import record_folds, small
@@ -68,7 +69,7 @@ def params(project: Path) -> Params:
     record = record_folds(params)
     for fold in params.folds:
         torch.manual_seed(fold)
-        shape = model.architecture(params)
+        shape = model.architecture(params, CONTEST)
         model.save(paths.weights(fold), shape, model.build(shape).state_dict(), record)
     return params
 
@@ -82,7 +83,7 @@ def test_a_fold_is_labelled_by_its_own_models_alone(params: Params) -> None:
     answers = []
     for part, folds in ways.items():
         weights = [paths.weights(fold) for fold in folds]
-        expected = tta_predict.predict_views(params, pixels, SILENT, weights).mean(0)
+        expected = tta_predict.predict_views(params, CONTEST, pixels, SILENT, weights).mean(0)
         own = table[table["fold"] == part].set_index("ImageID").loc[images]
         assert list(own["label"]) == list(expected.argmax(1))
         assert own["confidence"].to_numpy() == pytest.approx(expected.max(1), rel=1e-4)

@@ -17,6 +17,7 @@ from stages.base.talk import SILENT, Talk
 from stages.by_hand import refit
 from stages.data.fold_data import open_all, open_fold
 from stages.data.pixel_cache import open_cache
+from stages.data.task import CONTEST
 from stages.learn import loader
 from stages.params.schema import Params
 from tests.conftest import record_folds, small
@@ -68,7 +69,7 @@ def test_the_submission_is_the_vote_of_the_seeds(ready: Path) -> None:
     assert run(params)["equal_answers"] is None
     images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    each = tta_predict.predict_views(params, pixels, SILENT, [paths.refit_weights(0), paths.refit_weights(1)])
+    each = tta_predict.predict_views(params, CONTEST, pixels, SILENT, [paths.refit_weights(0), paths.refit_weights(1)])
     assert each.shape == (4, len(images), 18)
     assert not np.allclose(each[0], each[2])  # two seeds are two models
     with np.load(paths.REFIT_PROBABILITIES) as arrays:

@@ -115,6 +115,6 @@ def test_plateau_lowers_the_learning_rate_of_the_optimizer_under_lookahead(proje
         train={"epochs": 3},
     )
     learner = start(params, open_fold(params, 0), 0, 1e-9, Accelerator(), SILENT)
-    history = fit.fit(learner, 1e-9, SILENT, lambda progress: None).history  # too small a step to get better
+    history = fit.fit(learner, 1e-9).history  # too small a step to get better
     assert [row["lr"] for row in history] == pytest.approx([1e-9, 1e-9, 5e-10])
     assert {group["lr"] for group in learner.optimizer.optimizer._base_optimizer.param_groups} == {history[-1]["lr"]}  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_json, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import epochs
+from stages.learn.terms import Terms
 from stages.records import run_record
 from stages.records.run_record import Record
 from tests.conftest import small
@@ -32,7 +33,7 @@ def test_folds_of_one_run_have_the_same_record_and_outputs_that_carry_its_key(tr
     assert (record.params["loss"], record.params["train"]["epochs"], record.lr) == ("ce", 2, 0.003)
     for output in (paths.oof_logits(0), paths.weights(0)):
         assert run_record.mark_of(output) == record.run
-    train.run(small(), SILENT, 0, fresh=True)
+    train.run(small(), SILENT, 0, Terms(fresh=True))
     assert paths.train_run(0).read_bytes() == first
 
 
@@ -133,7 +134,7 @@ stages:
       params.yaml:
         loss: ce
         losses.ce: {}
-        axes: {age: {bins: [30, 60]}}
+        data.age_bins: [30, 60]
         train: {epochs: 2}
   tta-predict:
     params:

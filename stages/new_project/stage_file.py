@@ -1,0 +1,88 @@
+"""dvc.yaml of a project that `maskcli init` makes, from the one that this program's own repository has.
+
+They are the same stages and plots, but for three things. Where a stage of the repository depends on its files of code, one
+of a project depends on requirements.txt, which names the version of maskcli: a project has no code of its own, and an
+upgrade runs again what it may change. The data is where params.yaml says. What a task does not have is left out: without an
+eval set tta-predict and the eval photos' cache, without the contest's ages their plot; other numbers have files of their own.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import yaml
+
+from stages.base import paths
+
+CODE = ("stages/", "cli/")
+DATA = ("data/", "${data.")
+AGES = f"{paths.eda_numbers('age').with_suffix('')}."
+WIDTH = 124
+_LIST = re.compile(r"^    deps: \[(.*?)\]\n", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Has:
+    """What a project has: where its data lies (as dependencies of DVC), an eval set, names of axes that are numbers."""
+
+    data: tuple[str, ...]
+    eval_set: bool
+    numbers: tuple[str, ...]
+    ages: bool  # of people, which the plot is about
+
+
+def of_project(text: str, has: Has) -> str:
+    """dvc.yaml of a project, from the text of this repository's."""
+    head, stages, plots = _parts(text)
+    stages = [stage for stage in stages if has.eval_set or not stage.startswith("  tta-predict:")]
+    absent = [] if has.eval_set else ["eval_pixels", "tta-predict"]
+    stages = [_with_numbers(_with_dependencies(_without_lines(stage, absent), has), has.numbers) for stage in stages]
+    plots = [plot for plot in plots if has.ages or AGES not in plot]
+    drawing = _without_lines(head, [] if has.eval_set else ["tta-predict"])
+    return "".join([drawing, "stages:\n", *stages, "\n# DVC joins revisions by these titles.\nplots:\n", *plots])
+
+
+def dependencies(stage: str) -> list[str]:
+    """What a stage, a block of dvc.yaml, depends on."""
+    found = _LIST.search(stage)
+    return [str(item) for item in yaml.safe_load(f"[{found[1]}]")] if found else []
+
+
+def _parts(text: str) -> tuple[str, list[str], list[str]]:
+    """The comment at the top, the stages and the plots, a block each."""
+    head, rest = text.split("stages:\n", 1)
+    stages, plots = rest.split("\nplots:\n", 1)
+    stages = re.sub(r"\n+(#.*\n?)*\Z", "\n", stages + "\n")
+    return (
+        head,
+        re.split(r"^(?=  [\w-]+:$)", stages, flags=re.MULTILINE)[1:],
+        re.split(r"^(?=  - )", plots, flags=re.MULTILINE)[1:],
+    )
+
+
+def _with_dependencies(stage: str, has: Has) -> str:
+    """The stage with the project's data and requirements.txt for the repository's data and code."""
+    old = dependencies(stage)
+    others = [item for item in old if not item.startswith((*CODE, *DATA))]
+    data = has.data if any(item.startswith(DATA) for item in old) else ()
+    return _LIST.sub(lambda _: _listed([*data, *others, str(paths.REQUIREMENTS)]), stage, count=1)
+
+
+def _with_numbers(stage: str, axes: Iterable[str]) -> str:
+    """The stage with the outputs on ages once for each axis that is a number."""
+    lines = []
+    for line in stage.splitlines(True):
+        names = [f"{paths.eda_numbers(axis).with_suffix('')}." for axis in axes] if AGES in line else [AGES]
+        lines += [line.replace(AGES, name) for name in names]
+    return "".join(lines)
+
+
+def _listed(items: Iterable[str]) -> str:
+    words = ", ".join(f'"{item}"' if "${" in item else item for item in items)
+    lines = textwrap.wrap(f"deps: [{words}]", WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"{'    ' if number == 0 else '      '}{line}\n" for number, line in enumerate(lines))
+
+
+def _without_lines(text: str, words: Iterable[str]) -> str:
+    return "".join(line for line in text.splitlines(True) if not any(word in line for word in words))
