@@ -5,7 +5,7 @@ out with data.on_fault: skip.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         raise UserError(str(faults[0]))
     everything = _everything(found, params)
     with _greys(len(everything)) as greys:
-        scan = _scan(everything, greys, params, talk)
+        scan = scan_photos(everything, greys, params, talk)
         pairs, complete = _duplicates(scan, everything)
     bad = [
         Fault(str(everything[place]), fault.problem, fault.mend, everything.groups[place])
@@ -82,8 +82,8 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         raise UserError(str(bad[0]))
 
     blank = [
-        Fault(str(everything[int(place)]), "is blank: one flat colour", "look at it; replace it by the original")
-        for place in np.flatnonzero((scan.sizes[:, 0] > 0) & ~scan.comparable)
+        Fault(str(everything[place]), "is blank: one flat colour", "look at it; replace it by the original")
+        for place in np.flatnonzero((scan.sizes[:, 0] > 0) & ~scan.comparable).tolist()
     ]
     counts = photos.class_counts(task, table)
     numbers = [histograms.count(table, axis, task) for axis in task.axes if axis.numeric]
@@ -138,7 +138,7 @@ def _greys(count: int) -> Iterator[np.ndarray]:
         yield np.memmap(file, np.uint8, "r+", shape=(count, near_duplicates.SIDE, near_duplicates.SIDE))
 
 
-def _scan(files: Everything, greys: np.ndarray, params: Params, talk: Talk) -> Scan:
+def scan_photos(files: Sequence[Path] | Everything, greys: np.ndarray, params: Params, talk: Talk) -> Scan:
     """Decode every file once, on all cores, filling `greys`."""
     sizes = np.zeros((len(files), 2), np.int64)
     hashes = np.zeros(len(files), np.uint64)
