@@ -14,6 +14,7 @@ from stages.params.load import parse
 from stages.params.schema import Params
 
 BINS = re.compile(r"(?P<column>.+):(?P<bins>[-+.\d]+(,[-+.\d]+)*)")
+DEPTH = 3  # folders below a table, in which its photos are looked for
 CONTEST = {"subsets": {"60plus": {"age": "60+"}}}
 
 
@@ -94,7 +95,21 @@ def _of_table(place: Path, said: Said) -> Declared:
         _must_be(name, names, place, f"--{key}")
     if data["file"] is None:
         raise UserError(f"{place}: no column holds names of photos; name one by --file: {', '.join(names)}")
-    return Declared("table", place.parent, place, said.eval, found, {"data": data, "axes": axes})
+    root = _folder_of(text[data["file"]].tolist(), place.parent)
+    return Declared("table", root, place, said.eval, found, {"data": data, "axes": axes})
+
+
+def _folder_of(files: list[str], beside: Path) -> Path:
+    """Where a table's files start from: the folder that it lies in, or the one folder below it that has the first of them.
+
+    Tables often name photos without the folder `images` in which they lie.
+    """
+    first = next((file for file in files if file), "")
+    if not first or Path(first).is_absolute() or (beside / first).exists():
+        return beside
+    folders = [path for depth in range(1, DEPTH + 1) for path in sorted(beside.glob("*/" * depth)) if path.is_dir()]
+    holding = [folder for folder in folders if (folder / first).is_file()]
+    return holding[0] if len(holding) == 1 else beside
 
 
 def _axis(label: str, names: list[str], place: Path) -> tuple[str, dict[str, Any]]:

@@ -75,6 +75,18 @@ def test_a_table_is_looked_at_and_declared() -> None:
     assert stages["eda"]["deps"] == ["${data.train}", "${data.root}/images", "requirements.txt"]
 
 
+def test_a_table_that_leaves_out_the_folder_of_its_photos_is_read_from_there() -> None:
+    place = made.table(Path("set"))
+    place.write_text(place.read_text().replace("images/", ""))
+    said = Said(labels=("kind",), scratch=True)
+    plan = planned(place, said=said)
+    assert (plan.params.data.root, plan.params.data.train) == ("set/images", "set/photos.csv")
+    assert len(plan.found.photos) == 30
+    shutil.copytree("set/images", "set/copies")  # which is meant, nobody can know
+    with pytest.raises(UserError, match=r"not one of its 36 files is in .*set, first"):
+        planned(place, said=said)
+
+
 def test_a_table_may_have_several_axes_and_numbers() -> None:
     said = Said(labels=("kind", "weight:8,14"), group="", scratch=True)
     plan = planned(made.table(Path("set")), said=said)
