@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.base import git
 from stages.base.errors import UserError
 from stages.base.files import make_folder, replacing
+from stages.new_project import pinned_version
 
 # What a person may have there already: lines are added, or the file stays as it is.
 JOINED = (".gitignore", ".dvcignore", "requirements.txt")
@@ -31,7 +32,7 @@ def settle(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> d
         there = _read(path)
         if name in KEPT or there == text:
             continue
-        if name in JOINED and there is not None:
+        if name in JOINED and there is not None and not pinned_version.names_another(there):
             lacking = [line for line in text.splitlines() if line not in there.splitlines()]
             joined = "".join(f"{line}\n" for line in [*there.splitlines(), *lacking])
             settled |= {name: joined} if lacking else {}
@@ -66,11 +67,11 @@ def put(folder: Path, files: Mapping[str, str], added: Sequence[str] = ()) -> No
                 undo.callback(_remove, made)
         make_folder(folder)
         _make_repositories(folder)
+        if added:
+            dvc(folder, "add", *added)
         with ExitStack() as together:
             for name, text in files.items():
                 together.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8", newline="\n")
-        if added:
-            dvc(folder, "add", *added)
         undo.pop_all()
 
 
