@@ -150,7 +150,7 @@ def look_at_pseudo_labels(params: Params, data: Data, report: Report) -> None:
     path = Path(params.pseudo.labels)
     try:
         if paths.FOLDS.is_file() and paths.EVAL.is_file():
-            labels = len(pseudo_labelled.read_labels(path, pd.Series(data.eval_ids)))
+            labels = len(pseudo_labelled.read_labels(path, pd.Series(data.eval_ids), layout.CLASSES))
             report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
             return
         if not path.is_file():

@@ -9,7 +9,6 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv
 from stages.data import photos, task
-from stages.data.layout import CLASSES
 from stages.data.pixel_cache import Pixels as Pixels
 from stages.data.pixel_cache import open_cache
 from stages.data.task import Task
@@ -30,8 +29,8 @@ class FoldData:
 
     @property
     def class_counts(self) -> np.ndarray:
-        """Photos per class on the training side only, [18]."""
-        return np.bincount(self.train_labels[self.train], minlength=CLASSES)
+        """Photos per class on the training side only, [C]."""
+        return np.bincount(self.train_labels[self.train], minlength=self.task.classes)
 
 
 def open_fold(params: Params, fold: int) -> FoldData:

@@ -13,10 +13,10 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, require
+from stages.base.files import require
 from stages.base.talk import SILENT, Talk
+from stages.data import photos
 from stages.data.fold_data import FoldData, Pixels
-from stages.data.layout import CLASSES
 from stages.data.pixel_cache import open_cache
 from stages.params.schema import Params
 
@@ -52,8 +52,8 @@ def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> Fold
     """
     if is_off(params):
         return data
-    images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
-    table = read_labels(Path(params.pseudo.labels), images)
+    images = photos.read_eval()["ImageID"]
+    table = read_labels(Path(params.pseudo.labels), images, data.task.classes)
     own = table[table["fold"] == part]
     labels = own["label"].to_numpy(np.int64)
     rows = pd.Index(images).get_indexer(own["ImageID"])
@@ -73,7 +73,7 @@ def is_off(params: Params) -> bool:
     return params.pseudo.is_off
 
 
-def read_labels(path: Path, images: "pd.Series[str]") -> pd.DataFrame:
+def read_labels(path: Path, images: "pd.Series[str]", classes: int) -> pd.DataFrame:
     """Read and check a pseudo-label table (fold, ImageID, label, confidence, split) against the eval set's ImageIDs."""
     if not path.is_file():
         raise UserError(
@@ -88,7 +88,7 @@ def read_labels(path: Path, images: "pd.Series[str]") -> pd.DataFrame:
     if table.empty:
         raise UserError(f"{path}: lists no photo; to train without pseudo-labels set pseudo.labels: pseudo/none.csv")
     faults = {
-        "label is no class from 0 to 17": ~table["label"].isin(range(CLASSES)),
+        f"label is no class from 0 to {classes - 1}": ~table["label"].isin(range(classes)),
         "ImageID is not in the eval set": ~table["ImageID"].isin(images),
         "ImageID stands twice in one fold": table.duplicated(["fold", "ImageID"]),
         "split is not that of out/kfold/folds.csv and out/prepare/eval.csv, so its labels may know validation people, or be of "

@@ -77,7 +77,7 @@ def test_a_fold_is_labelled_by_its_own_models_alone(params: Params) -> None:
     found = pseudo_label.run(params, SILENT)
     images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    table = read_labels(paths.PSEUDO_LABELS, images)
+    table = read_labels(paths.PSEUDO_LABELS, images, 18)
     ways = {"0": [0], "1": [1], "all": [0, 1]}
     answers = []
     for part, folds in ways.items():
