@@ -65,7 +65,9 @@ def tiny(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def save(path: Path, size: int = 24) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng([*f"{path.parent.name}/{path.name}".encode()]).integers(0, 255, (size, size, 3), np.uint8)
+    noise = np.random.default_rng([*f"{path.parent.name}/{path.name}".encode()]).integers(
+        0, 255, (size, size, 3), np.uint8
+    )
     Image.fromarray(noise).save(path, "JPEG")
 
 
