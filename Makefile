@@ -14,7 +14,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	test -e data || (maskcli demo-data data && dvc add --quiet data)
+	test -e data || maskcli init --demo
 	dvc repro
 	maskcli report
 	maskcli summary

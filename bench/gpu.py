@@ -141,7 +141,7 @@ def cache(path: Path, jpegs: Jpegs) -> np.ndarray:
 def fold_of(pixels: Any) -> FoldData:
     """All photos on the training side, of random classes and ages."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 18, len(pixels))
+    labels = rng.integers(0, CONTEST.classes, len(pixels))
     ages = rng.integers(18, 80, len(pixels)).astype(float)
     return FoldData(CONTEST, pixels, labels, labels, ages, np.arange(len(pixels)), np.arange(0))
 
@@ -149,7 +149,7 @@ def fold_of(pixels: Any) -> FoldData:
 def train_rounds(params: Params, cached: FoldData, jpegs: FoldData, rounds: int) -> list[dict[str, float]]:
     """Photos/s in each round of an epoch from the cache, one from JPEGs, and the ceiling."""
     learner = start(params, cached, 0, LR, predict.accelerator(params), SILENT)
-    goal = objective.make(params, cached.class_counts)
+    goal = objective.make(params, cached.task, cached.class_counts)
     # Before any clock runs: cuDNN and torch.compile choose and translate for batches as they come.
     rates.epoch(learner, goal, LR)
     batches = loader.split(cached.train, params.train.batch_size)
@@ -167,7 +167,7 @@ def train_rounds(params: Params, cached: FoldData, jpegs: FoldData, rounds: int)
 
 def predict_rounds(params: Params, pixels: np.ndarray, folder: Path, rounds: int) -> list[dict[str, float]]:
     """Passes/s in each round of folds x views of the cache (after the first batch), and of forward passes alone."""
-    shape = model.architecture(params)
+    shape = model.architecture(params, CONTEST)
     weights = [folder / f"{fold}.safetensors" for fold in range(FOLDS)]
     for path in weights:
         model.save(path, shape, model.build(shape).state_dict())
@@ -178,7 +178,7 @@ def predict_rounds(params: Params, pixels: np.ndarray, folder: Path, rounds: int
     resident = resident.to(memory_format=torch.channels_last)
     found = []
     for _ in range(rounds):
-        parts = predict.of_weights(weights, pixels, np.arange(len(pixels)), VIEWS, params)
+        parts = predict.of_weights(weights, predict.Asked(CONTEST, pixels, np.arange(len(pixels)), VIEWS), params)
         (first,) = {next(parts)[2].shape[1] for _ in weights}
         began = time.perf_counter()
         photos = sum(part.shape[1] for _, _, part in parts) // FOLDS

@@ -37,6 +37,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from stages.base import paths
+from stages.data import task
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, metrics, paired_difference
 from stages.learn import loader, model, predict
@@ -218,7 +219,7 @@ def embeddings(
     fixed = {title: (part(pixels), part(eval_pixels)) for title, part in PIXELS.items()}
     if name and weights:
         own = params.model_copy(update={"model": params.model.model_copy(update={"name": name})})
-        net = model.build(model.architecture(own))
+        net = model.build(model.architecture(own, task.read(params)))
         model.load_backbone(net, weights)
         net.eval()
         fixed[name] = (features(net, pixels, every, params), features(net, eval_pixels, every_eval, params))

@@ -21,6 +21,7 @@ import torch
 from scratch import report, say
 from torch import Tensor
 
+from stages.data.task import CONTEST
 from stages.learn import merged_batch_norm, model, predict
 from stages.learn.model import Classifier
 from stages.params.load import parse
@@ -74,7 +75,7 @@ def ratios(params: Params, folder: Path, rounds: int, seconds: float) -> tuple[l
     device = predict.accelerator(params).device
     batch = predict.batch_size(params, device)
     weights = [folder / f"{fold}.safetensors" for fold in range(FOLDS)]
-    shape = model.architecture(params)
+    shape = model.architecture(params, CONTEST)
     for path in weights:
         model.save(path, shape, model.build(shape).state_dict())
     unfolded = [model.channels_last(model.load(path), device) for path in weights]
@@ -102,7 +103,7 @@ def ratios(params: Params, folder: Path, rounds: int, seconds: float) -> tuple[l
 def pipeline(weights: list[Path], pixels: np.ndarray, params: Params) -> tuple[float, float]:
     """Passes/s of predicting all photos after the first batch, and the seconds until that was done."""
     began = time.perf_counter()
-    parts = predict.of_weights(weights, pixels, np.arange(len(pixels)), VIEWS, params)
+    parts = predict.of_weights(weights, predict.Asked(CONTEST, pixels, np.arange(len(pixels)), VIEWS), params)
     (first,) = {part.shape[1] for _, _, part in itertools.islice(parts, len(weights))}
     started = time.perf_counter()
     photos = sum(part.shape[1] for _, _, part in parts) / len(weights)

@@ -158,7 +158,7 @@ def measure(job: Job, barrier: Any, pipe: Any) -> None:
     params = params.model_copy(update={"model": params.model.model_copy(update={"name": job.model})})
     data = open_fold(params, 0)
     learner = start(params, data, 0, LR, predict.accelerator(params), SILENT)
-    goal = objective.make(params, data.class_counts)
+    goal = objective.make(params, data.task, data.class_counts)
     size = params.train.batch_size
     steps = max(4, min(len(data.train) // size, int(SECONDS / seconds_of(learner, goal, size))))
     learner.data = replace(data, train=data.train[: steps * size])

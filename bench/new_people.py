@@ -22,6 +22,7 @@ from people import draw
 from stages import prepare, tta_predict
 from stages.base import paths
 from stages.base.talk import SILENT
+from stages.data import task
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, paired_difference, votes
 from stages.params.load import load
@@ -58,7 +59,8 @@ def measure(params: Params, sets: dict[str, list[Path]], people: int, seed: int)
         pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
         vote = votes.VOTES[params.ensemble.vote]
         answers = {
-            name: vote(tta_predict.predict_views(params, pixels, SILENT, weights)) for name, weights in sets.items()
+            name: vote(tta_predict.predict_views(params, task.read(params), pixels, SILENT, weights))
+            for name, weights in sets.items()
         }
         os.chdir("/")
     person, labels = images.map(known).to_numpy(str), truth.loc[images].to_numpy()

@@ -51,6 +51,7 @@ def main() -> None:
 def train(results: Path, seed: int, params_file: Path) -> None:
     """Cross-validate one demo data set; write labels and the predicted class of every photo after every epoch."""
     from stages.learn import fit, loader, predict
+    from stages.learn.around import Around
     from stages.learn.learner import Learner, start
     from stages.learn.progress import Progress
 
@@ -75,10 +76,10 @@ def train(results: Path, seed: int, params_file: Path) -> None:
             learner.model.eval()
             photos = loader.evaluation(pixels, np.arange(len(pixels)), params.image.margin, 256)
             raw, _ = predict.raw_outputs(learner.model, photos, learner.mean, learner.std, learner.accelerator)
-            out.append(raw.argmax(1).astype(np.uint8))
-            val.append(progress.last_logits.argmax(1).astype(np.uint8))
+            out.append(raw.argmax(1).astype(np.uint16))
+            val.append(progress.last_logits.argmax(1).astype(np.uint16))
 
-        progress = fit.fit(learner, lr, SILENT, look)
+        progress = fit.fit(learner, Around(on_epoch=look))
         arrays[f"val{fold}"] = np.stack(val)
         arrays[f"eval{fold}"] = np.stack(eval_answers)
         arrays[f"labels{fold}"] = data.labels[data.val]

@@ -4,7 +4,6 @@ import time
 
 import torch
 
-from stages.data.layout import CLASSES
 from stages.learn import loader
 from stages.learn.learner import Learner, set_mode
 from stages.learn.objective import Objective
@@ -16,7 +15,8 @@ def epoch(learner: Learner, goal: Objective, lr: float, number: int = 0) -> floa
     set_mode(learner, 0)
     order = loader.epoch_order(learner.params, learner.data, 0, number)
     began = time.perf_counter()
-    for place, batch in enumerate(loader.training(learner.params, learner.data, 0, number, order, learner.augment)):
+    batches = loader.training(learner.params, learner.data, order, learner.augment, loader.Place(0, number))
+    for place, batch in enumerate(batches):
         step(learner, goal, batch, lr, place)
     wait()
     return len(order) / (time.perf_counter() - began)
@@ -29,14 +29,14 @@ def ceiling(
     set_mode(learner, 0)
     image, device = learner.params.image, learner.mean.device
     photos = torch.randn(size, 3, image.height, image.width, device=device).to(memory_format=layout)
-    labels = torch.randint(0, CLASSES, (size,), device=device)
-    ages = torch.full((size,), 30.0, device=device)
+    labels = torch.randint(0, learner.data.task.classes, (size,), device=device)
+    numbers = torch.full((size,), 30.0, device=device)
     wait()
     began = time.perf_counter()
     for _ in range(steps):
         with learner.accelerator.autocast():
-            raw, age = learner.model(photos)
-        loss = torch.stack(list(goal(raw, labels, age, ages).values())).sum()
+            raw, regression = learner.model(photos)
+        loss = torch.stack(list(goal(raw, labels, regression, numbers).values())).sum()
         learner.optimizer.zero_grad(set_to_none=True)
         learner.accelerator.backward(loss)
         learner.optimizer.step()

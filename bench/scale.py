@@ -243,7 +243,7 @@ def _read(params: Params, data: Any, most: int | None) -> dict[str, Any]:
 
     order = loader.epoch_order(params, data, 0, 0)[:most]
     began, seen = time.perf_counter(), 0
-    for batch in loader.training(params, data, 0, 0, order, augment.make(params)):
+    for batch in loader.training(params, data, order, augment.make(params), loader.Place(0, 0)):
         seen += len(batch.which)
     return {"photos": seen, "seconds": time.perf_counter() - began}
 
@@ -259,7 +259,7 @@ def compare_two(params: Params) -> dict[str, Any]:
         with contextlib.chdir(name):
             runs.append(compare.load(revisions.WORKSPACE))
     found = compare.corrected([compare.against(*runs, "selected", REPLICATES, 0)])
-    forest(paths.FOREST_PNG, [("b", found[0].rows)], "a")
+    forest(paths.FOREST_PNG, [("b", found[0].rows)], "a", found[0].task)
     return {}
 
 

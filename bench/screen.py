@@ -35,6 +35,7 @@ from stages.by_hand import screen
 from stages.data.fold_data import open_fold
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
+from stages.learn import backbones
 from stages.learn.losses import LOSSES
 from stages.params.load import load
 
@@ -185,15 +186,13 @@ def rank(project: Path, full: dict[str, Any]) -> dict[str, Any]:
     labels = folds[0].labels
     losses = [loss for loss in LOSSES if loss in full["losses"]]
     choice = screen.checked(params, screen.Choice(losses=tuple(losses), samplers=("none",)))
-    _, nets = screen.backbones(params, "folds", folds, SILENT)
+    _, nets = backbones.choose(params, "folds", folds, SILENT)
     tried = {
         one.loss: one
         for one in screen.train(params, choice, screen.extract(params, nets, folds, SILENT), folds, SILENT)
         if one.sampler == "none"
     }
-    by_heads = {
-        loss: [scores(person, labels, one.argmax(1)) for one in tried[loss].log_probabilities] for loss in losses
-    }
+    by_heads = {loss: [scores(person, labels, one) for one in tried[loss].classes] for loss in losses}
     answers = {loss: np.array([ord(letter) - 97 for letter in full["losses"][loss]["answers"]]) for loss in losses}
     by_full = {loss: [scores(person, labels, answers[loss])] for loss in losses}
     values = {name: [estimate(of[loss]) for loss in losses] for name, of in (("heads", by_heads), ("full", by_full))}

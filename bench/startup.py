@@ -50,7 +50,7 @@ print(json.dumps([name for name in sys.modules if name != "__main__"]))
 """
 IMPORT = """
 import importlib, json, sys
-from stages.garbage import collect_seldom
+from stages.base.garbage import collect_seldom
 collect_seldom()
 for name in json.load(open(sys.argv[1])):
     try:

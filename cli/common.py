@@ -13,9 +13,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def params() -> Any:
-    """params.yaml of the working folder, checked."""
+    """params.yaml of the working folder, checked, where this is the version of maskcli that the project names."""
+    from stages.new_project import pinned_version
     from stages.params.load import load
 
+    pinned_version.check()
     return load()
 
 

@@ -5,10 +5,10 @@ A table that is too wide for one line a row becomes blocks: names and verdict on
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -191,3 +191,13 @@ def duration(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def units(found: Mapping[str, Any]) -> str:
+    """What a result counts beside photos, by the key that it has: people or groups; else photos."""
+    return next((name for name in ("people", "groups") if name in found), "photos")
+
+
+def counted(found: Mapping[str, Any]) -> str:
+    """How many people, groups or photos a result is about."""
+    return f"{found[units(found)]} {units(found)}"

@@ -1,11 +1,11 @@
-"""eda: what is in the data set: classes, ages, genders, photo sizes, photos that stand under two people, what is unreadable.
+"""eda: what is in the data set: classes, axes, photo sizes, photos that stand in it twice, what is unreadable.
 
-Faults do not stop it: they are listed, and the people concerned are left out of the counts, as prepare leaves them out
-with data.on_fault: skip.
+Faults do not stop it: they are listed, and the people (groups) concerned are left out of the counts, as prepare leaves them
+out with data.on_fault: skip.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,11 +19,15 @@ from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import make_folder, reserve, unwritable, write_csv, write_json
 from stages.base.talk import Talk
-from stages.data import layout, near_duplicates
+from stages.data import near_duplicates, photos
+from stages.data.cache_record import Files
 from stages.data.csv_rows import Fault
 from stages.data.decode import BadPhoto, decode
+from stages.data.found import Found
+from stages.data.task import Task
 from stages.params.schema import Params
-from stages.report.png import eda_figures
+from stages.report.png import eda_figures, histograms
+from stages.report.png.histograms import Histogram
 
 CHUNK = 256  # photos handed to the threads at a time
 SHOWN_SIZES = 5
@@ -41,74 +45,100 @@ class Scan:
     faults: list[tuple[int, BadPhoto]]
 
 
+@dataclass(frozen=True)
+class Everything:
+    """All photos of a data set, training photos first: their files, and whose each is (empty: an eval photo's)."""
+
+    train: Files
+    eval: Files
+    groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.eval)
+
+    def __getitem__(self, position: int) -> Path:
+        return self.train[position] if position < len(self.train) else self.eval[position - len(self.train)]
+
+
 def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write the tables and pictures of out/eda and return what summary.json says.
 
-    Raises UserError only if not one person is complete in train.csv and the photos.
+    Raises UserError only if not one person (group) is complete in the table and the photos.
     """
-    people, faults = layout.read_people(paths.TRAIN_CSV)
-    photos, photo_faults = layout.find_photos(people, paths.TRAIN_IMAGES)
-    eval_ids, eval_faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
-    faults += photo_faults
-    if photos.empty:
+    found = photos.find(params)
+    task, faults = found.task, found.faults
+    if found.photos.empty:
         raise UserError(str(faults[0]))
-    files = [paths.TRAIN_IMAGES / file for file in photos["file"]] + layout.eval_files(eval_ids, paths.EVAL_IMAGES)
-    owner_names = [*photos["person"], *[""] * len(eval_ids)]
-    with _greys(len(files)) as greys:
-        scan = _scan(files, greys, params, talk)
-        pairs, complete = _duplicates(scan, files, owner_names)
-    bad = [Fault(str(files[place]), fault.problem, fault.mend, owner_names[place]) for place, fault in scan.faults]
-    photos = _usable(photos, bad, params)
-    if photos.empty:
+    everything = all_photos(found, params)
+    with _greys(len(everything)) as greys:
+        scan = scan_photos(everything, greys, params, talk)
+        pairs, complete = _duplicates(scan, everything)
+    bad = [
+        Fault(str(everything[place]), fault.problem, fault.mend, everything.groups[place])
+        for place, fault in scan.faults
+    ]
+    table = _usable(found.photos, bad, task)
+    if table.empty:
         raise UserError(str(bad[0]))
 
     blank = [
-        Fault(str(files[place]), "is blank: one flat colour", "look at it; replace it by the original")
-        for place in np.flatnonzero((scan.sizes[:, 0] > 0) & ~scan.comparable)
+        Fault(str(everything[place]), "is blank: one flat colour", "look at it; replace it by the original")
+        for place in np.flatnonzero((scan.sizes[:, 0] > 0) & ~scan.comparable).tolist()
     ]
-    counts = layout.class_counts(photos)
-    ages = _ages(photos, layout.age_bins(params))
-    sizes = _sizes(scan.sizes, len(owner_names) - len(eval_ids))
-    faults += eval_faults + bad
-    result = _summary(photos, counts, ages, sizes, pairs, layout.age_bins(params)) | {
-        "eval_photos": len(eval_ids),
+    counts = photos.class_counts(task, table)
+    numbers = [histograms.count(table, axis, task) for axis in task.axes if axis.numeric]
+    sizes = _sizes(scan.sizes, len(everything.train))
+    faults += found.eval_faults + bad
+    result = {
+        **_counts(table, counts, numbers, task),
+        "sizes": len(sizes),
+        "common_sizes": sizes.head(SHOWN_SIZES).to_dict("records"),
+        **_of_pairs(pairs, task),
+        "eval_photos": len(everything.eval),
         "blank_photos": len(blank),
         "near_duplicates_complete": complete,
         "unreadable_photos": len(bad),
         "faults": len(faults),
     }
     write_csv(paths.EDA_CLASS_COUNTS, counts)
-    write_csv(paths.EDA_AGES, ages)
     write_csv(paths.EDA_SIZES, sizes)
-    write_csv(paths.EDA_DUPLICATES, pairs)
+    write_csv(paths.EDA_DUPLICATES, _named(pairs, task))
     listed = pd.DataFrame([vars(fault) for fault in faults + blank], columns=["where", "problem", "mend"])
     write_csv(paths.EDA_UNREADABLE, listed)
-    eda_figures.classes(paths.EDA_CLASSES_PNG, counts)
-    eda_figures.ages(paths.EDA_AGES_PNG, ages, layout.age_bins(params))
+    for one in numbers:
+        write_csv(paths.eda_numbers(one.axis.name), one.table)
+        eda_figures.histogram(paths.eda_numbers_png(one.axis.name), one)
+    eda_figures.classes(paths.EDA_CLASSES_PNG, counts, task)
     eda_figures.sizes(paths.EDA_SIZES_PNG, sizes)
-    eda_figures.near_duplicates(paths.EDA_DUPLICATES_PNG, pairs, params.data.max_pixels)
-    eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(photos, counts, params, talk), counts)
+    eda_figures.near_duplicates(paths.EDA_DUPLICATES_PNG, pairs, task, params.data.max_pixels)
+    shown = eda_figures.ends(counts)
+    eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(table, shown, params, talk), shown, task)
     write_json(paths.EDA_SUMMARY, result)
-    talk.say(
-        f"eda: {result['people']} people, {len(files)} photos, {len(pairs)} near-duplicate pairs, {len(faults)} faults"
-    )
+    whose = "" if task.unit == "photo" else f"{result[task.units]} {task.units}, "
+    talk.say(f"eda: {whose}{len(everything)} photos, {len(pairs)} near-duplicate pairs, {len(faults)} faults")
     return result
 
 
+def all_photos(found: Found, params: Params) -> Everything:
+    ids = found.eval["ImageID"].tolist()
+    groups = [*found.photos["group"], *[""] * len(ids)]
+    return Everything(photos.files(params, found.photos["file"].tolist()), photos.eval_files(params, ids), groups)
+
+
 @contextmanager
-def _greys(photos: int) -> Iterator[np.ndarray]:
-    """A zeroed uint8 array [photos, 32, 32] in an unnamed file under out/, so that memory does not grow with it."""
+def _greys(count: int) -> Iterator[np.ndarray]:
+    """A zeroed uint8 array [count, 32, 32] in an unnamed file under out/, so that memory does not grow with it."""
     make_folder(paths.EDA)
     with ExitStack() as stack:
         try:
             file = stack.enter_context(tempfile.TemporaryFile(dir=paths.EDA))
-            reserve(file, photos * near_duplicates.SIDE**2)
+            reserve(file, count * near_duplicates.SIDE**2)
         except OSError as error:
             raise unwritable(paths.EDA, error) from error
-        yield np.memmap(file, np.uint8, "r+", shape=(photos, near_duplicates.SIDE, near_duplicates.SIDE))
+        yield np.memmap(file, np.uint8, "r+", shape=(count, near_duplicates.SIDE, near_duplicates.SIDE))
 
 
-def _scan(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> Scan:
+def scan_photos(files: Sequence[Path] | Everything, greys: np.ndarray, params: Params, talk: Talk) -> Scan:
     """Decode every file once, on all cores, filling `greys`."""
     sizes = np.zeros((len(files), 2), np.int64)
     hashes = np.zeros(len(files), np.uint64)
@@ -140,48 +170,47 @@ def _scan(files: list[Path], greys: np.ndarray, params: Params, talk: Talk) -> S
     return Scan(sizes, hashes, greys, comparable, faults)
 
 
-def _duplicates(scan: Scan, files: list[Path], owner_names: list[str]) -> tuple[pd.DataFrame, bool]:
-    """near_duplicates.csv: photo_a, person_a, photo_b, person_b (empty: an eval photo), distance, correlation.
+def _duplicates(scan: Scan, files: Everything) -> tuple[pd.DataFrame, bool]:
+    """Pairs: photo_a, group_a, photo_b, group_b (empty: an eval photo), distance, correlation.
 
-    All eval photos count as one owner: whose they are is not known, so they are compared with training photos alone.
+    All eval photos count as one group: whose they are is not known, so they are compared with training photos alone.
     """
-    owners = pd.factorize(np.array(owner_names, object))[0]
+    owners = pd.factorize(np.array(files.groups, object))[0]
     pairs, complete = near_duplicates.duplicates(scan.hashes, scan.greys, owners, scan.comparable)
     table = pd.DataFrame(
         {
             f"{what}_{side}": [str(values[place]) for place in pairs[side]]
             for side in ("a", "b")
-            for what, values in (("photo", files), ("person", owner_names))
+            for what, values in (("photo", files), ("group", files.groups))
         }
     )
     return table.assign(distance=pairs["distance"], correlation=pairs["correlation"]), complete
 
 
-def _sheet(photos: pd.DataFrame, counts: pd.DataFrame, params: Params, talk: Talk) -> list[list[np.ndarray]]:
+def _named(pairs: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """near_duplicates.csv: whose each photo is by the unit's name; where there are no groups, whether it is an eval photo."""
+    if task.unit != "photo":
+        return pairs.rename(columns={f"group_{side}": f"{photos.unit_column(task)}_{side}" for side in ("a", "b")})
+    which = {f"group_{side}": np.where(pairs[f"group_{side}"] == "", "eval", "train") for side in ("a", "b")}
+    return pairs.assign(**which).rename(columns={"group_a": "set_a", "group_b": "set_b"})
+
+
+def _sheet(table: pd.DataFrame, counts: pd.DataFrame, params: Params, talk: Talk) -> list[list[np.ndarray]]:
     """The contact sheet's photos, a row a class, read on all cores."""
+    folder = photos.folder(params)
 
     def read(file: str) -> np.ndarray:
-        return eda_figures.fitted(paths.TRAIN_IMAGES / file, params.data.max_pixels)
+        return eda_figures.fitted(folder / file, params.data.max_pixels)
 
-    drawn = eda_figures.draw(photos, counts["label"], params.seed)
+    drawn = eda_figures.draw(table, counts["label"], params.seed)
     with ThreadPoolExecutor(cores.usable()) as pool:
         return [list(pool.map(read, files)) for files in talk.track(drawn, len(drawn), "draw a contact sheet")]
 
 
-def _usable(photos: pd.DataFrame, bad: list[Fault], params: Params) -> pd.DataFrame:
-    """Photos of the people all of whose photos can be read, with their label."""
-    photos = photos[~photos["person"].isin({fault.person for fault in bad if fault.person})].reset_index(drop=True)
-    mask, gender, age = (photos[name].to_numpy() for name in ("mask", "gender", "age"))
-    return photos.assign(label=layout.label(mask, gender, layout.age_bin(age, layout.age_bins(params))))
-
-
-def _ages(photos: pd.DataFrame, bins: tuple[int, int]) -> pd.DataFrame:
-    """People per year of age and gender: age, gender (name), people, bin_from (the age where its bin begins)."""
-    people = photos.drop_duplicates("person")
-    table = people.groupby(["age", "gender"]).size().rename("people").reset_index()
-    table["gender"] = [layout.GENDERS[code] for code in table["gender"]]
-    table["bin_from"] = np.array([0, *bins])[layout.age_bin(table["age"].to_numpy(), bins)]
-    return table
+def _usable(table: pd.DataFrame, bad: list[Fault], task: Task) -> pd.DataFrame:
+    """Photos of the groups all of whose photos can be read, with their label."""
+    table = table[~table["group"].isin({fault.group for fault in bad if fault.group})].reset_index(drop=True)
+    return table.assign(label=task.labels({axis.name: table[axis.name].to_numpy() for axis in task.axes}))
 
 
 def _sizes(sizes: np.ndarray, training: int) -> pd.DataFrame:
@@ -193,30 +222,28 @@ def _sizes(sizes: np.ndarray, training: int) -> pd.DataFrame:
     return table.sort_values(["photos", "eval_photos", "height"], ascending=False).reset_index(drop=True)
 
 
-def _summary(
-    photos: pd.DataFrame,
-    counts: pd.DataFrame,
-    ages: pd.DataFrame,
-    sizes: pd.DataFrame,
-    pairs: pd.DataFrame,
-    bins: tuple[int, int],
-) -> dict[str, Any]:
-    people = int(ages["people"].sum())
-    of_gender = ages.groupby("gender")["people"].sum().reindex(layout.GENDERS, fill_value=0)
-    with_eval = pairs["person_b"] == ""
+def _counts(table: pd.DataFrame, counts: pd.DataFrame, numbers: list[Histogram], task: Task) -> dict[str, Any]:
+    """Of summary.json: groups and photos, each axis that groups have alike (or photos, where there are no groups), classes."""
+    groups = table.drop_duplicates("group")
+    found: dict[str, Any] = {task.units: len(groups), "photos": len(table)}
+    bins = {one.axis.name: histograms.in_bins(one) for one in numbers}
+    alone = task.unit == "photo" and len(task.axes) == 1  # its levels are the classes
+    for axis in task.axes if not alone else ():
+        key = f"{axis.name}_{task.units}"
+        if axis.numeric and (axis.constant or task.unit == "photo"):
+            found[key] = bins[axis.name]
+        elif axis.constant or task.unit == "photo":
+            members = np.bincount(groups[axis.name], minlength=len(axis.levels)).tolist()
+            found[key] = dict(zip(axis.levels, members, strict=True))
+            found[f"{axis.name}_share"] = {name: round(count / len(groups), 4) for name, count in found[key].items()}
+    columns = dict.fromkeys(("class", task.units, "photos"))
+    return found | {"classes": counts[list(columns)].to_dict("records")}
+
+
+def _of_pairs(pairs: pd.DataFrame, task: Task) -> dict[str, int]:
+    with_eval = pairs["group_b"] == ""
     return {
-        "people": people,
-        "photos": len(photos),
-        "gender_people": {name: int(of_gender[name]) for name in layout.GENDERS},
-        "gender_share": {name: round(int(of_gender[name]) / people, 4) for name in layout.GENDERS},
-        "age_people": {
-            name: int(ages["people"][ages["bin_from"] == start].sum())
-            for name, start in zip(layout.age_bin_names(bins), (0, *bins), strict=True)
-        },
-        "classes": counts[["class", "people", "photos"]].to_dict("records"),
-        "sizes": len(sizes),
-        "common_sizes": sizes.head(SHOWN_SIZES).to_dict("records"),
         "near_duplicates": len(pairs),
         "near_duplicates_with_eval": int(with_eval.sum()),
-        "near_duplicate_people": len(set(pairs["person_a"]) | set(pairs["person_b"][~with_eval])),
+        f"near_duplicate_{task.units}": len(set(pairs["group_a"]) | set(pairs["group_b"][~with_eval])),
     }

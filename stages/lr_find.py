@@ -15,7 +15,7 @@ from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.data.fold_data import open_fold
 from stages.learn import cpu_threads, loader, lr_range_test, objective, predict
-from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start
+from stages.learn.learner import Learner, check, frozen_copy, restore, set_mode, start, uncompiled
 from stages.learn.step import step
 from stages.params.schema import Params
 from stages.records import lr_json
@@ -33,7 +33,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     torch.set_num_threads(most)
     data = open_fold(params, fold)
     # Its end: corrected weight decay (adamc, sgdc, ...) is lr^2 / peak, and the first, smallest rate as the peak would blow up.
-    learner = start(params, data, fold, params.lr_find.end, predict.accelerator(params), talk, compiled=False)
+    learner = start(uncompiled(params), data, fold, params.lr_find.end, predict.accelerator(params), talk)
     device = learner.accelerator.device.type
     lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
@@ -71,7 +71,7 @@ def range_test(learner: Learner, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
     params = learner.params
     options = params.lr_find
     before = frozen_copy(learner)
-    goal = objective.make(params, learner.data.class_counts)
+    goal = objective.make(params, learner.data.task, learner.data.class_counts)
     set_mode(learner, 0)
     lrs = np.geomspace(options.start, options.end, options.steps)
     losses: list[float] = []
@@ -100,5 +100,7 @@ def _endless(learner: Learner):  # type: ignore[no-untyped-def]
     epoch = 0
     while True:
         order = loader.epoch_order(learner.params, learner.data, learner.fold, epoch)
-        yield from loader.training(learner.params, learner.data, learner.fold, epoch, order, learner.augment)
+        yield from loader.training(
+            learner.params, learner.data, order, learner.augment, loader.Place(learner.fold, epoch)
+        )
         epoch += 1

@@ -4,13 +4,11 @@ A training that was cut off goes on from its checkpoint (stages/learn/checkpoint
 several of these side by side.
 """
 
-import datetime
-import math
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -18,207 +16,175 @@ import torch
 
 from stages.base import environment, files, paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, write_csv, write_json, write_npz
+from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk
 from stages.data import pseudo_labelled
 from stages.data.fold_data import FoldData, open_fold
-from stages.judge import epoch_rules
-from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict, run_key
-from stages.learn.budget import Clock
-from stages.learn.checkpoint import Keeper
+from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict, run_key, telling
+from stages.learn.around import Around
+from stages.learn.budget import Timing
+from stages.learn.interrupt import Interrupt
+from stages.learn.learner import Learner
 from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
+from stages.learn.terms import BY_ITSELF, Terms
 from stages.params.schema import Params
 from stages.records import lr_json, run_record
 from stages.records.run_record import Record
 from stages.report.tensorboard import Board
 
 
-def run(
-    params: Params,
-    talk: Talk,
-    fold: int | None,
-    fresh: bool = False,
-    until: datetime.datetime | None = None,
-    jobs: int = 1,
-    later: int = 0,
-    imported: float = 0.0,
-    outputs: bool = True,
-    stop: interrupt.Interrupt = interrupt.no_interrupt,
-) -> None:
+def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) -> None:
     """Train a fold (None: all, one after the other) train.repeats times, each time with another seed.
 
     First run.json is written, which says what is run. history.csv is written after every epoch, TensorBoard events beside
-    it; then the weights, one file a repeat, oof_logits.npz (run, photo [n], selected and last [repeats, n, 18], predicted
+    it; then the weights, one file a repeat, oof_logits.npz (run, photo [n], selected and last [repeats, n, C], predicted
     [repeats, epochs, n]) and metrics.json.
-    fresh: begin anew where there is a checkpoint. until: shorten the schedule so that all folds are done by then, as
-    budget.minutes does; jobs: folds trained side by side, which share that time; later: processes that will start after
-    them, to write what checkpoints hold; imported: seconds of imports before this process was forked. outputs: False
-    leaves a finished checkpoint and nothing else. stop: asked at every step, as Ctrl-C is noted.
     """
     learner.check(params)
-    if params.loss in CORRECTING and params.sampler != "none":
-        talk.say(
-            f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
-        )
-    if fold is None and predict.accelerator(params).is_main_process:
-        listed = ", ".join(map(str, params.folds))
-        talk.say(
-            f"train: folds {listed}, one after the other; `maskcli folds` trains them side by side, to the same results"
-        )
+    main = predict.accelerator(params).is_main_process
+    talk = talk if main else SILENT
+    _say_first(params, talk, several=fold is None)
     began = budget.process_began()
-    timing = Timing(
-        began, time.time() - began + imported, until, fresh, together=fold is None or jobs > 1, jobs=jobs, later=later
-    )
+    startup = time.time() - began + terms.imported
+    timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1)
     with interrupt.noted() as noted:
 
         def here() -> bool:
-            return noted() or stop()
+            return noted() or terms.stop()
 
-        asked = interrupt.agreed(here, predict.accelerator(params))
+        process = Process(talk, timing, main, here, interrupt.agreed(here, predict.accelerator(params)))
         for one in params.folds if fold is None else [fold]:
-            _fold(params, talk, one, timing, here, asked, outputs)
-            if asked():  # it came while the fold was being finished, which is written by now
+            _fold(params, one, process)
+            if process.asked():  # it came while the fold was being finished, which is written by now
                 raise KeyboardInterrupt(f"fold {one} is done")
 
 
 @dataclass(frozen=True)
-class Timing:
-    """What is asked of this process as a whole, and since when."""
+class Process:
+    """This process: what was asked of it, and whether it is the one that speaks and writes.
 
-    began: float  # time.time()
-    startup: float  # seconds from there to the first fold
-    until: datetime.datetime | None
-    fresh: bool
-    together: bool  # no fold has a process to start, with all that is imported
-    jobs: int  # folds side by side
-    later: int  # processes to start when the folds are trained
+    Under `accelerate launch` every process trains its share of each batch; one of them is the main one.
+    """
+
+    talk: Talk  # silent in the others
+    timing: Timing
+    main: bool
+    here: Interrupt  # whether this process was asked to stop
+    asked: Interrupt  # whether any of those that share the batches was
+
+    @property
+    def writes(self) -> bool:
+        return self.main and self.timing.terms.outputs
 
 
-def _fold(
-    params: Params,
-    talk: Talk,
-    fold: int,
-    timing: Timing,
-    here: interrupt.Interrupt,
-    asked: interrupt.Interrupt,
-    outputs: bool,
-) -> None:
-    """Train one fold; `here`: whether this process was asked to stop, `asked`: any of those that share the batches."""
-    data = pseudo_labelled.join(params, open_fold(params, fold), str(fold), talk)
+@dataclass(frozen=True)
+class Fold:
+    """A fold that is trained, and what its repeats have come to."""
+
+    number: int
+    params: Params
+    data: FoldData
+    lr: float
+    record: Record
+    done: list[Progress] = field(default_factory=list)
+
+
+def _say_first(params: Params, talk: Talk, several: bool) -> None:
+    if params.loss in CORRECTING and params.sampler != "none":
+        talk.say(
+            f"warning: loss {params.loss} and sampler {params.sampler} both correct for imbalance: rare classes count twice"
+        )
+    if several:
+        listed = ", ".join(map(str, params.folds))
+        talk.say(
+            f"train: folds {listed}, one after the other; `maskcli folds` trains them side by side, to the same results"
+        )
+
+
+def _fold(params: Params, number: int, process: Process) -> None:
+    """Train all repeats of one fold and write its outputs, unless another process has done so while this one waited for it."""
+    data = pseudo_labelled.join(params, open_fold(params, number), str(number), process.talk)
     chosen = lr_json.read(params)
-    lr = chosen.lr
-    torch.set_num_threads(lr_json.threads(chosen, fold, params))
+    torch.set_num_threads(lr_json.threads(chosen, number, params))
     accelerator = predict.accelerator(params)
     lr_json.check_device(chosen, accelerator.device.type)
-    # Under `accelerate launch` every process trains its share of each batch; one of them speaks and writes.
-    main = accelerator.is_main_process
-    record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
-    lock = checkpoint.alone(f"fold {fold}", record.run, talk, here, wait=outputs) if main else nullcontext(False)
-    with lock as waited, _taken_away(fold) if main and outputs else nullcontext():
-        if waited and outputs and _written_meanwhile(params, fold, record.run):
-            talk.say(f"fold {fold}: is done, its outputs in {paths.TRAIN / str(fold)} stand as that process wrote them")
+    record = run_key.record(params, chosen.lr, accelerator.num_processes, chosen.threads)
+    fold = Fold(number, params, data, chosen.lr, record)
+    with _alone(fold, process) as waited:
+        if waited and process.writes and _written_meanwhile(fold):
+            folder = paths.TRAIN / str(number)
+            process.talk.say(f"fold {number}: is done, its outputs in {folder} stand as that process wrote them")
             return
-        if main:
-            checkpoint.prune(fold, record.run, params.train.repeats)
+        if process.main:
+            checkpoint.prune(number, fold.record.run, params.train.repeats)
         accelerator.wait_for_everyone()
-        # Where each fold has a process of its own, all that comes before the first step comes again with every fold.
-        startup = timing.startup if timing.together else time.time() - timing.began
-        done: list[Progress] = []
+        timing = process.timing
+        if not timing.together:  # all that comes before the first step comes again with every fold
+            timing = replace(timing, startup=time.time() - timing.began)
         for repeat in range(params.train.repeats):
-            known = checkpoint.headers()
-            limit = budget.asked(params, timing.until)
-            used = 0.0 if timing.fresh else budget.used(record.run, limit, known, timing.began, budget.pause(params))
-            rate = next((header.rate for header in known if header.run == record.run and header.rate), 0.0)
-            every = params.checkpoint.minutes * 60
-            keeper = Keeper(record.run, fold, repeat, params.train.epochs, every, limit, used, timing.began, rate)
-            clock = _clock(params, keeper, known, timing, startup, data) if limit else None
-            accelerator = predict.accelerator(
-                params
-            )  # a new one: the last one's model and gradients would stay in memory
-            heard = talk if main else SILENT
-            made = learner.start(learner.of_repeat(params, repeat), data, fold, lr, accelerator, heard)
-            if main and outputs and not repeat:  # nothing of an earlier run is touched before this one can begin
-                _begin_outputs(fold, record)
-            _repeat(made, record, keeper, clock, timing.fresh, asked, done, talk, outputs)
-            accelerator.free_memory()
-        if main and outputs:
-            _write(params, data, fold, done, record.run)
+            _repeat(fold, repeat, replace(process, timing=timing))
+        if process.writes:
+            _write(fold)
 
 
-def _repeat(
-    made: learner.Learner,
-    ran: Record,
-    keeper: Keeper,
-    clock: Clock | None,
-    fresh: bool,
-    asked: interrupt.Interrupt,
-    done: list[Progress],
-    talk: Talk,
-    outputs: bool,
-) -> None:
-    """Train one repeat, from its checkpoint where it has one, and add its progress to `done`.
+def _repeat(fold: Fold, repeat: int, process: Process) -> None:
+    """Train one repeat, on from its checkpoint where it has one, and write what it comes to.
 
     Without outputs only the checkpoint is left, from which `train` takes them later.
     """
-    main, lr = made.accelerator.is_main_process, ran.lr
-    assert lr is not None
-    fold, repeat = keeper.fold, keeper.repeat
-    speaks = main and outputs
-    progress = Progress() if fresh else keeper.load(made, talk if speaks else SILENT)
-    if clock:
-        clock.gone = progress.share if progress.limit else len(progress.history) / keeper.epochs
-    if not speaks:
-        fit.fit(made, lr, SILENT, lambda now: None, progress, keeper if main else None, clock, asked)
-        return
-    with Board(paths.tensorboard(fold) / str(repeat)) as board:
+    params = learner.of_repeat(fold.params, repeat)
+    around = _around(fold, repeat, process)
+    accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
+    made = learner.start(params, fold.data, fold.number, fold.lr, accelerator, process.talk)
+    if process.writes and not repeat:  # nothing of an earlier run is touched before this one can begin
+        _begin_outputs(fold)
+    progress = Progress() if process.timing.terms.fresh else around.resume(made)
+    if process.writes:
+        _fit_and_write(made, fold, repeat, around, progress)
+    else:
+        fit.fit(made, around, progress)
+    accelerator.free_memory()
 
-        def record(now: Progress) -> None:
-            _record(made.params, made.data, fold, [*done, now], board, talk)
 
+def _around(fold: Fold, repeat: int, process: Process) -> Around:
+    """What goes on around a repeat: its checkpoint, the time it may take, who may interrupt it, and who hears of it."""
+    known = checkpoint.headers()
+    keeper = process.timing.keeper(fold.params, fold.record.run, fold.number, repeat, known)
+    keeper.writes = process.main
+    clock = process.timing.clock(fold.params, keeper, fold.data, known)
+    return Around(process.talk if process.writes else SILENT, keeper, clock, process.asked)
+
+
+def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progress: Progress) -> None:
+    """Train one repeat, telling history.csv and TensorBoard of every epoch; write its weights, and add it to fold.done."""
+    with Board(paths.tensorboard(fold.number) / str(repeat)) as board:
         for row in progress.history:
             board.epoch(row)
-        progress = fit.fit(made, lr, talk, record, progress, keeper, clock, asked)
+        around.on_epoch = lambda now: _write_epoch(fold, now, board, around.talk)
+        progress = fit.fit(made, around, progress)
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
-        board.confusion(made.data.labels[made.data.val], progress.selected_logits.argmax(1), progress.selected_epoch)
+        predicted, data = progress.selected_logits.argmax(1), made.data
+        board.confusion(data.labels[data.val], predicted, data.task.classes, progress.selected_epoch)
         board.hyperparameters(
-            ran.params | {"lr": lr, "seed": made.params.seed}, progress.history[progress.selected_epoch - 1]
+            fold.record.params | {"lr": made.lr, "seed": made.params.seed},
+            progress.history[progress.selected_epoch - 1],
         )
-    done.append(progress)
-    model.save(paths.weights(fold, repeat), model.architecture(made.params), progress.selected_state, ran)
-    talk.say(_closing_line(fold, progress.history, progress.selected_epoch, progress.limit))
+    fold.done.append(progress)
+    model.save(paths.weights(fold.number, repeat), made.bare.architecture, progress.selected_state, fold.record)
+    around.talk.say(telling.closing_line(fold.number, progress))
 
 
-def _clock(
-    params: Params,
-    keeper: Keeper,
-    known: list[checkpoint.Header],
-    timing: Timing,
-    startup: float,
-    data: FoldData,
-) -> Clock:
-    """The time that the next training may take: what is left, shared over the trainings that are left."""
-    own = [header for header in known if header.run == keeper.run]
-    finished = {
-        (header.fold, header.repeat)
-        for header in own
-        if header.finished and (not timing.fresh or header.saved > timing.began)
-    }
-    everything = {(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)}
-    left = (everything - finished) | {(keeper.fold, keeper.repeat)}
-    gap = timing.began - own[0].saved if own else budget.GAP
-    return Clock(
-        limit=keeper.asked,
-        deadline=budget.deadline(params, timing.until, keeper.used, timing.began),
-        begins=time.time(),
-        trainings=math.ceil(len(left) / timing.jobs),
-        processes=timing.later if timing.together else len({fold for fold, _ in left}) - 1,
-        startup=startup + (gap if 0 < gap < budget.PAUSE else 0.0),
-        photos=len(data.labels),
-        answers=len(read_csv(paths.EVAL, "prepare")) * len(params.tta.views) * len(everything),
-        validated_photos=len(data.val),
-        rate=keeper.rate,
-    )
+@contextmanager
+def _alone(fold: Fold, process: Process) -> Iterator[bool]:
+    """See that no other program trains the fold in this folder; yields whether one was waited for."""
+    if not process.main:
+        yield False
+        return
+    writes, name = process.writes, f"fold {fold.number}"
+    lock = checkpoint.alone(name, fold.record.run, process.talk, process.here, wait=writes)
+    with lock as waited, _taken_away(fold.number) if writes else nullcontext():
+        yield waited
 
 
 @contextmanager
@@ -239,79 +205,60 @@ def _taken_away(fold: int) -> Iterator[None]:
         ) from error
 
 
-def _written_meanwhile(params: Params, fold: int, run: str) -> bool:
+def _written_meanwhile(fold: Fold) -> bool:
     """Whether the process that was waited for has written all of the fold's outputs: DVC may be reading them just now."""
-    marked = [paths.train_run(fold), paths.oof_logits(fold)]
-    marked += [paths.weights(fold, repeat) for repeat in range(params.train.repeats)]
-    others = (paths.history(fold), paths.train_environment(fold), paths.train_metrics(fold), paths.tensorboard(fold))
-    return all(run_record.mark_of(path) == run for path in marked) and all(path.exists() for path in others)
+    one = fold.number
+    marked = [paths.train_run(one), paths.oof_logits(one)]
+    marked += [paths.weights(one, repeat) for repeat in range(fold.params.train.repeats)]
+    others = (paths.history(one), paths.train_environment(one), paths.train_metrics(one), paths.tensorboard(one))
+    return all(run_record.mark_of(path) == fold.record.run for path in marked) and all(path.exists() for path in others)
 
 
-def _begin_outputs(fold: int, record: Record) -> None:
+def _begin_outputs(fold: Fold) -> None:
     """Say whose outputs these will be. Weights and logits carry their run, so that those of an earlier one are told apart
     until they are replaced; what carries none is removed.
     """
-    shutil.rmtree(paths.tensorboard(fold), ignore_errors=True)
-    if run_record.mark_of(paths.train_run(fold)) != record.run:
-        for path in (paths.history(fold), paths.train_metrics(fold), paths.train_environment(fold)):
+    one, record = fold.number, fold.record
+    shutil.rmtree(paths.tensorboard(one), ignore_errors=True)
+    if run_record.mark_of(paths.train_run(one)) != record.run:
+        for path in (paths.history(one), paths.train_metrics(one), paths.train_environment(one)):
             path.unlink(missing_ok=True)
-    run_record.write(paths.train_run(fold), record)
+    run_record.write(paths.train_run(one), record)
 
 
-def _write(params: Params, data: FoldData, fold: int, done: list[Progress], run: str) -> None:
+def _write_epoch(fold: Fold, progress: Progress, board: Board, talk: Talk) -> None:
+    """Write all repeats' history so far and the newest epoch's TensorBoard events, and say how it went."""
+    row, repeat, params = progress.history[-1], len(fold.done), fold.params
+    files.require(paths.train_run(fold.number), "train")  # else somebody has removed what this training wrote
+    _write_history(fold, [*fold.done, progress])
+    board.epoch(row)
+    name = f"{fold.number}.{repeat}" if params.train.repeats > 1 else str(fold.number)
+    talk.say(telling.epoch_line(name, row, params.train.epochs))
+
+
+def _write_history(fold: Fold, repeats: list[Progress]) -> None:
+    """All repeats' epochs. What was minimised stands beside its losses: they say nothing without it."""
+    tables = [pd.DataFrame(known.history).assign(repeat=repeat) for repeat, known in enumerate(repeats)]
+    table = pd.concat(tables, ignore_index=True).assign(objective=fold.params.objective)
+    write_csv(paths.history(fold.number), table)
+
+
+def _write(fold: Fold) -> None:
     """The fold's predictions, metrics and environment. The history again: no epoch may have been left to train."""
-    files.require(paths.train_run(fold), "train")
-    _remove_other_models(fold, params.train.repeats)
-    _write_history(params, fold, done)
+    one, done, train = fold.number, fold.done, fold.params.train
+    files.require(paths.train_run(one), "train")
+    _remove_other_models(one, train.repeats)
+    _write_history(fold, done)
     write_npz(
-        paths.oof_logits(fold),
-        run=np.array(run),
-        photo=data.val,
+        paths.oof_logits(one),
+        run=np.array(fold.record.run),
+        photo=fold.data.val,
         selected=np.stack([progress.selected_logits for progress in done]),
         last=np.stack([progress.last_logits for progress in done]),
-        predicted=np.stack([_padded(progress.predicted, params.train.epochs) for progress in done]),
+        predicted=np.stack([_padded(progress.predicted, train.epochs) for progress in done]),
     )
-    write_json(paths.train_environment(fold), environment.describe())
-    write_json(paths.train_metrics(fold), _metrics(done, len(data.train), len(data.val)))
-
-
-def _write_history(params: Params, fold: int, done: list[Progress]) -> None:
-    """All repeats' epochs. What was minimised stands beside its losses: they say nothing without it."""
-    tables = [pd.DataFrame(known.history).assign(repeat=repeat) for repeat, known in enumerate(done)]
-    write_csv(paths.history(fold), pd.concat(tables, ignore_index=True).assign(objective=params.objective))
-
-
-def _record(params: Params, data: FoldData, fold: int, done: list[Progress], board: Board, talk: Talk) -> None:
-    """Write all repeats' history so far and the newest epoch's TensorBoard events, and say how it went."""
-    progress = done[-1]
-    row = progress.history[-1]
-    files.require(paths.train_run(fold), "train")  # else somebody has removed what this training wrote
-    _write_history(params, fold, done)
-    board.epoch(row)
-    name = f"{fold}.{len(done) - 1}" if params.train.repeats > 1 else str(fold)
-    talk.say(epoch_line(name, row, params.train.epochs))
-
-
-def epoch_line(name: str, row: dict[str, float], epochs: int) -> str:
-    """An epoch in one line that a terminal of 80 columns holds; history.csv has all digits.
-
-    name: the fold, or fold.repeat. train, val and nll are train_loss, val_loss and val_nll; f1 is val_f1.
-    """
-    losses = " ".join(f"{word} {_short(row[key])}" for word, key in _LOSSES.items())
-    photos = row["photos_per_second"]
-    speed = f"{photos / 1000:.0f}k/s" if photos >= 999.5 else f"{photos:.0f}/s" if photos >= 10 else f"{photos:.2g}/s"
-    lr = f"{row['lr']:.1e}".replace("e-0", "e-")
-    return f"fold {name} epoch {row['epoch']:>2}/{epochs} {losses} f1 {row['val_f1']:.3f} lr {lr} {speed}"
-
-
-_LOSSES = {"train": "train_loss", "val": "val_loss", "nll": "val_nll"}
-
-
-def _short(value: float) -> str:
-    """A loss in five characters: 0.123, 1.234, 12.34, 123.4, 1235, 1e+05."""
-    if abs(value) < 9.9995:
-        return f"{value:.3f}"
-    return f"{value:#.4g}".rstrip(".") if abs(value) < 9999.5 else f"{value:.0e}"
+    write_json(paths.train_environment(one), environment.describe())
+    write_json(paths.train_metrics(one), _metrics(done, len(fold.data.train), len(fold.data.val)))
 
 
 def _remove_other_models(fold: int, repeats: int) -> None:
@@ -331,7 +278,7 @@ def _metrics(done: list[Progress], train: int, val: int) -> dict[str, float]:
     """Means over the repeats, of the selected and of the last epochs."""
     selected = pd.DataFrame([progress.history[progress.selected_epoch - 1] for progress in done]).mean()
     last = pd.DataFrame([progress.history[-1] for progress in done]).mean()
-    names = [name for name in ("val_f1", "val_nll", "val_loss", "val_acc", "val_age_mae") if name in selected]
+    names = ["val_f1", "val_nll", "val_loss", "val_acc", *(name for name in selected.index if name.endswith("_mae"))]
     return {
         "epoch": selected["epoch"],
         "epochs": last["epoch"],
@@ -340,15 +287,3 @@ def _metrics(done: list[Progress], train: int, val: int) -> dict[str, float]:
         "train_photos": train,
         "val_photos": val,
     }
-
-
-def _closing_line(fold: int, history: list[dict[str, float]], selected: int, limit: str) -> str:
-    """Which epoch is kept, whether a time limit shortened the training, and whether the model overfits."""
-    line = f"fold {fold}: kept epoch {selected} of {len(history)} (val_f1 {history[selected - 1]['val_f1']:.4f})"
-    line += f"; shortened to fit the time ({limit})" if limit else ""
-    onset = epoch_rules.overfitting_onset(
-        np.array([row["train_loss"] for row in history]), np.array([row["val_nll"] for row in history])
-    )
-    if onset is not None:
-        line += f"; overfitting: val_nll is lowest at epoch {onset + 1} and has risen since, while train_loss fell"
-    return line

@@ -30,6 +30,7 @@ from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.data.layout import PHOTO_MASKS
+from stages.data.task import CONTEST
 from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
@@ -178,6 +179,8 @@ ONE = Path("data/train/images/one/mask1.jpg")
 EVAL = Path("data/eval/images/a.jpg")
 
 PREPARE: dict[str, Callable[[], object]] = {
+    "no data": lambda: shutil.rmtree("data"),
+    "data of another layout": lambda: (shutil.rmtree("data/train"), save(Path("data/cat/1.jpg"))),
     "train.csv is missing": lambda: paths.TRAIN_CSV.unlink(),
     "train.csv is a folder": lambda: (paths.TRAIN_CSV.unlink(), paths.TRAIN_CSV.mkdir()),
     "train.csv is empty": train_csv(b""),
@@ -310,7 +313,7 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(prepared, folder)
     params = small()
     fold_of = pd.read_csv(folder / paths.FOLDS)["fold"].to_numpy().repeat(7)
-    net = model.build(model.architecture(params))
+    net = model.build(model.architecture(params, CONTEST))
     rng = np.random.default_rng(0)
     write_json(folder / paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml"})
     with pytest.MonkeyPatch.context() as patch:

@@ -1,8 +1,9 @@
 """What the pages say can be typed: every command of README.md and docs/*.md is known, parses, and (slowly) runs in order.
 
-A block is indented by four spaces or fenced. Its commands are the lines after `$ `, or without these all lines that begin with
-one of PROGRAMS; what else stands in a block must be listed in SHOWN. A page's blocks run in a scratch project on the
-small data set; what does not run as it stands is in INSTEAD, with the reason.
+A block is indented by four spaces or fenced; one whose fence names a file is that file (tests/test_data_page.py). Its
+commands are the lines after `$ `, or without these all lines that begin with one of PROGRAMS; what else stands in a block
+must be listed in SHOWN. A page's blocks run in a scratch project on the small data set; what does not run as it stands is
+in INSTEAD, with the reason.
 """
 
 import contextlib
@@ -110,12 +111,14 @@ def blocks(page: str) -> list[Block]:
     """The indented and fenced blocks of a page, in order."""
     found: list[Block] = []
     lines: list[str] = []
-    first, fenced, made = 0, False, False
+    first, fenced, made, file = 0, False, False, False
     for number, line in enumerate([*(ROOT / page).read_text(encoding="utf-8").splitlines(), ""], 1):
         fence = line.startswith("```")
+        if fence and not fenced:
+            file = " " in line
         if line.startswith("<!-- "):
             made = line.startswith("<!-- figures:")  # a command and its output, in which blank lines end nothing
-        if not fence and (fenced or line.startswith("    ")):
+        if not fence and ((fenced and not file) or (not fenced and line.startswith("    "))):
             first = first or number
             lines.append(line.removeprefix("    ") if not fenced else line)
         elif (lines and (fence or line.strip())) or (

@@ -13,8 +13,8 @@ from tests.conftest import ROOT, SMALL
 
 STAGES = """
 from stages import kfold, lr_find, oof_ensemble, prepare, train, tta_predict
-from stages.params import load
-from stages.talk import SILENT
+from stages.params.load import load
+from stages.base.talk import SILENT
 
 params = load()
 prepare.run(params, SILENT)

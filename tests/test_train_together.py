@@ -12,6 +12,7 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.learn import checkpoint
+from stages.learn.terms import Terms
 from stages.params.schema import Params
 from tests.conftest import small
 
@@ -31,7 +32,7 @@ def test_a_training_whose_outputs_dvc_removes_says_so_and_leaves_its_checkpoint(
             shutil.rmtree(paths.TRAIN / "0")  # as `dvc repro` does before it runs the stage
 
     with pytest.raises(UserError, match=r"^out/train/0: was removed while fold 0 was trained, as `dvc repro` does"):
-        train.run(settled, Talk(say), 0, fresh=True)
+        train.run(settled, Talk(say), 0, Terms(fresh=True))
     assert not paths.history(0).exists()  # what DVC's own training will write is left to it
     assert checkpoint.headers()[0].epoch >= 1
     said: list[str] = []

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 GROUPS = {
-    "Begin": ("demo-data", "check"),
+    "Begin": ("init", "demo-data", "check"),
     "Stages, as `dvc repro` runs them": (
         *("prepare", "eda", "kfold", "lr-find", "train", "folds", "oof-ensemble", "tta-predict"),
     ),

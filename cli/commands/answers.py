@@ -20,27 +20,35 @@ class Rule(StrEnum):
     last = "last"
 
 
-@commands.command(epilog=examples("maskcli score data/eval_truth.csv --json"))
+@commands.command(epilog=examples("maskcli score", "maskcli score data/eval_truth.csv --json"))
 def score(
-    truth: Annotated[Path, typer.Argument(help="CSV with the columns ImageID, ans, and person if known.")],
+    truth: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV in the submission's form, and person or group if known; else what out/prepare/eval.csv knows."
+        ),
+    ] = None,
     submission: Annotated[Path, typer.Option(help="Submission to score.")] = Path("out/tta-predict/submission.csv"),
-    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 2000,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people (groups, photos).")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score a submission against the truth.
 
-    With 95 % intervals over people where the truth has a column person or group, else over photos.
+    With 95 % intervals over people (groups) where the truth has a column person or group, else over photos.
     """
+    checked = params()
     from stages.by_hand import score as stage
+    from stages.data import task
 
-    found = stage.run(truth, submission, replicates, seed)
+    declared = task.read(checked)
+    found = stage.run(declared, truth, submission, replicates, seed)
     if as_json:
         print_json(found)
         return
     from cli.tables import answers
 
-    answer(lambda width: answers.score(found, width))
+    answer(lambda width: answers.score(found, declared, width))
 
 
 @commands.command(
@@ -53,7 +61,7 @@ def compare(
     rule: Annotated[
         Rule, typer.Option(help="Epochs compared; auto: selected if all runs chose by one rule, else last.")
     ] = Rule.auto,
-    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 10_000,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people (groups, photos).")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
@@ -62,11 +70,11 @@ def compare(
 ) -> None:
     """Is a run better than the first? Intervals and a verdict.
 
-    Paired over the same people, who are drawn again and again; several candidates are corrected by Holm's method.
+    Paired over the same people (groups), who are drawn again and again; several candidates are corrected by Holm's method.
     """
     from stages.by_hand import compare as stage
 
-    found = stage.run(runs, rule.value, replicates, seed, csv, png, talk())
+    found = stage.run(runs, stage.Asked(rule.value, replicates, seed), csv, png, talk())
     if as_json:
         print(stage.as_json(found))
         return

@@ -100,8 +100,9 @@ def train(
             _print_trained([fold], as_json)
             return
     from stages import train as stage
+    from stages.learn.terms import Terms
 
-    stage.run(checked, talk(), fold, fresh, _moment(until))
+    stage.run(checked, talk(), fold, Terms(fresh, _moment(until)))
     _print_trained(checked.folds if fold is None else [fold], as_json)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cli.lines import Column, Lines, Table, labelled, plain, table
+from cli.lines import Column, Lines, Table, counted, labelled, plain, table, units
 from cli.tables.answers import SHORT, interval
 from stages.base import paths
 
@@ -11,7 +11,7 @@ def views(found: dict[str, Any], width: int) -> Lines:
     """What to set and what it brings; each set of views against identity, and the votes."""
     same = set(found["recommended"]) == set(found["current"])
     gain = (
-        f"{found['gain_nested']:+.4f} macro F1 where the views were chosen on other people (95 % interval "
+        f"{found['gain_nested']:+.4f} macro F1 where the views were chosen on other {units(found)} (95 % interval "
         f"{interval(found['gain_nested_low'], found['gain_nested_high'])}); {found['gain_on_all']:+.4f} on the photos "
         "that they were chosen on"
     )
@@ -20,7 +20,7 @@ def views(found: dict[str, Any], width: int) -> Lines:
     advice = f"{helps}; {'keep' if same else 'set'} {found['line']}"
     lines = plain([advice], width)
     lines += plain([f"gain of this search: {gain}"], width)
-    alone = f"{found['identity_macro_f1']:.4f} on OOF photos of {found['people']} people"
+    alone = f"{found['identity_macro_f1']:.4f} on {'OOF photos of ' * (units(found) != 'photos')}{counted(found)}"
     rows = [{**row, "views": _without_identity(row["views"])} for row in found["views"]]
     shown = _judged(f"Views joined with identity, against identity alone: macro F1 {alone}", "view", "views", rows)
     lines += [("", ""), *table(shown, width)]
@@ -47,7 +47,7 @@ def blend(found: dict[str, Any], width: int) -> Lines:
     )
     base = found["nested"][0]["best_single"]
     nested = _judged(
-        f"Weights fitted on other people, against the best single run chosen there ({base:.4f})",
+        f"Weights fitted on other {units(found)}, against the best single run chosen there ({base:.4f})",
         "weights",
         "weights",
         found["nested"],
@@ -58,8 +58,8 @@ def blend(found: dict[str, Any], width: int) -> Lines:
     alone = found["against_best_on_all"]
     told = [
         f"scored where they were fitted, which flatters: {flattering}",
-        f"{found['best_single']} itself scores {alone['best']:.4f}, flattered by having been chosen on these people; the "
-        f"blend against it: {alone['difference']:+.4f} ({interval(alone['low'], alone['high'])})",
+        f"{found['best_single']} itself scores {alone['best']:.4f}, flattered by having been chosen on these "
+        f"{units(found)}; the blend against it: {alone['difference']:+.4f} ({interval(alone['low'], alone['high'])})",
         *(f"note: {note}" for note in found["notes"]),
     ]
     lines = [*plain([found["verdict"]], width), ("", ""), *table(runs, width), ("", ""), *table(nested, width)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cli.lines import Column, Lines, Table, labelled, plain, table
+from cli.lines import Column, Lines, Table, counted, labelled, plain, table
 from cli.tables.answers import SHORT, interval
 from stages.base import paths
 
@@ -12,15 +12,15 @@ def screen(found: dict[str, Any], top: int, width: int) -> Lines:
     shown = [row for row in found["rows"] if row["rank"] <= top or row["verdict"] == "base"]
     several = len({row["head"] for row in found["rows"]}) > 1
     names = ("loss", "sampler", "head") if several else ("loss", "sampler")
-    numbers = ("macro F1", "difference", "95 % interval", "p Holm", "60+ F1", "val_nll")
+    numbers = ("macro F1", "difference", "95 % interval", "p Holm", *found["titles"].values(), "val_nll")
     columns = [Column("#", "text"), *(Column(name) for name in names), Column("verdict")]
     columns += [Column(name, "number") for name in numbers]
     head = "" if several else f" ({found['rows'][0]['head']})"
     title = (
         f"Heads{head} on frozen features, against {found['base']} (params.yaml): {len(found['rows'])} combinations, "
-        f"{found['folds']} folds x {found['repeats']} repeat{'' if found['repeats'] == 1 else 's'}, {found['people']} people"
+        f"{found['folds']} folds x {found['repeats']} repeat{'' if found['repeats'] == 1 else 's'}, {counted(found)}"
     )
-    rows = [_cells(row, names) for row in shown]
+    rows = [_cells(row, names, list(found["titles"])) for row in shown]
     seconds = found["seconds"]
     took = " ".join(f"{seconds[key]:.0f} s {name}," for key, name in _TIMES).rstrip(",")
     below = {"backbone": found["backbone"], "time": took, "table": f"{paths.SCREEN_RANKING} (all rows)"}
@@ -58,7 +58,7 @@ def _name(row: dict[str, Any]) -> str:
     return " ".join(row[name] for name in ("loss", "sampler", "head"))
 
 
-def _cells(row: dict[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], names: tuple[str, ...], subsets: list[str]) -> tuple[str, ...]:
     is_base = row["verdict"] == "base"
     return (
         str(row["rank"]),
@@ -68,6 +68,6 @@ def _cells(row: dict[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
         "" if is_base else f"{row['difference']:+.4f}",
         "" if is_base else interval(row["low"], row["high"]),
         "" if is_base else f"{row['p_value']:.3f}",
-        f"{row['f1_60plus']:.4f}",
+        *(f"{row[name]:.4f}" for name in subsets),
         f"{row['val_nll']:.4f}",
     )

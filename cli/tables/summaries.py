@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cli.lines import GAP, Column, Lines, Table, labelled, plain, table
+from cli.lines import GAP, Column, Lines, Table, counted, labelled, plain, table, units
 from stages.base import paths
 
 
@@ -10,7 +10,7 @@ def summary(found: dict[str, Any], width: int) -> Lines:
     """The score, the files that are here, how to get the others, and what to type next."""
     score = (
         f"OOF macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
-        f"({found['people']} people, {found['photos']} photos)"
+        f"({f'{counted(found)}, ' * (units(found) != 'photos')}{found['photos']} photos)"
     )
     others = (
         f"last {found['macro_f1_last']:.4f}; fixed from the other folds {found['macro_f1_other_folds']:.4f}; best (chosen "
@@ -39,8 +39,8 @@ def refit(found: dict[str, Any], width: int) -> Lines:
         ("answers", answers),
         (
             "score",
-            "none: every training person was learnt from. The fold ensemble's OOF score (`maskcli summary`) is of models "
-            "with fewer people; whether the refit is better cannot be seen without new people",
+            "none: every training photo was learnt from. The fold ensemble's OOF score (`maskcli summary`) is of models "
+            "that learnt from fewer; whether the refit is better cannot be seen without new ones",
         ),
     ]
     return _lines(texts, width)

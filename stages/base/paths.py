@@ -3,6 +3,7 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+REQUIREMENTS = Path("requirements.txt")
 
 TRAIN_CSV = Path("data/train/train.csv")
 TRAIN_IMAGES = Path("data/train/images")
@@ -21,12 +22,10 @@ EVAL_PIXELS = Path("out/prepare/eval_pixels.npy")
 EDA = Path("out/eda")
 EDA_SUMMARY = EDA / "summary.json"
 EDA_CLASS_COUNTS = EDA / "class_counts.csv"
-EDA_AGES = EDA / "ages.csv"
 EDA_SIZES = EDA / "sizes.csv"
 EDA_DUPLICATES = EDA / "near_duplicates.csv"
 EDA_UNREADABLE = EDA / "unreadable.csv"
 EDA_CLASSES_PNG = EDA / "classes.png"
-EDA_AGES_PNG = EDA / "ages.png"
 EDA_SIZES_PNG = EDA / "sizes.png"
 EDA_DUPLICATES_PNG = EDA / "near_duplicates.png"
 EDA_CONTACT_SHEET = EDA / "contact_sheet.png"
@@ -90,6 +89,15 @@ DVC_LOCK = Path("dvc.lock")
 
 REPORT = Path("out/report/report.html")
 PLOTS = Path("out/plots")
+
+
+def eda_numbers(axis: str) -> Path:
+    """The histogram of an axis's numbers: ages.csv of an axis `age`. `sizes` is taken by the photos' own."""
+    return EDA / (f"{axis}s.csv" if axis != "size" else "size_numbers.csv")
+
+
+def eda_numbers_png(axis: str) -> Path:
+    return eda_numbers(axis).with_suffix(".png")
 
 
 def refit_weights(seed: int) -> Path:

@@ -1,34 +1,36 @@
-"""blend: weights for several runs' probabilities, judged on people they were not fitted on, and the blended submission."""
+"""blend: weights for several runs' probabilities, judged on groups they were not fitted on, and the blended submission."""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from stages.base import paths, revisions
 from stages.base.errors import UserError
-from stages.base.files import load_npz, write_csv, write_json, write_npz
+from stages.base.files import load_npz, write_json, write_npz
 from stages.base.talk import Talk
 from stages.by_hand import compare
 from stages.by_hand.compare import Run
+from stages.data import photos
 from stages.judge import bootstrap, ensemble_weights, metrics, nested_folds
 from stages.judge import paired_difference as judge
 from stages.judge.nested_folds import Nested
 from stages.judge.paired_difference import Difference
 from stages.records import run_record
+from stages.submission import write
 
-SCORES = ("macro_f1", "f1_60plus", "accuracy", "nll")
+SCORES = ("macro_f1", "nll")
 
 
 def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Talk) -> dict[str, Any]:
-    """Write submission.csv, probabilities.npz and weights.json; return what weights.json holds.
+    """Write submission.csv, probabilities.npz (where there is an eval set) and weights.json; return what weights.json holds.
 
     method: equal, greedy, convex, or auto, which chooses among them. For every photo the weights, the method if auto, and
-    the best single run that they are measured against are chosen by other people's OOF predictions. Raises UserError if
-    the runs hold different people, labels or eval photos.
+    the best single run that they are measured against are chosen by other groups' OOF predictions. Raises UserError if
+    the runs are of other tasks, groups, labels or eval photos.
     """
     if len(names) < 2:
         raise UserError("blend: needs two runs or more, as `maskcli blend HEAD focal`; see `dvc exp show` for names")
@@ -37,15 +39,29 @@ def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Tal
     loaded = [compare.load(name) for name in names]
     told = list(dict.fromkeys(line for other in loaded[1:] for line in compare.of_records(loaded[0], other)))
     runs, left_out = compare.alike(loaded)
-    base = runs[0]
-    images, eval_probabilities = read_eval(loaded)
+    predicted = read_eval(loaded) if _has_eval() else None
     oof = np.stack([np.exp(one.selected.astype(np.float64)).mean(0) for one in runs])
     oof /= oof.sum(axis=-1, keepdims=True)
+    judged = Judged(runs[0], replicates, seed)
+    found, weights = weigh(judged, names, oof, method, talk)
+    if runs[0].task.unit != "photo":
+        found[runs[0].task.units] = int(compare.groups(runs[0]).max()) + 1
+    found["photos"] = len(runs[0].label)
+    found["eval_photos"] = 0 if predicted is None else len(predicted[0])
+    found["notes"] = [*told, *left_out, *notes(runs, names)]
+    _write_answers(judged.base, weights, predicted)
+    write_json(paths.BLEND_WEIGHTS, found)
+    return found
 
-    blends, single = fit(oof, base.label, base.person, seed, talk)
+
+def weigh(
+    judged: "Judged", names: Sequence[str], oof: np.ndarray, method: str, talk: Talk
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What weights.json holds, but for eval photos and notes, and the weights [K] to use, from OOF probabilities [K, N, C]."""
+    base = judged.base
+    blends, single = fit(judged, oof, talk)
     used = blends.choice if method == "auto" else method
     headline = blends.chosen if method == "auto" else blends.scores[method]
-    judged = Judged(base, replicates, seed)
     rows = table(judged, oof, blends, single, headline)
     weights = blends.fitted[used]
     best_place = int(single.fitted["single"].argmax())
@@ -55,7 +71,7 @@ def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Tal
         "method": used,
         "weights": dict(zip(names, map(float, weights), strict=True)),
         "best_single": best,
-        "runs": {name: metrics.macro_f1(base.label, one.argmax(1)) for name, one in zip(names, oof, strict=True)},
+        "runs": {name: judged.macro_f1(one) for name, one in zip(names, oof, strict=True)},
         "nested": rows,
         "against_best_on_all": {
             "best": alone.a,
@@ -66,18 +82,62 @@ def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Tal
         "all_weights": {
             name: dict(zip(names, map(float, fitted), strict=True)) for name, fitted in blends.fitted.items()
         },
-        "verdict": in_words(rows[0], best),
-        "notes": [*told, *left_out, *notes(runs, names)],
+        "verdict": in_words(rows[0], best, base.task.units),
     }
-    blended = ensemble_weights.mix(weights, eval_probabilities)
+    return found, weights
+
+
+def _has_eval() -> bool:
+    """Whether the task has eval photos; without the table of them, the runs are asked."""
+    return not (paths.EVAL.is_file() and photos.read_eval().empty)
+
+
+def _write_answers(base: Run, weights: np.ndarray, predicted: tuple[np.ndarray, np.ndarray] | None) -> None:
+    """The blended eval predictions and their submission; without an eval set none, and none of an earlier blend."""
+    if predicted is None:
+        paths.BLEND_PROBABILITIES.unlink(missing_ok=True)
+        paths.BLEND_SUBMISSION.unlink(missing_ok=True)
+        return
+    images, probabilities = predicted
+    blended = ensemble_weights.mix(weights, probabilities)
     write_npz(paths.BLEND_PROBABILITIES, image=images, probabilities=blended.astype(np.float32))
-    write_csv(paths.BLEND_SUBMISSION, pd.DataFrame({"ImageID": images, "ans": blended.argmax(1)}))
-    write_json(paths.BLEND_WEIGHTS, found)
-    return found
+    write.write(paths.BLEND_SUBMISSION, base.task, images, blended.argmax(1))
 
 
-def fit(oof: np.ndarray, labels: np.ndarray, person: np.ndarray, seed: int, talk: Talk) -> tuple[Nested, Nested]:
-    """The weightings, and beside them the best single run, each nested over the same groups of people. oof: [K, N, C]."""
+@dataclass(frozen=True)
+class Judged:
+    """The run whose groups blends are compared on, and the bootstrap."""
+
+    base: Run
+    replicates: int
+    seed: int
+
+    @cached_property
+    def group(self) -> np.ndarray:
+        return compare.groups(self.base)
+
+    def macro_f1(self, scores: np.ndarray) -> float:
+        return metrics.macro_f1(self.base.label, scores.argmax(1), self.base.task.classes)
+
+    def scores(self, probabilities: np.ndarray) -> bootstrap.Scores:
+        """Per group sums of probabilities [N, C]."""
+        labels = self.base.label
+        true = np.maximum(probabilities[np.arange(len(labels)), labels], ensemble_weights.TINY)
+        classes = self.base.task.classes
+        own = bootstrap.of_run(self.group, labels, probabilities.argmax(1), -np.log(true), classes=classes)
+        return bootstrap.pick(own, SCORES)
+
+    def against(self, single: np.ndarray, blended: np.ndarray) -> dict[str, Difference]:
+        """Each score of a blend against a single run."""
+        rows = judge.compare(
+            [self.scores(single)], [self.scores(blended)], {}, self.replicates, self.seed, self.base.task.units
+        )
+        return {row.metric: row for row in rows}
+
+
+def fit(judged: Judged, oof: np.ndarray, talk: Talk) -> tuple[Nested, Nested]:
+    """The weightings, and beside them the best single run, each nested over the same parts of the groups. oof: [K, N, C]."""
+    labels, classes = judged.base.label, judged.base.task.classes
 
     def method(weighting: ensemble_weights.Weighting) -> nested_folds.Method:
         return nested_folds.Method(
@@ -86,53 +146,38 @@ def fit(oof: np.ndarray, labels: np.ndarray, person: np.ndarray, seed: int, talk
         )
 
     def score(rows: np.ndarray, probabilities: np.ndarray) -> float:
-        return metrics.macro_f1(labels[rows], probabilities.argmax(1))
+        return metrics.macro_f1(labels[rows], probabilities.argmax(1), classes)
 
-    group = nested_folds.groups(person, labels, seed=seed)
+    part = nested_folds.parts(judged.group, labels, seed=judged.seed)
+    if part.max() + 1 < nested_folds.FEWEST:
+        units = judged.base.task.units
+        raise UserError(
+            f"blend: fewer than {nested_folds.FEWEST} {units}: weights cannot be fitted on some {units} and judged on others; "
+            "submit one run alone"
+        )
     methods = {name: method(weighting) for name, weighting in ensemble_weights.WEIGHTINGS.items()}
-    blends = nested_folds.cross_fit(methods, group, score, lambda fits: talk.track(fits, len(fits), "fit weights"))
-    return blends, nested_folds.cross_fit({"single": method(ensemble_weights.best_single)}, group, score)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The people on whom blends are compared, and the bootstrap."""
-
-    base: Run
-    replicates: int
-    seed: int
-
-    def scores(self, probabilities: np.ndarray) -> bootstrap.Scores:
-        """Per person sums of probabilities [N, C]."""
-        labels = self.base.label
-        true = np.maximum(probabilities[np.arange(len(labels)), labels], ensemble_weights.TINY)
-        own = bootstrap.of_run(self.base.person, labels, probabilities.argmax(1), -np.log(true))
-        return bootstrap.pick(own, SCORES)
-
-    def against(self, single: np.ndarray, blended: np.ndarray) -> dict[str, Difference]:
-        """Each score of a blend against a single run."""
-        rows = judge.compare([self.scores(single)], [self.scores(blended)], {}, self.replicates, self.seed)
-        return {row.metric: row for row in rows}
+    blends = nested_folds.cross_fit(methods, part, score, lambda fits: talk.track(fits, len(fits), "fit weights"))
+    return blends, nested_folds.cross_fit({"single": method(ensemble_weights.best_single)}, part, score)
 
 
 def table(
     judged: Judged, oof: np.ndarray, blends: Nested, single: Nested, headline: np.ndarray
 ) -> list[dict[str, Any]]:
     """One row for the blend that is used, then one a weighting, p-values of these by Holm; each against the best single
-    run as other people choose it.
+    run as other groups choose it.
     """
     reference = single.scores["single"]
     each = {name: judged.against(reference, blends.scores[name]) for name in ensemble_weights.WEIGHTINGS}
     adjusted = judge.holm([found["macro_f1"].p_value for found in each.values()])
     rows = [_row("blend", judged.against(reference, headline), None)]
     for (name, found), p_value in zip(each.items(), adjusted, strict=True):
-        flattering = metrics.macro_f1(judged.base.label, ensemble_weights.mix(blends.fitted[name], oof).argmax(1))
+        flattering = judged.macro_f1(ensemble_weights.mix(blends.fitted[name], oof))
         rows.append(_row(name, found, p_value) | {"macro_f1_fitted": flattering})
     return rows
 
 
 def read_eval(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
-    """Eval photos [N] in the first run's order, and the runs' probabilities of them, [K, N, 18]."""
+    """Eval photos [N] in the first run's order, and the runs' probabilities of them, [K, N, C]."""
     answers = [_answers(run) for run in runs]
     images, contents = answers[0].images.tolist(), answers[0].content
     found = []
@@ -160,7 +205,7 @@ class Answers:
     """A run's probabilities of N eval photos."""
 
     images: np.ndarray  # [N]
-    probabilities: np.ndarray  # float64 [N, 18]
+    probabilities: np.ndarray  # float64 [N, C]
     content: np.ndarray | None  # uint64 [N], what the photo files are; None where an earlier version did not keep it
 
 
@@ -205,11 +250,11 @@ def notes(runs: list[Run], names: Sequence[str]) -> list[str]:
     return found
 
 
-def in_words(row: dict[str, Any], best: str) -> str:
+def in_words(row: dict[str, Any], best: str, units: str) -> str:
     """The verdict on the blend, in one line."""
     gain = (
         f"{row['difference']:+.4f} macro F1 (95 % interval {row['low']:+.4f} to {row['high']:+.4f}) against the best single "
-        "run, both chosen on other people"
+        f"run, both chosen on other {units}"
     )
     if row["verdict"] == "better":
         return f"the blend is better: {gain}"

@@ -1,4 +1,4 @@
-"""compare: is one run better than another? Paired over people, from the OOF predictions of revisions and experiments."""
+"""compare: is one run better than another? Paired over groups (people), from the OOF predictions of revisions and experiments."""
 
 import io
 import json
@@ -14,54 +14,51 @@ from stages.base import paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import load_npz, write_csv
 from stages.base.talk import Talk
-from stages.data.layout import AGES, CLASSES, class_name, parts
-from stages.judge import bootstrap, matched_photos, metrics, paired_difference
+from stages.data import task as tasks
+from stages.data.task import CONTEST, Task
+from stages.judge import bootstrap, matched_photos, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Comparison, Difference
+from stages.learn import same_task
 from stages.records import run_record
 from stages.records.run_record import Record
 from stages.report.png.result_figures import forest
 
-TITLES = {
-    "macro_f1": "macro F1",
-    "f1_60plus": "60+ F1",
-    "nll": "val_nll",  # as in plots and histories
-    "f1_mask": "mask F1",
-    "f1_gender": "gender F1",
-    "f1_age": "age F1",
-}
-OF_CLASSES = (
-    f"the F1 of {CLASSES} classes is tested one by one: about one in twenty would look better or worse by luck, so decide "
-    "by macro_f1"
-)
-
 
 @dataclass(frozen=True)
 class Run:
-    """The OOF predictions of one revision: N photos, R repeats."""
+    """The OOF predictions of one revision: N photos of C classes, R repeats."""
 
     name: str
+    task: Task  # what was classified, with the subsets of then
     photo: np.ndarray  # [N]
-    person: np.ndarray  # [N]
+    group: np.ndarray  # [N] whose photos they are
     label: np.ndarray  # [N]
     fold: np.ndarray  # [N]
-    selected: np.ndarray  # [R, N, 18] log probabilities
-    last: np.ndarray  # [R, N, 18]
+    selected: np.ndarray  # [R, N, C] log probabilities
+    last: np.ndarray  # [R, N, C]
     select: str
     seed: int
     content: np.ndarray | None = None  # uint64 [N], a hash of each photo's file; None in results of an earlier version
     record: Record = field(default_factory=Record)  # what was run
 
 
-ARRAYS = ("person", "label", "fold", "selected", "last", "select", "seed")
+ARRAYS = ("label", "fold", "selected", "last", "select", "seed")
 
 
-def run(
-    names: Sequence[str], rule: str, replicates: int, seed: int, csv: Path | None, png: Path, talk: Talk
-) -> list[Comparison]:
+@dataclass(frozen=True)
+class Asked:
+    """How runs are compared: which epochs (`selected`, `last`, or `auto`: selected if all runs chose by one rule, else last), and
+    the bootstrap."""
+
+    rule: str = "auto"
+    replicates: int = 10_000
+    seed: int = 0
+
+
+def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: Talk) -> list[Comparison]:
     """Compare the first of `names` with each of the others (with the workspace if there is no other).
 
-    rule: which epochs are compared, `selected`, `last`, or `auto`: selected if all runs chose by the same rule, else last.
     Several candidates share one error rate: p-values are Holm's, per score. Writes a forest plot, and `csv` if given.
     Raises UserError if a run has no OOF predictions, or runs hold other photos or classes.
     """
@@ -70,15 +67,15 @@ def run(
         raise UserError(f"compare: {', '.join(names)}: the same run stands twice; name each once")
     base = load(names[0])
     candidates = [load(name) for name in names[1:]]
-    rule = settle_rule(rule, [base, *candidates])
+    rule = settle_rule(asked.rule, [base, *candidates])
     found = [
-        against(base, candidate, rule, replicates, seed)
+        against(base, candidate, rule, asked.replicates, asked.seed)
         for candidate in talk.track(candidates, len(candidates), "compare")
     ]
     found = corrected(found)
     if csv:
         write_csv(csv, pd.DataFrame(as_rows(found)))
-    forest(png, [(result.run_b, result.rows) for result in found], base.name)
+    forest(png, [(result.run_b, result.rows) for result in found], base.name, base.task)
     return found
 
 
@@ -86,10 +83,10 @@ def against(base: Run, candidate: Run, rule: str, replicates: int, seed: int) ->
     """Every score of `candidate` against `base`, on the photos that both saw alike; no correction for several candidates."""
     told, same = of_records(base, candidate), same_models(base, candidate)
     (base, candidate), left_out = alike([base, candidate])
-    rows = paired_difference.compare(
-        scores(base, rule), scores(candidate, rule), _people_of_classes(base), replicates, seed
-    )
-    return Comparison(base.name, candidate.name, rows, [*told, *left_out, *notes(base, candidate, rule)], same)
+    a, b = scores(base, rule), scores(candidate, rule)
+    rows = paired_difference.compare(a, b, _groups_of_classes(base), replicates, seed, base.task.units)
+    told += [*left_out, *notes(base, candidate, rule)]
+    return Comparison(base.name, candidate.name, rows, told, base.task, same)
 
 
 def load(name: str) -> Run:
@@ -99,11 +96,13 @@ def load(name: str) -> Run:
     try:
         # Names in UTF-8 and each at its own length take a third of the memory. First, while nothing else is there.
         photo = load_npz(io.BytesIO(content), ["photo"])["photo"].astype(np.dtypes.StringDType())
-        arrays = load_npz(io.BytesIO(content), ARRAYS, optional=("content", "run"))
+        arrays = load_npz(io.BytesIO(content), ARRAYS, optional=("person", "group", "content", "run", "task"))
         own = str(arrays.pop("run", ""))
+        task = _task(arrays.pop("task", None), record)
         values: dict[str, Any] = arrays | {"select": str(arrays["select"]), "seed": int(arrays["seed"])}
-        run = Run(name=name, photo=photo, record=record, **values)
-    except (ValueError, TypeError):
+        group = values.pop("person" if "person" in values else "group")
+        run = Run(name=name, task=task, photo=photo, group=group, record=record, **values)
+    except (ValueError, TypeError, KeyError):
         raise UserError(
             f"{name}: {paths.OOF_ARRAYS} is damaged or of another version; run `dvc repro oof-ensemble` there again"
         ) from None
@@ -114,22 +113,34 @@ def load(name: str) -> Run:
     return run
 
 
+def _task(told: np.ndarray | None, record: Record) -> Task:
+    """What a run classified, from oof.npz; before it told this, runs were of the contest."""
+    if told is not None:
+        return tasks.from_json(json.loads(str(told)))
+    bins = record.params.get("data", {}).get("age_bins")
+    if not bins:
+        return CONTEST
+    mask, gender, age = CONTEST.axes
+    age = replace(age, bins=tuple(bins), levels=tasks.bin_names(tuple(bins)))
+    return replace(CONTEST, axes=(mask, gender, age))
+
+
 def alike(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs on the photos that all of them saw alike, in the order of the first; and what was left out, in words.
 
-    Photos are told apart by content, not by name (stages/judge/matched_photos.py). Raises UserError if classes are cut at
-    different ages, or if fewer than half of a run's photos are alike.
+    Photos are told apart by content, not by name (stages/judge/matched_photos.py). Raises UserError if the
+    runs are of different tasks, or if fewer than half of a run's photos are alike.
     """
     base, *others = runs
     place = [np.arange(len(base.photo))]
     told = []
     for other in others:
-        _same_classes(base, other)
+        _same_task(base, other)
         found = matched_photos.pair(_photos(base), _photos(other))
         if 2 * len(found.a) < min(len(base.photo), len(other.photo)):
             raise UserError(
                 f"{base.name} and {other.name}: not the same photos ({found.only_a} only in the first, {found.only_b} only in "
-                f"the second, {found.relabelled} of another label or person, first {found.first}); compare runs on the same "
+                f"the second, {found.relabelled} of another {_truth(base.task)}, first {found.first}); compare runs on the same "
                 "data, or run one of them again"
             )
         own = np.full(len(base.photo), -1)
@@ -142,16 +153,23 @@ def alike(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 def _photos(run: Run) -> matched_photos.Photos:
     content = np.zeros(len(run.photo), np.uint64) if run.content is None else run.content
-    return matched_photos.Photos(run.photo, run.person, run.label, content)
+    # Where each photo is its own group, another name of it makes it no other's.
+    group = np.zeros(len(run.photo), np.uint8) if run.task.unit == "photo" else run.group
+    return matched_photos.Photos(run.photo, group, run.label, content)
 
 
-def _same_classes(base: Run, other: Run) -> None:
-    bins = [run.record.params.get("axes", {}).get("age", {}).get("bins") for run in (base, other)]
-    if all(bins) and bins[0] != bins[1]:
-        raise UserError(
-            f"{base.name} and {other.name}: classes are cut at other ages (axes.age.bins {bins[0]} and {bins[1]}), so they are "
-            "scored by different truths; set the same axes.age.bins, then run one of them again"
-        )
+def _truth(task: Task) -> str:
+    return "label" if task.unit == "photo" else f"label or {task.unit}"
+
+
+def _same_task(base: Run, other: Run) -> None:
+    if base.task.hash == other.task.hash:
+        return
+    one, two = same_task.in_words(base.task, other.task)
+    raise UserError(
+        f"{base.name} and {other.name}: not the same task ({one}; {two}), so they are scored by different truths; compare runs "
+        "of one task, or set its axes in params.yaml and run one of them again"
+    )
 
 
 def _left_out(base: Run, other: Run, found: matched_photos.Pairing) -> list[str]:
@@ -160,7 +178,7 @@ def _left_out(base: Run, other: Run, found: matched_photos.Pairing) -> list[str]
     kinds = {
         f"{found.only_a} only in {base.name}": found.only_a,
         f"{found.only_b} only in {other.name}": found.only_b,
-        f"{found.relabelled} of another label or person": found.relabelled,
+        f"{found.relabelled} of another {_truth(base.task)}": found.relabelled,
         f"{found.remade} of other content": 0 if found.by_name else found.remade,
     }
     counted = [words for words, count in kinds.items() if count]
@@ -190,7 +208,7 @@ def _at(run: Run, which: np.ndarray) -> Run:
     return replace(
         run,
         photo=run.photo[which],
-        person=run.person[which],
+        group=run.group[which],
         label=run.label[which],
         fold=run.fold[which],
         selected=run.selected[:, which],
@@ -219,27 +237,21 @@ def of_records(base: Run, other: Run) -> list[str]:
 
 
 def scores(run: Run, rule: str) -> list[Scores]:
-    """Per person sums of each repeat, one entry a repeat: scores of the classes, then of mask, gender and age bin apart."""
-    rows, person = np.arange(len(run.label)), bootstrap.numbered(run.person)
+    """Per group sums of each repeat, one entry a repeat: scores of the classes, then of each axis, where there are several."""
+    rows, group, task = np.arange(len(run.label)), groups(run), run.task
     chosen = run.selected if rule == "selected" else run.last
-    return [
-        bootstrap.beside(
-            [
-                bootstrap.of_run(person, run.label, one.argmax(1), -one[rows, run.label]),
-                *_of_parts(person, run.label, one.argmax(1)),
-            ]
-        )
-        for one in chosen
-    ]
-
-
-def _of_parts(person: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> list[Scores]:
-    """Macro F1 of mask, gender and age bin, each as the one score of its own levels."""
     found = []
-    for name, true, predicted in zip(metrics.PARTS, parts(labels), parts(predictions), strict=True):
-        own = bootstrap.pick(bootstrap.of_run(person, true, predicted, classes=len(AGES)), ("macro_f1",))
-        found.append(replace(own, names=(name,)))
+    for one in chosen:
+        predictions, nll = one.argmax(1), -one[rows, run.label]
+        own = bootstrap.of_run(group, run.label, predictions, nll, classes=task.classes, subsets=task.subsets)
+        of_axes = bootstrap.of_axes(group, run.label, predictions, task.axis_sizes) if len(task.axes) > 1 else []
+        found.append(bootstrap.beside([own, *of_axes]))
     return found
+
+
+def groups(run: Run) -> np.ndarray:
+    """What the bootstrap draws, numbered, [N]: groups, or each photo by its place, which runs that are alike share."""
+    return np.arange(len(run.photo)) if run.task.unit == "photo" else bootstrap.numbered(run.group)
 
 
 def notes(base: Run, other: Run, rule: str) -> list[str]:
@@ -255,9 +267,10 @@ def notes(base: Run, other: Run, rule: str) -> list[str]:
         )
     if (base.fold != other.fold).any():
         found.append(
-            "the folds differ: models were trained on other people, so part of the difference is the luck of the split"
+            f"the folds differ: models were trained on other {base.task.units}, so part of the difference is the luck of the "
+            "split"
         )
-    found.append(OF_CLASSES)
+    found.append(of_classes(base.task))
     fewest = min(len(base.selected), len(other.selected))
     if fewest < 2:
         seeds = "the same seed" if base.seed == other.seed else f"seeds {base.seed} and {other.seed}"
@@ -280,8 +293,18 @@ def corrected(found: list[Comparison]) -> list[Comparison]:
 
 
 def as_rows(found: list[Comparison]) -> list[dict[str, Any]]:
-    """One flat row a score and candidate: run_a, run_b, then the fields of Difference."""
-    return [{"run_a": result.run_a, "run_b": result.run_b, **asdict(row)} for result in found for row in result.rows]
+    """One flat row a score and candidate: run_a, run_b, then the fields of Difference in the words of its units (`more_people`,
+    `too few people`)."""
+    return [{"run_a": result.run_a, "run_b": result.run_b, **_in_units(row)} for result in found for row in result.rows]
+
+
+def _in_units(row: Difference) -> dict[str, Any]:
+    fields = {name: value for name, value in asdict(row).items() if name != "units"}
+    verdict = f"too few {row.units}" if row.verdict == paired_difference.TOO_FEW else row.verdict
+    return {
+        f"more_{row.units}" if name == "more_needed" else name: verdict if name == "verdict" else value
+        for name, value in fields.items()
+    }
 
 
 def as_json(found: list[Comparison]) -> str:
@@ -290,16 +313,18 @@ def as_json(found: list[Comparison]) -> str:
     return json.dumps({"comparisons": as_rows(found), "notes": remarks}, allow_nan=False)
 
 
-def title(metric: str) -> str:
-    """The score's name for people: the class's number and name for f1_<number>."""
-    number = metric.removeprefix("f1_")
-    return f"F1 {int(number):02d} {class_name(int(number))}" if number.isdigit() else TITLES.get(metric, metric)
+def of_classes(task: Task) -> str:
+    """What to keep in mind on the F1 of single classes."""
+    return (
+        f"the F1 of {task.classes} classes is tested one by one: about one in twenty would look better or worse by luck, so "
+        "decide by macro_f1"
+    )
 
 
 def with_p(row: Difference, p_value: float) -> Difference:
     """The row with a corrected p-value; a verdict that does not survive it becomes no evidence."""
     lost = row.verdict in ("better", "worse") and p_value >= 0.05
-    return replace(row, p_value=p_value, verdict="no evidence either way" if lost else row.verdict)
+    return replace(row, p_value=p_value, verdict=paired_difference.UNDECIDED if lost else row.verdict)
 
 
 def settle_rule(rule: str, runs: list[Run]) -> str:
@@ -308,6 +333,6 @@ def settle_rule(rule: str, runs: list[Run]) -> str:
     return "selected" if len({run.select for run in runs}) == 1 else "last"
 
 
-def _people_of_classes(run: Run) -> dict[str, int]:
-    counts = bootstrap.people_per_class(bootstrap.numbered(run.person), run.label)
+def _groups_of_classes(run: Run) -> dict[str, int]:
+    counts = bootstrap.groups_per_class(groups(run), run.label, run.task.classes)
     return {f"f1_{number}": int(count) for number, count in enumerate(counts)}

@@ -6,36 +6,40 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, write_csv
+from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.data import pseudo_labelled
-from stages.data.layout import CLASSES, class_name
+from stages.data import task as tasks
 from stages.data.pixel_cache import open_cache
+from stages.data.task import Task
 from stages.judge import votes
 from stages.params.schema import Params
 from stages.records import run_record
+from stages.submission.eval_predictions import eval_photos, predict_views
+
+NAMED = 20  # classes that a line names
 
 
 def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[str, Any]:
     """Write the table of pseudo-labels; return how many photos each fold gets and how the classes fare.
 
     Each fold's rows come from its own models (views joined by soft vote), so that no label has seen the fold's validation
-    people; the rows of fold `all` come from the models of all folds together and are for `maskcli refit` alone.
-    Raises UserError if the folds were themselves trained on pseudo-labels, or if no photo is sure enough.
+    photos; the rows of fold `all` come from the models of all folds together and are for `maskcli refit` alone.
+    Raises UserError if there is no eval set, if the folds were themselves trained on pseudo-labels, or if no photo is sure
+    enough.
     """
     if not pseudo_labelled.is_off(params):
         raise UserError(
             f"params.yaml: pseudo.labels: {params.pseudo.labels} is in use, so the trained folds have learnt their own "
             "labels; set pseudo/none.csv and run `dvc repro` before choosing labels again"
         )
+    images, task = eval_photos("pseudo-label")["ImageID"], tasks.read(params)
     run_record.joined(params, talk, "pseudo-label")
-    images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
-    found = tta_predict.predict_views(params, pixels, talk, weights)
+    found = predict_views(params, task, pixels, talk, weights)
     by_fold = found.reshape(len(params.folds), -1, *found.shape[1:])
     parts = {str(fold): votes.soft(own) for fold, own in zip(params.folds, by_fold, strict=True)}
     parts[pseudo_labelled.ALL] = votes.soft(found)
@@ -47,7 +51,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
             "lower pseudo.confidence"
         )
     write_csv(output, table)
-    return _summary(table, list(parts), len(images), output)
+    return _summary(task, table, list(parts), len(images), output)
 
 
 def select(probabilities: np.ndarray, confidence: float, per_class: int) -> np.ndarray:
@@ -77,13 +81,14 @@ def _table(part: str, images: "pd.Series[str]", probabilities: np.ndarray, param
     return pd.DataFrame(columns, columns=list(pseudo_labelled.COLUMNS), index=range(len(which)))
 
 
-def _summary(table: pd.DataFrame, parts: list[str], eval_photos: int, output: Path) -> dict[str, Any]:
+def _summary(task: Task, table: pd.DataFrame, parts: list[str], eval_photos: int, output: Path) -> dict[str, Any]:
     by_fold = table["fold"].value_counts()
-    together = table[table["fold"] == pseudo_labelled.ALL]
-    missing = [class_name(number) for number in range(CLASSES) if number not in set(together["label"])]
+    there = set(table[table["fold"] == pseudo_labelled.ALL]["label"])
+    missing = [name for number, name in enumerate(task.class_names) if number not in there]
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     return {
         "labels": str(output),
         "eval_photos": eval_photos,
         **{f"fold_{part}": int(by_fold.get(part, 0)) for part in parts},
-        "classes_without_any": ", ".join(missing) or "none",
+        "classes_without_any": ", ".join(missing[:NAMED]) + more or "none",
     }

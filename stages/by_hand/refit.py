@@ -1,7 +1,7 @@
-"""refit: train on all the training people, several seeds, and write a submission beside the fold ensemble's."""
+"""refit: train on all the training photos, several seeds, and write a submission beside the fold ensemble's."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +9,35 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, write_csv, write_json, write_npz
+from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk, rate
 from stages.by_hand import epochs, folds
-from stages.data import pseudo_labelled
+from stages.data import photos, pseudo_labelled
 from stages.data.fold_data import FoldData, open_all
-from stages.data.pixel_cache import open_cache
+from stages.data.pixel_cache import Pixels, open_cache
+from stages.data.task import Task
 from stages.judge import votes
-from stages.learn import checkpoint, fit, interrupt, learner, loader, model, predict, run_key
+from stages.learn import checkpoint, fit, interrupt, learner, loader, model, objective, predict, run_key
+from stages.learn.around import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
+from stages.learn.terms import Terms
 from stages.parallel import side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params.schema import Params
 from stages.records import lr_json, run_record
-from stages.submission import decision_rule
+from stages.submission import decision_rule, write
+from stages.submission.decision_rule import Settled
+from stages.submission.eval_predictions import answer, predict_views
 
 VALIDATION = ("val_loss", "val_nll", "val_f1", "val_acc")  # columns of a fold's history that a refit cannot have
 
 
 def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
-    """Write models/<seed>.safetensors, history.csv, submission.csv, probabilities.npz and summary.json below out/refit.
+    """Write models/<seed>.safetensors, history.csv, summary.json and, where there is an eval set, submission.csv and
+    probabilities.npz below out/refit; return what summary.json holds.
 
     Epochs, not steps, are those of the folds: warm-up, frozen epochs, drw and the schedule all count in epochs, so every
     photo is seen as often as in the folds while an epoch has k/(k-1) as many steps. Both are defensible (Goodfellow, Bengio
@@ -47,30 +52,40 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
         update={"train": params.train.model_copy(update={"epochs": passes, "patience": 0, "select": "last"})}
     )
     data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, talk)
+    objective.check(params, data.task)
     lr = lr_json.read(params).lr
-    images = read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]
+    images = photos.read_eval()["ImageID"].to_numpy(str)
     # As tta-predict decides; without offsets the folds' run does not matter.
     of_folds = run_record.joined(params, talk, "refit").run if params.decision == "adjusted" else ""
-    decided = decision_rule.settle(params, talk, of_folds)
-    pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
+    decided = decision_rule.settle(params, data.task, talk, of_folds)
+    pixels = open_cache(paths.EVAL_PIXELS, len(images), params) if len(images) else None
     _train(own, data, lr, talk, fresh)
     if not predict.accelerator(params).is_main_process:
         return {}
-    weights = [paths.refit_weights(seed) for seed in range(params.refit.seeds)]
-    probabilities = votes.VOTES[params.ensemble.vote](tta_predict.predict_views(params, pixels, talk, weights))
-    answers = pd.DataFrame({"ImageID": images, "ans": tta_predict.answer(probabilities, decided.offsets)})
     summary = {
         "epochs": passes,
         "steps": passes * len(loader.training_split(data.train, params, predict.accelerator(params).num_processes)),
         "seeds": params.refit.seeds,
         "train_photos": len(data.train),
         "lr": lr,
-        "equal_answers": equal_answers(answers, paths.SUBMISSION),
+        "eval_photos": len(images),
+        "equal_answers": None if pixels is None else _answer(params, data.task, (images, pixels), decided, talk),
     }
-    write_npz(paths.REFIT_PROBABILITIES, image=images.to_numpy(str), probabilities=probabilities.astype(np.float32))
-    write_csv(paths.REFIT_SUBMISSION, answers)
     write_json(paths.REFIT_SUMMARY, summary)
     return summary
+
+
+def _answer(
+    params: Params, task: Task, eval_set: tuple[np.ndarray, Pixels], decided: Settled, talk: Talk
+) -> float | None:
+    """Predict the eval photos (names [N] and pixels), write their answers, and say what share tta-predict answers alike."""
+    images, pixels = eval_set
+    weights = [paths.refit_weights(seed) for seed in range(params.refit.seeds)]
+    probabilities = votes.VOTES[params.ensemble.vote](predict_views(params, task, pixels, talk, weights))
+    answers = answer(probabilities, decided.offsets)
+    write_npz(paths.REFIT_PROBABILITIES, image=images, probabilities=probabilities.astype(np.float32))
+    write.write(paths.REFIT_SUBMISSION, task, images, answers)
+    return equal_answers(task, images, answers, paths.SUBMISSION)
 
 
 def check(params: Params) -> None:
@@ -82,14 +97,15 @@ def check(params: Params) -> None:
         )
 
 
-def equal_answers(answers: pd.DataFrame, other: Path) -> float | None:
-    """Share of the photos that another submission answers alike; None if it does not exist or has other photos."""
+def equal_answers(task: Task, images: np.ndarray, answers: np.ndarray, other: Path) -> float | None:
+    """Share of the photos that another submission answers alike; None if it is not there, or has other photos."""
     if not other.exists():
         return None
-    theirs = pd.read_csv(other, dtype={"ImageID": str})
-    if list(theirs["ImageID"]) != list(answers["ImageID"]):
-        return None
-    return float((theirs["ans"] == answers["ans"]).mean())
+    with suppress(UserError):  # damaged, or of another task
+        theirs = write.read(other, task)["answer"]
+        if list(theirs.index) == list(images):
+            return float((theirs.to_numpy() == answers).mean())
+    return None
 
 
 def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -> None:
@@ -115,12 +131,15 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
         accelerator.wait_for_everyone()
         told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)
         for seed in range(params.refit.seeds):
-            progress = _fit_seed(params, data, seed, run, talk if main and not told else SILENT, asked)
+            around = Around(talk if main and not told else SILENT, interrupt=asked)
+            progress = _fit_seed(params, data, seed, run, around)
             if not main:
                 continue
             if not seed:
                 _forget()
-            model.save(paths.refit_weights(seed), model.architecture(params), progress.selected_state, record)
+            model.save(
+                paths.refit_weights(seed), model.architecture(params, data.task), progress.selected_state, record
+            )
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:
@@ -136,31 +155,33 @@ def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
     if jobs == 1 and not grows:
         return False
     threads = dict.fromkeys(seeds, lr_json.refit_threads(chosen, params))
-    side_by_side.run(params, talk, Plan(seeds, jobs, threads, refit=True, grows=grows))
+    side_by_side.run(params, talk, Plan(seeds, jobs, threads, train_seed=train_seed, grows=grows))
     return True
 
 
-def train_seed(params: Params, talk: Talk, seed: int, stop: interrupt.Interrupt) -> None:
+def train_seed(params: Params, talk: Talk, seed: int, terms: Terms) -> None:
     """Train one seed, on from its checkpoint, and leave it there: what a process of its own does for `run`."""
     chosen = lr_json.read(params)
     torch.set_num_threads(lr_json.refit_threads(chosen, params))
     lr_json.check_device(chosen, predict.accelerator(params).device.type)
     run = run_key.record(params, chosen.lr, 1, chosen.threads).run
-    with checkpoint.alone(_name(seed), run, talk, stop):
+    with checkpoint.alone(_name(seed), run, talk, terms.stop):
         data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, SILENT)
-        _fit_seed(params, data, seed, run, talk, stop)
+        _fit_seed(params, data, seed, run, Around(talk, interrupt=terms.stop))
 
 
-def _fit_seed(params: Params, data: FoldData, seed: int, run: str, talk: Talk, asked: interrupt.Interrupt) -> Progress:
+def _fit_seed(params: Params, data: FoldData, seed: int, run: str, around: Around) -> Progress:
     """Train a seed from its checkpoint, if it has one, to its end."""
     accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
-    fold, lr, name = len(params.folds), lr_json.read(params).lr, _name(seed)
-    made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, _named(talk, name))
-    every = params.checkpoint.minutes * 60
-    keeper = Keeper(run, fold, seed, params.train.epochs, every, title=name, command="maskcli refit")
-    progress = keeper.load(made, talk)
+    fold, lr, name, talk = len(params.folds), lr_json.read(params).lr, _name(seed), around.talk
+    named = replace(talk, say=lambda line: talk.say(f"{name}: {line}"))
+    made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, named)
+    every, main = params.checkpoint.minutes * 60, accelerator.is_main_process
+    keeper = Keeper(run, fold, seed, params.train.epochs, every, writes=main, title=name, command="maskcli refit")
+    of_seed = replace(around, keeper=keeper, on_epoch=lambda progress: named.say(_line(progress)))
+    progress = of_seed.resume(made)
     if not progress.finished:
-        progress = fit.fit(made, lr, _named(talk, name), _saying(_named(talk, name)), progress, keeper, interrupt=asked)
+        progress = fit.fit(made, of_seed, progress)
     accelerator.free_memory()
     return progress
 
@@ -179,19 +200,6 @@ def _forget() -> None:
     earlier = [paths.REFIT_SUBMISSION, paths.REFIT_PROBABILITIES, paths.REFIT_SUMMARY]
     for path in [*earlier, *paths.REFIT_MODELS.glob("*.safetensors")]:
         path.unlink(missing_ok=True)
-
-
-def _named(talk: Talk, name: str) -> Talk:
-    """The same talk under the refit's name, where the fit loop would name a fold."""
-
-    def track(items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
-        return talk.track(items, total, name, done)
-
-    return Talk(lambda line: talk.say(f"{name}: {line}"), track)
-
-
-def _saying(talk: Talk) -> Callable[[Progress], None]:
-    return lambda progress: talk.say(_line(progress))
 
 
 def _line(progress: Progress) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from stages.base.files import replacing
 from stages.base.revisions import read
 from stages.base.talk import Talk
 from stages.by_hand import compare
+from stages.data import photos
 from stages.judge import votes
 from stages.judge.paired_difference import Comparison
+from stages.learn import same_task
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.report.html import page
@@ -33,15 +36,28 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
     if len(set(revisions)) < len(revisions):
         raise UserError(f"report: {revisions[0]} stands twice; name two revisions, or one")
     predictions = [compare.load(revision) for revision in revisions]
+    _check_tasks(predictions)
     runs = [_read_run(one) for one in predictions]
     pair = _pair(predictions) if len(predictions) > 1 else None
     del predictions  # the log probabilities; of what follows, each photo's mean probabilities are all that is needed
-    html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures, talk)
+    html = page.build(
+        runs, pair, params.ensemble.replicates, params.seed, partial(pictures, folder=photos.folder(params)), talk
+    )
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
     size = output.stat().st_size
     talk.say(f"report: {' and '.join(revisions)}, {size / 1e6:.1f} MB; open it in any browser, no network needed")
     return {"report": str(output), "revisions": revisions, "bytes": size}
+
+
+def _check_tasks(predictions: list[compare.Run]) -> None:
+    """Raise UserError for runs of different classes: neither tables nor charts could stand side by side."""
+    first, last = predictions[0], predictions[-1]
+    if first.task.hash != last.task.hash:
+        one, other = same_task.in_words(first.task, last.task)
+        raise UserError(
+            f"report: {first.name} and {last.name}: not the same task ({one}; {other}); write a report of each alone"
+        )
 
 
 def _pair(predictions: list[compare.Run]) -> Comparison | str:
@@ -59,9 +75,10 @@ def _read_run(predictions: compare.Run) -> page.Run:
     scores = _json(revision, paths.OOF_METRICS, "macro_f1")
     return page.Run(
         name=revision,
+        task=predictions.task,
         oof=Oof(
             photo=predictions.photo,
-            person=predictions.person,
+            group=predictions.group if predictions.task.unit != "photo" else np.arange(len(predictions.photo)),
             labels=predictions.label,
             probabilities=votes.soft(np.exp(predictions.selected)),
             last=votes.soft(np.exp(predictions.last)).argmax(1),

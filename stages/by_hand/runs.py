@@ -247,7 +247,7 @@ def _with(row: Row, found: Difference) -> Row:
 
 def _corrected(row: Row, p_value: float) -> Row:
     lost = row.verdict in ("better", "worse") and p_value >= 0.05
-    return replace(row, p_value=p_value, verdict="no evidence either way" if lost else row.verdict)
+    return replace(row, p_value=p_value, verdict=paired.UNDECIDED if lost else row.verdict)
 
 
 def _row(group: list[Place]) -> Row:

@@ -4,25 +4,24 @@ import difflib
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import load_npz, read_csv, write_csv
+from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.by_hand.compare import corrected
-from stages.data import layout
+from stages.data import photos
 from stages.data.fold_data import FoldData, open_fold
+from stages.data.task import Task
 from stages.judge import bootstrap, metrics, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Comparison, Difference
-from stages.learn import frozen_features, heads_on_features, learner, model, predict, starting_weights
+from stages.learn import backbones, frozen_features, heads_on_features, learner, model, objective, predict
 from stages.learn.heads_on_features import Features, Plan
 from stages.learn.losses import CORRECTING, LOSSES
 from stages.learn.model import Classifier
@@ -30,6 +29,7 @@ from stages.learn.samplers import SAMPLERS
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
+from stages.report.score_names import title
 
 HEADS = ("linear", "mlp")
 SAME_CHANCES = ("weighted", "imbalanced", "class_uniform")
@@ -38,21 +38,7 @@ EPOCHS = 20  # of heads, where they make no more than STEPS steps; never fewer t
 FEWEST_EPOCHS = 3
 STEPS = 2000
 REPEATS = 3
-OWN_MODELS = "each fold's own model"
-# Groups of params.yaml that may say otherwise than what the folds were trained with, whose backbones are taken.
-OF_HEADS = (
-    "loss",
-    "losses.",
-    "sampler",
-    "lr",
-    "optimizer.",
-    "schedule.",
-    "train.",
-    "augment.",
-    "regression.",
-    "model.head",
-)
-SCORES = ("macro_f1", "f1_60plus", "nll")
+MEMORY = 4 * 2**30  # bytes of heads that are trained at once; never fewer than those of one sampler
 
 
 @dataclass(frozen=True)
@@ -70,12 +56,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tried:
-    """One combination: OOF log probabilities of N photos by R repeats, and the learning rate of each fold's heads."""
+    """One combination: what R repeats say of N photos out of fold, and the learning rate of each fold's heads."""
 
     loss: str
     sampler: str
     head: str
-    log_probabilities: np.ndarray  # float32 [R, N, 18]
+    classes: np.ndarray  # uint16 [R, N], the most probable one
+    nll: np.ndarray  # float32 [R, N]
     lrs: tuple[float, ...]  # [folds]
 
     @property
@@ -87,33 +74,36 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     """Write ranking.csv and features.npz below out/screen; return the ranking, best macro F1 first, and what it can tell.
 
     Every combination is compared with params.yaml's (loss, sampler, model.head), which is trained too if it is not among
-    those asked for: paired over people, p-values by Holm over all candidates.
+    those asked for: paired over groups, p-values by Holm over all candidates.
     """
     choice = checked(params, choice)
     folds = [open_fold(params, fold) for fold in params.folds]
+    task = folds[0].task
+    objective.check(params, task)
     epochs = choice.epochs or default_epochs(params, folds)
-    person = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)["person"].to_numpy(str)
+    truth = Truth(task, folds[0].labels, np.unique(photos.read(task)["group"], return_inverse=True)[1])
     began = time.perf_counter()
-    source, nets = backbones(params, choice.backbone, folds, talk)
-    features_of = run_record.of_fold(params.folds[0]) if source.startswith(OWN_MODELS) else None
+    source, nets = backbones.choose(params, choice.backbone, folds, talk)
+    features_of = run_record.of_fold(params.folds[0]) if source.startswith(backbones.OWN_MODELS) else None
     made = extract(params, nets, folds, talk)
     extracted = time.perf_counter()
     tried = train(params, choice, made, folds, talk)
     trained = time.perf_counter()
-    base, compared = judge(params, choice, tried, folds[0].labels, person, talk)
+    base, compared = judge(params, choice, tried, truth, talk)
     rows = ranked(base, tried, compared)
     write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows))
     return {
         "backbone": source,
         "base": base.name,
-        "people": len(np.unique(person)),
-        "photos": len(person),
+        **({} if task.unit == "photo" else {task.units: int(truth.group.max()) + 1}),
+        "photos": len(truth.labels),
         "folds": len(folds),
         "epochs": epochs,
         "repeats": choice.repeats,
         "rows": rows,
+        "titles": {f"f1_{name}": title(f"f1_{name}", task) for name in task.subsets},
         "luck_sd": luck(rows),
-        "notes": notes(features_of, rows, choice.repeats),
+        "notes": notes(features_of, rows, choice.repeats, task.units),
         "seconds": {
             "features": extracted - began,
             "heads": trained - extracted,
@@ -136,80 +126,6 @@ def checked(params: Params, choice: Choice) -> Choice:
     return Choice(choice.backbone, **named, epochs=choice.epochs, repeats=choice.repeats, replicates=choice.replicates)
 
 
-def backbones(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk) -> tuple[str, list[Classifier]]:
-    """What the features come from, in words, and the models: one for all folds, or one a fold.
-
-    `auto` is params where model.pretrained or model.weights is set, else folds where all are trained. Raises UserError where
-    neither is, and for weights that have seen these people, in whose OOF scores that would show as skill.
-    """
-    trained = all(paths.weights(fold).is_file() for fold in params.folds)
-    starts = params.model.pretrained or not params.model.begins_without_file
-    if asked == "auto":
-        asked = "params" if starts else "folds"
-        if asked == "folds" and not trained:
-            raise UserError(
-                "screen: there is no backbone: random features tell nothing about losses; set model.pretrained or "
-                "model.weights in params.yaml, give --backbone WEIGHTS.safetensors, or train the folds first (`maskcli folds`)"
-            )
-    if asked == "folds":
-        # The features need the folds' backbones alone: what else params.yaml says by now is no matter.
-        run_record.joined(params, talk, "screen", told=OF_HEADS)
-        return f"{OWN_MODELS} ({paths.weights(0)} ...)", [
-            _of_fold(params, fold, data) for fold, data in enumerate(folds)
-        ]
-    if asked == "params" and not starts:
-        raise UserError(
-            "screen: --backbone params: model.pretrained in params.yaml is false and model.weights names no file, and random "
-            "features tell nothing about losses; set one of them, or take --backbone folds"
-        )
-    if asked == "params":
-        weights = None if params.model.begins_without_file else Path(params.model.weights)
-    else:
-        weights = Path(asked)
-    if weights and not weights.is_file():
-        raise UserError(
-            f"screen: --backbone {weights}: no such file; give auto, params, folds, or the path of a .safetensors or .pth file"
-        )
-    if weights:
-        refuse_leak(weights)
-    torch.manual_seed(params.seed)
-    net = model.build(model.architecture(params), weights is None)
-    if weights:
-        talk.say(model.load_backbone(net, weights))
-    return f"{params.model.name}, {weights or 'published weights'}", [net]
-
-
-def refuse_leak(path: Path) -> None:
-    """Raise UserError for weights of models that were trained on these people."""
-    if starting_weights.knows_these_people(path):
-        raise UserError(
-            f"screen: {path}: was trained on these people, whom it would be scored on; take --backbone folds, which uses each "
-            "fold's model for that fold alone, or weights from elsewhere"
-        )
-
-
-def _of_fold(params: Params, fold: int, data: FoldData) -> Classifier:
-    """A fold's first model, checked to have left out the people that the fold validates on today."""
-    net = model.load(paths.weights(fold))
-    own, wanted = net.architecture, model.architecture(params)
-    if (own.name, own.options) != (wanted.name, wanted.options):
-        raise UserError(
-            f"{paths.weights(fold)}: is {own.name} with model.options {own.options}, params.yaml has {wanted.name} with "
-            f"{wanted.options}; train the folds again (`dvc repro`)"
-        )
-    model.check_image(own, params, str(paths.weights(fold)))
-    try:
-        left_out = load_npz(paths.oof_logits(fold), ("photo",))["photo"]
-    except ValueError:
-        left_out = np.empty(0)
-    if not np.array_equal(left_out, data.val):
-        raise UserError(
-            f"{paths.oof_logits(fold)}: this fold's model was not trained with the folds of {paths.FOLDS}, so it may have seen "
-            "the people it would be scored on; train the folds again (`dvc repro`)"
-        )
-    return net
-
-
 def extract(params: Params, nets: list[Classifier], folds: Sequence[FoldData], talk: Talk) -> Features:
     """Features of all photos as evaluation sees them and, where training flips photos, of their mirror images."""
     names = ("identity", "hflip") if params.augment.hflip else ("identity",)
@@ -220,33 +136,39 @@ def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldDa
     """All combinations asked for, and params.yaml's: one loss, head and repeat after the other, all else at once."""
     wanted = set(itertools.product(choice.losses, choice.heads, choice.samplers))
     wanted.add((params.loss, params.model.head, params.sampler))
-    jobs = [
-        (loss, head, tuple(name for name in SAMPLERS if (loss, head, name) in wanted))
-        for head, loss in itertools.product(HEADS, LOSSES)
-    ]
-    jobs = [job for job in jobs if job[2]]
     epochs = choice.epochs or default_epochs(params, folds)
+    jobs = []
+    for head, loss in itertools.product(HEADS, LOSSES):
+        own = _with(params, loss, head)
+        names = tuple(name for name in SAMPLERS if (loss, head, name) in wanted)
+        plan = Plan(model.architecture(own, folds[0].task), names, LRS, epochs)
+        jobs += [(own, part) for part in at_once(plan, made.values.shape[-1], len(folds), params.train.batch_size)]
     steps = heads_on_features.batches(folds, params.train.batch_size)[0] * epochs
     total = steps * len(jobs) * choice.repeats
     ticks = iter(talk.track(range(total), total, "heads"))
     fold_of = _fold_of(folds)
     found = []
-    for loss, head, names in jobs:
-        own = _with(params, loss, head)
-        plan = Plan(model.architecture(own), names, LRS, epochs)
-        logs = np.stack(
-            [
-                heads_on_features.oof(learner.of_repeat(own, repeat), made, folds, plan, lambda: next(ticks, None))
-                for repeat in range(choice.repeats)
-            ]
-        )
-        for place, name in enumerate(names):
-            picked = chosen(logs[:, place], folds[0].labels, fold_of)
-            best = logs[:, place, picked[fold_of], np.arange(len(fold_of))]
-            found.append(Tried(loss, name, head, best, tuple(LRS[number] for number in picked)))
+    for own, plan in jobs:
+        repeats = [
+            heads_on_features.oof(learner.of_repeat(own, repeat), made, folds, plan, lambda: next(ticks, None))
+            for repeat in range(choice.repeats)
+        ]
+        classes, nll = np.stack([one.classes for one in repeats]), np.stack([one.nll for one in repeats])
+        for place, name in enumerate(plan.samplers):
+            picked = chosen(classes[:, place], nll[:, place], folds[0].labels, fold_of)
+            best = np.s_[:, place, picked[fold_of], np.arange(len(fold_of))]
+            lrs = tuple(LRS[number] for number in picked)
+            found.append(Tried(own.loss, name, own.model.head, classes[best], nll[best], lrs))
     for _ in ticks:
         pass
     return found
+
+
+def at_once(plan: Plan, width: int, folds: int, batch: int) -> list[Plan]:
+    """A plan's samplers in as many plans as keep each within MEMORY, for heads on features [N, width]; none without samplers."""
+    own = heads_on_features.memory(replace(plan, samplers=plan.samplers[:1]), width, folds, batch)
+    size = max(1, MEMORY // max(1, own))
+    return [replace(plan, samplers=plan.samplers[start : start + size]) for start in range(0, len(plan.samplers), size)]
 
 
 def default_epochs(params: Params, folds: Sequence[FoldData]) -> int:
@@ -267,52 +189,67 @@ def _fold_of(folds: Sequence[FoldData]) -> np.ndarray:
     return fold_of
 
 
-def chosen(logs: np.ndarray, labels: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
+def chosen(classes: np.ndarray, nll: np.ndarray, labels: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
     """Which learning rate each fold takes, [folds]: that of the best macro F1 (ties by nll) on the other folds' photos.
 
-    logs: OOF log probabilities [R, L, N, 18]; scores are means over the repeats. Nothing is chosen on the photos that are
-    scored.
+    classes, nll: what is predicted out of fold and its loss, [R, L, N]; scores are means over the repeats. Nothing is chosen
+    on the photos that are scored.
     """
+    most = (
+        int(max(labels.max(), classes.max())) + 1
+    )  # macro F1 is over the classes that are present, whatever their number
     picked = []
     for fold in range(int(fold_of.max()) + 1):
         other = fold_of != fold
         scores = [
             (
-                np.mean([metrics.macro_f1(labels[other], one[other].argmax(1)) for one in repeats]),
-                -np.mean([metrics.nll(one[other], labels[other]) for one in repeats]),
+                np.mean([metrics.macro_f1(labels[other], one[other], most) for one in classes[:, rate]]),
+                -np.mean([float(one[other].mean()) for one in nll[:, rate]]),
             )
-            for repeats in logs.swapaxes(0, 1)
+            for rate in range(classes.shape[1])
         ]
         picked.append(max(range(len(scores)), key=scores.__getitem__))
     return np.array(picked)
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What the heads are scored by."""
+
+    task: Task
+    labels: np.ndarray  # [N]
+    group: np.ndarray  # [N] numbered
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        return ("macro_f1", *(f"f1_{name}" for name in self.task.subsets), "nll")
+
+
 def judge(
-    params: Params, choice: Choice, tried: list[Tried], labels: np.ndarray, person: np.ndarray, talk: Talk
+    params: Params, choice: Choice, tried: list[Tried], truth: Truth, talk: Talk
 ) -> tuple[Tried, dict[str, list[Difference]]]:
     """params.yaml's combination, and every combination's scores against it by its name, p-values by Holm over the others."""
     replicates = choice.replicates or params.ensemble.replicates
     own = (params.loss, params.sampler, params.model.head)
     base = next(one for one in tried if (one.loss, one.sampler, one.head) == own)
-    of_base = _scores(base, labels, person)
+    of_base = _scores(base, truth)
 
     def against(other: Tried) -> Comparison:
-        of_other = _scores(other, labels, person)
-        return Comparison(
-            base.name, other.name, paired_difference.compare(of_base, of_other, {}, replicates, params.seed), []
-        )
+        of_other = _scores(other, truth)
+        rows = paired_difference.compare(of_base, of_other, {}, replicates, params.seed, truth.task.units)
+        return Comparison(base.name, other.name, rows, [], truth.task)
 
     others = [one for one in tried if one is not base]
     found = [against(one) for one in talk.track(others, len(others), "compare")]
     return base, {one.run_b: one.rows for one in [against(base), *(corrected(found) if found else [])]}
 
 
-def _scores(tried: Tried, labels: np.ndarray, person: np.ndarray) -> list[Scores]:
-    """Per person sums of each repeat, one entry a repeat."""
-    rows = np.arange(len(labels))
+def _scores(tried: Tried, truth: Truth) -> list[Scores]:
+    """Sums of each group, one entry a repeat."""
+    sizes: dict[str, Any] = {"classes": truth.task.classes, "subsets": truth.task.subsets}
     return [
-        bootstrap.pick(bootstrap.of_run(person, labels, logs.argmax(1), -logs[rows, labels]), SCORES)
-        for logs in tried.log_probabilities
+        bootstrap.pick(bootstrap.of_run(truth.group, truth.labels, classes, nll, **sizes), truth.scores)
+        for classes, nll in zip(tried.classes, tried.nll, strict=True)
     ]
 
 
@@ -321,7 +258,7 @@ def ranked(base: Tried, tried: list[Tried], compared: dict[str, list[Difference]
     rows: list[dict[str, Any]] = []
     for one in tried:
         by_name = {row.metric: row for row in compared[one.name]}
-        f1, old, nll = (by_name[name] for name in SCORES)
+        f1, nll = by_name["macro_f1"], by_name["nll"]
         judged: dict[str, Any] = {
             name: getattr(f1, name) for name in ("difference", "low", "high", "p_improved", "p_value")
         }
@@ -329,12 +266,21 @@ def ranked(base: Tried, tried: list[Tried], compared: dict[str, list[Difference]
             {"loss": one.loss, "sampler": one.sampler, "head": one.head, "macro_f1": f1.b}
             | judged
             | {"verdict": "base" if one is base else f1.verdict}
-            | {"f1_60plus": old.b, "f1_60plus_difference": old.difference, "f1_60plus_p_value": old.p_value}
+            | _of_subsets(by_name)
             | {"val_nll": nll.b, "val_nll_difference": nll.difference, "val_nll_p_value": nll.p_value}
             | {"seed_sd": f1.seed_sd, "lrs": " ".join(f"{lr:g}" for lr in one.lrs)}
         )
     rows.sort(key=lambda row: (-row["macro_f1"], row["val_nll"]))
     return [{"rank": number, **row} for number, row in enumerate(rows, 1)]
+
+
+def _of_subsets(by_name: dict[str, Difference]) -> dict[str, float]:
+    """Columns f1_<subset>, f1_<subset>_difference and f1_<subset>_p_value."""
+    found: dict[str, float] = {}
+    for name, row in by_name.items():
+        if name.startswith("f1_"):
+            found |= {name: row.b, f"{name}_difference": row.difference, f"{name}_p_value": row.p_value}
+    return found
 
 
 def luck(rows: list[dict[str, Any]]) -> float | None:
@@ -350,7 +296,7 @@ def luck(rows: list[dict[str, Any]]) -> float | None:
     return float(np.sqrt(squares / sum(len(scores) - 1 for scores in several)))
 
 
-def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int) -> list[str]:
+def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int, units: str) -> list[str]:
     """What the ranking can tell and what it cannot, and how much of it is noise. features_of: the folds whose features."""
     widths = [(row["high"] - row["low"]) / 2 for row in rows if row["verdict"] != "base"]
     scatter = luck(rows)
@@ -364,15 +310,15 @@ def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int) 
         found.append(
             f"the features are those of models trained with loss {features_of.loss} and sampler "
             f"{features_of.params.get('sampler', 'none')}, on the very photos that the heads learn from: there classes lie "
-            "further apart than on new people, so overfitting is understated and all heads look more alike than they would in "
+            f"further apart than on new {units}, so overfitting is understated and all heads look more alike than they would in "
             "full training"
         )
     if widths:
         found.append(
-            f"noise: the 95 % intervals are +-{np.median(widths):.3f} macro F1 wide (median) by the luck of these people"
+            f"noise: the 95 % intervals are +-{np.median(widths):.3f} macro F1 wide (median) by the luck of these {units}"
             f"{' and of the seeds' if repeats > 1 else ''}; rows "
             "nearer to each other than that stand in no certain order, and the best of "
-            f"{len(rows)} rows flatters itself, because it was picked on the people it is scored on"
+            f"{len(rows)} rows flatters itself, because it was picked on the {units} it is scored on"
         )
     if scatter is not None:
         found.append(

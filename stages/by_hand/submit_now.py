@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from stages import tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, read_json, write_csv, write_json
+from stages.base.files import read_json, write_json
 from stages.base.talk import Talk
-from stages.data import layout, pixel_cache
-from stages.data.cache_record import Files
+from stages.data import photos, pixel_cache
+from stages.data import task as tasks
+from stages.data.task import Task
 from stages.judge import votes
 from stages.learn import checkpoint, model, predict
 from stages.learn.checkpoint import DamagedCheckpoint
@@ -30,7 +29,8 @@ from stages.learn.step import out_of_memory
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
-from stages.submission import decision_rule
+from stages.submission import decision_rule, write
+from stages.submission.eval_predictions import answer, no_eval_set
 
 LEAST = 0.8  # of the finished models' median val_f1: an unfinished model below it would spoil the vote
 SMALL_BATCH = 32  # photos, on the CPU after the GPU had no room
@@ -55,6 +55,7 @@ class Predictor:
     """Predicts eval photos, one model after the other."""
 
     params: Params
+    task: Task
     images: list[str]
     folder: Path  # for photos decoded again
     talk: Talk
@@ -66,9 +67,35 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write out/submit-now/submission.csv and made_of.json; return what the latter says.
 
     A model that cannot be used for whatever reason is left out, with the reason. DVC's own submission in out/tta-predict is
-    left alone. Raises UserError only if info.csv names no photo.
+    left alone. Raises UserError only if there is no eval photo.
     """
-    images = _eval_images()
+    task, images = _eval_set(params)
+    joined, left_out, probabilities = _predicted(params, task, images, talk)
+    if joined:
+        _tell_run(params, joined[0].run, talk)
+        voted = votes.VOTES[params.ensemble.vote](np.stack(probabilities))
+        run = run_record.joint({source.run for source in joined})
+        answers = answer(voted, _offsets(params, task, run, talk))
+    else:
+        answers = np.full(len(images), _most_common_class(params, task))
+    write.write(paths.NOW_SUBMISSION, task, np.array(images), answers)
+    made = {
+        "submission": str(paths.NOW_SUBMISSION),
+        "answers": len(images),
+        "models": [asdict(source) for source in joined],
+        "left_out": [asdict(source) for source in left_out],
+        "folds_missing": sorted(set(params.folds) - {source.fold for source in joined}),
+        "views": list(params.tta.views),
+        "vote": params.ensemble.vote,
+    }
+    write_json(paths.NOW_SOURCES, made)
+    return made
+
+
+def _predicted(
+    params: Params, task: Task, images: list[str], talk: Talk
+) -> tuple[list[Source], list[Source], list[np.ndarray]]:
+    """The models that answer, those left out, and the former's probabilities [N, C] under each view."""
     everything = sources(params)
     places = [list(group) for _, group in itertools.groupby(everything, lambda source: (source.fold, source.repeat))]
     probabilities: list[np.ndarray] = []
@@ -76,7 +103,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     left_out: list[Source] = []
     # On Windows a file cannot be removed while it is mapped.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        predictor = Predictor(params, images, Path(folder), talk)
+        predictor = Predictor(params, task, images, Path(folder), talk)
         for candidates in talk.track(places, len(places), "predict eval photos"):
             for source in candidates:
                 if not source.used:  # nor are those after it, which are weaker
@@ -91,24 +118,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
             # A finished model that does not answer is told also where another one does in its place.
             left_out += [one for one in candidates if one.state == "finished" and not one.used and one not in left_out]
         predictor.pixels.clear()
-    if joined:
-        _tell_run(params, joined[0].run, talk)
-        voted = votes.VOTES[params.ensemble.vote](np.stack(probabilities))
-        answers = tta_predict.answer(voted, _offsets(params, run_record.joint({source.run for source in joined}), talk))
-    else:
-        answers = np.full(len(images), _most_common_class(params))
-    write_csv(paths.NOW_SUBMISSION, pd.DataFrame({"ImageID": images, "ans": answers}))
-    made = {
-        "submission": str(paths.NOW_SUBMISSION),
-        "answers": len(images),
-        "models": [asdict(source) for source in joined],
-        "left_out": [asdict(source) for source in left_out],
-        "folds_missing": sorted(set(params.folds) - {source.fold for source in joined}),
-        "views": list(params.tta.views),
-        "vote": params.ensemble.vote,
-    }
-    write_json(paths.NOW_SOURCES, made)
-    return made
+    return joined, left_out, probabilities
 
 
 def sources(params: Params) -> list[Source]:
@@ -248,11 +258,10 @@ def _batch(params: Params) -> int:
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
     net = _load(source)
     fitting = _fitting(predictor.params, net)
-    if net.architecture.face is None and not predictor.pixels:
-        predictor.talk.say(model.unknown_face(source.file))
     pixels = _pixels(predictor, fitting)
     positions, views = np.arange(len(predictor.images)), predictor.params.tta.views
-    return list(predict.of_views(net, pixels, positions, views, fitting, batch, device))
+    asked = predict.Asked(predictor.task, pixels, positions, views)
+    return list(predict.of_views(net, asked, fitting, batch, device))
 
 
 def _give_back_memory() -> None:
@@ -267,23 +276,27 @@ def _load(source: Source) -> Classifier:
     return model.load(path) if source.state == "finished" else checkpoint.model_of(path)
 
 
-def _offsets(params: Params, run: str, talk: Talk) -> np.ndarray | None:
+def _offsets(params: Params, task: Task, run: str, talk: Talk) -> np.ndarray | None:
     """Those of the decision rule where params.yaml asks for it and oof-ensemble has judged it."""
     try:
-        return decision_rule.settle(params, talk, run).offsets
+        return decision_rule.settle(params, task, talk, run).offsets
     except UserError as error:
         talk.say(f"submit-now: answers are the most probable classes: {error}")
         return None
 
 
-def _eval_images() -> list[str]:
-    """ImageIDs in info.csv's order, every row of it, also where prepare has not run or has found faults."""
-    with contextlib.suppress(UserError):  # not there yet, or damaged
-        return [str(image) for image in read_csv(paths.EVAL, "prepare", {"ImageID": str})["ImageID"]]
-    ids, faults = layout.read_eval(paths.EVAL_CSV, paths.EVAL_IMAGES)
-    if not ids:
-        raise UserError(str(faults[0]) if faults else f"{paths.EVAL_CSV}: has no rows; put the data set under data/")
-    return ids
+def _eval_set(params: Params) -> tuple[Task, list[str]]:
+    """The task, and all eval photos in eval.csv's order, also where prepare has not run or has found faults."""
+    try:
+        task, table = tasks.read(params), photos.read_eval()
+    except UserError:  # not there yet, or damaged
+        found = photos.find(params)
+        if found.eval.empty and found.eval_faults:
+            raise UserError(str(found.eval_faults[0])) from None
+        task, table = found.task, found.eval
+    if table.empty:
+        raise no_eval_set("submit-now")
+    return task, table["ImageID"].astype(str).tolist()
 
 
 def _fitting(params: Params, net: Classifier) -> Params:
@@ -307,7 +320,7 @@ def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> pixel_
         return pixel_cache.open_cache(paths.EVAL_PIXELS, len(images), fitting)
     except UserError as error:
         predictor.talk.say(f"submit-now: decodes the eval photos again: {error}")
-    files = Files(paths.EVAL_IMAGES, layout.eval_names(images, paths.EVAL_IMAGES))
+    files = photos.eval_files(predictor.params, images)
     built = pixel_cache.build(
         path, files, fitting, predictor.talk, "decode eval photos", pixel_cache.fits(len(images), fitting)
     )
@@ -320,11 +333,15 @@ def _open_or_decode(predictor: Predictor, fitting: Params, path: Path) -> pixel_
     return pixel_cache.open_cache(path, len(images), fitting, replace(files, contents=built.contents))
 
 
-def _most_common_class(params: Params) -> int:
-    """The class of most training photos: five of a person's seven show the mask worn."""
-    people, _ = layout.read_people(paths.TRAIN_CSV)
-    if people.empty:
-        return 0
-    gender, age = people["gender"].to_numpy(int), people["age"].to_numpy(int)
-    masked = layout.label(np.zeros(len(people), int), gender, layout.age_bin(age, layout.age_bins(params)))
-    return int(np.bincount(masked).argmax())
+def _most_common_class(params: Params, task: Task) -> int:
+    """The class of most training photos; 0 where none can be found."""
+    try:
+        labels = photos.read(task)["label"].to_numpy()
+    except UserError:  # not there yet, or damaged
+        table = photos.find(params).photos
+        labels = (
+            task.labels({axis.name: table[axis.name].to_numpy() for axis in task.axes})
+            if len(table)
+            else np.zeros(1, int)
+        )
+    return int(np.bincount(labels).argmax())

@@ -15,7 +15,7 @@ from stages.records.run_record import Record
 FILES = {"submission": paths.SUBMISSION, "OOF": paths.OOF, "LR curve": paths.LR_PNG}
 SCORES = (
     *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
-    *("people", "photos"),
+    "photos",
 )
 RANKED = {"loss": str, "sampler": str, "verdict": str}
 
@@ -82,7 +82,7 @@ def _try(record: Record) -> tuple[str, list[str]]:
     if not paths.TTA_SUMMARY.exists():
         return "whether test-time views help", ["maskcli tta-search"]
     if not paths.REFIT_SUMMARY.exists():
-        return "a second submission, from all training people", ["maskcli refit"]
+        return "a second submission, from all training photos", ["maskcli refit"]
     return "what went wrong, photo by photo", ["maskcli report"]
 
 

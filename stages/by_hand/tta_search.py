@@ -10,10 +10,13 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, write_csv, write_json
+from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.by_hand.compare import with_p
+from stages.data import photos
+from stages.data import task as tasks
 from stages.data.fold_data import open_fold
+from stages.data.task import Task
 from stages.judge import bootstrap, nested_folds, paired_difference, votes
 from stages.judge.paired_difference import Difference
 from stages.learn import predict
@@ -41,9 +44,10 @@ NESTED_REPLICATES = 1000
 class Predicted:
     """OOF probabilities of N photos by R repeats under each view."""
 
-    of_view: dict[str, np.ndarray]  # each float32 [R, N, 18]
+    task: Task
+    of_view: dict[str, np.ndarray]  # each float32 [R, N, C]
     label: np.ndarray  # [N]
-    person: np.ndarray  # [N]
+    group: np.ndarray  # [N], numbered
     fold: np.ndarray  # [N]
 
 
@@ -62,16 +66,16 @@ def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> di
     rows = judge(found, joined, tried, everyone, replicates, params.seed)
     chosen = recommended(rows, tried)
     method = nested_folds.Method(
-        fit=lambda people: recommended(
-            judge(found, joined, tried, people, min(replicates, NESTED_REPLICATES), params.seed), tried
+        fit=lambda some: recommended(
+            judge(found, joined, tried, some, min(replicates, NESTED_REPLICATES), params.seed), tried
         ),
-        apply=lambda fitted, people: joined(fitted)[people],
+        apply=lambda fitted, some: joined(fitted)[some],
     )
     inside = nested_folds.cross_fit(
         {"search": method},
-        nested_folds.groups(found.person, found.label, seed=params.seed),
-        lambda people, scores: 0.0,
-        lambda fits: talk.track(fits, len(fits), "search again on other people"),
+        nested_folds.parts(found.group, found.label, seed=params.seed),
+        lambda some, scores: 0.0,
+        lambda fits: talk.track(fits, len(fits), f"search again on other {found.task.units}"),
     )
     honest = _against(found, joined(BASE), inside.chosen, everyone, replicates, params.seed)
     flattering = _against(found, joined(BASE), joined(chosen), everyone, replicates, params.seed)
@@ -88,8 +92,8 @@ def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> di
         "gain_nested_high": honest.high,
         "views": rows,
         "votes": by_vote,
-        "people": len(np.unique(found.person)),
-        "notes": notes(params, chosen, by_vote),
+        found.task.units: int(found.group.max()) + 1,
+        "notes": notes(found.task, chosen, by_vote),
     }
     write_csv(paths.TTA_VIEWS, pd.DataFrame(rows))
     write_csv(paths.TTA_VOTES, pd.DataFrame(by_vote, columns=["vote", *_COLUMNS]))
@@ -123,17 +127,22 @@ def candidates(params: Params, views: Sequence[str]) -> list[Views]:
 
 
 def predict_oof(params: Params, names: Views, talk: Talk) -> Predicted:
-    """Every training photo under every view, by the models of its own fold, which never saw its person."""
-    photos = read_csv(paths.PHOTOS, "prepare", dtype={"person": str, "file": str})
-    of_view = {name: np.zeros((params.train.repeats, len(photos), 18), np.float32) for name in names}
-    fold_of = np.zeros(len(photos), np.int64)
+    """Every training photo under every view, by the models of its own fold, which never saw its group."""
+    table = photos.read(tasks.read(params))
+    fold_of = np.zeros(len(table), np.int64)
     folds = {fold: open_fold(params, fold) for fold in params.folds}
+    task = folds[params.folds[0]].task
+    shape = params.train.repeats, len(table), task.classes
+    of_view = {name: np.zeros(shape, np.float32) for name in names}
     repeats = range(params.train.repeats)
     predicted = (
         (data.val[places], repeat, part)
         for fold, data in folds.items()
         for repeat, places, part in predict.of_weights(
-            [paths.weights(fold, repeat) for repeat in repeats], data.pixels, data.val, names, params, talk
+            [paths.weights(fold, repeat) for repeat in repeats],
+            predict.Asked(data.task, data.pixels, data.val, names),
+            params,
+            talk,
         )
     )
     total = sum(predict.count(len(repeats), len(data.val), params) for data in folds.values())
@@ -143,11 +152,11 @@ def predict_oof(params: Params, names: Views, talk: Talk) -> Predicted:
     for fold, data in folds.items():
         fold_of[data.val] = fold
     labels = folds[params.folds[0]].labels
-    return Predicted(of_view, labels, photos["person"].to_numpy(str), fold_of)
+    return Predicted(task, of_view, labels, bootstrap.numbered(table["group"].to_numpy(str)), fold_of)
 
 
 def joiner(found: Predicted, vote: str) -> Callable[[Views], np.ndarray]:
-    """A function of a set of views to the OOF probabilities [N, 18] that its views and all repeats join to."""
+    """A function of a set of views to the OOF probabilities [N, C] that its views and all repeats join to."""
 
     @cache
     def joined(views: Views) -> np.ndarray:
@@ -161,12 +170,12 @@ def judge(
     found: Predicted,
     joined: Callable[[Views], np.ndarray],
     tried: list[Views],
-    people: np.ndarray,
+    places: np.ndarray,
     replicates: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Macro F1 of each set of views against identity alone on the photos `people`, p-values by Holm."""
-    rows = [_against(found, joined(BASE), joined(one), people, replicates, seed) for one in tried]
+    """Macro F1 of each set of views against identity alone on the photos at `places`, p-values by Holm."""
+    rows = [_against(found, joined(BASE), joined(one), places, replicates, seed) for one in tried]
     return [{"views": " ".join(one), **row} for one, row in zip(tried, corrected(rows), strict=True)]
 
 
@@ -200,7 +209,7 @@ def corrected(rows: list[Difference]) -> list[dict[str, Any]]:
 _COLUMNS = ("macro_f1", "difference", "low", "high", "p_improved", "p_value", "verdict")
 
 
-def notes(params: Params, chosen: Views, by_vote: list[dict[str, Any]]) -> list[str]:
+def notes(task: Task, chosen: Views, by_vote: list[dict[str, Any]]) -> list[str]:
     """What the numbers leave out."""
     found = [
         "an OOF photo is predicted by one fold's models; on eval photos the folds vote as well, so a view may bring less there",
@@ -210,18 +219,18 @@ def notes(params: Params, chosen: Views, by_vote: list[dict[str, Any]]) -> list[
         found.append("one view and one repeat: there is nothing to vote on, so the votes are not compared")
     if chosen == BASE:
         found.append(
-            "no view is shown to help: identity alone is enough, and the fastest; with more people smaller gains could be seen"
+            "no view is shown to help: identity alone is enough, and the fastest; with more "
+            f"{task.units} smaller gains could be seen"
         )
     return found
 
 
 def _against(
-    found: Predicted, base: np.ndarray, other: np.ndarray, people: np.ndarray, replicates: int, seed: int
+    found: Predicted, base: np.ndarray, other: np.ndarray, places: np.ndarray, replicates: int, seed: int
 ) -> Difference:
+    group, labels, task = found.group[places], found.label[places], found.task
     both = [
-        bootstrap.pick(
-            bootstrap.of_run(found.person[people], found.label[people], one[people].argmax(1)), ("macro_f1",)
-        )
+        bootstrap.pick(bootstrap.of_run(group, labels, one[places].argmax(1), classes=task.classes), ("macro_f1",))
         for one in (base, other)
     ]
-    return paired_difference.compare([both[0]], [both[1]], {}, replicates, seed)[0]
+    return paired_difference.compare([both[0]], [both[1]], {}, replicates, seed, task.units)[0]

@@ -23,7 +23,8 @@ class FoldData:
     pixels: Pixels  # uint8 [N, H + 2m, W + 2m, 3], memory-mapped or decoded on the fly
     labels: np.ndarray  # [N] class numbers by the axes: what is scored
     train_labels: np.ndarray  # [N] class numbers by train_bins: what is learnt
-    ages: np.ndarray  # [N] years; NaN where unknown (pseudo-labelled photos), which is only ever on the training side
+    # [N] of the regressed axis, in its own unit; NaN where unknown: pseudo-labelled photos, and everywhere without such an axis.
+    numbers: np.ndarray
     train: np.ndarray  # positions of the training side
     val: np.ndarray  # positions of the validation side
 
@@ -57,13 +58,12 @@ def open_all(params: Params) -> FoldData:
 def _open(params: Params, own: Task, table: pd.DataFrame, validates: np.ndarray) -> FoldData:
     """Photos [N] and their cache, divided by `validates` [N]."""
     columns = {axis.name: table[axis.name].to_numpy() for axis in own.axes}
-    ages = columns[own.regressed.name] if own.regressed else np.full(len(table), np.nan)
     return FoldData(
         task=own,
         pixels=open_cache(paths.PIXELS, len(table), params),
         labels=own.labels(columns),
         train_labels=own.labels(columns, params.train_bins),
-        ages=ages,
+        numbers=np.full(len(table), np.nan) if own.regressed is None else columns[own.regressed.name],
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),
     )

@@ -47,8 +47,8 @@ class TwoCaches:
 def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> FoldData:
     """`data` with the photos that pseudo.labels lists for `part` (a fold's number, or all) added to its training side.
 
-    They take positions from N on; their ages are unknown (NaN); class counts and samplers see them as any other photo.
-    The validation side stays as it was. Raises UserError if the file does not fit the eval set or the folds.
+    They take positions from N on; their number of a regressed axis is unknown (NaN); class counts and samplers see them as
+    any other photo. The validation side stays as it was. Raises UserError if the file does not fit the eval set or the folds.
     """
     if is_off(params):
         return data
@@ -64,7 +64,7 @@ def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> Fold
         pixels=TwoCaches(data.pixels, open_cache(paths.EVAL_PIXELS, len(images), params), rows),
         labels=np.concatenate([data.labels, labels]),
         train_labels=np.concatenate([data.train_labels, labels]),
-        ages=np.concatenate([data.ages, np.full(len(own), np.nan)]),
+        numbers=np.concatenate([data.numbers, np.full(len(own), np.nan)]),
         train=np.concatenate([data.train, np.arange(first, first + len(own))]),
     )
 

@@ -60,6 +60,11 @@ class Task:
         """Levels of each axis."""
         return tuple(len(axis.levels) for axis in self.axes)
 
+    @cached_property
+    def axis_sizes(self) -> dict[str, int]:
+        """Levels of each axis, by its name."""
+        return {axis.name: len(axis.levels) for axis in self.axes}
+
     @property
     def classes(self) -> int:
         return int(np.prod(self.sizes))
@@ -163,6 +168,11 @@ def made(params: Params, found: Mapping[str, Sequence[str]], constant: Collectio
 
 def write(task: Task) -> None:
     """task.json: the axes, the names of the classes, the unit and the hash."""
+    write_json(paths.TASK, to_json(task))
+
+
+def to_json(task: Task) -> dict[str, Any]:
+    """A Task as plain values, without its subsets; class names and hash are for other readers than `from_json`."""
     axes = [
         {
             "name": axis.name,
@@ -174,14 +184,13 @@ def write(task: Task) -> None:
         }
         for axis in task.axes
     ]
-    told = {
+    return {
         "layout": task.layout,
         "unit": task.unit,
         "axes": axes,
         "classes": list(task.class_names),
         "hash": task.hash,
     }
-    write_json(paths.TASK, told)
 
 
 def read(params: Params) -> Task:
@@ -200,7 +209,7 @@ def read(params: Params) -> Task:
 
 
 def from_json(value: Mapping[str, Any]) -> Task:
-    """A Task from what `write` wrote."""
+    """A Task from what `to_json` gave, and its subsets where something added them."""
     axes = tuple(
         Axis(
             axis["name"],
@@ -212,7 +221,8 @@ def from_json(value: Mapping[str, Any]) -> Task:
         )
         for axis in value["axes"]
     )
-    return Task(value["layout"], axes, value["unit"])
+    subsets = {name: tuple(numbers) for name, numbers in value.get("subsets", {}).items()}
+    return Task(value["layout"], axes, value["unit"], subsets)
 
 
 def with_subsets(task: Task, subsets: Mapping[str, Mapping[str, Any]]) -> Task:

@@ -1,44 +1,47 @@
-"""Intervals by resampling people: a person's photos come and go together (cluster bootstrap, Field & Welsh 2007).
+"""Intervals by resampling groups (people, say): a group's photos come and go together (cluster bootstrap, Field & Welsh
+2007). Without groups each photo is its own.
 
-Every score here is a weighted sum of ratios of sums over people: the F1 of a class is 2 hits / (true + predicted),
-accuracy is hits / photos, nll is summed loss / photos. So one person's part of a score, its influence, is known in closed
+Every score here is a weighted sum of ratios of sums over groups: the F1 of a class is 2 hits / (true + predicted),
+accuracy is hits / photos, nll is summed loss / photos. So one group's part of a score, its influence, is known in closed
 form, the standard error follows from it (delta method), and the bootstrap can be studentised: each replicate's distance
 from the estimate is divided by the replicate's own standard error. For macro F1 over rare classes this covers the truth
 where the percentile interval does not (bench/intervals.py). Efron & Tibshirani 1993, chapter 12; DiCiccio & Efron 1996.
 
-More than UNITS people are dealt at random to groups of equal size that are drawn whole (random groups: Wolter 2007,
-Introduction to Variance Estimation, chapter 2). A group's influence is the sum of independent influences, so its square
+More than UNITS groups are dealt at random to units of equal size that are drawn whole (random groups: Wolter 2007,
+Introduction to Variance Estimation, chapter 2). A unit's influence is the sum of independent influences, so its square
 has the expectation of the sum of theirs: interval and skewness are estimated as before, with the noise of UNITS squares
-instead of all people's (relative standard error of a standard error of normal sums: 1 / sqrt(2 UNITS), 0.7 %), and the
-time no longer grows with the people.
+instead of all groups' (relative standard error of a standard error of normal sums: 1 / sqrt(2 UNITS), 0.7 %), and neither
+time nor memory grows with the groups: counts [UNITS, C] of 1,000 classes take 80 MB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stages.data.layout import CLASSES, OLD_CLASSES
-from stages.judge.metrics import present
+from stages.judge.metrics import Axes, Subsets, by_axis, present
 
 ERROR_FLOOR = 0.5  # of the estimate's standard error: keeps replicates that lost a rare class from ruling the interval
-UNITS = 10_000  # drawn at most: people, or groups of them
+UNITS = 10_000  # drawn at most: groups, or several of them together
 CHUNK = 5_000_000  # replicates x units at a time, so that memory stays flat
+DEAL = (0, 2)  # seed of the deal
+NONE: Mapping[str, tuple[int, ...]] = {}
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What people bring to J ratios, and how M scores are made of these: score = (ratios * weights).sum over J."""
+    """What U units (groups) bring to J ratios, and how M scores are made of these: score = (ratios * weights).sum over J."""
 
-    numerators: np.ndarray  # float32 [P, J]
-    denominators: np.ndarray  # float32 [P, J]
+    numerators: np.ndarray  # float32 [U, J]
+    denominators: np.ndarray  # float32 [U, J]
     weights: np.ndarray  # float64 [J, M]
     names: tuple[str, ...]  # [M]
+    groups: int  # that the units hold
 
 
 @dataclass(frozen=True)
 class Replicates:
-    """M scores of the sample, and of B samples of people drawn with replacement, with their standard errors."""
+    """M scores of the sample, and of B samples of units drawn with replacement, with their standard errors."""
 
     estimate: np.ndarray  # [M]
     error: np.ndarray  # [M]
@@ -53,61 +56,88 @@ class Replicates:
 
 
 def of_run(
-    person: np.ndarray,
+    group: np.ndarray,
     labels: np.ndarray,
     predictions: np.ndarray,
     nll: np.ndarray | None = None,
-    classes: int = CLASSES,
+    *,
+    classes: int,
+    subsets: Subsets = NONE,
 ) -> Scores:
-    """Scores of one run: macro_f1, f1_60plus, accuracy, nll (if given per photo, [N]) and f1_<class> of each class.
+    """Scores of one run: macro_f1, f1_<subset> of each, f1_<class> of each class, accuracy, nll (if given per photo, [N]).
 
-    person, labels, predictions: [N]. Macro F1 is over the classes present in truth or prediction, in every replicate.
+    group, labels, predictions: [N]. Macro F1 is over the classes present in truth or prediction, in every
+    replicate; so is a subset's, 0 where none of its classes is.
     """
-    index = numbered(person)
-    people, right = int(index.max()) + 1, labels == predictions
+    index = numbered(group)
+    unit = dealt(index)
+    units, right = int(unit.max()) + 1, labels == predictions
 
     def count(who: np.ndarray, which: np.ndarray) -> np.ndarray:
-        return np.bincount(who * classes + which, minlength=people * classes).reshape(people, classes)
+        return np.bincount(who * classes + which, minlength=units * classes).reshape(units, classes)
 
-    hits, photos = count(index[right], labels[right]), np.bincount(index, minlength=people)
-    losses = np.bincount(index, weights=nll, minlength=people) if nll is not None else np.zeros(people)
-    numerators = np.column_stack([2 * hits, hits.sum(1), losses])
-    denominators = np.column_stack([count(index, labels) + count(index, predictions), photos, photos])
-    among = present(labels, predictions)
-    rows = {
-        "macro_f1": np.isin(np.arange(classes), among) / len(among),
-        "f1_60plus": _mean_of(np.intersect1d(among, OLD_CLASSES), classes),
-        **{f"f1_{number}": np.eye(classes)[number] for number in range(classes)},
-    }
-    weights = np.zeros((classes + 2, len(rows) + 2))
-    weights[:classes, : len(rows)] = np.stack(list(rows.values()), axis=1)
-    weights[classes, -2] = weights[classes + 1, -1] = 1
-    names = (*rows, "accuracy", "nll")
-    return Scores(numerators.astype(np.float32), denominators.astype(np.float32), weights, names)
+    hits, photos = count(unit[right], labels[right]), np.bincount(unit, minlength=units)
+    losses = np.bincount(unit, weights=nll, minlength=units) if nll is not None else np.zeros(units)
+    numerators = np.empty((units, classes + 2), np.float32)
+    numerators[:, :classes], numerators[:, classes], numerators[:, classes + 1] = 2 * hits, hits.sum(1), losses
+    denominators = np.empty_like(numerators)
+    denominators[:, :classes] = count(unit, labels) + count(unit, predictions)
+    denominators[:, classes:] = photos[:, None]
+    weights, names = _weights(present(labels, predictions), classes, subsets)
+    return Scores(numerators, denominators, weights, names, int(index.max()) + 1)
 
 
-def numbered(person: np.ndarray) -> np.ndarray:
-    """People [N] as numbers from 0 on, in the order of their names: done once, it spares sorting a million names again."""
-    return np.unique(person, return_inverse=True)[1]
+def _weights(among: np.ndarray, classes: int, subsets: Subsets) -> tuple[np.ndarray, tuple[str, ...]]:
+    """How scores are made of ratios [C + 2] (classes, accuracy, nll), [C + 2, M], and their names; `among`: classes present."""
+    means = {"macro_f1": among, **{f"f1_{name}": np.intersect1d(among, which) for name, which in subsets.items()}}
+    names = (*means, *(f"f1_{number}" for number in range(classes)), "accuracy", "nll")
+    weights = np.zeros((classes + 2, len(names)))
+    for place, which in enumerate(means.values()):
+        weights[which, place] = 1 / max(1, len(which))
+    own = np.arange(classes + 2)
+    weights[own, len(means) + own] = 1
+    return weights, names
 
 
-def people_per_class(person: np.ndarray, labels: np.ndarray, classes: int = CLASSES) -> np.ndarray:
-    """How many people have a photo of each class, [C], from numbered people [N] and labels [N]."""
-    return np.bincount(np.unique(person * classes + labels) % classes, minlength=classes)
+def of_axes(group: np.ndarray, labels: np.ndarray, predictions: np.ndarray, axes: Axes) -> list[Scores]:
+    """Macro F1 of each axis's levels, f1_<axis>, from groups, class numbers and predicted ones, [N] each."""
+    found = []
+    for name, (true, predicted) in by_axis(labels, predictions, axes).items():
+        own = pick(of_run(group, true, predicted, classes=axes[name]), ("macro_f1",))
+        found.append(replace(own, names=(f"f1_{name}",)))
+    return found
 
 
-def _mean_of(which: np.ndarray, classes: int) -> np.ndarray:
-    return np.isin(np.arange(classes), which) / max(1, len(which))
+def numbered(group: np.ndarray) -> np.ndarray:
+    """Groups [N] as numbers from 0 on, in the order of their names: done once, it spares sorting a million names again."""
+    return np.unique(group, return_inverse=True)[1]
+
+
+def dealt(group: np.ndarray, units: int = UNITS) -> np.ndarray:
+    """Numbered groups [N] to at most `units` units, [N], dealt at random, of sizes that differ by one group at most.
+
+    The same groups are dealt alike every time, so that what is paired stays paired.
+    """
+    groups = int(group.max()) + 1
+    if groups <= units:
+        return group
+    count = groups // -(-groups // units)
+    return (np.random.default_rng(DEAL).permutation(groups) % count)[group]
+
+
+def groups_per_class(group: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """How many groups have a photo of each class, [C], from numbered groups [N] and labels [N]."""
+    return np.bincount(np.unique(group * classes + labels) % classes, minlength=classes)
 
 
 def pick(scores: Scores, names: tuple[str, ...]) -> Scores:
     """The same with the named scores only."""
     columns = [scores.names.index(name) for name in names]
-    return Scores(scores.numerators, scores.denominators, scores.weights[:, columns], names)
+    return replace(scores, weights=scores.weights[:, columns], names=names)
 
 
 def beside(parts: list[Scores]) -> Scores:
-    """Scores of the same people side by side; ratios that none of them needs are left out."""
+    """Scores of the same groups side by side; ratios that none of them needs are left out."""
     needed = [part.weights.any(axis=1) for part in parts]
     weights = np.zeros((sum(map(np.count_nonzero, needed)), sum(len(part.names) for part in parts)))
     row = column = 0
@@ -119,17 +149,19 @@ def beside(parts: list[Scores]) -> Scores:
         np.concatenate([getattr(part, side)[:, used] for part, used in zip(parts, needed, strict=True)], axis=1)
         for side in ("numerators", "denominators")
     )
-    return Scores(numerators, denominators, weights, tuple(name for part in parts for name in part.names))
+    names = tuple(name for part in parts for name in part.names)
+    return Scores(numerators, denominators, weights, names, parts[0].groups)
 
 
 def difference(a: list[Scores], b: list[Scores]) -> Scores:
-    """Mean over the runs `b` minus mean over the runs `a`: paired, because all hold the same people in the same order."""
+    """Mean over the runs `b` minus mean over the runs `a`: paired, because all hold the same units in the same order."""
     runs = [(run, -1 / len(a)) for run in a] + [(run, 1 / len(b)) for run in b]
     return Scores(
         np.concatenate([run.numerators for run, _ in runs], axis=1),
         np.concatenate([run.denominators for run, _ in runs], axis=1),
         np.concatenate([run.weights * share for run, share in runs]),
         a[0].names,
+        a[0].groups,
     )
 
 
@@ -140,31 +172,16 @@ def estimate(scores: Scores) -> np.ndarray:
 
 
 def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
-    """Draw people (or groups of them, see above) with replacement `replicates` times; the same seed draws the same ones."""
-    scores = in_groups(scores, seed)
-    people = len(scores.numerators)
+    """Draw units with replacement `replicates` times; the same seed draws the same ones."""
+    units = len(scores.numerators)
     values = np.empty((replicates, len(scores.names)))
     errors = np.empty_like(values)
-    for rows, drawn in _draws(people, replicates, np.random.default_rng(seed)):
-        values[rows], errors[rows] = _scored(scores, drawn)
-    ones = np.ones((1, people), np.float32)
-    own, error = _scored(scores, ones)
+    alike = _alike(scores)
+    for rows, drawn in _draws(units, replicates, np.random.default_rng(seed)):
+        values[rows], errors[rows] = _scored(scores, drawn, alike)
+    ones = np.ones((1, units), np.float32)
+    own, error = _scored(scores, ones, alike)
     return Replicates(own[0], error[0], values, errors)
-
-
-def in_groups(scores: Scores, seed: int, units: int = UNITS) -> Scores:
-    """The same scores of at most `units` groups of people, dealt at random, whose sizes differ by one at most."""
-    people = len(scores.numerators)
-    if people <= units:
-        return scores
-    groups = people // -(-people // units)
-    group = np.random.default_rng([seed, 2]).permutation(people) % groups
-
-    def sums(values: np.ndarray) -> np.ndarray:
-        columns = [np.bincount(group, weights=column, minlength=groups) for column in values.T]
-        return np.stack(columns, axis=1).astype(np.float32)
-
-    return replace(scores, numerators=sums(scores.numerators), denominators=sums(scores.denominators))
 
 
 def interval(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -180,41 +197,86 @@ def percentile(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.n
 
 
 def macro_f1_interval(
-    person: np.ndarray, labels: np.ndarray, predictions: np.ndarray, replicates: int, seed: int
+    group: np.ndarray, labels: np.ndarray, predictions: np.ndarray, replicates: int, seed: int, classes: int
 ) -> tuple[float, float]:
-    """95 % bootstrap-t interval of macro F1 over people, within 0..1."""
-    scores = pick(of_run(person, labels, predictions), ("macro_f1",))
+    """95 % bootstrap-t interval of macro F1 over groups, within 0..1."""
+    scores = pick(of_run(group, labels, predictions, classes=classes), ("macro_f1",))
     low, high = interval(replicate(scores, replicates, seed))
     return max(0.0, float(low[0])), min(1.0, float(high[0]))
 
 
-def _draws(people: int, replicates: int, rng: np.random.Generator) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of the result, and how often each person is drawn there, float32 [rows, P]."""
-    step = max(1, CHUNK // people)
+def _draws(units: int, replicates: int, rng: np.random.Generator) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of the result, and how often each unit is drawn there, float32 [rows, U]."""
+    step = max(1, CHUNK // units)
     for start in range(0, replicates, step):
         size = min(step, replicates - start)
-        drawn = rng.integers(0, people, (size, people)) + np.arange(size)[:, None] * people
-        counts = np.bincount(drawn.ravel(), minlength=size * people).reshape(size, people)
+        drawn = rng.integers(0, units, (size, units)) + np.arange(size)[:, None] * units
+        counts = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
         yield slice(start, start + size), counts.astype(np.float32)
 
 
-def _scored(scores: Scores, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and their standard errors, each [rows, M], for people drawn so often, [rows, P].
+@dataclass(frozen=True)
+class _Alike:
+    """The units that bring something to a score, those that bring the same side by side: T kinds of them."""
 
-    Influence of person p on score m: sum over j of weight_jm (n_pj - ratio_j d_pj) / D_j, D the summed denominator.
-    Its sum over the drawn people is 0, so the sum of its squares is the variance.
+    used: np.ndarray  # [K] the ratios that the score is made of
+    units: np.ndarray  # [S]
+    starts: np.ndarray  # [T] where each kind begins among these
+    numerators: np.ndarray  # [T, K]
+    denominators: np.ndarray  # [T, K]
+
+
+def _alike(scores: Scores) -> list[_Alike | None]:
+    """Of each score whose ratios most units bring nothing to, as of a class among many, the others by kind; else None.
+
+    There are few kinds, since they are counts of a few photos: influences are computed once a kind instead of once a unit.
+    """
+    found: list[_Alike | None] = []
+    for column in scores.weights.T:
+        used = np.flatnonzero(column)
+        brought = np.concatenate([scores.numerators[:, used], scores.denominators[:, used]], axis=1)
+        units = np.flatnonzero(brought.any(axis=1))
+        if 2 * len(units) > len(brought):
+            found.append(None)
+            continue
+        kinds, kind = np.unique(brought[units], axis=0, return_inverse=True)
+        order = np.argsort(kind.ravel(), kind="stable")
+        starts = np.searchsorted(kind.ravel()[order], np.arange(len(kinds)))
+        found.append(_Alike(used, units[order], starts, kinds[:, : len(used)], kinds[:, len(used) :]))
+    return found
+
+
+def _scored(scores: Scores, drawn: np.ndarray, alike: list[_Alike | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and their standard errors, each [rows, M], for units drawn so often, [rows, U].
+
+    Influence of unit p on score m: sum over j of weight_jm (n_pj - ratio_j d_pj) / D_j, D the summed denominator.
+    Its sum over the drawn units is 0, so the sum of its squares is the variance.
     """
     bottom = drawn @ scores.denominators
     ratio = _ratios(drawn @ scores.numerators, bottom)
     errors = np.empty((len(drawn), len(scores.names)))
-    for number, column in enumerate(scores.weights.T):
+    by_unit = np.ascontiguousarray(drawn.T)
+    for number, (column, kinds) in enumerate(zip(scores.weights.T, alike, strict=True)):
         used = np.flatnonzero(column)
         slope = _ratios(column[used].astype(np.float32), bottom[:, used])
+        if kinds is not None:
+            errors[:, number] = _error_by_kind(kinds, slope, slope * ratio[:, used], by_unit)
+            continue
         influence = slope @ scores.numerators[:, used].T
         influence -= (slope * ratio[:, used]) @ scores.denominators[:, used].T
         np.square(influence, out=influence)
         errors[:, number] = np.sqrt(np.einsum("bp,bp->b", drawn, influence))
     return ratio.astype(np.float64) @ scores.weights, errors
+
+
+def _error_by_kind(kinds: _Alike, slope: np.ndarray, shrunk: np.ndarray, by_unit: np.ndarray) -> np.ndarray:
+    """Standard error of a score, [rows], from the slopes of its ratios [rows, K], these times the ratio, and how often each
+    unit is drawn, [U, rows]."""
+    if not len(kinds.units):
+        return np.zeros(by_unit.shape[1])
+    times = np.add.reduceat(by_unit[kinds.units], kinds.starts, axis=0)
+    influence = kinds.numerators @ slope.T - kinds.denominators @ shrunk.T
+    return np.asarray(np.sqrt((times * np.square(influence)).sum(axis=0)))
 
 
 def _ratios(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

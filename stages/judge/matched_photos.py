@@ -1,4 +1,4 @@
-"""Which photos two runs saw alike: the same content under the same label and person, whatever its name is by now."""
+"""Which photos two runs saw alike: the same content under the same label and group, whatever its name is by now."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Photos:
     """The N photos of a run."""
 
     name: np.ndarray  # [N]
-    person: np.ndarray  # [N]
+    group: np.ndarray  # [N] whose photo it is
     label: np.ndarray  # [N]
     content: np.ndarray  # uint64 [N], a hash of the file; 0 where it is not known
 
@@ -23,8 +23,8 @@ class Pairing:
     b: np.ndarray  # [M] positions of the same photos in the second
     only_a: int
     only_b: int
-    relabelled: int  # of another label or person in the second run
-    remade: int  # of other content under the same name, label and person
+    relabelled: int  # of another label or group in the second run
+    remade: int  # of other content under the same name, label and group
     by_name: bool  # those are compared all the same
     first: str  # name of one that is not alike; empty if there is none
     known: bool  # content of all photos is known in both runs
@@ -37,13 +37,13 @@ class Pairing:
 def pair(a: Photos, b: Photos) -> Pairing:
     """Pair photos by name where their content is the same, the rest by content, the rest of these by name.
 
-    Photos of another label or person are left out. Those of other content under their old name are left out too, since
+    Photos of another label or group are left out. Those of other content under their old name are left out too, since
     under that name may stand another photo by now, unless they are most: then all photos were made anew (cropped, encoded
-    again), and name, label and person say which is which.
+    again), and name, label and group say which is which.
     """
     place = _places(a, b)
     found = np.flatnonzero(place >= 0)
-    same_truth = (a.label[found] == b.label[place[found]]) & (a.person[found] == b.person[place[found]])
+    same_truth = (a.label[found] == b.label[place[found]]) & (a.group[found] == b.group[place[found]])
     content = a.content[found], b.content[place[found]]
     remade = (content[0] != content[1]) & (content[0] > 0) & (content[1] > 0) & same_truth
     by_name = 2 * int(remade.sum()) > int(same_truth.sum())

@@ -1,12 +1,15 @@
-"""Scores of predictions. Labels and predictions are class numbers [N]; probabilities are [N, C]."""
+"""Scores of predictions. Labels and predictions are class numbers [N]; probabilities are [N, C].
+
+A class is one level of each axis, the first axis slowest; `axes` tells how many levels each axis has, by its name, in order.
+`subsets` are named groups of classes, by their numbers.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from stages.data.layout import CLASSES, OLD_CLASSES, parts
-
-# Logits of `targets: factored` stand side by side: mask 3, gender 2, age bin 3.
-FACTORS = (slice(0, 3), slice(3, 5), slice(5, 8))
-PARTS = ("f1_mask", "f1_gender", "f1_age")
+Axes = Mapping[str, int]
+Subsets = Mapping[str, tuple[int, ...]]
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -15,16 +18,21 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def joint_log_probabilities(logits: np.ndarray, targets: str) -> np.ndarray:
-    """Log probabilities [..., 18] from logits: joint [..., 18], or factored [..., 8] whose three parts multiply."""
-    if targets == "joint":
+def joint_log_probabilities(logits: np.ndarray, factors: Sequence[slice] = ()) -> np.ndarray:
+    """Log probabilities [..., C] from logits: [..., C], or side by side those of the axes, whose levels' probabilities multiply.
+
+    factors: where each axis's logits stand; none for joint logits.
+    """
+    if not factors:
         return log_softmax(logits)
-    mask, gender, age = (log_softmax(logits[..., part]) for part in FACTORS)
-    joint = mask[..., :, None, None] + gender[..., None, :, None] + age[..., None, None, :]
-    return joint.reshape(*logits.shape[:-1], CLASSES)
+    joint = np.zeros((*logits.shape[:-1], 1))
+    for place in factors:
+        axis = log_softmax(logits[..., place])
+        joint = (joint[..., :, None] + axis[..., None, :]).reshape(*logits.shape[:-1], -1)
+    return joint
 
 
-def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int = CLASSES) -> np.ndarray:
+def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Counts [C, C]: row = true class, column = predicted class."""
     return np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
 
@@ -35,10 +43,12 @@ def f1_from_counts(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) ->
     return np.divide(2 * hits, total, out=np.zeros(np.broadcast(hits, total).shape), where=total > 0)
 
 
-def f1_per_class(labels: np.ndarray, predictions: np.ndarray, classes: int = CLASSES) -> np.ndarray:
+def f1_per_class(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """F1 of each class, [C]."""
-    counts = confusion(labels, predictions, classes)
-    return f1_from_counts(np.diag(counts), counts.sum(1), counts.sum(0))
+    hits, true, predicted = (
+        np.bincount(which, minlength=classes) for which in (labels[labels == predictions], labels, predictions)
+    )
+    return f1_from_counts(hits, true, predicted)
 
 
 def present(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -46,23 +56,31 @@ def present(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return np.union1d(labels, predictions)
 
 
-def macro_f1(labels: np.ndarray, predictions: np.ndarray, classes: int = CLASSES) -> float:
+def macro_f1(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
     """scikit-learn's f1_score(average="macro", zero_division=0): mean F1 over the classes present in truth or prediction."""
     return float(f1_per_class(labels, predictions, classes)[present(labels, predictions)].mean())
 
 
-def f1_60plus(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Mean F1 of those 60+ classes that are present in the truth or the prediction; NaN if none is."""
-    old = [number for number in present(labels, predictions) if number in OLD_CLASSES]
-    return float(f1_per_class(labels, predictions)[old].mean()) if old else float("nan")
+def subset_f1(labels: np.ndarray, predictions: np.ndarray, classes: int, subsets: Subsets) -> dict[str, float]:
+    """f1_<name> of each subset: mean F1 of its classes that are present in the truth or the prediction; NaN if none is."""
+    f1, among = f1_per_class(labels, predictions, classes), present(labels, predictions)
+    own = {name: among[np.isin(among, which)] for name, which in subsets.items()}
+    return {f"f1_{name}": float(f1[which].mean()) if len(which) else float("nan") for name, which in own.items()}
 
 
-def part_f1(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Macro F1 of mask, gender and age bin apart."""
+def axis_f1(labels: np.ndarray, predictions: np.ndarray, axes: Axes) -> dict[str, float]:
+    """f1_<name> of each axis: macro F1 of its levels."""
     return {
-        name: macro_f1(true, predicted, 3)
-        for name, true, predicted in zip(PARTS, parts(labels), parts(predictions), strict=True)
+        f"f1_{name}": macro_f1(true, predicted, axes[name])
+        for name, (true, predicted) in by_axis(labels, predictions, axes).items()
     }
+
+
+def by_axis(labels: np.ndarray, predictions: np.ndarray, axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """True and predicted levels, each [N], of every axis by its name."""
+    sizes = tuple(axes.values())
+    pairs = zip(np.unravel_index(labels, sizes), np.unravel_index(predictions, sizes), strict=True)
+    return dict(zip(axes, pairs, strict=True))
 
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:

@@ -1,8 +1,8 @@
-"""Nested cross-validation over people: what is chosen or fitted on some people is applied to, and scored on, others.
+"""Nested cross-validation over groups (people, say): what is chosen or fitted on some is applied to, and scored on, others.
 
-Varma & Simon 2006 (doi:10.1186/1471-2105-7-91); Cawley & Talbot 2010 (JMLR 11:2079). The groups are drawn afresh and are
+Varma & Simon 2006 (doi:10.1186/1471-2105-7-91); Cawley & Talbot 2010 (JMLR 11:2079). The parts are drawn afresh and are
 not the training folds: what is fitted here (weights, offsets, views) is for the models as they stand, and an eval photo
-meets the models that took part in fitting, so the held-out people should as well. All folds' predictions are OOF, and
+meets the models that took part in fitting, so the held-out groups should as well. All folds' predictions are OOF, and
 runs whose folds differ can be judged together.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-GROUPS = 5
+PARTS = 5
+FEWEST = 3  # parts for a choice among several methods: one to fit on, one to choose by, one to score
 
 
 @dataclass(frozen=True)
@@ -25,60 +26,60 @@ class Method:
 
 @dataclass(frozen=True)
 class Nested:
-    """Scores [N, C] of each method, for every photo fitted on other people; `chosen` also chose the method there."""
+    """Scores [N, C] of each method, for every photo fitted on other groups; `chosen` also chose the method there."""
 
     scores: dict[str, np.ndarray]
     chosen: np.ndarray
-    choices: list[str]  # the method chosen for each group's people by the others
-    choice: str  # by all people: the method to use
-    fitted: dict[str, Any]  # each method fitted on all people, to use
+    choices: list[str]  # the method chosen for each part by the others
+    choice: str  # by all: the method to use
+    fitted: dict[str, Any]  # each method fitted on all, to use
 
 
-def groups(person: np.ndarray, labels: np.ndarray, count: int = GROUPS, seed: int = 0) -> np.ndarray:
-    """A group 0..count-1 for each photo, [N]: all photos of a person in one, people of like photos dealt out evenly.
+def parts(group: np.ndarray, labels: np.ndarray, count: int = PARTS, seed: int = 0) -> np.ndarray:
+    """A part 0..count-1 for each photo, [N]: all photos of a group in one, groups of like photos dealt out evenly.
 
-    person, labels: [N]. People are alike whose lowest class number is: gender and age bin, where classes are mask x gender
-    x age. With fewer people than `count` there are as many groups as people.
+    group, labels: [N]. Groups are alike whose lowest class number is: in the contest gender and age bin, where classes are
+    mask x gender x age. With fewer groups than `count` there are as many parts as groups.
     """
-    names, index = np.unique(person, return_inverse=True)
+    names, index = np.unique(group, return_inverse=True)
     kind = np.full(len(names), labels.max())
     np.minimum.at(kind, index, labels)
     shuffled = np.random.default_rng([seed, 2]).permutation(len(names))
     dealt = shuffled[np.argsort(kind[shuffled], kind="stable")]
-    of_person = np.empty(len(names), np.int64)
-    of_person[dealt] = np.arange(len(names)) % min(count, len(names))
-    return of_person[index]
+    of_group = np.empty(len(names), np.int64)
+    of_group[dealt] = np.arange(len(names)) % min(count, len(names))
+    return of_group[index]
 
 
 def cross_fit(
     methods: Mapping[str, Method],
-    group: np.ndarray,
+    part: np.ndarray,
     score: Callable[[np.ndarray, np.ndarray], float],
     track: Callable[[list[Any]], Iterable[Any]] = iter,
 ) -> Nested:
-    """Each method for each group's people fitted on the other groups; and the method itself chosen on these.
+    """Each method for each part fitted on the other parts; and the method itself chosen on these.
 
-    group: [N]. score(rows, scores [len(rows), C]): higher is better. The choice for group g is by fits that leave out g and
-    one group h, scored on h, for all h: nothing that is applied to g has seen g. Needs three groups for a choice among
-    several; the choice for use is by the scores of the fits that leave out one group.
+    part: [N]. score(rows, scores [len(rows), C]): higher is better. The choice for part g is by fits that leave out g and
+    one part h, scored on h, for all h: nothing that is applied to g has seen g. Needs FEWEST parts for a choice among
+    several; the choice for use is by the scores of the fits that leave out one part.
     """
-    names = list(range(int(group.max()) + 1))
+    names = list(range(int(part.max()) + 1))
     several = len(methods) > 1
     left_out = [frozenset({g}) for g in names]
     if several:
         left_out += [frozenset({g, h}) for g in names for h in names if g < h]
     fits = {
-        out: {name: method.fit(np.flatnonzero(~np.isin(group, list(out)))) for name, method in methods.items()}
+        out: {name: method.fit(np.flatnonzero(~np.isin(part, list(out)))) for name, method in methods.items()}
         for out in track(left_out)
     }
 
     def held_out(name: str, outs: Iterator[tuple[int, frozenset[int]]]) -> tuple[np.ndarray, np.ndarray]:
-        parts = [(rows, out) for g, out in outs for rows in [np.flatnonzero(group == g)]]
-        found = [methods[name].apply(fits[out][name], rows) for rows, out in parts]
-        return np.concatenate([rows for rows, _ in parts]), np.concatenate(found)
+        pairs = [(rows, out) for g, out in outs for rows in [np.flatnonzero(part == g)]]
+        found = [methods[name].apply(fits[out][name], rows) for rows, out in pairs]
+        return np.concatenate([rows for rows, _ in pairs]), np.concatenate(found)
 
     scores = {name: _in_place(*held_out(name, ((g, frozenset({g})) for g in names))) for name in methods}
-    everyone = np.arange(len(group))
+    everyone = np.arange(len(part))
     outer = {name: score(everyone, found) for name, found in scores.items()}
     choices = []
     for g in names:
@@ -90,7 +91,7 @@ def cross_fit(
         choices.append(max(inner, key=inner.__getitem__))
     chosen = np.empty_like(scores[choices[0]])
     for g in names:
-        chosen[group == g] = scores[choices[g]][group == g]
+        chosen[part == g] = scores[choices[g]][part == g]
     fitted = {name: method.fit(everyone) for name, method in methods.items()}
     return Nested(scores, chosen, choices, max(outer, key=outer.__getitem__), fitted)
 

@@ -28,8 +28,9 @@ def hard(probabilities: np.ndarray) -> np.ndarray:
 
     The summed probability is added below the size of one vote, so that argmax of the result is the vote's winner.
     """
-    classes = probabilities.shape[-1]
-    ballots = np.eye(classes)[probabilities.argmax(axis=-1)].sum(axis=0)
+    ballots = np.zeros(probabilities.shape[1:])
+    for view in probabilities:
+        ballots[np.arange(len(view)), view.argmax(axis=-1)] += 1
     tie_break = probabilities.sum(axis=0, dtype=np.float64)
     shares = ballots + tie_break / (tie_break.sum(axis=-1, keepdims=True) + 1e-30) * 0.5
     return shares / shares.sum(axis=-1, keepdims=True)

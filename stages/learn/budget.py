@@ -14,8 +14,12 @@ from dataclasses import dataclass
 
 import psutil
 
+from stages.base import paths
 from stages.base.errors import UserError
-from stages.learn.checkpoint import Header
+from stages.base.files import read_csv
+from stages.data.fold_data import FoldData
+from stages.learn.checkpoint import Header, Keeper
+from stages.learn.terms import Terms
 from stages.params.schema import Params
 
 PAUSE = 60.0  # seconds between two processes of one run beyond which somebody had interrupted it, at least
@@ -78,6 +82,60 @@ class Clock:
     def _span(self) -> float:
         """Seconds from `begins` to the last step."""
         return self.seconds() - (self.validated_photos / self.rate if self.rate else 0.0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the time of a process's trainings is reckoned from."""
+
+    terms: Terms
+    began: float  # time.time() of the process
+    startup: float  # seconds from there to the first step, imports before it was forked included
+    together: bool  # no fold has a process to start, with all that is imported
+
+    def keeper(self, params: Params, run: str, fold: int, repeat: int, known: list[Header]) -> Keeper:
+        """Of a training's checkpoint, which records the time that its run has used; `known`: all checkpoints there are."""
+        limit = asked(params, self.terms.until)
+        return Keeper(
+            run,
+            fold,
+            repeat,
+            params.train.epochs,
+            params.checkpoint.minutes * 60,
+            asked=limit,
+            used=0.0 if self.terms.fresh else used(run, limit, known, self.began, pause(params)),
+            began=self.began,
+            rate=next((header.rate for header in known if header.run == run and header.rate), 0.0),
+        )
+
+    def clock(self, params: Params, keeper: Keeper, data: FoldData, known: list[Header]) -> Clock | None:
+        """The time that the keeper's training may take: what is left, shared over the trainings that are left.
+
+        None where there is no limit.
+        """
+        if not keeper.asked:
+            return None
+        own = [header for header in known if header.run == keeper.run]
+        finished = {
+            (header.fold, header.repeat)
+            for header in own
+            if header.finished and (not self.terms.fresh or header.saved > self.began)
+        }
+        everything = {(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)}
+        left = (everything - finished) | {(keeper.fold, keeper.repeat)}
+        gap = self.began - own[0].saved if own else GAP
+        return Clock(
+            limit=keeper.asked,
+            deadline=deadline(params, self.terms.until, keeper.used, self.began),
+            begins=time.time(),
+            trainings=math.ceil(len(left) / self.terms.jobs),
+            processes=self.terms.later if self.together else len({fold for fold, _ in left}) - 1,
+            startup=self.startup + (gap if 0 < gap < PAUSE else 0.0),
+            photos=len(data.labels),
+            answers=len(read_csv(paths.EVAL, "prepare")) * len(params.tta.views) * len(everything),
+            validated_photos=len(data.val),
+            rate=keeper.rate,
+        )
 
 
 def process_began() -> float:

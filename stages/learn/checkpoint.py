@@ -32,7 +32,7 @@ from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.progress import Progress
 
-MAGIC = b"maskcli checkpoint 1\n"
+MAGIC = b"maskcli checkpoint 2\n"
 LOOK_EVERY = 0.5  # seconds, while another process is waited for, between two looks whether somebody asked to stop
 KEPT_OF_OTHER_RUNS = 2  # for each fold: enough to go back and forth between two experiments
 
@@ -71,6 +71,7 @@ class Keeper:
     rate: float = 0.0  # photos a second in validation, as far as known
     wrote: float = field(default_factory=time.monotonic)
     kept: int = 0  # complete epochs of the newest checkpoint
+    writes: bool = True  # False: another of the processes that share the batches does
     title: str = ""  # what is trained, in words; empty: the fold
     command: str = "maskcli train"  # that trains it
 
@@ -83,11 +84,11 @@ class Keeper:
         return paths.checkpoint(self.fold, self.repeat, self.run)
 
     def due(self) -> bool:
-        return time.monotonic() - self.wrote >= self.every
+        return self.writes and time.monotonic() - self.wrote >= self.every
 
     def save(self, learner: Learner, progress: Progress) -> None:
         """Replace the checkpoint by the state of now; what only going on needs is left out once training has finished."""
-        if not learner.accelerator.is_main_process:
+        if not self.writes:
             return
         header = Header(
             run=self.run,
@@ -107,7 +108,7 @@ class Keeper:
         content = {
             "learner": None if progress.finished else learning.state(learner),
             "progress": _plain(progress),
-            "architecture": json.dumps(asdict(learner.bare.architecture)),
+            "architecture": json.dumps(model.to_json(learner.bare.architecture)),
         }
         _write(self.path, header, content)
         self.wrote = time.monotonic()
@@ -139,7 +140,9 @@ class Keeper:
         return progress
 
     def interrupted(self, progress: Progress) -> KeyboardInterrupt:
-        """What an interrupt leaves, which `save` has written."""
+        """What an interrupt leaves, which `save` has written; one process tells it."""
+        if not self.writes:
+            return KeyboardInterrupt()
         place = _place(len(progress.history), self.epochs, len(progress.seen))
         return KeyboardInterrupt(f"{self.name} is kept at {place}, in {self.path}")
 
@@ -187,7 +190,7 @@ def model_of(path: Path) -> Classifier:
     state = content["progress"]["selected_state"]
     if not state:
         raise DamagedCheckpoint(f"{path} has no complete epoch yet")
-    net = model.build(model.Architecture(**json.loads(content["architecture"])))
+    net = model.build(model.from_json(json.loads(content["architecture"]), str(path)))
     net.load_state_dict(state)
     return net.eval()
 

@@ -13,12 +13,12 @@ from stages.base.files import load_npz, replacing
 from stages.base.talk import Talk
 from stages.data import cache_record
 from stages.data.fold_data import Pixels
-from stages.learn import loader, model, predict, tta_views
+from stages.learn import augment, loader, model, predict, tta_views
 from stages.learn.heads_on_features import Features
 from stages.learn.model import Classifier, to_numpy
 from stages.params.schema import Params
 
-CODE = ("frozen_features.py", "model.py", "tta_views.py", "predict.py", "loader.py", "augment.py")
+CODE = (__file__, model.__file__, tta_views.__file__, predict.__file__, loader.__file__, augment.__file__)
 LIBRARIES = ("torch", "timm")
 
 
@@ -47,7 +47,7 @@ def key(nets: list[Classifier], names: tuple[str, ...], params: Params) -> str:
     }
     digest.update(json.dumps(chosen, sort_keys=True).encode())
     digest.update(cache_record.checked_digest(paths.PIXELS).encode())
-    for path in [paths.PHOTOS, *(Path(__file__).parent / name for name in CODE)]:
+    for path in [paths.PHOTOS, *map(Path, CODE)]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     for net in nets:

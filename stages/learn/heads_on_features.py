@@ -5,6 +5,7 @@ et al. 2020, arXiv:1910.09217). The features of H heads' photos [G, B, D] meet t
 head gets its own loss by torch.func.vmap over the very functions of stages/learn/losses.py.
 
 M heads are G = folds x samplers groups, which share their photos, times L learning rates; arrays run learning rate first.
+Of a photo only the predicted class and the loss are kept, so that memory does not grow with photos x classes.
 """
 
 import itertools
@@ -19,11 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.data.fold_data import FoldData
-from stages.data.layout import CLASSES, parts
-from stages.judge import metrics
-from stages.learn import lr_schedule, samplers
+from stages.data.task import Task
+from stages.learn import lr_schedule, objective, predict, samplers
 from stages.learn.losses import LOSSES
-from stages.learn.model import FACTORED_LOGITS, Architecture, to_numpy
+from stages.learn.model import Architecture, to_numpy
 from stages.params.model_and_training import Schedule
 from stages.params.schema import Params
 
@@ -52,10 +52,18 @@ class Features:
         return self.values[fold if len(self.values) > 1 else 0]
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """Of every photo, by the heads that never saw its person, the class and the loss; arrays [samplers, learning rates, N]."""
+
+    classes: np.ndarray  # uint16: the most probable one
+    nll: np.ndarray  # float32: -log of the true class's probability
+
+
 def oof(
     params: Params, features: Features, folds: Sequence[FoldData], plan: Plan, tick: Callable[[], None]
-) -> np.ndarray:
-    """Log probabilities of every photo by the heads that never saw its person, float32 [samplers, learning rates, N, 18].
+) -> Predicted:
+    """Train the heads of a plan, and predict every photo by the heads that never saw its person.
 
     AdamW (optimizer.weight_decay on weights only), one epoch of warm-up and a cosine, the last epoch; no epoch is selected.
     Every fold draws as many photos an epoch, the fewest of any training side cut into equal batches of at most
@@ -65,15 +73,13 @@ def oof(
     dropout of the features. `tick` is called after every step.
     """
     device = features.values.device
-    stack, rows = (
-        Stack(params, plan, features.values.shape[-1], len(folds), device),
-        Rows(params, features, folds, plan),
-    )
+    stack = Stack(params, plan, features.values.shape[-1], len(folds), device)
+    rows = Rows(params, features, folds, plan)
     steps, size = batches(folds, params.train.batch_size)
     counts = np.repeat(np.stack([data.class_counts for data in folds]), len(plan.samplers), axis=0)
     heads_counts = torch.from_numpy(np.tile(counts, (len(plan.lrs), 1))).to(device, torch.float64)
     for epoch in range(plan.epochs):
-        goal = batched_loss(params, heads_counts, epoch / plan.epochs)
+        goal = batched_loss(params, plan.shape.task, heads_counts, epoch / plan.epochs)
         order, views = rows.draw(epoch, steps * size)
         for step in range(steps):
             which = slice(step * size, (step + 1) * size)
@@ -93,26 +99,37 @@ def batches(folds: Sequence[FoldData], batch_size: int) -> tuple[int, int]:
     return steps, fewest // steps
 
 
-def batched_loss(params: Params, counts: Tensor, progress: float = 0.0) -> BatchedLoss:
-    """params.loss of M heads at once: raw outputs [M, B, C or 8] and class numbers [M, B] to losses [M].
+def memory(plan: Plan, width: int, folds: int, batch: int) -> int:
+    """Bytes that the heads of a plan take on features [N, width]: weights, gradients and AdamW's two averages, and eight arrays
+    of the size of a batch's outputs, about what the greediest loss (f1) makes; all float32.
+    """
+    shape = plan.shape
+    weights = width * shape.outputs if shape.head == "linear" else shape.hidden * (width + shape.outputs)
+    return (16 * weights + 32 * batch * shape.outputs) * folds * len(plan.samplers) * len(plan.lrs)
 
-    counts: photos per class on each head's training side, float64 [M, 18]. The same as objective.make gives head by head:
-    joint over 18 classes, or factored as the sum over mask, gender and age bin with the counts of each axis.
+
+def batched_loss(params: Params, task: Task, counts: Tensor, progress: float = 0.0) -> BatchedLoss:
+    """params.loss of M heads at once: raw outputs [M, B, outputs] and class numbers [M, B] to losses [M].
+
+    counts: photos per class on each head's training side, float64 [M, C]. The same as objective.make gives head by head:
+    joint over the C classes, or factored as the sum over the axes with the counts of their levels.
     """
     options: dict[str, Any] = getattr(params.losses, params.loss).model_dump()
     if params.loss == "ldam":
         options["progress"] = progress
     make = LOSSES[params.loss]
-    axes = [torch.from_numpy(np.eye(axis.max() + 1)[axis]).to(counts) for axis in parts(np.arange(CLASSES))]
+    levels = task.parts(np.arange(task.classes))
+    axes = [
+        torch.from_numpy(np.eye(size)[of_class]).to(counts) for size, of_class in zip(task.sizes, levels, strict=True)
+    ]
 
     def joint(counts: Tensor, raw: Tensor, labels: Tensor) -> Tensor:
         return make(counts.clamp(min=1), **options)(raw, labels)
 
     def factored(counts: Tensor, raw: Tensor, labels: Tensor) -> Tensor:
-        targets = (labels // 6, labels // 3 % 2, labels % 3)
         pieces = [
             make((counts @ axis).clamp(min=1), **options)(raw[:, place], target)
-            for axis, place, target in zip(axes, metrics.FACTORS, targets, strict=True)
+            for axis, place, target in zip(axes, task.factors, objective.parts(labels, task.sizes), strict=True)
         ]
         return torch.stack(pieces).sum()
 
@@ -174,8 +191,7 @@ class Stack:
 
     def __init__(self, params: Params, plan: Plan, width: int, folds: int, device: torch.device) -> None:
         shape = self.shape = plan.shape
-        outputs = CLASSES if shape.targets == "joint" else FACTORED_LOGITS
-        widths = [width, outputs] if shape.head == "linear" else [width, shape.hidden, outputs]
+        widths = [width, shape.outputs] if shape.head == "linear" else [width, shape.hidden, shape.outputs]
         groups = len(plan.samplers)
         self.generator = torch.Generator(device).manual_seed(
             int(np.random.SeedSequence([params.seed, 7]).generate_state(1)[0])
@@ -251,12 +267,19 @@ def _initial(widths: list[int], cosine: bool, seed: int, fold: int) -> list[tupl
 
 
 @torch.inference_mode()
-def _predict(stack: Stack, rows: Rows, folds: Sequence[FoldData], plan: Plan) -> np.ndarray:
-    samplers_, lrs = len(plan.samplers), len(plan.lrs)
-    found = np.zeros((samplers_, lrs, len(folds[0].labels), CLASSES), np.float32)
+def _predict(stack: Stack, rows: Rows, folds: Sequence[FoldData], plan: Plan) -> Predicted:
+    shape, samplers_, lrs = plan.shape, len(plan.samplers), len(plan.lrs)
+    labels = folds[0].labels
+    classes = np.zeros((samplers_, lrs, len(labels)), np.uint16)
+    nll = np.zeros((samplers_, lrs, len(labels)), np.float32)
+    photos = max(1, predict.AT_ONCE // (samplers_ * lrs * shape.task.classes))
     for fold, data in enumerate(folds):
-        features = rows.evaluation(fold, data.val).expand(samplers_, -1, -1)
-        raw = stack.forward(features, False, slice(fold * samplers_, (fold + 1) * samplers_))
-        logits = to_numpy(raw).reshape(lrs, samplers_, len(data.val), -1) * plan.shape.scale
-        found[:, :, data.val] = metrics.joint_log_probabilities(logits, plan.shape.targets).swapaxes(0, 1)
-    return found
+        for start in range(0, len(data.val), photos):
+            which = data.val[start : start + photos]
+            features = rows.evaluation(fold, which).expand(samplers_, -1, -1)
+            raw = to_numpy(stack.forward(features, False, slice(fold * samplers_, (fold + 1) * samplers_)))
+            logs = predict.log_probabilities(raw.reshape(-1, shape.outputs), shape)
+            logs = logs.reshape(lrs, samplers_, len(which), -1).swapaxes(0, 1)
+            classes[:, :, which] = logs.argmax(-1)
+            nll[:, :, which] = -logs[:, :, np.arange(len(which)), labels[which]]
+    return Predicted(classes, nll)

@@ -13,7 +13,7 @@ from torch import Tensor
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data.fold_data import FoldData
-from stages.learn import augment, compiling, loader, model, optimizer, starting_weights
+from stages.learn import augment, compiling, loader, model, objective, optimizer, starting_weights
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params.schema import Params
@@ -26,6 +26,7 @@ class Learner:
     params: Params
     data: FoldData
     fold: int
+    lr: float  # the highest of the schedule
     accelerator: Accelerator
     model: Classifier
     bare: Classifier  # the model without what accelerate wraps it in
@@ -46,14 +47,10 @@ class Learner:
         return self.bare if self.ema is None else self.ema.module
 
 
-def start(
-    params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk, compiled: bool = True
-) -> Learner:
-    """Build model, optimizer and augmentation for one fold, the same for the same seed and fold.
-
-    compiled: whether train.compile counts; it costs more than a few steps are worth.
-    """
+def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk) -> Learner:
+    """Build model, optimizer and augmentation for one fold, the same for the same seed and fold."""
     make_augment = check(params)
+    objective.check(params, data.task)
     if params.model.freeze_epochs and accelerator.num_processes > 1:
         raise UserError("params.yaml: model.freeze_epochs: works in one process only; set it to 0 or run one process")
     if params.train.auto_batch and accelerator.num_processes > 1:
@@ -64,7 +61,7 @@ def start(
         )
     loader.check_batches(params, len(data.train), accelerator.num_processes)
     torch.manual_seed(key(params, fold, 0))
-    shape = model.architecture(params)
+    shape = model.architecture(params, data.task)
     net = model.build(shape, params.model.pretrained)
     if not params.model.begins_without_file:
         path = Path(params.model.weights)
@@ -75,11 +72,13 @@ def start(
             )
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
-    if params.train.compile and compiled:
+    if params.train.compile:
         compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
     wrapped, made = accelerator.prepare(net, made)
-    learner = Learner(params, data, fold, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std)
+    learner = Learner(
+        params, data, fold, lr, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std
+    )
     timm = load_timm()
     if params.train.ema_decay:
         learner.ema = timm.utils.ModelEmaV3(learner.bare, decay=params.train.ema_decay, use_warmup=True)
@@ -93,6 +92,11 @@ def of_repeat(params: Params, repeat: int) -> Params:
     if not repeat:
         return params
     return params.model_copy(update={"seed": int(np.random.SeedSequence([params.seed, repeat]).generate_state(1)[0])})
+
+
+def uncompiled(params: Params) -> Params:
+    """Without train.compile, which costs more than a few steps are worth."""
+    return params.model_copy(update={"train": params.train.model_copy(update={"compile": False})})
 
 
 def check(params: Params) -> augment.Augment:

@@ -32,7 +32,7 @@ LEAST = 2  # photos a process trains on in a step: batch norm has no variance of
 class Batch:
     photos: Tensor  # uint8 [n, H, W, 3]
     labels: Tensor  # [n] class numbers of `which`
-    ages: Tensor  # [n] years, float32
+    numbers: Tensor  # [n] of the regressed axis, in its own unit, float32; NaN where unknown
     which: np.ndarray  # positions in the pixel cache
 
 
@@ -70,32 +70,31 @@ def check_batches(params: Params, photos: int, processes: int) -> None:
         )
 
 
-def training(
-    params: Params,
-    data: FoldData,
-    fold: int,
-    epoch: int,
-    order: np.ndarray,
-    augment: Augment,
-    first_step: int = 0,
-    process: tuple[int, int] = (0, 1),
-) -> Iterator[Batch]:
-    """Augmented training batches; what a batch holds follows from (seed, fold, epoch, step) alone.
+@dataclass(frozen=True)
+class Place:
+    """Where in a training batches stand."""
 
-    With several processes, `process` = (index, number): all draw the same order and share every batch among them, so
-    that an epoch holds the same photos however many there are.
-    """
+    fold: int
+    epoch: int
+    first_step: int = 0
+    # (index, number) of processes that share every batch: all draw the same order, so that an epoch holds the same photos
+    # however many there are.
+    process: tuple[int, int] = (0, 1)
+
+
+def training(params: Params, data: FoldData, order: np.ndarray, augment: Augment, place: Place) -> Iterator[Batch]:
+    """Augmented training batches of the photos in `order`; what a batch holds follows from (seed, fold, epoch, step) alone."""
+    index, processes = place.process
 
     def load(step: int) -> Batch:
         which = batches[step]
-        index, processes = process
-        rng = np.random.default_rng([params.seed, fold, epoch, 1, step] + [index] * (index > 0))
+        rng = np.random.default_rng([params.seed, place.fold, place.epoch, 1, step] + [index] * (index > 0))
         # Reading in the file's order is kinder to disks; the order within a batch does not matter.
         which = np.sort(which)[index::processes]
-        return _batch(augment(data.pixels[which], rng), data.train_labels, data.ages, which)
+        return _batch(augment(data.pixels[which], rng), data.train_labels, data.numbers, which)
 
-    batches = training_split(order, params, process[1])
-    return _ahead(load, range(first_step, len(batches)))
+    batches = training_split(order, params, processes)
+    return _ahead(load, range(place.first_step, len(batches)))
 
 
 def evaluation(pixels: Pixels, positions: np.ndarray, margin: int, batch_size: int) -> Iterator[Tensor]:
@@ -107,11 +106,11 @@ def evaluation(pixels: Pixels, positions: np.ndarray, margin: int, batch_size: i
     return _ahead(load, split(positions, batch_size))
 
 
-def _batch(photos: np.ndarray, labels: np.ndarray, ages: np.ndarray, which: np.ndarray) -> Batch:
+def _batch(photos: np.ndarray, labels: np.ndarray, numbers: np.ndarray, which: np.ndarray) -> Batch:
     return Batch(
         _pinned(torch.from_numpy(photos)),
         _pinned(torch.from_numpy(labels[which].astype(np.int64))),
-        _pinned(torch.from_numpy(ages[which].astype(np.float32))),
+        _pinned(torch.from_numpy(numbers[which].astype(np.float32))),
         which,
     )
 

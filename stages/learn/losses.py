@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+NAMED = 20  # classes in a warning
 
 
 def make(name: str, class_counts: Sequence[int] | Any, progress: float = 0.0, **options: Any) -> LossFunction:
@@ -26,7 +27,8 @@ def make(name: str, class_counts: Sequence[int] | Any, progress: float = 0.0, **
         raise ValueError("class_counts must be 0 or more, and not all 0")
     absent = (counts == 0).nonzero().flatten().tolist()
     if absent:
-        warnings.warn(f"classes {absent} have no training photo; each counts as one", stacklevel=2)
+        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+        warnings.warn(f"classes {absent[:NAMED]}{more} have no training photo; each counts as one", stacklevel=2)
     counts = counts.clamp(min=1)
     if name == "ldam":
         options["progress"] = progress

@@ -1,8 +1,9 @@
-"""The model: a timm backbone, a head, and where asked for one more output for age."""
+"""The model: a timm backbone, a head, and where asked for one more output for the number of an axis."""
 
 import difflib
 import json
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,18 @@ from torch import Tensor, nn
 
 from stages.base.errors import UserError
 from stages.base.files import replacing
-from stages.data.layout import CLASSES
-from stages.learn import saved_weights
+from stages.data import task as tasks
+from stages.data.task import Task
+from stages.learn import same_task, saved_weights
 from stages.learn.timm_import import load_timm
 from stages.params.schema import Params
+from stages.records import run_record
 from stages.records.run_record import Record
-
-FACTORED_LOGITS = 8  # mask 3 + gender 2 + age bin 3
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build the model again around its weights; stored in the weights file."""
+    """All that is needed to build the model again around its weights and to name its classes; stored in the weights file."""
 
     name: str
     options: dict[str, Any]
@@ -37,34 +38,45 @@ class Architecture:
     targets: str
     cosine: bool
     scale: float
-    age_output: bool
+    task: Task  # whose classes it tells; without its subsets
+    regression: bool  # one more output: the number of task.regressed
     height: int
     width: int
     margin: int
-    face: float | None = None  # None: weights of an older version, which do not say
+    face: float
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a photo."""
+        return self.task.outputs(self.targets)
+
+    @property
+    def factors(self) -> tuple[slice, ...]:
+        """Where each axis's logits stand; none where each class has a logit of its own."""
+        return () if self.targets == "joint" else self.task.factors
 
 
 class Classifier(nn.Module):
-    """Photos [N, 3, H, W] (normalised) to raw outputs [N, 18] or [N, 8], and age in units of 10 years [N] or None.
+    """Photos [N, 3, H, W] (normalised) to raw outputs [N, outputs], and the regressed number in units of its scale [N] or None.
 
     Raw outputs go into the loss. `logits = scale * raw` are for predictions; scale is 1 but for the cosine classifier.
     """
 
     def __init__(self, architecture: Architecture, backbone: nn.Module, features: int) -> None:
         super().__init__()
-        outputs = CLASSES if architecture.targets == "joint" else FACTORED_LOGITS
+        outputs = architecture.outputs
         self.architecture = architecture
         self.backbone = backbone
         self.body, features = _body(architecture, features)
         self.head: nn.Module = Cosine(features, outputs) if architecture.cosine else nn.Linear(features, outputs)
-        self.age = nn.Linear(features, 1) if architecture.age_output else None
+        self.regression = nn.Linear(features, 1) if architecture.regression else None
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
         features = self.body(self.backbone(photos))
-        return self.head(features), None if self.age is None else self.age(features).squeeze(1)
+        return self.head(features), None if self.regression is None else self.regression(features).squeeze(1)
 
     def head_parameters(self) -> list[nn.Parameter]:
-        modules = [self.body, self.head] + ([self.age] if self.age is not None else [])
+        modules = [self.body, self.head] + ([self.regression] if self.regression is not None else [])
         return [parameter for module in modules for parameter in module.parameters()]
 
 
@@ -89,7 +101,7 @@ def _body(architecture: Architecture, features: int) -> tuple[nn.Module, int]:
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout)), hidden
 
 
-def architecture(params: Params) -> Architecture:
+def architecture(params: Params, task: Task) -> Architecture:
     cosine = params.loss == "ldam"
     return Architecture(
         name=params.model.name,
@@ -101,7 +113,8 @@ def architecture(params: Params) -> Architecture:
         targets=params.targets,
         cosine=cosine,
         scale=params.losses.ldam.scale if cosine else 1.0,
-        age_output=params.regression.weight > 0,
+        task=replace(task, subsets={}),
+        regression=params.regression.weight > 0,
         height=params.image.height,
         width=params.image.width,
         margin=params.image.margin,
@@ -109,10 +122,30 @@ def architecture(params: Params) -> Architecture:
     )
 
 
+def to_json(shape: Architecture) -> dict[str, Any]:
+    """An architecture as plain values, the names of its classes among them."""
+    return asdict(shape) | {"task": tasks.to_json(shape.task)}
+
+
+def from_json(value: dict[str, Any], what: str) -> Architecture:
+    """An architecture from what `to_json` gave, of the model `what`; see `task_of`."""
+    return Architecture(**value | {"task": task_of(value, what)})
+
+
+def task_of(value: dict[str, Any], what: str) -> Task:
+    """The task of a described model. Raises UserError where an older version described it, which knew but one task."""
+    try:
+        return tasks.from_json(value["task"])
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{what}: is of another version, and does not say which classes it tells; train the folds again (`dvc repro`), "
+            "or take other weights"
+        ) from None
+
+
 def image_of(shape: Architecture) -> dict[str, Any]:
-    """The image params that a model was trained with, as far as it says."""
-    known = {"height": shape.height, "width": shape.width, "margin": shape.margin, "face": shape.face}
-    return {name: value for name, value in known.items() if value is not None}
+    """The image params that a model was trained with."""
+    return {"height": shape.height, "width": shape.width, "margin": shape.margin, "face": shape.face}
 
 
 def check_image(shape: Architecture, params: Params, what: str) -> None:
@@ -125,14 +158,6 @@ def check_image(shape: Architecture, params: Params, what: str) -> None:
         raise UserError(
             f"{what}: was trained with {old}, params.yaml has {new}; put that back, or train the folds again (`dvc repro`)"
         )
-
-
-def unknown_face(what: str) -> str:
-    """What to say of a model of an older version (Architecture.face is None)."""
-    return (
-        f"warning: {what}: an older version's weights, which do not say what image.face they were trained with; that of "
-        "params.yaml is taken, and answers are wrong if it was another: train again to be sure"
-    )
 
 
 def check_name(name: str) -> None:
@@ -210,11 +235,15 @@ def load_backbone(model: Classifier, path: Path) -> str:
     """Load local weights into the backbone and say in one line what was taken and what was dropped.
 
     They are found by what fits (stages/learn/saved_weights.py). Classifier layers, and layers of another shape, are dropped.
-    Raises UserError if less than half of the backbone fits, or if the file is no weights file; pickles that would run code
-    are never loaded.
+    Raises UserError if less than half of the backbone fits, if the file is no weights file, or if it was written here for
+    other classes; pickles that would run code are never loaded.
     """
     if not path.is_file():
         raise UserError(f"params.yaml: model.weights: {path} not found; give the path of a .safetensors or .pth file")
+    with suppress(OSError, ValueError):  # its reader tells what is wrong with it
+        described = run_record.described_in(path)
+        if "targets" in described:
+            same_task.check(task_of(described, str(path)), model.architecture.task, str(path))
     own = model.backbone.state_dict()
     fit = saved_weights.best_fit(path, own)
     if len(fit.arrays) < len(own) / 2:
@@ -230,7 +259,7 @@ def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Reco
     """Write weights; their metadata holds the architecture, and of the run that made them the key and the photos' digest."""
     # One entry: safetensors writes several in an order that changes from file to file.
     trained = None if record is None else {"run": record.run, "photos": record.data.get("photos", "")}
-    metadata = {"architecture": json.dumps(asdict(shape) | {"trained": trained})}
+    metadata = {"architecture": json.dumps(to_json(shape) | {"trained": trained})}
     arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with replacing(path) as temporary:
         try:
@@ -240,13 +269,12 @@ def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Reco
 
 
 def load(path: Path) -> Classifier:
-    """Build a trained model again from its weights file, in eval mode. Raises UserError if the file is damaged."""
+    """Build a trained model again from its weights file, in eval mode. Raises UserError if it is damaged or too old."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["architecture"])
         described.pop("trained", None)
-        shape = Architecture(**described)
-        model = build(shape)
+        model = build(from_json(described, str(path)))
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `maskcli train` (or `dvc repro`) first") from None

@@ -1,4 +1,4 @@
-"""What training minimises: the chosen loss on joint or factored targets, and where asked for a share of age regression."""
+"""What training minimises: the chosen loss on joint or factored targets, and where asked for a share of an axis's regression."""
 
 from collections.abc import Callable
 
@@ -7,53 +7,91 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.data.layout import CLASSES, parts
-from stages.judge.metrics import FACTORS
+from stages.base.errors import UserError
+from stages.data.task import Task
 from stages.learn import losses
 from stages.params.schema import Params
 
-# Raw model output, labels [N], age output [N] or None, ages [N] in years -> the parts of the objective, which sum to it.
+# Raw model output, labels [N], regression output [N] or None, numbers [N] of the regressed axis in its own unit -> the parts
+# of the objective, which sum to it.
 Objective = Callable[[Tensor, Tensor, Tensor | None, Tensor], dict[str, Tensor]]
+CLASS = "class"  # the part that the classes are learnt by; that of a regression has the axis's name
 
 
-def make(params: Params, class_counts: np.ndarray, progress: float = 0.0) -> Objective:
-    """The objective for a fold whose training side has `class_counts` [18] photos per class.
+def check(params: Params, task: Task) -> None:
+    """Raise UserError where params ask for what the task has not: several axes to factor into, a number to regress."""
+    if params.targets == "factored" and len(task.axes) < 2:
+        raise UserError(
+            f"params.yaml: targets: factored is one softmax an axis, and there is one axis ({task.axes[0].name}); set "
+            "targets: joint"
+        )
+    if not params.regression.weight:
+        return
+    axis = task.regressed
+    if axis is None:
+        numeric = [one.name for one in task.axes if one.numeric]
+        mend = (
+            f"set axes.{numeric[0]}.regress: true, or regression.weight: 0" if numeric else "set regression.weight: 0"
+        )
+        what = "no axis has regress: true" if numeric else "no axis is a number cut into bins"
+        raise UserError(f"params.yaml: regression.weight: `{params.regression.weight:g}`, but {what}; {mend}")
+    if axis.name == CLASS:
+        raise UserError(
+            f"params.yaml: axes.{CLASS}: a regressed axis cannot have the name of the classes' own loss in history.csv; give it "
+            "another (`column` may keep this one)"
+        )
 
-    joint: the loss over 18 classes. factored: the sum of the loss over mask, gender and age bin, each with the counts of
-    its own axis. `progress` is the share of epochs gone by. Photos of unknown age (NaN) have no part in the age loss.
+
+def make(params: Params, task: Task, class_counts: np.ndarray, progress: float = 0.0) -> Objective:
+    """The objective for a training side that has `class_counts` [C] photos of each class of the task.
+
+    joint: the loss over the C classes. factored: the sum of the loss over the axes, each with the counts of its own levels.
+    `progress` is the share of epochs gone by. Photos whose number is unknown (NaN) have no part in the regression's loss.
     """
     options = getattr(params.losses, params.loss).model_dump()
-    classify = _joint if params.targets == "joint" else _factored
-    class_loss = classify(lambda counts: losses.make(params.loss, counts, progress, **options), class_counts)
+
+    def make_loss(counts: np.ndarray) -> losses.LossFunction:
+        return losses.make(params.loss, counts, progress, **options)
+
+    class_loss = make_loss(class_counts) if params.targets == "joint" else _factored(make_loss, task, class_counts)
     weight = params.regression.weight
 
-    def objective(raw: Tensor, labels: Tensor, age_output: Tensor | None, ages: Tensor) -> dict[str, Tensor]:
-        found = {"class": class_loss(raw.float(), labels)}
-        if age_output is not None:
-            found["age"] = weight * _age_loss(age_output.float(), ages / 10)
+    def objective(raw: Tensor, labels: Tensor, regression: Tensor | None, numbers: Tensor) -> dict[str, Tensor]:
+        found = {CLASS: class_loss(raw.float(), labels)}
+        if regression is not None:
+            assert task.regressed is not None
+            found[task.regressed.name] = weight * _regression_loss(regression.float(), numbers / task.regressed.scale)
         return found
 
     return objective
 
 
-def _age_loss(output: Tensor, ages: Tensor) -> Tensor:
-    """Smooth-L1 averaged over the photos whose age is known; 0 if none is. Masked, not indexed: a GPU need not wait."""
-    known = torch.isfinite(ages)
-    target = torch.where(known, ages, output.detach())  # an unknown age differs by 0 and has no gradient
+def _regression_loss(output: Tensor, numbers: Tensor) -> Tensor:
+    """Smooth-L1 averaged over the photos whose number is known; 0 if none is. Masked, not indexed: a GPU need not wait."""
+    known = torch.isfinite(numbers)
+    target = torch.where(known, numbers, output.detach())  # an unknown one differs by 0 and has no gradient
     return F.smooth_l1_loss(output, target, reduction="sum") / known.sum().clamp(min=1)
 
 
-def _joint(make_loss: Callable[[np.ndarray], losses.LossFunction], counts: np.ndarray) -> losses.LossFunction:
-    return make_loss(counts)
-
-
-def _factored(make_loss: Callable[[np.ndarray], losses.LossFunction], counts: np.ndarray) -> losses.LossFunction:
-    axes = parts(np.arange(CLASSES))
-    axis_losses = [make_loss(np.bincount(axis, weights=counts)) for axis in axes]
+def _factored(
+    make_loss: Callable[[np.ndarray], losses.LossFunction], task: Task, counts: np.ndarray
+) -> losses.LossFunction:
+    axis_losses = [make_loss(np.bincount(axis, weights=counts)) for axis in task.parts(np.arange(task.classes))]
 
     def loss(raw: Tensor, labels: Tensor) -> Tensor:
-        targets = (labels // 6, labels // 3 % 2, labels % 3)
-        pieces = [part(raw[:, place], axis) for part, place, axis in zip(axis_losses, FACTORS, targets, strict=True)]
+        targets = parts(labels, task.sizes)
+        pieces = [
+            part(raw[:, place], axis) for part, place, axis in zip(axis_losses, task.factors, targets, strict=True)
+        ]
         return torch.stack(pieces).sum()
 
     return loss
+
+
+def parts(labels: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
+    """The level of every axis, each as `labels` [...], from class numbers: as Task.parts, on any device."""
+    found = []
+    for size in reversed(sizes):
+        found.append(labels % size)
+        labels = labels // size
+    return found[::-1]

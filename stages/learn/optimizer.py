@@ -73,7 +73,7 @@ def _groups(model: Classifier, params: Optimizer) -> list[dict[str, Any]]:
     """Parameter groups: no weight decay on biases and norms; lr_scale falls by layer_decay from layer to layer."""
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
-    head = nn.ModuleList([model.body, model.head] + ([model.age] if model.age is not None else []))
+    head = nn.ModuleList([model.body, model.head] + ([model.regression] if model.regression is not None else []))
     if params.layer_decay < 1:
         backbone = param_groups_layer_decay(model.backbone, params.weight_decay, layer_decay=params.layer_decay)
         backbone = [group | {"lr_scale": group["lr_scale"] * params.layer_decay} for group in backbone]

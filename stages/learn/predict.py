@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from torch import Tensor
 
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import Pixels
+from stages.data.task import Task
 from stages.judge import metrics
-from stages.learn import heap, loader, merged_batch_norm, model, tta_views
-from stages.learn.model import Classifier, to_numpy
+from stages.learn import heap, loader, merged_batch_norm, model, same_task, tta_views
+from stages.learn.model import Architecture, Classifier, to_numpy
 from stages.params.schema import Params
 
 BATCH = 256  # most photos that are predicted at a time
 CPU_PIXELS = 2**19  # most pixels of them on a CPU
 MODEL_BYTES = 2**29  # weights of models that predict together
+AT_ONCE = 2**22  # probabilities computed at a time: 32 MB each of some arrays
 
 
 def accelerator(params: Params) -> Accelerator:
@@ -47,7 +50,7 @@ def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def raw_outputs(
     net: Classifier, batches: Iterable[Tensor], mean: Tensor, std: Tensor, accelerator: Accelerator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Raw outputs [N, C] and age outputs [N] (or None) of a model in eval mode, float32."""
+    """Raw outputs [N, outputs] and the regression's [N] (or None) of a model in eval mode, float32."""
     return _outputs(net, batches, mean, std, accelerator.autocast)
 
 
@@ -59,14 +62,27 @@ def _outputs(
     std: Tensor,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    outputs, ages = [], []
+    outputs, regressions = [], []
     for photos in batches:
         with autocast():
-            raw, age = net(normalise(photos, mean, std))
+            raw, regression = net(normalise(photos, mean, std))
         outputs.append(to_numpy(raw))
-        if age is not None:
-            ages.append(to_numpy(age))
-    return np.concatenate(outputs), np.concatenate(ages) if ages else None
+        if regression is not None:
+            regressions.append(to_numpy(regression))
+    return np.concatenate(outputs), np.concatenate(regressions) if regressions else None
+
+
+def log_probabilities(raw: np.ndarray, shape: Architecture) -> np.ndarray:
+    """Log probabilities of the classes, float32 [N, C], from a model's raw outputs [N, outputs].
+
+    Computed in float64, some rows at a time, so that memory stays near the result's own.
+    """
+    found = np.empty((len(raw), shape.task.classes), np.float32)
+    rows = max(1, AT_ONCE // shape.task.classes)
+    for start in range(0, len(raw), rows):
+        some = slice(start, start + rows)
+        found[some] = metrics.joint_log_probabilities(raw[some] * shape.scale, shape.factors)
+    return found
 
 
 def batch_size(params: Params, device: torch.device) -> int:
@@ -80,40 +96,39 @@ def batch_size(params: Params, device: torch.device) -> int:
     return min(BATCH, max(8, CPU_PIXELS // (params.image.height * params.image.width)))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is to be predicted: cached photos under each view, as classes of a task."""
+
+    task: Task
+    pixels: Pixels
+    positions: np.ndarray  # [n] in `pixels`
+    views: tuple[str, ...]  # names
+
+
 def of_views(
-    net: Classifier,
-    pixels: Pixels,
-    positions: np.ndarray,
-    names: tuple[str, ...],
-    params: Params,
-    batch: int | None = None,
-    device: torch.device | None = None,
+    net: Classifier, asked: Asked, params: Params, batch: int | None = None, device: torch.device | None = None
 ) -> np.ndarray:
-    """Probabilities float32 [views, n, 18] of a model in eval mode, for the cached photos at `positions`.
+    """Probabilities float32 [views, n, C] of a model in eval mode.
 
     batch: photos at a time; `batch_size` if None. device: compute there, in full precision, instead of where and how params
     ask for.
     """
-    model.check_image(net.architecture, params, "the model")
-    parts = [part for _, part in _together([net], pixels, positions, names, params, batch, device)]
+    _check(net, asked, params, "the model")
+    parts = [part for _, part in _together([net], asked, params, batch, device)]
     return np.concatenate([part[0] for part in parts], axis=1)
 
 
 def of_weights(
-    weights: Sequence[Path],
-    pixels: Pixels,
-    positions: np.ndarray,
-    names: tuple[str, ...],
-    params: Params,
-    talk: Talk = SILENT,
+    weights: Sequence[Path], asked: Asked, params: Params, talk: Talk = SILENT
 ) -> Iterator[tuple[int, slice, np.ndarray]]:
-    """Batch by batch the number of a weights file, which of `positions` are meant, and probabilities float32 [views, n, 18].
+    """Batch by batch the number of a weights file, which of the positions are meant, and probabilities float32 [views, n, C].
 
     Every photo is read once, and each of its views made once, for all the models that fit MODEL_BYTES together.
     """
     first = 0
-    for nets in _groups(weights, params, talk):
-        for places, found in _together(nets, pixels, positions, names, params, talk=talk):
+    for nets in _groups(weights, asked, params):
+        for places, found in _together(nets, asked, params, talk=talk):
             for number, part in enumerate(found, first):
                 yield number, places, part
         first += len(nets)
@@ -124,16 +139,19 @@ def count(models: int, photos: int, params: Params) -> int:
     return models * len(loader.split(np.arange(photos), batch_size(params, accelerator(params).device)))
 
 
-def _groups(weights: Sequence[Path], params: Params, talk: Talk) -> Iterator[list[Classifier]]:
+def _check(net: Classifier, asked: Asked, params: Params, what: str) -> None:
+    """Raise UserError for a model (`what`) of other classes, or of photos of another size or crop, than those asked for."""
+    same_task.check(net.architecture.task, asked.task, what)
+    model.check_image(net.architecture, params, what)
+
+
+def _groups(weights: Sequence[Path], asked: Asked, params: Params) -> Iterator[list[Classifier]]:
     """Models in order, of one architecture, as many at a time as fit MODEL_BYTES (one at least), ready to predict."""
     group: list[Classifier] = []
-    size, warned = 0, False
+    size = 0
     for path in weights:
         net = model.load(path)
-        model.check_image(net.architecture, params, str(path))
-        if net.architecture.face is None and not warned:
-            talk.say(model.unknown_face(str(path)))
-            warned = True
+        _check(net, asked, params, str(path))
         own = sum(value.nbytes for value in net.state_dict().values())
         if group and (size + own > MODEL_BYTES or net.architecture != group[0].architecture):
             yield group
@@ -147,15 +165,13 @@ def _groups(weights: Sequence[Path], params: Params, talk: Talk) -> Iterator[lis
 @torch.inference_mode()
 def _together(
     nets: Sequence[Classifier],
-    pixels: Pixels,
-    positions: np.ndarray,
-    names: tuple[str, ...],
+    asked: Asked,
     params: Params,
     batch: int | None = None,
     device: torch.device | None = None,
     talk: Talk = SILENT,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Batch by batch the places in `positions` and probabilities float32 [models, views, n, 18], of one architecture."""
+    """Batch by batch the places in the positions and probabilities float32 [models, views, n, C], of one architecture."""
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     if device is None:
         chosen = accelerator(params)
@@ -163,16 +179,16 @@ def _together(
     shape = nets[0].architecture
     ready = [model.channels_last(merged_batch_norm.folded(net, talk), device) for net in nets]
     mean, std = (tensor.to(device) for tensor in model.normalisation(nets[0]))
-    made = [tta_views.make(name) for name in names]
+    made = [tta_views.make(name) for name in asked.views]
     start = 0
-    for photos in loader.evaluation(pixels, positions, 0, batch or batch_size(params, device)):
+    for photos in loader.evaluation(asked.pixels, asked.positions, 0, batch or batch_size(params, device)):
         moved, raws = photos.to(device, non_blocking=True), []
         with autocast():
             for view in made:
                 seen = normalise(view(moved, params.image.margin), mean, std)
                 raws += [net(seen)[0] for net in ready]
         logits = to_numpy(torch.stack(raws)) * shape.scale
-        found = np.exp(metrics.joint_log_probabilities(logits, shape.targets)).astype(np.float32)
+        found = np.exp(metrics.joint_log_probabilities(logits, shape.factors)).astype(np.float32)
         yield (
             slice(start, start := start + len(photos)),
             found.reshape(len(made), len(ready), *found.shape[1:]).swapaxes(0, 1),

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from stages.params.schema import Params
+
 
 @dataclass
 class Progress:
@@ -26,6 +28,16 @@ class Progress:
     finished: bool = False
 
 
+def over(progress: Progress, params: Params) -> bool:
+    """Whether an epoch that has just ended was the last."""
+    return len(progress.history) >= params.train.epochs or impatient(progress, params) or progress.share >= 1
+
+
+def impatient(progress: Progress, params: Params) -> bool:
+    """Whether train.patience epochs have brought nothing better."""
+    return 0 < params.train.patience <= progress.stale_epochs
+
+
 def select(history: list[dict[str, float]], rule: str) -> int:
     """Index of the epoch to keep: best_f1 (ties by val_nll, then the earlier), best_nll, or last."""
     keys: dict[str, Callable[[int], Any]] = {
@@ -37,14 +49,14 @@ def select(history: list[dict[str, float]], rule: str) -> int:
 
 
 def note(progress: Progress, rule: str, row: dict[str, float], logits: np.ndarray, state: dict[str, Tensor]) -> None:
-    """Add an epoch's row and validation logits [n, 18]; keep a copy of `state` if it is the one to select so far."""
+    """Add an epoch's row and validation logits [n, C]; keep a copy of `state` if it is the one to select so far."""
     earlier = progress.history
     better_f1 = not earlier or row["val_f1"] > max(old["val_f1"] for old in earlier)
     better_nll = not earlier or row["val_nll"] < min(old["val_nll"] for old in earlier)
     progress.stale_epochs = 0 if better_f1 or better_nll else progress.stale_epochs + 1
     progress.history.append(row)
     progress.last_logits = logits
-    progress.predicted.append(logits.argmax(1).astype(np.uint8))
+    progress.predicted.append(logits.argmax(1).astype(np.uint16))
     progress.seen, progress.epoch_seconds = [], 0.0
     if select(progress.history, rule) == len(progress.history) - 1:
         progress.selected_epoch = len(progress.history)

@@ -12,6 +12,7 @@ from stages.records import run_record
 from stages.records.run_record import Record
 
 LIBRARIES = ("timm", "accelerate", "albumentations", "albucore", "opencv-python-headless", "numpy")
+# Files, and folders with all below them.
 CODE = (
     *(
         "stages/train.py",
@@ -31,8 +32,6 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
     compute, how many processes share the batches, and on a CPU how many threads add up sums (`threads` by fold; None: as
     torch has it now). Raises UserError where a pixel cache is damaged: it is hashed whole.
     """
-    root = Path(__file__).resolve().parents[2]
-    code = sorted(path for place in CODE for path in [root / place, *(root / place).glob("*.py")] if path.is_file())
     pixels = [paths.PIXELS] if params.pseudo.is_off else [paths.PIXELS, paths.EVAL_PIXELS]
     on_gpu = torch.cuda.is_available()
     by_fold = {str(fold): count for fold, count in (threads or {}).items()}
@@ -41,7 +40,14 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "processes": processes,
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
         "libraries": {name: installed(name) for name in LIBRARIES},
-        "code": run_record.digest(*code),
+        "code": run_record.digest(*code()),
         "pixel_cache": "-".join(cache_record.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
+
+
+def code() -> list[Path]:
+    """The files of CODE. One that is not there is a mistake in CODE: its reader says so."""
+    root = Path(__file__).resolve().parents[2]
+    places = [root / place for place in CODE]
+    return sorted(path for place in places for path in (place.rglob("*.py") if place.is_dir() else [place]))

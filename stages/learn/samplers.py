@@ -32,11 +32,9 @@ def draw(name: str, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if name == "none":
         return rng.permutation(photos)
     if name == "class_uniform":
-        classes, index = np.unique(labels, return_inverse=True)
-        members = [np.flatnonzero(index == number) for number in range(len(classes))]
-        sizes = np.array([len(positions) for positions in members])
-        chosen = rng.integers(len(classes), size=photos)
-        within = rng.integers(sizes[chosen])
-        return np.array([members[number][position] for number, position in zip(chosen, within, strict=True)])
+        _, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        by_class, first = np.argsort(index, kind="stable"), np.cumsum(sizes) - sizes
+        chosen = rng.integers(len(sizes), size=photos)
+        return by_class[first[chosen] + rng.integers(sizes[chosen])]
     chances = weights(name, labels)
     return rng.choice(photos, size=photos, p=chances / chances.sum())

@@ -8,13 +8,13 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from stages.base.errors import UserError
-from stages.data.layout import CLASSES
+from stages.data.fold_data import FoldData
 from stages.judge import metrics
 from stages.learn import compiling, loader
 from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.objective import Objective
-from stages.learn.predict import raw_outputs
+from stages.learn.predict import log_probabilities, raw_outputs
 from stages.learn.step import out_of_memory, release
 
 
@@ -26,8 +26,8 @@ class Validation:
     val_nll: float
     val_f1: float
     val_acc: float
-    logits: np.ndarray  # joint log probabilities, float32 [len(val), 18]
-    age_mae: float | None
+    logits: np.ndarray  # joint log probabilities, float32 [len(val), C]
+    errors: dict[str, float]  # val_<axis>_mae of the regressed axis, in its own unit; empty without a regression
 
 
 def validate(learner: Learner, goal: Objective) -> Validation:
@@ -36,29 +36,38 @@ def validate(learner: Learner, goal: Objective) -> Validation:
     The objective is taken once over all validation photos, so that it does not depend on how they are batched: where
     memory runs out, smaller batches are tried. Without a validation side (a refit) all of it is NaN.
     """
-    params, data = learner.params, learner.data
+    data = learner.data
     if not len(data.val):
-        return Validation(np.nan, np.nan, np.nan, np.nan, np.empty((0, CLASSES), np.float32), None)
+        return Validation(np.nan, np.nan, np.nan, np.nan, np.empty((0, data.task.classes), np.float32), {})
     net = learner.validated
     net.eval()
-    raw, age = _outputs(learner, net)
-    ages = torch.from_numpy(data.ages[data.val].astype(np.float32))
+    raw, regression = _outputs(learner, net)
     parts = goal(
         torch.from_numpy(raw),
         torch.from_numpy(data.train_labels[data.val]),
-        None if age is None else torch.from_numpy(age),
-        ages,
+        None if regression is None else torch.from_numpy(regression),
+        torch.from_numpy(data.numbers[data.val].astype(np.float32)),
     )
-    logits = metrics.joint_log_probabilities(raw * net.architecture.scale, params.targets).astype(np.float32)
+    logits = log_probabilities(raw, net.architecture)
     labels, predictions = data.labels[data.val], logits.argmax(1)
     return Validation(
         val_loss=float(sum(parts.values())),
         val_nll=metrics.nll(logits, labels),
-        val_f1=metrics.macro_f1(labels, predictions),
+        val_f1=metrics.macro_f1(labels, predictions, data.task.classes),
         val_acc=metrics.accuracy(labels, predictions),
         logits=logits,
-        age_mae=None if age is None else float(np.abs(age * 10 - data.ages[data.val]).mean()),
+        errors={} if regression is None else _errors(regression, data),
     )
+
+
+def _errors(regression: np.ndarray, data: FoldData) -> dict[str, float]:
+    """Mean absolute error over the validation photos whose number is known; NaN if none is."""
+    axis = data.task.regressed
+    assert axis is not None
+    numbers = data.numbers[data.val]
+    known = np.isfinite(numbers)
+    error = np.abs(regression * axis.scale - numbers)[known].mean() if known.any() else np.nan
+    return {f"val_{axis.name}_mae": float(error)}
 
 
 def time_prediction(learner: Learner) -> tuple[int, float]:

@@ -5,9 +5,9 @@ colour-blind (Machado et al. 2009, checked by the same test); learning-rate sugg
 """
 
 REVISIONS = ("#00786c", "#c77f00", "#222222", "#b45ad8")  # in the order in which a person names them
-GENDERS = {"male": "#8a9a1a", "female": "#5b3a96"}
+LEVELS = ("#8a9a1a", "#5b3a96", "#dc648c", "#6b1420")  # of an axis, in the order of its codes
 NEUTRAL = "#6b7480"  # counts, and what takes no side
-VERDICTS = {"better": "#0069b4", "worse": "#c83200", "no evidence either way": NEUTRAL, "too few people": "#b5b5b5"}
+VERDICTS = {"better": "#0069b4", "worse": "#c83200", "no evidence either way": NEUTRAL, "too few to tell": "#b5b5b5"}
 INK = "#1c2430"  # text and marks
 SHADES = ("#ffffff", "#34404d")  # from none to all, of a confusion matrix
 WRITTEN_LIGHT = 0.65  # share of the darkest shade above which what is written on it is white

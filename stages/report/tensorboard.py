@@ -1,5 +1,6 @@
 """TensorBoard events of one fold: tags loss/train, loss/val, nll/val, f1/val, accuracy/val, lr and the like."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,15 +21,23 @@ TAGS = {
     "val_f1": "f1/val",
     "val_acc": "accuracy/val",
     "lr": "lr",
-    "train_class_loss": "loss/train_class",
-    "train_age_loss": "loss/train_age",
-    "val_age_mae": "age_mae/val",
     "photos_per_second": "photos_per_second/train",
 }
+# Parts of the objective and the error of a regressed axis: train_class_loss, train_age_loss, val_age_mae.
+PART, ERROR = re.compile(r"train_(.+)_loss"), re.compile(r"val_(.+)_mae")
+
+
+def tag(column: str) -> str | None:
+    """The tag of a column of history.csv; None of one that is not shown."""
+    if part := PART.fullmatch(column):
+        return f"loss/train_{part[1]}"
+    if error := ERROR.fullmatch(column):
+        return f"{error[1]}_mae/val"
+    return TAGS.get(column)
 
 
 class Board:
-    """Writes what history.csv holds under TAGS; the step is the epoch, from 1."""
+    """Writes what history.csv holds under its tags; the step is the epoch, from 1."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,14 +55,14 @@ class Board:
 
     def epoch(self, row: dict[str, float]) -> None:
         with _naming(self.folder):
-            for column, tag in TAGS.items():
-                if column in row:
-                    self.writer.add_scalar(tag, row[column], int(row["epoch"]))
+            for column, value in row.items():
+                if name := tag(column):
+                    self.writer.add_scalar(name, value, int(row["epoch"]))
             self.writer.flush()
 
-    def confusion(self, labels: np.ndarray, predictions: np.ndarray, epoch: int) -> None:
+    def confusion(self, labels: np.ndarray, predictions: np.ndarray, classes: int, epoch: int) -> None:
         with _naming(self.folder):
-            self.writer.add_figure("confusion/val", confusion_figure(labels, predictions), epoch)
+            self.writer.add_figure("confusion/val", confusion_figure(labels, predictions, classes), epoch)
 
     def hyperparameters(self, params: dict[str, Any], selected: dict[str, float]) -> None:
         values = {

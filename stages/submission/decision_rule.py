@@ -9,51 +9,50 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_json
 from stages.base.talk import Talk
-from stages.data.layout import CLASSES
+from stages.data.task import Task
 from stages.judge import bootstrap, class_offsets, metrics, nested_folds, paired_difference
 from stages.judge.paired_difference import Difference
 from stages.params.schema import Params
 
-SCORES = ("macro_f1", "f1_60plus", "accuracy")
-
 
 @dataclass(frozen=True)
 class Settled:
-    """How the answers are decided: argmax, or adjusted by offsets [18]."""
+    """How the answers are decided: argmax, or adjusted by offsets [C]."""
 
     decision: str
     offsets: np.ndarray | None
     reason: str
 
 
-def judge(log_probabilities: np.ndarray, labels: np.ndarray, person: np.ndarray, params: Params) -> dict[str, Any]:
-    """Fit each rule of stages.judge.class_offsets on OOF predictions [N, 18], nested over people; all of decision.json.
+def judge(
+    log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, task: Task, params: Params
+) -> dict[str, Any]:
+    """Fit each rule of stages.judge.class_offsets on OOF predictions [N, C], nested over groups; all of decision.json.
 
-    Every photo is decided by a rule that was chosen and fitted on other people. `offered` says whether macro F1 is better
-    than argmax's with a 95 % interval above zero; `offsets` are those of the chosen rule fitted on all people.
+    Every photo is decided by a rule that was chosen and fitted on other groups. `offered` says whether macro F1 is better
+    than argmax's with a 95 % interval above zero; `offsets` are those of the chosen rule fitted on all groups.
     """
+    group = bootstrap.numbered(group)
+    part = nested_folds.parts(group, labels, seed=params.seed)
+    methods = {name: _method(fit, log_probabilities, labels) for name, fit in _rules(part, task).items()}
 
-    def method(fit: class_offsets.Rule) -> nested_folds.Method:
-        return nested_folds.Method(
-            fit=lambda rows: fit(log_probabilities[rows], labels[rows]),
-            apply=lambda offsets, rows: class_offsets.adjusted(log_probabilities[rows], offsets),
-        )
+    def score(rows: np.ndarray, scores: np.ndarray) -> float:
+        return metrics.macro_f1(labels[rows], scores.argmax(1), task.classes)
 
-    methods = {name: method(fit) for name, fit in class_offsets.RULES.items()}
-    group = nested_folds.groups(person, labels, seed=params.seed)
-    found = nested_folds.cross_fit(
-        methods, group, lambda rows, scores: metrics.macro_f1(labels[rows], scores.argmax(1))
-    )
+    found = nested_folds.cross_fit(methods, part, score)
+    names = ("macro_f1", *(f"f1_{name}" for name in task.subsets), "accuracy")
+
+    def scored(scores: np.ndarray) -> bootstrap.Scores:
+        own = bootstrap.of_run(group, labels, scores.argmax(1), classes=task.classes, subsets=task.subsets)
+        return bootstrap.pick(own, names)
 
     def against_argmax(scores: np.ndarray) -> list[Difference]:
-        both = [
-            bootstrap.pick(bootstrap.of_run(person, labels, one.argmax(1)), SCORES)
-            for one in (log_probabilities, scores)
-        ]
-        return paired_difference.compare([both[0]], [both[1]], {}, params.ensemble.replicates, params.seed)
+        both = [scored(log_probabilities)], [scored(scores)]
+        return paired_difference.compare(*both, {}, params.ensemble.replicates, params.seed, task.units)
 
-    macro, old, accuracy = against_argmax(found.chosen)
+    macro, *of_subsets, accuracy = against_argmax(found.chosen)
     offsets = found.fitted[found.choice]
+    parts = int(part.max()) + 1
     return {
         "offered": macro.verdict == "better",
         "rule": found.choice,
@@ -65,28 +64,47 @@ def judge(log_probabilities: np.ndarray, labels: np.ndarray, person: np.ndarray,
         "high": macro.high,
         "p_value": macro.p_value,
         "verdict": macro.verdict,
-        "f1_60plus_difference": old.difference,
+        **{f"{row.metric}_difference": row.difference for row in of_subsets},
         "accuracy_difference": accuracy.difference,
-        "macro_f1_fitted": metrics.macro_f1(labels, class_offsets.adjusted(log_probabilities, offsets).argmax(1)),
+        "macro_f1_fitted": score(np.arange(len(labels)), class_offsets.adjusted(log_probabilities, offsets)),
         "rule_of_each_group": found.choices,
         "rules": {name: against_argmax(scores)[0].b for name, scores in found.scores.items()},
-        "people": len(np.unique(person)),
-        "groups": int(group.max()) + 1,
+        task.units: int(group.max()) + 1,
+        # The parts that the rule was judged on; of a task whose units are groups, the choices tell how many.
+        **({} if task.unit == "group" else {"groups": parts}),
     }
 
 
-def in_words(found: dict[str, Any]) -> str:
-    """The verdict on adjusting, in one line."""
+def _rules(part: np.ndarray, task: Task) -> dict[str, class_offsets.Rule]:
+    """Those to fit; of too few groups none, which leaves argmax."""
+    if part.max() + 1 < nested_folds.FEWEST:
+        return {"argmax": lambda log_probabilities, labels: np.zeros(task.classes)}
+    return class_offsets.rules(len(part), task.classes)
+
+
+def _method(fit: class_offsets.Rule, log_probabilities: np.ndarray, labels: np.ndarray) -> nested_folds.Method:
+    return nested_folds.Method(
+        fit=lambda rows: fit(log_probabilities[rows], labels[rows]),
+        apply=lambda offsets, rows: class_offsets.adjusted(log_probabilities[rows], offsets),
+    )
+
+
+def in_words(found: dict[str, Any], units: str) -> str:
+    """The verdict on adjusting, in one line; units: what the groups are called."""
     gain = (
-        f"{found['difference']:+.4f} macro F1 on people it was not fitted on (95 % interval {found['low']:+.4f} to "
+        f"{found['difference']:+.4f} macro F1 on {units} it was not fitted on (95 % interval {found['low']:+.4f} to "
         f"{found['high']:+.4f}; {found['macro_f1_fitted'] - found['macro_f1_argmax']:+.4f} where it was fitted, which flatters)"
     )
+    if found["rule"] == "argmax":
+        few = f"fewer than {nested_folds.FEWEST} {units}"
+        return f"decision: argmax: {few}, so no rule can be fitted on some and judged on others"
+    left_out = "" if len(found["rules"]) > 1 else "; offsets class by class are left out: too many photos x classes"
     if found["offered"]:
-        return f"decision: adjusted ({found['rule']}) is offered: {gain}"
-    return f"decision: adjusted ({found['rule']}) is not offered: {gain}"
+        return f"decision: adjusted ({found['rule']}) is offered: {gain}{left_out}"
+    return f"decision: adjusted ({found['rule']}) is not offered: {gain}{left_out}"
 
 
-def settle(params: Params, talk: Talk, run: str) -> Settled:
+def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
     """What params.decision comes to. Without evidence for offsets it is argmax, and one line says so.
 
     Raises UserError if `adjusted` is asked for and decision.json is missing, damaged, or of other folds than those of the
@@ -96,8 +114,8 @@ def settle(params: Params, talk: Talk, run: str) -> Settled:
         return Settled("argmax", None, "params.yaml asks for argmax")
     found = read_json(paths.DECISION, "oof-ensemble")
     try:
-        offsets, reason = np.asarray(found["offsets"], float), in_words(found)
-        if offsets.shape != (CLASSES,) or not np.isfinite(offsets).all():
+        offsets, reason = np.asarray(found["offsets"], float), in_words(found, task.units)
+        if offsets.shape != (task.classes,) or not np.isfinite(offsets).all():
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again") from None

@@ -13,7 +13,7 @@ import yaml
 from stages.base import environment, paths
 from tests.conftest import ROOT
 
-DESCRIBE = "import json; from stages import environment; print(json.dumps(environment.describe()))"
+DESCRIBE = "import json; from stages.base import environment; print(json.dumps(environment.describe()))"
 
 
 def git(folder: Path, *words: str) -> str:

@@ -5,7 +5,7 @@ from tests.conftest import ENVIRONMENT, ROOT
 
 LOOKED = """
 import atexit, gc
-from stages import garbage
+from stages.base import garbage
 at_start = gc.get_freeze_count()  # not 0 in every Python
 atexit.register(lambda: print(gc.get_freeze_count() - at_start))  # after what is registered later
 garbage.collect_seldom()

@@ -17,9 +17,10 @@ from stages.base.errors import UserError
 from stages.base.files import load_npz, read_json, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import folds
-from stages.learn import checkpoint
+from stages.learn import budget, checkpoint
 from stages.learn.budget import Clock
-from stages.parallel import preloaded, side_by_side
+from stages.learn.terms import Terms
+from stages.parallel import preloaded, side_by_side, training_process
 from stages.params.schema import Params
 from tests.conftest import ENVIRONMENT, HANGS, small
 
@@ -50,7 +51,7 @@ def test_a_failing_fold_leaves_the_other_and_both_come_out_as_one_by_one(settled
     assert any(line.startswith("fold 0: goes on from") for line in said)
     together = [(oof(fold), paths.weights(fold, 0).read_bytes()) for fold in (0, 1)]
     for fold in (0, 1):
-        train.run(settled, SILENT, fold, fresh=True)
+        train.run(settled, SILENT, fold, Terms(fresh=True))
         arrays, weights = together[fold]
         assert all((arrays[name] == array).all() for name, array in oof(fold).items())
         assert paths.weights(fold, 0).read_bytes() == weights
@@ -92,10 +93,10 @@ def test_time_is_set_aside_for_the_processes_that_write_what_was_trained_ahead(
         made.append(Clock(**values))
         return made[-1]
 
-    monkeypatch.setattr(train, "Clock", clock)
+    monkeypatch.setattr(budget, "Clock", clock)
     params = small(train={"epochs": 1}, budget={"minutes": 5})
     for later in (0, 4):
-        train.run(params, SILENT, 0, fresh=True, jobs=2, later=later, imported=100.0)
+        train.run(params, SILENT, 0, Terms(fresh=True, jobs=2, later=later, imported=100.0))
     assert [one.processes for one in made] == [0, 4]
     assert all(one.startup > 100 for one in made)
 
@@ -108,11 +109,11 @@ def test_imports_made_before_a_process_began_count_for_its_start() -> None:
 def test_a_fold_named_twice_is_trained_once(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
 
-    def start(context: object, order: side_by_side.Order, stop: object) -> side_by_side.Worker:
+    def start(context: object, order: training_process.Order, stop: object) -> training_process.Worker:
         started.append(order.number)
-        return side_by_side.Worker(order, outcome="done")
+        return training_process.Worker(order, outcome="done")
 
-    monkeypatch.setattr(side_by_side, "_start", start)
+    monkeypatch.setattr(training_process, "start", start)
     folds.run(settled, SILENT, only=[1, 1])
     assert started == [1]
 
@@ -133,12 +134,12 @@ def running(settled: Params, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]
     monkeypatch.setattr(folds.cores, "available", lambda: 2)
     seen: list[list[int]] = []
 
-    def ready(workers: list[side_by_side.Worker]) -> list[side_by_side.Worker]:
+    def ready(workers: list[training_process.Worker]) -> list[training_process.Worker]:
         seen.append([worker.number for worker in workers])
         workers[0].outcome = "done"
         return []
 
-    monkeypatch.setattr(side_by_side, "_start", lambda context, order, stop: side_by_side.Worker(order))
+    monkeypatch.setattr(training_process, "start", lambda context, order, stop: training_process.Worker(order))
     monkeypatch.setattr(side_by_side, "_ready", ready)
     return seen
 

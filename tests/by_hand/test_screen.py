@@ -1,6 +1,7 @@
 """maskcli screen: whose features, kept how, and what comes out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from stages.base.talk import SILENT
 from stages.by_hand import screen
 from stages.by_hand.screen import Choice
 from stages.data.fold_data import open_fold
+from stages.data.task import CONTEST, Axis, Task
 from stages.learn import frozen_features, heads_on_features, model
+from stages.learn.heads_on_features import Plan
 from stages.params.schema import Params
 from stages.records import run_record
 from tests.conftest import record_folds, small
@@ -30,7 +33,7 @@ def write_models(params: Params, seed: int = 0) -> None:
     record = record_folds(params)
     for fold in params.folds:
         torch.manual_seed(seed + fold)
-        net = model.build(model.architecture(params))
+        net = model.build(model.architecture(params, CONTEST))
         model.save(paths.weights(fold), net.architecture, net.state_dict(), record)
         write_npz(paths.oof_logits(fold), photo=open_fold(params, fold).val, run=np.array(record.run))
 
@@ -128,16 +131,35 @@ def test_random_features_are_refused_with_what_to_do(project: Path) -> None:
 
 def test_a_folds_learning_rate_is_chosen_by_the_other_folds() -> None:
     labels, fold_of = np.arange(18).repeat(2), np.tile([0, 1], 18)
-    right, wrong = np.eye(18)[labels], np.eye(18)[(labels + 1) % 18]
     # The first learning rate is right on fold 0 alone, the second on fold 1 alone.
-    logs = np.log(np.stack([np.where(fold_of[:, None] == fold, right, wrong) for fold in (0, 1)]) * 0.9 + 0.005)
-    assert list(screen.chosen(logs[None], labels, fold_of)) == [1, 0]
+    classes = np.stack([np.where(fold_of == fold, labels, (labels + 1) % 18) for fold in (0, 1)]).astype(np.uint16)
+    nll = np.ones(classes.shape, np.float32)
+    assert list(screen.chosen(classes[None], nll[None], labels, fold_of)) == [1, 0]
+    # Of equal macro F1 the lower loss decides.
+    nll[1, fold_of == 1] = 0.5
+    assert list(screen.chosen(np.stack([labels, labels])[None], nll[None], labels, fold_of)) == [1, 0]
+
+
+def test_heads_that_would_take_too_much_memory_together_are_trained_a_few_samplers_at_a_time() -> None:
+    """A fold's head on 2,048 features of 1,000 classes has 2 million weights, and AdamW holds four of each."""
+    many = Task("folder", (Axis("label", tuple(f"{number:03d}" for number in range(1000))),), "photo")
+    plan = Plan(model.architecture(small(), many), ("none", "weighted", "sqrt"), screen.LRS, 1)
+    weights, outputs = 16 * 2048 * 1000, 32 * 64 * 1000
+    assert heads_on_features.memory(plan, 2048, 5, 64) == (weights + outputs) * 5 * 3 * len(screen.LRS)
+
+    def parts(folds: int, batch: int = 64) -> list[tuple[str, ...]]:
+        return [part.samplers for part in screen.at_once(plan, 2048, folds, batch)]
+
+    assert parts(5) == [plan.samplers]
+    assert parts(15) == [("none", "weighted"), ("sqrt",)]
+    assert parts(50) == parts(5, 4096) == [("none",), ("weighted",), ("sqrt",)]
+    assert screen.at_once(replace(plan, samplers=()), 2048, 5, 64) == []
 
 
 def test_the_command_shows_a_table_and_gives_json(project: Path) -> None:
     params = small()
     torch.manual_seed(0)
-    net = model.build(model.architecture(params))
+    net = model.build(model.architecture(params, CONTEST))
     torch.save(net.backbone.state_dict(), "weights.pth")
     words = ["screen", "--backbone", "weights.pth", "--losses", "ce,focal", "--samplers", "none", "--epochs", "1"]
     done = CliRunner().invoke(app, [*words, "--repeats", "1", "--top", "1"])

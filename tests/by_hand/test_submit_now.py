@@ -24,6 +24,7 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import submit_now
+from stages.data.task import CONTEST
 from stages.learn import checkpoint, model, predict
 from tests.conftest import ENVIRONMENT, ROOT, small
 
@@ -168,6 +169,10 @@ def test_models_of_another_method_are_left_out_and_named(ready: Path) -> None:
         assert made["folds_missing"] == [1 - kept[0]]
 
 
+def whole(pixels: np.ndarray) -> predict.Asked:
+    return predict.Asked(CONTEST, pixels, np.arange(len(pixels)), ("identity",))
+
+
 def test_its_answers_are_those_of_the_model_in_the_checkpoint(ready: Path) -> None:
     interrupted(0, 3)
     submit_now.run(small(tta={"views": ["identity"]}), SILENT)
@@ -175,7 +180,7 @@ def test_its_answers_are_those_of_the_model_in_the_checkpoint(ready: Path) -> No
     assert source.state == "epoch 3 of 8"
     net = checkpoint.model_of(Path(source.file))
     pixels = np.load(paths.EVAL_PIXELS)
-    expected = next(iter(predict.of_views(net, pixels, np.arange(len(pixels)), ("identity",), small()))).argmax(1)
+    expected = next(iter(predict.of_views(net, whole(pixels), small()))).argmax(1)
     assert (valid()["ans"].to_numpy() == expected).all()
 
 
@@ -194,7 +199,7 @@ def test_photos_are_decoded_again_where_the_cache_has_another_crop_than_the_mode
     prepare.run(cropped, SILENT)
     train.run(cropped, SILENT, 0)
     pixels = np.load(paths.EVAL_PIXELS)
-    expected = predict.of_views(model.load(paths.weights(0)), pixels, np.arange(len(pixels)), ("identity",), cropped)
+    expected = predict.of_views(model.load(paths.weights(0)), whole(pixels), cropped)
     prepare.run(small(), SILENT)
     other = np.load(paths.EVAL_PIXELS)
     assert (other.shape, (other == pixels).all()) == (pixels.shape, False)
@@ -279,11 +284,11 @@ def test_where_the_gpu_is_full_it_predicts_on_the_cpu(
     expected = valid()["ans"].tolist()
     predict_views, asked = predict.of_views, []
 
-    def full(net: Any, pixels: Any, where: Any, names: Any, params: Any, batch: int, device: Any) -> Iterator[Any]:
+    def full(net: Any, wanted: Any, params: Any, batch: int, device: Any) -> Iterator[Any]:
         asked.append((batch, device))
         if device is None:
             raise (torch.OutOfMemoryError if "allocate" in message else RuntimeError)(message)
-        yield from predict_views(net, pixels, where, names, params, batch, device)
+        yield from predict_views(net, wanted, params, batch, device)
 
     monkeypatch.setattr(predict, "of_views", full)
     said: list[str] = []

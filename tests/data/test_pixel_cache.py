@@ -54,7 +54,7 @@ def test_training_batches_and_oof_predictions_are_the_same_either_way(project: P
         prepare.run(params, SILENT)
         data = open_fold(params, 0)
         order = loader.epoch_order(params, data, 0, 0)
-        batches = loader.training(params, data, 0, 0, order, augment.make(params))
+        batches = loader.training(params, data, order, augment.make(params), loader.Place(0, 0))
         photos = np.concatenate([batch.photos.numpy() for batch in batches])
         train.run(params, SILENT, 0)
         with np.load(paths.oof_logits(0)) as arrays:

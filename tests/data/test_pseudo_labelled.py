@@ -95,9 +95,9 @@ def test_training_batches_hold_pseudo_photos_of_unknown_age(project: Path) -> No
     write_labels([("0", 5, 17)])
     params, data = with_labels(), joined()
     order = loader.epoch_order(params, data, 0, 0)
-    batches = list(loader.training(params, data, 0, 0, order, augment.make(params)))
+    batches = list(loader.training(params, data, order, augment.make(params), loader.Place(0, 0)))
     which = np.concatenate([batch.which for batch in batches])
-    ages = np.concatenate([batch.ages.numpy() for batch in batches])
+    ages = np.concatenate([batch.numbers.numpy() for batch in batches])
     assert sorted(which) == sorted(data.train)
     assert list(np.isnan(ages)) == list(which == len(data.labels) - 1)
 
@@ -157,4 +157,4 @@ def test_a_labels_array_of_the_validation_side_is_untouched(project: Path) -> No
     write_labels([("0", 5, 17)])
     plain, data = open_fold(small(), 0), joined()
     assert (data.labels[data.val] == plain.labels[plain.val]).all()
-    assert (data.ages[data.val] == plain.ages[plain.val]).all()
+    assert (data.numbers[data.val] == plain.numbers[plain.val]).all()

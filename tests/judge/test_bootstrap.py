@@ -3,95 +3,163 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.data.task import CONTEST
 from stages.judge import bootstrap, metrics
+from stages.judge.bootstrap import Scores
+
+OLD = CONTEST.subsets["60plus"]
 
 
-def answers(people: int, seed: int, right: float = 0.6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def answers(
+    people: int, seed: int, right: float = 0.6, classes: int = 18, photos: int = 7
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    person, labels = np.repeat(np.arange(people), 7), rng.integers(0, 18, people * 7)
-    return person, labels, np.where(rng.random(people * 7) < right, labels, rng.integers(0, 18, people * 7))
+    person, labels = np.repeat(np.arange(people), photos), rng.integers(0, classes, people * photos)
+    return (
+        person,
+        labels,
+        np.where(rng.random(people * photos) < right, labels, rng.integers(0, classes, people * photos)),
+    )
 
 
-@given(st.integers(2, 20), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
-def test_the_estimate_is_the_score_itself(people: int, seed: int) -> None:
-    person, labels, predictions = answers(people, seed)
+def scored(*answers: np.ndarray) -> Scores:
+    return bootstrap.of_run(*answers, classes=18, subsets={"60plus": OLD})
+
+
+@given(st.integers(1, 20), st.integers(1, 7), st.integers(2, 300), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_the_estimate_is_the_score_itself(people: int, photos: int, classes: int, seed: int) -> None:
+    """From one group to many, photos alone or together, few classes or nearly all of them absent."""
+    person, labels, predictions = answers(people, seed, classes=classes, photos=photos)
     nll = np.random.default_rng(seed).random(len(labels))
-    scores = bootstrap.of_run(person, labels, predictions, nll)
+    subsets = {"one": (classes - 1,), "all": tuple(range(classes)), "some": tuple(range(0, classes, 2))}
+    scores = bootstrap.of_run(person, labels, predictions, nll, classes=classes, subsets=subsets)
     found = dict(zip(scores.names, bootstrap.estimate(scores), strict=True))
-    assert found["macro_f1"] == pytest.approx(metrics.macro_f1(labels, predictions))
-    assert found["f1_60plus"] == pytest.approx(metrics.f1_60plus(labels, predictions))
+    assert found["macro_f1"] == pytest.approx(metrics.macro_f1(labels, predictions, classes))
+    assert found["f1_all"] == found["macro_f1"]
+    for name, value in metrics.subset_f1(labels, predictions, classes, subsets).items():
+        assert found[name] == pytest.approx(0 if np.isnan(value) else value)  # no class of it is there: nothing to draw
     assert found["accuracy"] == pytest.approx(metrics.accuracy(labels, predictions))
     assert found["nll"] == pytest.approx(nll.mean())
-    assert [found[f"f1_{number}"] for number in range(18)] == pytest.approx(
-        metrics.f1_per_class(labels, predictions).tolist()
+    assert [found[f"f1_{number}"] for number in range(classes)] == pytest.approx(
+        metrics.f1_per_class(labels, predictions, classes).tolist()
     )
+
+
+@given(st.lists(st.integers(2, 4), min_size=1, max_size=3), st.integers(1, 9), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_axes_are_scored_beside_the_classes(sizes: list[int], people: int, seed: int) -> None:
+    axes = {f"axis{place}": size for place, size in enumerate(sizes)}
+    person, labels, predictions = answers(people, seed, classes=int(np.prod(sizes)))
+    beside = bootstrap.beside(bootstrap.of_axes(person, labels, predictions, axes))
+    assert beside.names == tuple(f"f1_{name}" for name in axes)
+    expected = metrics.axis_f1(labels, predictions, axes)
+    assert bootstrap.estimate(beside) == pytest.approx(list(expected.values()))
 
 
 def test_a_replicate_is_the_score_of_the_people_drawn_and_its_error_their_spread() -> None:
     person, labels, predictions = answers(40, 1)
-    scores = bootstrap.of_run(person, labels, predictions)
+    scores = scored(person, labels, predictions)
     drawn = np.random.default_rng(0).integers(0, 40, 40)
     rows = np.concatenate([np.arange(7) + 7 * who for who in drawn])
     times = np.bincount(drawn, minlength=40).astype(np.float32)[None]
-    value, error = bootstrap._scored(scores, times)
-    f1 = metrics.f1_per_class(labels[rows], predictions[rows])
+    value, error = bootstrap._scored(scores, times, bootstrap._alike(scores))
+    f1 = metrics.f1_per_class(labels[rows], predictions[rows], 18)
     assert value[0, scores.names.index("macro_f1")] == pytest.approx(f1.mean(), abs=1e-6)
     # The delta method agrees with the bootstrap's own spread where there is enough data.
-    big = bootstrap.pick(bootstrap.of_run(*answers(800, 2)), ("macro_f1", "f1_3", "accuracy"))
+    big = bootstrap.pick(scored(*answers(800, 2)), ("macro_f1", "f1_3", "accuracy"))
     found = bootstrap.replicate(big, 2000, 0)
     assert found.error == pytest.approx(found.values.std(0), rel=0.06)
     assert error.shape == (1, 22)
+
+
+@given(st.integers(1, 30), st.integers(2, 40), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_the_standard_error_of_a_score_does_not_hang_on_what_stands_beside_it(
+    people: int, classes: int, seed: int
+) -> None:
+    """Groups that have nothing of a class are passed over where its error is summed."""
+    person, labels, predictions = answers(people, seed, classes=classes)
+    scores = bootstrap.of_run(person, labels, predictions, classes=classes)
+    times = np.random.default_rng(seed).integers(0, 3, (5, people)).astype(np.float32)
+    times[:, 0] += 1
+    values, errors = bootstrap._scored(scores, times, bootstrap._alike(scores))
+    for name in ("macro_f1", f"f1_{classes - 1}", "accuracy"):
+        place = scores.names.index(name)
+        used = np.flatnonzero(scores.weights[:, place])
+        tops, bottoms = times @ scores.numerators[:, used], times @ scores.denominators[:, used]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            slope = np.where(bottoms > 0, scores.weights[used, place] / bottoms, 0)
+            ratio = np.where(bottoms > 0, tops / bottoms, 0)
+        influence = slope @ scores.numerators[:, used].T - (slope * ratio) @ scores.denominators[:, used].T
+        assert errors[:, place] == pytest.approx(np.sqrt((times * influence**2).sum(1)), abs=1e-5)
+        assert values[:, place] == pytest.approx(ratio @ scores.weights[used, place], abs=1e-5)
 
 
 def test_people_are_drawn_whole_so_seven_photos_hold_the_evidence_of_one() -> None:
     rng = np.random.default_rng(0)
     person, labels, _ = answers(60, 0)
     by_person = np.where(np.repeat(rng.random(60) < 0.6, 7), labels, (labels + 1) % 18)
-    low, high = bootstrap.macro_f1_interval(person, labels, by_person, 1000, 0)
-    low_by_photo, high_by_photo = bootstrap.macro_f1_interval(np.arange(420), labels, by_person, 1000, 0)
-    assert low < metrics.macro_f1(labels, by_person) < high
+    low, high = bootstrap.macro_f1_interval(person, labels, by_person, 1000, 0, 18)
+    low_by_photo, high_by_photo = bootstrap.macro_f1_interval(np.arange(420), labels, by_person, 1000, 0, 18)
+    assert low < metrics.macro_f1(labels, by_person, 18) < high
     assert high - low > 1.3 * (high_by_photo - low_by_photo)
-    assert (low, high) == bootstrap.macro_f1_interval(person, labels, by_person, 1000, 0)
+    assert (low, high) == bootstrap.macro_f1_interval(person, labels, by_person, 1000, 0, 18)
 
 
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 10**6))
+def test_two_classes_of_photos_without_groups() -> None:
+    """Accuracy of photos drawn alone is a share, whose standard error is known."""
+    labels = np.arange(400) % 2
+    predictions = np.where(np.arange(400) % 10 < 8, labels, 1 - labels)
+    scores = bootstrap.pick(bootstrap.of_run(np.arange(400), labels, predictions, classes=2), ("accuracy",))
+    low, high = bootstrap.interval(bootstrap.replicate(scores, 2000, 0))
+    assert (high[0] - low[0]) / 2 == pytest.approx(1.96 * (0.8 * 0.2 / 400) ** 0.5, rel=0.1)
+
+
+def test_one_group_has_no_spread() -> None:
+    labels = np.array([0, 1, 1])
+    assert bootstrap.macro_f1_interval(np.zeros(3, int), labels, labels, 50, 0, 2) == (1.0, 1.0)
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
 @settings(max_examples=50, deadline=None)
-def test_groups_hold_all_people_once_and_few_people_stay_alone(people: int, units: int, seed: int) -> None:
-    scores = bootstrap.of_run(*answers(people, seed))
-    grouped = bootstrap.in_groups(scores, seed, units)
-    assert len(grouped.numerators) <= units
-    assert (grouped.numerators.sum(0) == scores.numerators.sum(0)).all()
-    photos = grouped.denominators[:, -1]  # seven a person
-    assert photos.sum() == 7 * people
+def test_units_hold_all_people_once_and_few_people_stay_alone(people: int, units: int) -> None:
+    group = np.repeat(np.arange(people), 7)
+    found = bootstrap.dealt(group, units)
+    assert len(set(found)) == found.max() + 1 <= units
+    assert len(set(zip(group, found, strict=True))) == people  # nobody is divided
+    photos = np.bincount(found)
     assert photos.max() - photos.min() <= 7
-    assert (grouped is scores) == (people <= units)
+    assert (found is group) == (people <= units)
+    assert (found == bootstrap.dealt(group, units)).all()
 
 
-def test_groups_of_people_have_the_standard_error_of_the_people() -> None:
-    scores = bootstrap.pick(bootstrap.of_run(*answers(4000, 3)), ("macro_f1", "f1_60plus", "f1_3", "accuracy"))
-    alone = bootstrap.replicate(scores, 1, 0).error
-    by_hundreds = [bootstrap.replicate(bootstrap.in_groups(scores, seed, 400), 1, 0).error for seed in range(60)]
+def test_units_of_people_have_the_standard_error_of_the_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("macro_f1", "f1_60plus", "f1_3", "accuracy")
+    person, labels, predictions = answers(4000, 3)
+    alone = bootstrap.replicate(bootstrap.pick(scored(person, labels, predictions), names), 1, 0).error
+    by_hundreds = []
+    for seed in range(60):
+        monkeypatch.setattr(bootstrap, "DEAL", (seed, 2))
+        unit = bootstrap.dealt(person, 400)
+        by_hundreds.append(bootstrap.replicate(bootstrap.pick(scored(unit, labels, predictions), names), 1, 0).error)
     # Each has the noise of 400 squares, 1 / sqrt(800) = 3.5 %; their mean a 60th of its variance.
     assert np.mean(by_hundreds, axis=0) == pytest.approx(alone, rel=0.02)
     assert np.std(by_hundreds, axis=0) / alone == pytest.approx(np.full(4, 0.035), abs=0.015)
 
 
-def test_many_people_take_no_longer_than_the_most_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
-    draws = bootstrap._draws
-    monkeypatch.setattr(bootstrap, "_draws", lambda units, *rest: drawn.append(units) or draws(units, *rest))
-    person = np.repeat(np.arange(25_000), 2)
-    labels = np.zeros(50_000, int)
-    bootstrap.replicate(bootstrap.of_run(person, labels, np.arange(50_000) % 2), 3, 0)
-    bootstrap.replicate(bootstrap.of_run(person[:20_000], labels[:20_000], labels[:20_000]), 3, 0)
-    assert drawn == [8333, 10_000]
+def test_many_people_take_no_longer_than_the_most_that_are_drawn() -> None:
+    person, labels = np.repeat(np.arange(25_000), 2), np.zeros(50_000, int)
+    many = bootstrap.of_run(person, labels, np.arange(50_000) % 2, classes=1000)
+    assert (many.numerators.shape, many.groups) == ((8333, 1002), 25_000)
+    few = bootstrap.of_run(person[:20_000], labels[:20_000], labels[:20_000], classes=2)
+    assert (few.numerators.shape, few.groups) == ((10_000, 4), 10_000)
 
 
-def test_people_per_class_counts_each_person_once() -> None:
+def test_groups_per_class_counts_each_group_once() -> None:
     person = bootstrap.numbered(np.array(["b", "b", "a", "c", "c"]))
     assert person.tolist() == [1, 1, 0, 2, 2]
-    assert bootstrap.people_per_class(person, np.array([0, 0, 0, 1, 0]), 3).tolist() == [3, 1, 0]
+    assert bootstrap.groups_per_class(person, np.array([0, 0, 0, 1, 0]), 3).tolist() == [3, 1, 0]
 
 
 @pytest.mark.slow

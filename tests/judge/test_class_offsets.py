@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from stages.data.task import CONTEST
 from stages.judge import class_offsets
 from stages.judge.metrics import log_softmax, macro_f1
 from stages.submission import decision_rule
 from tests.conftest import small
+from tests.tasks import task_of
 
 
 def drawn(photos: int, classes: int, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,9 +64,12 @@ def test_logit_adjustment_recovers_tau_1_where_a_model_learnt_the_prior_and_all_
 def test_the_scores_along_one_offset_are_those_of_scikit_learn(classes: int, photos: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, rival = rng.integers(0, classes, photos), rng.integers(1, classes, photos)
-    found = class_offsets._scores_as_photos_turn(rival, labels, 0, classes)
-    for turned in range(photos + 1):
-        predicted = np.where(np.arange(photos) < turned, 0, rival)
+    order = rng.permutation(photos)[: rng.integers(0, photos + 1)]
+    found = class_offsets._scores_as_photos_turn(rival, labels, order, 0, classes)
+    assert len(found) == len(order) + 1
+    for turned in range(len(order) + 1):
+        predicted = rival.copy()
+        predicted[order[:turned]] = 0
         assert found[turned] == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
 
 
@@ -85,12 +90,58 @@ def test_fitted_offsets_are_never_worse_where_they_were_fitted_and_stay_in_bound
     assert (offsets[np.bincount(labels, minlength=classes) == 0] == 0).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 12), st.integers(1, 60), st.integers(0, 10**6))
+def test_the_leading_classes_are_followed_through_every_change(classes: int, photos: int, seed: int) -> None:
+    """Small whole numbers: many are equal, and the lower class leads as argmax has it."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-3, 3, (photos, classes)).astype(float)
+    leading = class_offsets._Leading.of(values.copy())
+    for number in rng.integers(0, classes, 8):
+        values[:, number] = rng.integers(-3, 3, photos)
+        leading.change(int(number), values[:, number].copy())
+        for one in range(classes):
+            others = values.copy()
+            others[:, one] = -np.inf
+            rival, value = leading.rivals(one)
+            assert (rival == others.argmax(1)).all()
+            assert (value == others.max(1)).all()
+
+
+def test_offsets_of_many_classes_are_left_out_and_said_to_be() -> None:
+    assert list(class_offsets.rules(1_000_000, 18)) == ["logit_adjustment", "offsets"]
+    assert list(class_offsets.rules(50_000, 1000)) == ["logit_adjustment"]
+    found = judged(0, -3.0) | {"rules": {"logit_adjustment": 0.5}}
+    assert decision_rule.in_words(found, "photos").endswith(
+        "; offsets class by class are left out: too many photos x classes"
+    )
+    assert "on photos it was not fitted on" in decision_rule.in_words(found, "photos")
+
+
+def test_too_few_groups_to_judge_a_rule_leave_argmax() -> None:
+    log_probabilities, labels = drawn(40, 18, 2.0, 0)
+    found = decision_rule.judge(log_probabilities, labels, np.arange(40) % 2, CONTEST, small())
+    assert (found["rule"], found["offered"], found["difference"]) == ("argmax", False, 0)
+    assert set(found["offsets"]) == {0.0}
+    assert decision_rule.in_words(found, "people").startswith("decision: argmax: fewer than 3 people, so no rule")
+
+
+@pytest.mark.parametrize(("unit", "counts"), [("group", {"groups": 60}), ("photo", {"photos": 60, "groups": 5})])
+def test_what_is_counted_is_called_as_the_task_calls_it(unit: str, counts: dict[str, int]) -> None:
+    log_probabilities, labels = drawn(60, 5, 2.0, 0)
+    found = decision_rule.judge(log_probabilities, labels, np.arange(60), task_of(5, unit), small())
+    assert {name: found[name] for name in ("people", "groups", "photos") if name in found} == counts
+    assert len(found["rule_of_each_group"]) == 5
+    assert not any(name.startswith("f1_") for name in found)
+
+
 def judged(seed: int, shift: float, people: int = 60) -> dict[str, Any]:
     """decide.judge on people x 4 photos whose model shifts one class in three by `shift`; 0: its argmax is best already."""
     log_probabilities, labels = drawn(people * 4, 18, 2.0, seed)
     offsets = np.where(np.arange(18) % 3 == 2, shift, 0.0)
     person = np.repeat(np.arange(people), 4).astype(str)
-    return decision_rule.judge(class_offsets.adjusted(log_probabilities, offsets), labels, person, small(seed=seed))
+    shifted = class_offsets.adjusted(log_probabilities, offsets)
+    return decision_rule.judge(shifted, labels, person, CONTEST, small(seed=seed))
 
 
 def test_offsets_are_offered_where_a_model_is_shifted_and_the_gain_is_real() -> None:

@@ -11,14 +11,14 @@ def photos(count: int = 20) -> Photos:
     """Two photos a person, each content once."""
     return Photos(
         name=np.array([f"{number}.jpg" for number in range(count)]),
-        person=np.repeat(np.arange(count // 2).astype(str), 2),
+        group=np.repeat(np.arange(count // 2).astype(str), 2),
         label=np.arange(count) % 3,
         content=np.arange(1, count + 1).astype(np.uint64),
     )
 
 
 def reordered(one: Photos, order: np.ndarray) -> Photos:
-    return Photos(*(getattr(one, name)[order] for name in ("name", "person", "label", "content")))
+    return Photos(*(getattr(one, name)[order] for name in ("name", "group", "label", "content")))
 
 
 def changed(one: Photos, name: str, where: list[int], values: list[object]) -> Photos:

@@ -12,12 +12,12 @@ LABELS = np.repeat(np.arange(30) % 6, 7)
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(2, 8), st.integers(0, 3))
-def test_groups_never_divide_a_person_and_differ_by_one_person_at_most(
+def test_parts_never_divide_a_group_and_differ_by_one_group_at_most(
     people: int, photos: int, count: int, seed: int
 ) -> None:
     person = np.repeat([f"p{number}" for number in range(people)], photos)
     labels = np.random.default_rng(seed).integers(0, 4, len(person))
-    group = nested_folds.groups(person, labels, count, seed)
+    group = nested_folds.parts(person, labels, count, seed)
     assert all(len(set(group[person == name])) == 1 for name in set(person))
     sizes = np.bincount(group) / photos
     assert len(sizes) == min(count, people)
@@ -25,9 +25,9 @@ def test_groups_never_divide_a_person_and_differ_by_one_person_at_most(
 
 
 def test_people_of_each_kind_are_dealt_out_evenly() -> None:
-    group = nested_folds.groups(PERSON, LABELS, 5)
+    group = nested_folds.parts(PERSON, LABELS, 5)
     assert all((np.bincount(group[kind == LABELS]) == 7).all() for kind in range(6))
-    assert (group != nested_folds.groups(PERSON, LABELS, 5, seed=1)).any()
+    assert (group != nested_folds.parts(PERSON, LABELS, 5, seed=1)).any()
 
 
 def spy(seen: list[set[int]], value: float) -> Method:
@@ -46,7 +46,7 @@ def spy(seen: list[set[int]], value: float) -> Method:
 def test_nothing_is_applied_to_people_it_was_fitted_on_not_even_in_the_choice_of_method() -> None:
     seen: list[set[int]] = []
     everyone = set(PERSON.tolist())
-    group = nested_folds.groups(PERSON, LABELS, 5)
+    group = nested_folds.parts(PERSON, LABELS, 5)
     choosing_for: list[set[int]] = []
 
     def score(rows: np.ndarray, scores: np.ndarray) -> float:

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from stages.data.task import CONTEST
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 
@@ -11,7 +14,8 @@ def run(right: float, seed: int, people: int = 300) -> Scores:
     rng = np.random.default_rng(seed)
     wrong = rng.random(len(labels)) >= right
     predictions = np.where(wrong, rng.integers(0, 18, len(labels)), labels)
-    return bootstrap.of_run(np.repeat(np.arange(people), 7), labels, predictions, wrong.astype(float))
+    who, losses = np.repeat(np.arange(people), 7), wrong.astype(float)
+    return bootstrap.of_run(who, labels, predictions, losses, classes=18, subsets=CONTEST.subsets)
 
 
 def rows(a: list[Scores], b: list[Scores]) -> dict[str, paired_difference.Difference]:
@@ -40,7 +44,7 @@ def test_a_small_difference_is_no_evidence_and_says_how_many_people_would_tell()
     row = rows([run(0.60, 1)], [run(0.615, 4)])["macro_f1"]
     assert row.verdict == "no evidence either way"
     assert row.low < 0 < row.high
-    assert row.more_people is None or row.more_people > 0
+    assert row.more_needed is None or row.more_needed > 0
 
 
 def test_no_interval_reaches_where_no_difference_can_be() -> None:
@@ -50,7 +54,8 @@ def test_no_interval_reaches_where_no_difference_can_be() -> None:
     one, other = labels.copy(), np.zeros_like(labels)
     one[0], other[0] = 0, 17
     a, b = (
-        [bootstrap.of_run(people, labels, predictions, 3.0 * (predictions != labels))] for predictions in (one, other)
+        [bootstrap.of_run(people, labels, predictions, 3.0 * (predictions != labels), classes=18)]
+        for predictions in (one, other)
     )
     there, back = rows(a, b)["f1_17"], rows(b, a)["f1_17"]
     assert (there.low, back.high) == (-1, 1)
@@ -60,10 +65,10 @@ def test_no_interval_reaches_where_no_difference_can_be() -> None:
 
 def test_people_needed_fall_with_the_square_of_the_difference() -> None:
     assert (
-        paired_difference._more_people(100, 0.028, 0.02, 0.0) == 300
+        paired_difference._more_needed(100, 0.028, 0.02, 0.0) == 300
     )  # 4 x 100 people halve the error to 0.01 = 0.028 / 2.8
-    assert paired_difference._more_people(100, 0.056, 0.02, 0.0) == 0
-    assert paired_difference._more_people(100, 0.028, 0.02, 0.02) is None  # seed noise alone hides it
+    assert paired_difference._more_needed(100, 0.056, 0.02, 0.0) == 0
+    assert paired_difference._more_needed(100, 0.028, 0.02, 0.02) is None  # seed noise alone hides it
 
 
 def test_the_spread_over_seeds_widens_the_interval() -> None:
@@ -79,9 +84,34 @@ def test_the_spread_over_seeds_widens_the_interval() -> None:
 def test_a_class_of_a_few_people_gets_no_verdict() -> None:
     found = paired_difference.compare([run(0.5, 1)], [run(0.9, 2)], {"f1_5": 3}, 200, 0)
     by_name = {row.metric: row for row in found}
-    assert by_name["f1_5"].verdict == "too few people"
+    assert by_name["f1_5"].verdict == paired_difference.TOO_FEW
     assert (by_name["f1_5"].low, by_name["f1_5"].high) == (-1, 1)
     assert by_name["f1_4"].verdict == "better"
+
+
+def test_the_groups_have_the_name_that_the_task_gives_them() -> None:
+    by_unit = {
+        units: paired_difference.compare([run(0.60, 1)], [run(0.605, 4)], {}, 200, 0, units)[0]
+        for units in ("people", "photos")
+    }
+    assert {units: row.units for units, row in by_unit.items()} == {"people": "people", "photos": "photos"}
+    for units, row in by_unit.items():
+        words = paired_difference.in_words(replace(row, more_needed=1234))
+        assert words == f"no evidence either way; about 1,200 more {units} would be needed to tell"
+
+
+def test_the_people_behind_dealt_units_are_counted_not_the_units() -> None:
+    """25,000 groups are drawn as 8,333 units; what is missing to tell is still reckoned in groups."""
+    labels = np.arange(25_000) % 2
+    right = np.random.default_rng(0).random((2, 25_000)) < np.array([[0.7], [0.703]])
+    scores = [
+        bootstrap.of_run(np.arange(25_000), labels, np.where(one, labels, 1 - labels), classes=2) for one in right
+    ]
+    row = paired_difference.compare(scores[:1], scores[1:], {}, 200, 0, "photos")[0]
+    assert row.verdict == "no evidence either way"
+    error = (row.high - row.low) / 2 / 1.96
+    expected = 25_000 * ((2.8 * error / row.difference) ** 2 - 1)
+    assert row.more_needed == pytest.approx(expected, rel=0.2) if expected < 1e6 - 25_000 else row.more_needed is None
 
 
 def test_holm_corrects_as_in_his_paper() -> None:

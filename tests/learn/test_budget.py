@@ -19,6 +19,7 @@ from stages.data.fold_data import open_fold
 from stages.learn import budget, learner
 from stages.learn.budget import Clock
 from stages.learn.checkpoint import Header, headers
+from stages.learn.terms import Terms
 from stages.learn.validation import time_prediction
 from tests.conftest import small
 
@@ -232,21 +233,23 @@ def test_a_budget_that_suffices_changes_nothing_whatever_the_start_took(
     weights = paths.weights(0).read_bytes()
     assert {one.limit for one in headers()} == {""}
     monkeypatch.setattr(learner, "start", start)
-    train.run(small(train={"epochs": 12}), SILENT, 0, fresh=True)
+    train.run(small(train={"epochs": 12}), SILENT, 0, Terms(fresh=True))
     assert paths.weights(0).read_bytes() == weights
 
 
 def test_fresh_shares_the_time_over_folds_that_had_finished(timed: Path) -> None:
     params = small(train={"epochs": 10_000})
     until = datetime.datetime.fromtimestamp(time.time()) + datetime.timedelta(seconds=6)
-    train.run(params, SILENT, None, until=until)
+    train.run(params, SILENT, None, Terms(until=until))
     again = datetime.datetime.fromtimestamp(time.time()) + datetime.timedelta(seconds=6)
-    train.run(params, SILENT, None, fresh=True, until=again)
+    train.run(params, SILENT, None, Terms(fresh=True, until=again))
     seconds = [history["seconds"].sum() for history in histories()]
     assert min(seconds) > 0.5 * max(seconds)
     said: list[str] = []
     later = datetime.datetime.fromtimestamp(time.time()) + datetime.timedelta(seconds=60)
-    train.run(params, Talk(said.append), None, until=later)  # a later deadline keeps what the earlier one finished
+    train.run(
+        params, Talk(said.append), None, Terms(until=later)
+    )  # a later deadline keeps what the earlier one finished
     assert sum("(finished)" in line for line in said) == 2
 
 

@@ -21,9 +21,11 @@ from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import open_fold
 from stages.learn import checkpoint, fit, loader
+from stages.learn.around import Around
 from stages.learn.checkpoint import MAGIC, Keeper
 from stages.learn.learner import start
 from stages.learn.progress import Progress
+from stages.learn.terms import Terms
 from stages.params.schema import Params
 from tests.conftest import ROOT, small
 
@@ -54,7 +56,7 @@ def trained(params: Params, keep: Keeper | None = None, stop_after: int | None =
     def asked() -> bool:
         return stop_after is not None and next(steps) + 1 >= stop_after
 
-    return fit.fit(learner, LR, SILENT, lambda now: None, progress, keep, None, asked)
+    return fit.fit(learner, Around(keeper=keep, interrupt=asked), progress)
 
 
 def same(one: Progress, other: Progress) -> bool:
@@ -108,22 +110,26 @@ def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(
     progress = keeper(params).load(learner, Talk(said.append))
     assert progress.finished
     assert "finished" in said[0]
-    again = fit.fit(learner, LR, SILENT, lambda now: pytest.fail("an epoch was trained"), progress, keeper(params))
+    around = Around(keeper=keeper(params), on_epoch=lambda now: pytest.fail("an epoch was trained"))
+    again = fit.fit(learner, around, progress)
     assert same(first, again)
     with pytest.raises(KeyboardInterrupt):
         trained(params, dataclasses.replace(keeper(params), run="other"), stop_after=4)
     assert finished_size < paths.checkpoint(0, 0, "other").stat().st_size  # no optimizer state is kept
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "text", "empty"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "text", "empty", "older"])
 def test_a_damaged_checkpoint_is_found_out_and_training_begins_anew(project: Path, damage: str) -> None:
     params = small()
     with pytest.raises(KeyboardInterrupt):
         trained(params, keeper(params), stop_after=2)
     path = keeper(params).path
     content = bytearray(path.read_bytes())
+    older = bytes(content).replace(MAGIC, b"maskcli checkpoint 1\n", 1)  # of before there were tasks
     content[len(content) // 2] ^= 1
-    path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-9]), "text": b"hello\n", "empty": b""}[damage])
+    path.write_bytes(
+        {"flip": bytes(content), "cut": bytes(content[:-9]), "text": b"hello\n", "empty": b"", "older": older}[damage]
+    )
     said: list[str] = []
     learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
     progress = keeper(params).load(learner, Talk(said.append))
@@ -138,13 +144,13 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch_in_place(project: 
     steps = len(open_fold(params, 0).train) // 32 + 1
     with pytest.raises(KeyboardInterrupt):
         trained(params, keeper(params), stop_after=steps + 1)
-    learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
+    learner = start(params, open_fold(params, 0), 0, 1e30, Accelerator(), SILENT)
     keep = keeper(params)
     progress = keep.load(learner, SILENT)
     with pytest.raises(
         UserError, match=r"class loss is NaN or infinite at epoch 2, step \d.*epoch 1 is kept in .*ckpt for"
     ):
-        fit.fit(learner, 1e30, SILENT, lambda now: None, progress, keep)
+        fit.fit(learner, Around(keeper=keep), progress)
     kept = checkpoint.model_of(keep.path)
     assert all(torch.isfinite(value).all() for value in kept.state_dict().values())
 
@@ -188,7 +194,7 @@ def test_old_checkpoints_are_pruned_and_two_other_runs_kept(project: Path) -> No
 HOLD = """
 import sys
 from stages.learn import checkpoint
-from stages.talk import SILENT
+from stages.base.talk import SILENT
 with checkpoint.alone("fold 0", sys.argv[1], SILENT):
     print("held", flush=True)
     sys.stdin.read()  # until its other end is closed
@@ -239,6 +245,6 @@ def test_train_begins_anew_on_request_and_goes_on_otherwise(project: Path) -> No
     weights = paths.weights(0).read_bytes()
     train.run(small(), Talk(said.append), 0)
     assert not any("epoch  1/2" in line for line in said)
-    train.run(small(), Talk(said.append), 0, fresh=True)
+    train.run(small(), Talk(said.append), 0, Terms(fresh=True))
     assert any("epoch  1/2" in line for line in said)
     assert paths.weights(0).read_bytes() == weights

@@ -12,6 +12,7 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
 from stages.learn import fit, learner, model, predict
+from stages.learn.around import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
 from stages.params.schema import Params
@@ -48,9 +49,8 @@ def trained(chosen: Params, keeper: Keeper | None = None, cut_at: int = 0) -> Pr
     progress = keeper.load(started, SILENT) if keeper else Progress()
     asked = iter(range(1, 1000))
     try:
-        return fit.fit(
-            started, 0.003, SILENT, lambda _: None, progress, keeper, interrupt=lambda: next(asked) == cut_at
-        )
+        around = Around(keeper=keeper, interrupt=lambda: next(asked) == cut_at)
+        return fit.fit(started, around, progress)
     except KeyboardInterrupt:
         return None
 

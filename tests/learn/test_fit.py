@@ -23,8 +23,10 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import FoldData, open_fold
+from stages.data.task import CONTEST
 from stages.judge import metrics
 from stages.learn import fit, loader, objective
+from stages.learn.around import Around
 from stages.learn.learner import Learner, start
 from stages.learn.losses import LOSSES
 from stages.learn.progress import Progress, select
@@ -40,7 +42,7 @@ def learner(params: Params, data: FoldData | None = None, lr: float = 0.003) -> 
 
 
 def run(params: Params, data: FoldData | None = None) -> Progress:
-    return fit.fit(learner(params, data), 0.003, SILENT, lambda progress: None)
+    return fit.fit(learner(params, data))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -50,11 +52,11 @@ def test_every_combination_trains_two_finite_steps(project: Path, loss: str, sam
         params = small(loss=loss, sampler=sampler, targets=targets, model={"head": head}, augment={"pipeline": "none"})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # small data: classes may be absent
-            goal = objective.make(params, open_fold(params, 0).class_counts)
+            goal = objective.make(params, CONTEST, open_fold(params, 0).class_counts)
         made = learner(params)
         order = loader.epoch_order(params, made.data, 0, 0)
         for number, batch in itertools.islice(
-            enumerate(loader.training(params, made.data, 0, 0, order, made.augment)), 2
+            enumerate(loader.training(params, made.data, order, made.augment, loader.Place(0, 0))), 2
         ):
             parts = step(made, goal, batch, 0.003, number)
             assert all(torch.isfinite(part) for part in parts.values()), (targets, head)
@@ -84,11 +86,12 @@ def test_a_planted_overfit_shows_as_rising_val_loss_and_falling_train_loss(proje
 def test_val_loss_is_the_objective_and_val_nll_the_cross_entropy(project: Path) -> None:
     params = small(loss="focal")
     made = learner(params)
-    found = validate(made, objective.make(params, made.data.class_counts))
+    found = validate(made, objective.make(params, CONTEST, made.data.class_counts))
     log_p = found.logits[np.arange(len(made.data.val)), made.data.labels[made.data.val]].astype(np.float64)
     assert found.val_nll == pytest.approx(-log_p.mean(), rel=1e-5)
     assert found.val_loss == pytest.approx(np.mean((1 - np.exp(log_p)) ** 2 * -log_p), rel=1e-4)
-    assert found.val_f1 == pytest.approx(metrics.macro_f1(made.data.labels[made.data.val], found.logits.argmax(1)))
+    predicted = found.logits.argmax(1)
+    assert found.val_f1 == pytest.approx(metrics.macro_f1(made.data.labels[made.data.val], predicted, 18))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(project: Path) -> None:
@@ -119,7 +122,7 @@ def test_class_counts_come_from_the_training_side_alone(project: Path) -> None:
 def test_train_bins_move_what_is_learnt_and_not_what_is_scored(project: Path) -> None:
     plain, moved = open_fold(small(), 0), open_fold(small(train_bins={"age": [30, 50]}), 0)
     assert (plain.labels == moved.labels).all()
-    old = (moved.ages >= 50) & (moved.ages < 60)
+    old = (moved.numbers >= 50) & (moved.numbers < 60)
     assert old.any()
     assert ((moved.train_labels - moved.labels)[old] == 1).all()
     assert (moved.train_labels == moved.labels)[~old].all()
@@ -135,7 +138,7 @@ def test_a_frozen_backbone_stands_still_and_the_head_learns(project: Path) -> No
     params = small(model={"freeze_epochs": 1}, train={"epochs": 1})
     made = learner(params)
     before = {key: value.clone() for key, value in made.model.state_dict().items()}
-    fit.fit(made, 0.003, SILENT, lambda progress: None)
+    fit.fit(made)
     changed = {key for key, value in made.model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed
     assert not any(key.startswith("backbone.") for key in changed)
@@ -150,7 +153,7 @@ def test_layer_decay_slows_lower_layers(project: Path) -> None:
 def test_ema_weights_are_those_validated_and_kept(project: Path) -> None:
     params = small(train={"epochs": 1, "ema_decay": 0.9, "select": "last"})
     made = learner(params)
-    progress = fit.fit(made, 0.003, SILENT, lambda progress: None)
+    progress = fit.fit(made)
     averaged = made.ema.module.state_dict()
     assert all(torch.equal(value, averaged[key]) for key, value in progress.selected_state.items())
     own = made.model.state_dict()
@@ -168,7 +171,7 @@ def test_patience_stops_and_plateau_lowers_the_learning_rate(project: Path) -> N
         schedule={"name": "plateau", "plateau_patience": 0, "warmup_epochs": 0.0},
         optimizer={"name": "sgd"},
     )
-    history = fit.fit(learner(params), 1e-9, SILENT, lambda progress: None).history
+    history = fit.fit(learner(params, lr=1e-9)).history
     assert len(history) < 12
     assert history[-1]["lr"] < history[0]["lr"]
 
@@ -178,7 +181,7 @@ def test_an_exploding_loss_stops_with_step_and_hint(project: Path) -> None:
     with pytest.raises(
         UserError, match=r"the class loss is NaN or infinite at epoch \d+, step \d+, learning rate .*; lower lr"
     ):
-        fit.fit(learner(params), 1e30, SILENT, lambda progress: None)
+        fit.fit(learner(params, lr=1e30))
 
 
 def test_an_unknown_optimizer_is_named_with_its_like(project: Path) -> None:
@@ -200,12 +203,13 @@ def test_an_epoch_can_be_taken_up_at_any_step_and_shared_by_processes(project: P
     made = learner(params)
     order = loader.epoch_order(params, made.data, 0, 3)
     assert (order == loader.epoch_order(params, made.data, 0, 3)).all()
-    whole = list(loader.training(params, made.data, 0, 3, order, made.augment))
-    rest = list(loader.training(params, made.data, 0, 3, order, made.augment, first_step=1))
+    whole = list(loader.training(params, made.data, order, made.augment, loader.Place(0, 3)))
+    rest = list(loader.training(params, made.data, order, made.augment, loader.Place(0, 3, 1)))
     assert len(rest) == len(whole) - 1
     assert all(torch.equal(one.photos, other.photos) for one, other in zip(rest, whole[1:], strict=True))
     shares = [
-        list(loader.training(params, made.data, 0, 3, order, made.augment, process=(index, 2))) for index in (0, 1)
+        list(loader.training(params, made.data, order, made.augment, loader.Place(0, 3, process=(index, 2))))
+        for index in (0, 1)
     ]
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(np.concatenate([part.which for part in parts])) == sorted(batch.which)
@@ -291,9 +295,9 @@ def test_batches_that_memory_cuts_leave_their_number_in_the_history(project: Pat
     made = learner(small(train={"epochs": 1, "auto_batch": True}))
     made.parts = 2
     said: list[str] = []
-    done = fit.fit(made, 0.003, Talk(said.append), lambda progress: None)
+    done = fit.fit(made, Around(Talk(said.append)))
     assert done.history[0]["pieces"] == 2
-    assert "fold 0: memory ran out: batches are cut into 2 pieces (auto_batch)" in said
+    assert "training: memory ran out: batches are cut into 2 pieces (auto_batch)" in said
     assert "pieces" not in run(small(train={"epochs": 1})).history[0]
 
 

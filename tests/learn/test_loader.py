@@ -95,7 +95,10 @@ def test_what_batches_hold_follows_from_no_clock(project: object, monkeypatch: p
     order = loader.epoch_order(params, data, 0, 0)
 
     def photos() -> list[bytes]:
-        return [batch.photos.numpy().tobytes() for batch in loader.training(params, data, 0, 0, order, augment)]
+        return [
+            batch.photos.numpy().tobytes()
+            for batch in loader.training(params, data, order, augment, loader.Place(0, 0))
+        ]
 
     expected = photos()
     for seed in range(3):

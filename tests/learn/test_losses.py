@@ -133,6 +133,11 @@ def test_one_class_batches_and_absent_classes_are_finite(name: str) -> None:
     assert torch.isfinite(loss(torch.tensor(LOGITS[:1]), torch.tensor([2])))
 
 
+def test_of_many_absent_classes_a_few_are_named() -> None:
+    with pytest.warns(UserWarning, match=r"classes \[0, 1, .*, 19\] and 279 more have no training photo"):
+        make("ce", [0] * 299 + [5])
+
+
 def test_an_absent_class_counts_as_one_photo() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.base.talk import Talk
+from stages.data.task import CONTEST
 from stages.learn import merged_batch_norm, model
 from tests.conftest import small
 
@@ -12,7 +13,7 @@ from tests.conftest import small
 def trained(seed: int = 0, **changes: object) -> model.Classifier:
     """A model whose batch norms have statistics and weights as training leaves them, none of them 0 or 1."""
     torch.manual_seed(seed)
-    net = model.build(model.architecture(small(**changes))).eval()
+    net = model.build(model.architecture(small(**changes), CONTEST)).eval()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.3, 0.3)
@@ -65,7 +66,7 @@ class Backbone(nn.Module):
 
 
 def around(forward: Callable[[nn.Module, nn.Module, Tensor], Tensor]) -> model.Classifier:
-    net = model.Classifier(model.architecture(small()), Backbone(forward), 4).eval()
+    net = model.Classifier(model.architecture(small(), CONTEST), Backbone(forward), 4).eval()
     nn.init.uniform_(net.backbone.norm.running_var, 2, 3)
     nn.init.uniform_(net.backbone.norm.running_mean, 0.2, 0.3)
     return net

@@ -1,21 +1,25 @@
 import json
 import pickle
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
 from stages.base.errors import UserError
+from stages.data.task import CONTEST
 from stages.learn import model
 from tests.conftest import small
+from tests.learn.tasks import TWO
 
 
 def built(**changes: object) -> model.Classifier:
     torch.manual_seed(0)
-    return model.build(model.architecture(small(**changes)))
+    return model.build(model.architecture(small(**changes), CONTEST))
 
 
 @pytest.mark.parametrize("targets", ["joint", "factored"])
@@ -44,15 +48,59 @@ def test_saved_weights_rebuild_the_same_model(tmp_path: Path) -> None:
         assert torch.equal(model.load(tmp_path / "m.safetensors")(photos)[0], net(photos)[0])
 
 
-def test_weights_say_what_photos_they_were_trained_on_and_those_of_older_versions_load_too(tmp_path: Path) -> None:
+def test_weights_say_what_photos_they_were_trained_on_and_what_their_classes_are_called(tmp_path: Path) -> None:
     net = built(image={"face": 0.7})
     path = tmp_path / "m.safetensors"
     model.save(path, net.architecture, net.state_dict())
-    assert model.image_of(model.load(path).architecture) == {"height": 32, "width": 32, "margin": 2, "face": 0.7}
-    older = {key: value for key, value in asdict(net.architecture).items() if key != "face"}
-    metadata = {"architecture": json.dumps(older)}
-    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata=metadata)
-    assert model.load(path).architecture.face is None
+    found = model.load(path).architecture
+    assert model.image_of(found) == {"height": 32, "width": 32, "margin": 2, "face": 0.7}
+    assert found == net.architecture
+    assert found.task == replace(CONTEST, subsets={})
+    # Also to a reader that has no maskcli.
+    with safetensors.safe_open(path, "pt") as file:
+        described = json.loads(file.metadata()["architecture"])
+    assert described["task"]["classes"] == list(CONTEST.class_names)
+
+
+def older(path: Path) -> None:
+    """Weights as the version before tasks wrote them."""
+    net = built()
+    described = {
+        key: value for key, value in model.to_json(net.architecture).items() if key not in ("task", "regression")
+    }
+    metadata = {"architecture": json.dumps(described | {"age_output": False, "trained": None})}
+    safetensors.torch.save_file(net.state_dict(), path, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "use", [model.load, lambda path: model.load_backbone(built(), path)], ids=["load", "start from"]
+)
+def test_weights_of_before_there_were_tasks_are_refused(tmp_path: Path, use: Callable[[Path], object]) -> None:
+    path = tmp_path / "m.safetensors"
+    older(path)
+    with pytest.raises(UserError) as raised:
+        use(path)
+    assert str(raised.value) == (
+        f"{path}: is of another version, and does not say which classes it tells; train the folds again (`dvc repro`), or take "
+        "other weights"
+    )
+
+
+def test_training_does_not_start_from_weights_of_another_task(tmp_path: Path) -> None:
+    path, two = tmp_path / "m.safetensors", model.build(model.architecture(small(), TWO))
+    model.save(path, two.architecture, two.state_dict())
+    with pytest.raises(UserError) as raised:
+        model.load_backbone(built(), path)
+    assert str(raised.value) == (
+        f"{path}: was trained for another task (label, 2 classes) than out/prepare/task.json has (mask x gender x age, 18 "
+        "classes); train the folds again (`dvc repro`), or take weights of this task"
+    )
+    more = replace(TWO, axes=(replace(TWO.axes[0], levels=("cat", "dog", "owl")),))
+    with pytest.raises(
+        UserError, match=r"\(label with 2 levels: ..., dog\) than .* \(label with 3 levels: ..., dog, owl\)"
+    ):
+        model.load_backbone(model.build(model.architecture(small(), more)), path)
+    assert "backbone arrays loaded" in model.load_backbone(model.build(model.architecture(small(), TWO)), path)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth", "nested"])
@@ -68,7 +116,7 @@ def test_local_weights_load_and_the_classifier_is_dropped(tmp_path: Path, kind: 
             path,
         )
     torch.manual_seed(1)
-    net = model.build(model.architecture(small()))
+    net = model.build(model.architecture(small(), CONTEST))
     line = model.load_backbone(net, path)
     assert line.endswith("dropped fc.weight")
     for key, value in net.backbone.state_dict().items():

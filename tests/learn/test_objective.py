@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from stages.data.task import CONTEST
 from stages.learn import objective
 from tests.conftest import small
 
 
 def test_photos_of_unknown_age_have_no_part_in_the_age_loss() -> None:
-    goal = objective.make(small(regression={"weight": 2.0}), np.ones(18))
+    goal = objective.make(small(regression={"weight": 2.0}), CONTEST, np.ones(18))
     raw, labels = torch.zeros(3, 18), torch.tensor([0, 1, 2])
     output = torch.tensor([3.0, 9.0, 5.0], requires_grad=True)
     mixed = goal(raw, labels, output, torch.tensor([30.0, np.nan, 70.0]))["age"]

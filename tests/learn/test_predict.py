@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stages.base.errors import UserError
-from stages.base.talk import Talk
+from stages.data.task import CONTEST, Task
 from stages.learn import model, predict, tta_views
 from stages.learn.model import Classifier
 from tests.conftest import small
@@ -15,6 +15,10 @@ from tests.learn.test_merged_batch_norm import trained
 NAMES = ("identity", "hflip", "crop_top_left", "rotate_5", "brightness_0.9")
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 36, 36, 3), np.uint8)
 POSITIONS = np.array([7, 0, 3, 3, 10, 1, 2, 5])
+
+
+def asked(task: Task = CONTEST) -> predict.Asked:
+    return predict.Asked(task, PIXELS, POSITIONS, NAMES)
 
 
 def one_view_at_a_time(net: Classifier, positions: np.ndarray) -> np.ndarray:
@@ -38,7 +42,7 @@ def one_view_at_a_time(net: Classifier, positions: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("batch", [3, None])
 def test_views_made_together_equal_one_view_at_a_time(changes: dict[str, object], batch: int | None) -> None:
     net = trained(**changes)
-    found = predict.of_views(net, PIXELS, POSITIONS, NAMES, small(**changes), batch)
+    found = predict.of_views(net, asked(), small(**changes), batch)
     assert found.dtype == np.float32
     assert found == pytest.approx(one_view_at_a_time(net, POSITIONS), abs=1e-5)
 
@@ -67,7 +71,7 @@ def test_models_together_equal_each_alone(weights: list[Path], room: int, monkey
             return PIXELS[which]
 
     found = np.full((3, len(NAMES), len(POSITIONS), 18), np.nan, np.float32)
-    parts = list(predict.of_weights(weights, Counted(), POSITIONS, NAMES, small()))
+    parts = list(predict.of_weights(weights, replace(asked(), pixels=Counted()), small()))
     for number, places, part in parts:
         found[number, :, places] = part
     for path, own in zip(weights, found, strict=True):
@@ -95,16 +99,36 @@ def test_a_model_predicts_no_photos_of_another_size_or_crop_than_it_was_trained_
         f"was trained with image.{name}: {was:g}, params.yaml has {value:g}; put that back, or train the folds again"
     )
     with pytest.raises(UserError, match=f"0.safetensors: {wanted}"):
-        list(predict.of_weights(weights, PIXELS, POSITIONS, ("identity",), params))
+        list(predict.of_weights(weights, asked(), params))
     with pytest.raises(UserError, match=f"the model: {wanted}"):
-        predict.of_views(model.load(weights[0]), PIXELS, POSITIONS, ("identity",), params)
+        predict.of_views(model.load(weights[0]), asked(), params)
 
 
-def test_of_an_older_versions_weights_it_is_said_once_that_their_crop_is_not_known(weights: list[Path]) -> None:
-    for path in weights:
-        net = model.load(path)
-        model.save(path, replace(net.architecture, face=None), net.state_dict())
-    said: list[str] = []
-    list(predict.of_weights(weights, PIXELS, POSITIONS, ("identity",), small(image={"face": 0.5}), Talk(said.append)))
-    assert said[0] == model.unknown_face(str(weights[0]))
-    assert sum("image.face" in line for line in said) == 1
+def test_a_model_predicts_no_classes_of_another_task(weights: list[Path]) -> None:
+    wanted = (
+        r"was trained for another task \(age cut at 30, 60 with 3 levels: <30, 30-59, 60\+\) than out/prepare/task.json has "
+        r"\(age cut at 30, 58 with 3 levels: <30, 30-57, 58\+\); train the folds again"
+    )
+    age = replace(CONTEST.axes[2], bins=(30, 58), levels=("<30", "30-57", "58+"))
+    other = replace(CONTEST, axes=(*CONTEST.axes[:2], age))
+    with pytest.raises(UserError, match=f"0.safetensors: {wanted}"):
+        list(predict.of_weights(weights, asked(other), small()))
+    with pytest.raises(UserError, match=f"the model: {wanted}"):
+        predict.of_views(model.load(weights[0]), asked(other), small())
+    # What is no other class is no other task: subsets, the unit of a split, whether a number is regressed.
+    same = replace(
+        CONTEST, subsets={}, unit="group", axes=(*CONTEST.axes[:2], replace(CONTEST.axes[2], regressed=False))
+    )
+    predict.of_views(model.load(weights[0]), asked(same), small())
+
+
+@pytest.mark.parametrize("targets", ["joint", "factored"])
+def test_log_probabilities_of_a_few_photos_at_a_time_are_those_of_all(
+    targets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = model.architecture(small(targets=targets), CONTEST)
+    raw = np.random.default_rng(0).normal(size=(50, shape.outputs)).astype(np.float32)
+    whole = predict.log_probabilities(raw, shape)
+    monkeypatch.setattr(predict, "AT_ONCE", 7 * CONTEST.classes)
+    assert np.array_equal(predict.log_probabilities(raw, shape), whole)
+    assert np.exp(whole).sum(1) == pytest.approx(np.ones(50), abs=1e-5)

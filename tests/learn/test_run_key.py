@@ -45,7 +45,7 @@ def test_the_key_covers_data_and_learning_rate_and_nothing_that_does_not_matter(
     other = small(tta={"views": ["identity"]}, losses={"focal": {"gamma": 1.0}}, budget={"minutes": 3.0})
     assert key_of(other, LR) == key
     assert key_of(small(), LR * 1.01) != key
-    for path in (paths.PHOTOS, paths.FOLDS):
+    for path in (paths.PHOTOS, paths.FOLDS, paths.TASK):
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         assert key_of(small(), LR) != key, path
@@ -103,3 +103,21 @@ def test_the_record_names_the_params_that_dvc_trains_again_for() -> None:
     beside = {"folds", "pseudo.labels"}  # dependencies, by way of folds.csv and of the file named
     assert set(stage["params"]) - {"losses.${loss}"} == set(run_record.TRAINING) - beside
     assert {"out/kfold/folds.csv", "${pseudo.labels}", "${model.weights}"} <= set(stage["deps"])
+
+
+def test_the_key_covers_all_code_that_learns_whatever_folder_it_lies_in(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in run_key.code()}
+    learning = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages/learn").rglob("*.py")}
+    assert learning | {"stages/train.py", "stages/data/task.py", "stages/judge/metrics.py"} <= files
+    inner = Path("learn/inner/deeper.py").absolute()
+    inner.parent.mkdir(parents=True)
+    inner.write_text("one")
+    monkeypatch.setattr(run_key, "CODE", (str(Path("learn").absolute()),))
+    key = key_of(small(), LR)
+    inner.write_text("two")
+    assert key_of(small(), LR) != key
+    monkeypatch.setattr(run_key, "CODE", ("stages/learn", "stages/that_was_moved.py"))
+    with pytest.raises(FileNotFoundError, match="that_was_moved"):
+        key_of(small(), LR)

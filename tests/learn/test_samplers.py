@@ -33,3 +33,13 @@ def test_none_draws_every_photo_once_and_weights_sum_evenly_over_classes() -> No
     for label in (0, 1, 4):
         assert weights("weighted", LABELS)[label == LABELS].sum() == pytest.approx(1)
     assert weights("sqrt", LABELS)[0] == pytest.approx(1 / np.sqrt(700))
+
+
+def test_class_uniform_draws_a_class_and_then_one_of_its_photos() -> None:
+    labels = np.random.default_rng(1).permutation(LABELS)
+    rng = np.random.default_rng(2)
+    members = [np.flatnonzero(labels == label) for label in (0, 1, 4)]
+    chosen = rng.integers(3, size=len(labels))
+    within = rng.integers(np.array([len(own) for own in members])[chosen])
+    wanted = [members[number][place] for number, place in zip(chosen, within, strict=True)]
+    assert list(draw("class_uniform", labels, np.random.default_rng(2))) == wanted

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.base.errors import UserError
+from stages.data.task import CONTEST
 from stages.learn import model, saved_weights
 from tests.conftest import small
 
@@ -24,7 +25,7 @@ State = dict[str, Tensor]
 
 def fresh(seed: int, **changes: Any) -> model.Classifier:
     torch.manual_seed(seed)
-    return model.build(model.architecture(small(**changes)))
+    return model.build(model.architecture(small(**changes), CONTEST))
 
 
 @pytest.fixture(scope="module")

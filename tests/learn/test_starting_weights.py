@@ -12,13 +12,14 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT
 from stages.by_hand import refit
+from stages.data.task import CONTEST
 from stages.learn import learner, model, starting_weights
 from stages.records.run_record import Record
 from tests.conftest import record_folds, small
 
 
 def write_model(path: Path, record: Record | None) -> None:
-    net = model.build(model.architecture(small()))
+    net = model.build(model.architecture(small(), CONTEST))
     model.save(path, net.architecture, net.state_dict(), record)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
+from stages.data.task import CONTEST
 from stages.learn import loader, objective
 from stages.learn.learner import Learner, start
 from stages.learn.loader import Batch
@@ -49,11 +50,11 @@ def learner(net: Small, auto_batch: bool) -> Learner:
 
 def one_batch(made: Learner, photos: int | None = None) -> Batch:
     order = loader.epoch_order(made.params, made.data, 0, 0)[:photos]
-    return next(loader.training(made.params, made.data, 0, 0, order, made.augment))
+    return next(loader.training(made.params, made.data, order, made.augment, loader.Place(0, 0)))
 
 
 def one_step(made: Learner, photos: int | None = None) -> dict[str, Tensor]:
-    goal = objective.make(made.params, np.ones(18))
+    goal = objective.make(made.params, CONTEST, np.ones(18))
     return step(made, goal, one_batch(made, photos), 0.1, 1)
 
 
@@ -189,7 +190,7 @@ def test_validation_takes_smaller_batches_where_memory_runs_out_and_finds_the_sa
                 raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
         made.model.register_forward_pre_hook(full)
-        return validate(made, objective.make(params, np.ones(18))), made, sizes
+        return validate(made, objective.make(params, CONTEST, np.ones(18))), made, sizes
 
     (whole, _, tried), (pieces, made, sizes) = look(10**6), look(9)
     assert max(tried) > 32
@@ -197,7 +198,7 @@ def test_validation_takes_smaller_batches_where_memory_runs_out_and_finds_the_sa
     assert np.allclose(pieces.logits, whole.logits, atol=1e-5)
     assert pieces.val_loss == pytest.approx(whole.val_loss, rel=1e-5)
     sizes.clear()
-    validate(made, objective.make(params, np.ones(18)))  # later epochs do not try the large batch again
+    validate(made, objective.make(params, CONTEST, np.ones(18)))  # later epochs do not try the large batch again
     assert max(sizes) <= 9
     with pytest.raises(UserError, match="out of memory in validation with one photo"):
         look(0)
@@ -228,7 +229,7 @@ def test_batches_are_pinned_where_there_is_a_gpu_and_hold_the_same(
     def batches() -> list[Tensor]:
         batch = one_batch(made)
         views = loader.evaluation(made.data.pixels, made.data.val, made.params.image.margin, 16)
-        return [batch.photos, batch.labels, batch.ages, *views]
+        return [batch.photos, batch.labels, batch.numbers, *views]
 
     plain, pinned = batches(), []
 
@@ -290,5 +291,5 @@ def test_a_real_gpu_runs_out_of_memory_and_training_goes_on_in_pieces(project: P
     assert one_batch(made).photos.is_pinned()
     photos = torch.zeros(64, 224, 224, 3, dtype=torch.uint8)
     batch = loader.Batch(photos, torch.zeros(64, dtype=torch.int64), torch.zeros(64), np.arange(64))
-    step(made, objective.make(params, np.ones(18)), batch, 0.01, 1)
+    step(made, objective.make(params, CONTEST, np.ones(18)), batch, 0.01, 1)
     assert made.parts > 1

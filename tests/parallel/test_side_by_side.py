@@ -15,8 +15,8 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import folds
-from stages.parallel import side_by_side, sockets
-from stages.parallel.side_by_side import Bar, Plan, Reporter
+from stages.parallel import progress_display, sockets, training_process
+from stages.parallel.progress_display import Bar, Reporter
 from stages.params.schema import Params
 from tests.conftest import ROOT, small
 
@@ -33,15 +33,15 @@ def settled(project: Path) -> Params:
 def processes(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     """The process id of each fold's worker, as they are started."""
     found: dict[int, int] = {}
-    start = side_by_side._start
+    start = training_process.start
 
-    def noted(context: Any, order: side_by_side.Order, stop: Any) -> side_by_side.Worker:
+    def noted(context: Any, order: training_process.Order, stop: Any) -> training_process.Worker:
         worker = start(context, order, stop)
         assert worker.process is not None
         found[order.number] = worker.process.pid or 0
         return worker
 
-    monkeypatch.setattr(side_by_side, "_start", noted)
+    monkeypatch.setattr(training_process, "start", noted)
     return found
 
 
@@ -93,10 +93,10 @@ def test_workers_end_where_nobody_hears_what_they_say(settled: Params, processes
 
 
 def test_an_end_is_told_as_what_it_was() -> None:
-    assert "lack of memory" in side_by_side.how_it_ended(-9)
-    assert "lack of memory" in side_by_side.how_it_ended(255)  # the process that forks the workers was killed
-    assert side_by_side.how_it_ended(-11) == "its process was ended by signal 11"
-    assert side_by_side.how_it_ended(1) == "its process ended with code 1"
+    assert "lack of memory" in training_process.how_it_ended(-9)
+    assert "lack of memory" in training_process.how_it_ended(255)  # the process that forks the workers was killed
+    assert training_process.how_it_ended(-11) == "its process was ended by signal 11"
+    assert training_process.how_it_ended(1) == "its process ended with code 1"
 
 
 class Shown:
@@ -114,8 +114,7 @@ class Shown:
 
 def test_a_display_begins_where_the_trainings_are() -> None:
     shown = Shown()
-    params = small(train={"epochs": 10})
-    bar = Bar(params, Talk(track=shown.track), Plan([0, 1], 2, {0: 1, 1: 1}), [0, 1])
+    bar = Bar(Talk(track=shown.track), "epochs", [0, 1], epochs=10)
     bar.begins(0, 0.5)
     bar.begins(1, 1.0)
     assert shown.began == [(0, 20), (5, 20), (15, 20)]
@@ -124,7 +123,7 @@ def test_a_display_begins_where_the_trainings_are() -> None:
 
 
 def test_a_worker_tells_where_it_begins_and_what_share_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(progress_display, "TELL_EVERY", 0.0)
     told: list[tuple[str, float]] = []
 
     class Pipe:
@@ -140,7 +139,7 @@ def test_a_worker_tells_where_it_begins_and_what_share_is_done(monkeypatch: pyte
 
 STARTED = """
 import multiprocessing, os, sys, tempfile
-from stages import sockets
+from stages.parallel import sockets
 if __name__ == "__main__":
     before = tempfile.gettempdir()
     assert sockets.placed()
@@ -176,5 +175,5 @@ def test_sockets_lie_in_the_first_folder_that_is_short_and_there(tmp_path: Path)
 
 @posix
 def test_without_a_place_for_sockets_processes_are_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side.sockets, "placed", lambda: False)
-    assert side_by_side._context().get_start_method() == "spawn"
+    monkeypatch.setattr(training_process.sockets, "placed", lambda: False)
+    assert training_process.context().get_start_method() == "spawn"

@@ -23,6 +23,8 @@ INCH = 96  # px, CSS
 FONT = 12  # px
 PANEL = 288  # px wide: one fits a phone, four a laptop
 MATRIX = 596  # px wide and high: two fit a laptop
+CELL = 25  # px of a cell of a matrix with numbers in it
+MOST_DOTS = 480  # of a matrix without: about one a pixel
 STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "maskcli",  # the same figure gives the same bytes
@@ -50,7 +52,7 @@ Limits = tuple[float, float]
 
 @dataclass(frozen=True)
 class ClassF1:
-    """F1 of each class with its interval, [18] each, of one revision; NaN where there is no interval."""
+    """F1 of each class with its interval, [C] each, of one revision; NaN where there is no interval."""
 
     name: str
     f1: np.ndarray
@@ -95,8 +97,10 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
     """Confusion matrix [C, C], row = true class: counts of photos, or each row in per cent of its true class."""
     classes = len(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    # Cells of one size, whose numbers can be read, however many; MATRIX has room for 18.
+    side = max(PANEL, MATRIX + CELL * (classes - 18))
     with matplotlib.rc_context(STYLE | {"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
-        figure = _figure(MATRIX, MATRIX)
+        figure = _figure(side, side)
         axes = figure.add_subplot()
         # Counts of rare classes would vanish beside those of common ones on a linear scale.
         values = shares if normalised else np.sqrt(counts)
@@ -117,7 +121,54 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
         return _svg(figure)
 
 
-def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
+def confusion_of_many(counts: np.ndarray) -> str:
+    """Confusion matrix [C, C] of more classes than have room for a number each, classes by falling number of photos.
+
+    Each dot has the largest share of a true class's photos among the cells it stands for, so that none is lost.
+    """
+    classes = len(counts)
+    order = np.argsort(-counts.sum(1), kind="stable")
+    shares = (counts / np.maximum(counts.sum(1, keepdims=True), 1))[np.ix_(order, order)]
+    block = -(-classes // MOST_DOTS)
+    starts = np.arange(0, classes, block)
+    dots = np.maximum.reduceat(np.maximum.reduceat(shares, starts, axis=0), starts, axis=1)
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = _figure(MATRIX, MATRIX)
+        axes = figure.add_subplot()
+        shading = LinearSegmentedColormap.from_list("shares", SHADES)
+        end = len(dots) * block
+        # The root of a share, so that a tenth is seen. Dots are embedded as they are and not smoothed.
+        axes.imshow(np.sqrt(dots), cmap=shading, vmin=0, vmax=1, extent=(0, end, end, 0), interpolation="none")
+        axes.set(xlim=(0, classes), ylim=(classes, 0), title="shares of each true class")
+        axes.set(xlabel="predicted class, commonest first", ylabel="true class, commonest first")
+        return _svg(figure)
+
+
+def f1_by_photos(photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
+    """F1 of every class over its photos (log scale) as a dot, the revisions over each other, and the mean over classes with
+    about as many photos as a line. photos: [C].
+    """
+    there = photos > 0
+    size = np.log(photos[there])
+    tenth = np.digitize(size, np.unique(np.quantile(size, np.linspace(0, 1, 11)))[1:-1])
+    classes = np.maximum(np.bincount(tenth), 1)
+    middle = np.exp(np.bincount(tenth, size) / classes)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(width, 320)
+        axes = figure.add_subplot()
+        for run, colour in zip(runs, REVISIONS, strict=False):
+            axes.plot(photos[there], run.f1[there], "o", color=colour, markersize=3, alpha=0.35, markeredgewidth=0)
+            mean = np.bincount(tenth, run.f1[there]) / classes
+            axes.plot(middle, mean, "o-", color=colour, linewidth=2.4, markersize=4, label=run.name)
+        axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="photos of the class (log scale)", ylabel="F1")
+        axes.set_title("each class, and the mean of like ones")
+        axes.xaxis.set_major_formatter("{x:g}")
+        if len(runs) > 1:
+            figure.legend(loc="outside lower center", ncols=2)
+        return _svg(figure)
+
+
+def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: int, title: str = "") -> str:
     """F1 of each class as a dot with its interval, the revisions one below the other, photo counts at the right.
 
     A hollow dot has no interval. width: px.
@@ -128,29 +179,25 @@ def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: 
         rows = np.arange(len(names))
         offsets = np.zeros(1) if len(runs) == 1 else np.array([-0.18, 0.18])
         for run, offset, colour in zip(runs, offsets, REVISIONS, strict=False):
-            known = np.isfinite(run.low)
-            # A bootstrap-t interval need not hold the value itself.
-            reach = np.maximum([(run.f1 - run.low)[known], (run.high - run.f1)[known]], 0)
-            places = rows + offset
-            axes.errorbar(
-                run.f1[known],
-                places[known],
-                xerr=reach,
-                fmt="o",
-                color=colour,
-                markersize=5,
-                elinewidth=1.6,
-                label=run.name,
-            )
-            axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")
+            _dots(axes, run, rows + offset, colour)
         for row, text in [(-1, "photos"), *enumerate(map(str, photos))]:
             at = axes.get_yaxis_transform()
             axes.text(1.02, row, text, transform=at, va="center", color="0.35")
         axes.set_yticks(rows, names)
-        axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="F1, with 95 % interval")
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="F1, with 95 % interval", title=title)
         if len(runs) > 1:
             figure.legend(loc="outside upper left")
         return _svg(figure)
+
+
+def _dots(axes: Any, run: ClassF1, places: np.ndarray, colour: str) -> None:
+    """A revision's F1 with intervals at these heights."""
+    known = np.isfinite(run.low)
+    # A bootstrap-t interval need not hold the value itself.
+    reach = np.maximum([(run.f1 - run.low)[known], (run.high - run.f1)[known]], 0)
+    drawn: dict[str, Any] = {"fmt": "o", "color": colour, "markersize": 5, "elinewidth": 1.6, "label": run.name}
+    axes.errorbar(run.f1[known], places[known], xerr=reach, **drawn)
+    axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")
 
 
 def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray, colour: str) -> str:

@@ -1,29 +1,15 @@
 """The numbers of the report: every headline metric with its interval over people, and what the tables show of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from stages.data.layout import CLASSES, parts
+from stages.data.task import Task
 from stages.judge import bootstrap
-from stages.judge.paired_difference import FEWEST_PEOPLE, Difference, in_words
+from stages.judge.paired_difference import FEWEST_PEOPLE, TOO_FEW, Difference, in_words
+from stages.report.score_names import headlines
 
-# Key in metrics.json, name on the page, whether higher is better.
-HEADLINES = (
-    ("macro_f1", "macro F1", True),
-    ("macro_f1_last", "macro F1 of the last epochs", True),
-    ("macro_f1_other_folds", "macro F1, epochs fixed from the other folds", True),
-    ("macro_f1_best_epochs", "macro F1 of the best epochs (chosen on the scored photos: too high)", True),
-    ("accuracy", "accuracy", True),
-    ("nll", "cross entropy, nats a photo", False),
-    ("f1_60plus", "F1 of the 60+ classes", True),
-    ("f1_mask", "F1 of mask alone", True),
-    ("f1_gender", "F1 of gender alone", True),
-    ("f1_age", "F1 of age bin alone", True),
-    ("ece", "expected calibration error (ECE)", False),
-    ("ece_calibrated", "ECE after temperature scaling", False),
-    ("temperature", "fitted temperature (above 1: too sure)", None),
-)
 SMALLEST = 1e-30  # a probability of 0 still has a finite loss
 
 
@@ -32,9 +18,9 @@ class Oof:
     """OOF predictions of N photos."""
 
     photo: np.ndarray  # [N] file names
-    person: np.ndarray  # [N]
+    group: np.ndarray  # [N] whose photo each is; its own name where there are no groups
     labels: np.ndarray  # [N] class numbers
-    probabilities: np.ndarray  # [N, 18], of the selected epochs, mean over repeats
+    probabilities: np.ndarray  # [N, C], of the selected epochs, mean over repeats
     last: np.ndarray  # [N] classes predicted after the last epochs
 
     @property
@@ -47,12 +33,17 @@ class Oof:
         true = self.probabilities[np.arange(len(self.labels)), self.labels]
         return -np.log(np.maximum(true, SMALLEST))
 
+    def at(self, places: np.ndarray) -> "Oof":
+        """The photos at these positions alone."""
+        return Oof(*(getattr(self, field.name)[places] for field in fields(self)))
+
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals over people: low and high end by key of metrics.json, and of each class's F1, [18] each.
+    """95 % intervals over groups: low and high end by key of metrics.json, and of each class's F1, [C] each.
 
-    The ends of a class are NaN where it has too few people for an interval, or all its replicates are alike.
+    The ends of a class are NaN where it has too few groups for an interval, where all its replicates are alike, and where it
+    was not asked for.
     """
 
     headline: dict[str, tuple[float, float]]
@@ -60,22 +51,27 @@ class Intervals:
     class_high: np.ndarray
 
 
-def intervals(oof: Oof, replicates: int, seed: int) -> Intervals:
-    """Bootstrap-t intervals (stages.judge.bootstrap) of the headline metrics and of each class's F1."""
-    names = ("macro_f1", "accuracy", "nll", "f1_60plus", *(f"f1_{number}" for number in range(CLASSES)))
-    person = bootstrap.numbered(oof.person)
-    scores = bootstrap.of_run(person, oof.labels, oof.predictions, oof.losses)
+def intervals(oof: Oof, task: Task, shown: np.ndarray, replicates: int, seed: int) -> Intervals:
+    """Bootstrap-t intervals (stages.judge.bootstrap) of the headline metrics and of the F1 of the classes `shown` [K]."""
+    group = bootstrap.numbered(oof.group)
+    of_all = ("macro_f1", "accuracy", "nll", *(f"f1_{name}" for name in task.subsets))
+    names = (*of_all, *(f"f1_{number}" for number in shown))
+    sizes: dict[str, Any] = {"classes": task.classes, "subsets": task.subsets}
+    scores = bootstrap.of_run(group, oof.labels, oof.predictions, oof.losses, **sizes)
     low, high = bootstrap.interval(bootstrap.replicate(bootstrap.pick(scores, names), replicates, seed))
     low, high = np.maximum(low, 0), np.where(np.array(names) == "nll", high, np.minimum(high, 1))
-    found = {name: (float(low[place]), float(high[place])) for place, name in enumerate(names[:4])}
-    found["macro_f1_last"] = bootstrap.macro_f1_interval(person, oof.labels, oof.last, replicates, seed)
-    for key, true, predicted in zip(
-        ("f1_mask", "f1_gender", "f1_age"), parts(oof.labels), parts(oof.predictions), strict=True
-    ):
-        found[key] = bootstrap.macro_f1_interval(person, true, predicted, replicates, seed)
-    people = bootstrap.people_per_class(person, oof.labels)
-    unknown = (people < FEWEST_PEOPLE) | (low[4:] == high[4:])
-    return Intervals(found, np.where(unknown, np.nan, low[4:]), np.where(unknown, np.nan, high[4:]))
+    found = {name: (float(low[place]), float(high[place])) for place, name in enumerate(of_all)}
+    found["macro_f1_last"] = bootstrap.macro_f1_interval(group, oof.labels, oof.last, replicates, seed, task.classes)
+    for axis, true, predicted in zip(task.axes, task.parts(oof.labels), task.parts(oof.predictions), strict=True):
+        if len(task.axes) > 1:
+            key = f"f1_{axis.name}"
+            found[key] = bootstrap.macro_f1_interval(group, true, predicted, replicates, seed, len(axis.levels))
+    few = bootstrap.groups_per_class(group, oof.labels, task.classes)[shown] < FEWEST_PEOPLE
+    ends = low[len(of_all) :], high[len(of_all) :]
+    unknown = few | (ends[0] == ends[1])
+    class_low, class_high = np.full((2, task.classes), np.nan)
+    class_low[shown], class_high[shown] = (np.where(unknown, np.nan, end) for end in ends)
+    return Intervals(found, class_low, class_high)
 
 
 def highest_loss(oof: Oof, most: int) -> np.ndarray:
@@ -89,18 +85,18 @@ def confident_mistakes(oof: Oof, most: int) -> np.ndarray:
     return wrong[np.argsort(-oof.probabilities[wrong].max(1), kind="stable")][:most]
 
 
-def by_person(oof: Oof, places: np.ndarray) -> list[np.ndarray]:
-    """`places`, worst first, gathered by person: the persons in the order of their worst photo, each one's photos in theirs."""
-    _, first, number = np.unique(oof.person[places], return_index=True, return_inverse=True)
+def by_group(oof: Oof, places: np.ndarray) -> list[np.ndarray]:
+    """`places`, worst first, gathered by group: the groups in the order of their worst photo, each one's photos in theirs."""
+    _, first, number = np.unique(oof.group[places], return_index=True, return_inverse=True)
     return [places[number == one] for one in np.argsort(first)]
 
 
 def headline_rows(
-    scores: list[dict[str, float]], found: list[Intervals], differences: dict[str, Difference]
+    task: Task, scores: list[dict[str, float]], found: list[Intervals], differences: dict[str, Difference]
 ) -> list[dict[str, object]]:
     """Rows of the headline table: name, a cell per run (value, interval), and the paired difference where there is one."""
     rows: list[dict[str, object]] = []
-    for key, name, higher in HEADLINES:
+    for key, name, higher in headlines(task):
         if not any(key in score for score in scores):
             continue
         arrow = {True: " ↑", False: " ↓", None: ""}[higher]
@@ -110,7 +106,7 @@ def headline_rows(
 
 
 def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]:
-    if key not in score:
+    if key not in score or np.isnan(score[key]):  # of an earlier version; of classes that no photo has
         return {"value": "–", "interval": ""}
     # metrics.json has an interval of the headline itself; it must not read otherwise here than there.
     low, high = (score.get(f"{key}_{end}") for end in ("low", "high"))
@@ -125,8 +121,8 @@ def interval_text(low: float, high: float) -> str:
 
 
 def difference(row: Difference | None) -> dict[str, str] | None:
-    """What the page says of a paired difference, without an interval where there are too few people for one."""
+    """What the page says of a paired difference, without an interval where there are too few groups for one."""
     if row is None:
         return None
-    interval = "" if row.verdict == "too few people" else f"{row.low:+.4f} to {row.high:+.4f}"
+    interval = "" if row.verdict == TOO_FEW else f"{row.low:+.4f} to {row.high:+.4f}"
     return {"value": f"{row.difference:+.4f}", "interval": interval, "verdict": in_words(row)}

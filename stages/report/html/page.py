@@ -1,6 +1,5 @@
 """The report as one HTML page that needs nothing else: charts are SVG and photos JPEG inside the page."""
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,22 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
-from stages.data.layout import CLASSES, class_name
-from stages.judge import calibration, metrics
-from stages.judge.paired_difference import Comparison, Difference
+from stages.data.task import Task
+from stages.judge import calibration
+from stages.judge.paired_difference import Comparison
 from stages.params.keys import flat
 from stages.report import colours
-from stages.report.html import charts, numbers
+from stages.report.html import charts, class_section, numbers, worst_photos
+from stages.report.html.class_section import Scored, picture
 from stages.report.html.thumbnails import jpeg
 
 TEMPLATE = "report.html.jinja"
 LIMIT = 5_000_000  # bytes
 QUALITIES = (85, 60, 35, 15)  # of the JPEGs: the first with which the page stays under LIMIT
 MOST = 40  # photos in each list
-CLASS_CHARTS = (640, 320)  # px wide: on a laptop, on a phone
-NAMES = [class_name(number) for number in range(CLASSES)]
 
 Pictures = dict[str, np.ndarray]
 
@@ -35,6 +34,7 @@ class Run:
     """What the report shows of one revision; tables as the stages write them."""
 
     name: str
+    task: Task
     oof: numbers.Oof
     repeats: int
     scores: dict[str, float]  # metrics.json
@@ -64,42 +64,60 @@ def build(
     replicates, seed: of the intervals' bootstrap. `find_pictures` gives the pixels of those photos it can find.
     Raises UserError if the page cannot be made small enough.
     """
-    found = [numbers.intervals(run.oof, replicates, seed) for run in runs]
+    task = runs[0].task
+    photos = np.bincount(runs[0].oof.labels, minlength=task.classes)
+    f1 = [class_section.f1_of(run.oof, task) for run in runs]
+    groups = class_section.groups(task, photos, np.mean(f1, axis=0))
+    shown = np.unique(np.concatenate([group.numbers for group in groups]))
+    found = [numbers.intervals(run.oof, task, shown, replicates, seed) for run in runs]
+    scored = [Scored(run.name, own, ends) for run, own, ends in zip(runs, f1, found, strict=True)]
     differences = {row.metric: row for row in pair.rows} if isinstance(pair, Comparison) else {}
-    scores = [run.scores for run in runs]
     worst = [(numbers.highest_loss(run.oof, MOST), numbers.confident_mistakes(run.oof, MOST)) for run in runs]
-    pictures = find_pictures(
-        {
-            str(run.oof.photo[place])
-            for run, lists in zip(runs, worst, strict=True)
-            for places in lists
-            for place in places
-        }
-    )
+    pictures = find_pictures(_names(runs, worst))
     content = {
-        "headline": numbers.headline_rows(scores, found, differences),
+        "task": task,
+        "ungrouped": task.unit == "photo",
+        "headline": numbers.headline_rows(task, [run.scores for run in runs], found, differences),
         "paired": bool(differences),
         "unpaired": pair if isinstance(pair, str) else "",
         "notes": pair.notes if isinstance(pair, Comparison) else [run.not_run for run in runs if run.not_run],
         "replicates": replicates,
-        "views": _views(runs, scores, talk),
-        "class_charts": [_picture(_class_chart(runs, found, width)) for width in CLASS_CHARTS],
+        "views": _views(runs, talk),
+        "class_charts": class_section.f1_charts(task, photos, scored, groups),
+        "class_tables": [
+            {"title": group.title, "rows": class_section.rows(task, photos, scored, differences, group)}
+            for group in groups
+        ],
+        "many": task.classes > class_section.WHOLE,
+        "per_class": paths.PER_CLASS,
+        "oof": paths.OOF,
         "colours": colours,
-        "class_rows": _class_rows(runs, found, differences),
         "params": _params_rows(runs),
         "most": MOST,
     }
     template = _template()
     for quality in QUALITIES:
         sources = {name: jpeg(pixels, quality) for name, pixels in pictures.items()}
-        photos = [
-            {"highest": _people(run.oof, highest, sources), "mistakes": _people(run.oof, mistakes, sources)}
-            for run, (highest, mistakes) in zip(runs, worst, strict=True)
+        lists = [
+            dict(
+                zip(
+                    ("highest", "mistakes"),
+                    (worst_photos.gathered(run.oof, task, places, sources) for places in both),
+                    strict=True,
+                )
+            )
+            for run, both in zip(runs, worst, strict=True)
         ]
-        html = template.render(**content, photos=photos)
+        html = template.render(**content, photos=lists)
         if len(html.encode()) < LIMIT:
             return html
     raise UserError(f"report: is larger than {LIMIT} bytes at every JPEG quality; shorten the photos' file names")
+
+
+def _names(runs: list[Run], worst: list[tuple[np.ndarray, np.ndarray]]) -> set[str]:
+    """Of all photos that are shown."""
+    pairs = zip(runs, worst, strict=True)
+    return {str(run.oof.photo[place]) for run, lists in pairs for places in lists for place in places}
 
 
 def _template() -> Any:
@@ -111,30 +129,27 @@ def _template() -> Any:
     return environment.get_template(TEMPLATE)
 
 
-def _views(runs: list[Run], scores: list[dict[str, float]], talk: Talk) -> list[dict[str, Any]]:
+def _views(runs: list[Run], talk: Talk) -> list[dict[str, Any]]:
     """Per run its name, facts and charts."""
     histories = [run.history for run in runs]
     views = []
-    each = zip(runs, scores, colours.REVISIONS, strict=False)
-    for run, score, colour in talk.track(each, len(runs), "report: charts"):
-        counts = metrics.confusion(run.oof.labels, run.oof.predictions)
+    for run, colour in talk.track(zip(runs, colours.REVISIONS, strict=False), len(runs), "report: charts"):
         table = calibration.reliability(run.oof.probabilities, run.oof.labels)
         views.append(
             {
                 "name": run.name,
                 "colour": colour,
                 "objective": run.objective,
-                "score": score,
+                "score": run.scores,
                 "folds": run.history["fold"].nunique(),
                 "repeats": run.repeats,
-                "absent": _absent(run.oof),
+                "absent": class_section.absent(run.oof, run.task),
                 "photos": len(run.oof.labels),
-                "people": len(np.unique(run.oof.person)),
-                "curves": [_picture(chart) for chart in _curves(run, colour, histories)],
-                "lr": [_picture(chart) for chart in _learning_rate(run, colour)],
-                "counts": _picture(charts.confusion(counts, NAMES, normalised=False)),
-                "shares": _picture(charts.confusion(counts, NAMES, normalised=True)),
-                "reliability": [_picture(charts.reliability(*table, colour))],
+                "groups": len(np.unique(run.oof.group)),
+                "curves": [picture(chart) for chart in _curves(run, colour, histories)],
+                "lr": [picture(chart) for chart in _learning_rate(run, colour)],
+                "confusion": class_section.confusion(run.oof, run.task),
+                "reliability": [picture(charts.reliability(*table, colour))],
             }
         )
     return views
@@ -165,75 +180,6 @@ def _learning_rate(run: Run, colour: str) -> list[str]:
     ]
 
 
-def _class_chart(runs: list[Run], found: list[numbers.Intervals], width: int) -> str:
-    rows = [
-        charts.ClassF1(
-            run.name, metrics.f1_per_class(run.oof.labels, run.oof.predictions), one.class_low, one.class_high
-        )
-        for run, one in zip(runs, found, strict=True)
-    ]
-    return charts.per_class(NAMES, _photos_per_class(runs[0]), rows, width)
-
-
-def _class_rows(
-    runs: list[Run], found: list[numbers.Intervals], differences: dict[str, Difference]
-) -> list[dict[str, Any]]:
-    """The same numbers as text: class, photos, F1 with interval of each run, and the paired difference."""
-    f1 = [metrics.f1_per_class(run.oof.labels, run.oof.predictions) for run in runs]
-    ends = [(one.class_low, one.class_high) for one in found]
-    return [
-        {
-            "name": NAMES[number],
-            "photos": int(_photos_per_class(runs[0])[number]),
-            "cells": [
-                {"value": f"{value[number]:.3f}", "interval": numbers.interval_text(low[number], high[number])}
-                for value, (low, high) in zip(f1, ends, strict=True)
-            ],
-            "difference": numbers.difference(differences.get(f"f1_{number}")),
-        }
-        for number in range(CLASSES)
-    ]
-
-
-def _absent(oof: numbers.Oof) -> list[str]:
-    """Classes in neither truth nor prediction, over which macro F1 is not a mean."""
-    there = metrics.present(oof.labels, oof.predictions)
-    return [name for number, name in enumerate(NAMES) if number not in there]
-
-
-def _photos_per_class(run: Run) -> np.ndarray:
-    return np.bincount(run.oof.labels, minlength=CLASSES)
-
-
-def _people(oof: numbers.Oof, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, Any]]:
-    """A list of photos, worst first, by person, so that one person does not look like many."""
-    return [
-        {
-            "name": str(oof.person[group[0]]),
-            "all": int((oof.person == oof.person[group[0]]).sum()),
-            "cards": _cards(oof, group, sources),
-        }
-        for group in numbers.by_person(oof, places)
-    ]
-
-
-def _cards(oof: numbers.Oof, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, str]]:
-    """What stands beside each thumbnail; an empty source where the photo cannot be had."""
-    losses, predictions, sure = oof.losses, oof.predictions, oof.probabilities.max(1)
-    return [
-        {
-            "photo": str(oof.photo[place]),
-            "source": sources.get(str(oof.photo[place]), ""),
-            "true": NAMES[oof.labels[place]],
-            "predicted": NAMES[predictions[place]],
-            "wrong": "wrong" if predictions[place] != oof.labels[place] else "",
-            "probability": f"{100 * sure[place]:.0f}\u00a0%",  # the space keeps number and sign on one line
-            "loss": f"{losses[place]:.2f}",
-        }
-        for place in places
-    ]
-
-
 def _params_rows(runs: list[Run]) -> list[dict[str, Any]]:
     """Flattened keys of params.yaml with what each run was run with; of two runs only the keys that differ."""
     each = [{key: _shown(value) for key, value in flat(run.params).items()} for run in runs]
@@ -244,8 +190,3 @@ def _params_rows(runs: list[Run]) -> list[dict[str, Any]]:
 
 def _shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _picture(svg: str) -> str:
-    """A data: URI. Charts are images of their own, so that ids and styles of one never meet those of another."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

@@ -14,58 +14,113 @@ from PIL import Image
 
 from stages.base.files import replacing
 from stages.data.decode import decode
-from stages.data.layout import GENDERS, age_bin_names
-from stages.report.colours import GENDERS as GENDER_COLOURS
-from stages.report.colours import INK, NEUTRAL
+from stages.data.task import Task
+from stages.report.class_lists import unlike
+from stages.report.colours import INK, LEVELS, NEUTRAL
+from stages.report.png.histograms import Histogram, in_bins
 
 PAIRS = 12  # on the contact sheet
 PAIRS_IN_A_ROW = 3
 PHOTO_HEIGHT = 192  # px
 LABELLED_SIZES = 5
-SHEET_PEOPLE = 10  # of each class on the contact sheet
+SHEET_PHOTOS = 10  # of each class on the contact sheet, each of another group
 SHEET_HEIGHT, SHEET_WIDTH = 96, 128  # px of a photo there at most; the sheet does not grow with the photos
 GAP = 4  # px between photos
 DPI = 120
+LONGEST_NAME = 24  # letters of a class's name beside bars and photos
+NAMED_BINS = 6  # names of more bins would stand over each other
+ENDS = 20  # of many classes: so many commonest, and so many rarest
 
 
-def classes(path: Path, counts: pd.DataFrame) -> None:
-    """Training photos per class as bars, people written beside; columns class, photos, people."""
-    figure, axes = _figure(7.5, 5.2)
-    bars = axes.barh(counts["class"], counts["photos"], color=NEUTRAL)
-    written = [f"{photos} ({people})" for photos, people in zip(counts["photos"], counts["people"], strict=True)]
-    axes.bar_label(bars, written, padding=3, fontsize=8)
-    axes.invert_yaxis()
-    axes.margins(x=0.16, y=0.01)
-    axes.set(xlabel="training photos (people in brackets)", title="Photos and people per class")
+def classes(path: Path, counts: pd.DataFrame, task: Task) -> None:
+    """Training photos per class as bars, people or groups written beside; columns class, photos, and task.units.
+
+    Many classes: a curve of all by falling number, then bars of the commonest and the rarest ones.
+    """
+    shown = ends(counts)
+    if len(shown) == len(counts):
+        figure, axes = _figure(7.5, max(1.6, 5.2 + 0.26 * (task.classes - 18)))
+        _class_bars(axes, counts, task)
+        axes.set_title(f"{_what(task)} per class")
+        _save(figure, path)
+        return
+    figure = Figure(figsize=(7.5, 3 + 0.26 * len(shown)), layout="constrained")
+    FigureCanvasAgg(figure)
+    curve, bars = figure.subplots(2, 1, height_ratios=(2.4, 0.26 * len(shown)))
+    photos = np.sort(counts["photos"].to_numpy())[::-1]
+    curve.fill_between(np.arange(1, len(photos) + 1), np.maximum(photos, 0.5), 0.5, step="mid", color=NEUTRAL, lw=0)
+    curve.set(
+        yscale="log", xlabel="classes, commonest first", ylabel="photos (log scale)", xlim=(0.5, len(photos) + 0.5)
+    )
+    curve.set_title(f"{_what(task)} per class: all {task.classes}, and below {which(counts)}")
+    curve.yaxis.set_major_formatter("{x:g}")
+    _class_bars(bars, shown, task)
     _save(figure, path)
 
 
-def ages(path: Path, table: pd.DataFrame, bins: tuple[int, int]) -> None:
-    """People per year of age, stacked by gender, with the age bins' edges; columns age, gender (name), people."""
+def ends(counts: pd.DataFrame) -> pd.DataFrame:
+    """Of many classes the commonest and the rarest ENDS that have photos, by falling number of these; of few all, in order."""
+    if len(counts) <= 2 * ENDS:
+        return counts
+    ordered = counts[counts["photos"] > 0].sort_values("photos", ascending=False, kind="stable")
+    return ordered if len(ordered) <= 2 * ENDS else pd.concat([ordered.head(ENDS), ordered.tail(ENDS)])
+
+
+def which(counts: pd.DataFrame) -> str:
+    """What `ends` takes of many classes, in words."""
+    there = int((counts["photos"] > 0).sum())
+    said = f"the {ENDS} commonest and {ENDS} rarest" if there > 2 * ENDS else f"the {there} with photos"
+    return said + (f" ({len(counts) - there} have none)" if there < len(counts) else "")
+
+
+def _class_bars(axes: Axes, counts: pd.DataFrame, task: Task) -> None:
+    bars = axes.barh(unlike(counts["class"].tolist(), LONGEST_NAME), counts["photos"], color=NEUTRAL)
+    grouped = task.unit != "photo"
+    written = (
+        [f"{photos} ({groups})" for photos, groups in zip(counts["photos"], counts[task.units], strict=True)]
+        if grouped
+        else counts["photos"].map(str).tolist()
+    )
+    axes.bar_label(bars, written, padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.16, y=0.01)
+    axes.set_xlabel(f"training photos ({task.units} in brackets)" if grouped else "training photos")
+
+
+def _what(task: Task) -> str:
+    return "Photos" if task.unit == "photo" else f"Photos and {task.units}"
+
+
+def histogram(path: Path, found: Histogram) -> None:
+    """How many have each number of an axis, as bars, with the edges of its bins; stacked by another axis's levels."""
     figure, axes = _figure(8, 4.2)
-    years = np.arange(table["age"].min(), table["age"].max() + 1)
-    below = np.zeros(len(years))
-    for gender in GENDERS:
-        rows = table[table["gender"] == gender].set_index("age")["people"]
-        count = rows.reindex(years, fill_value=0).to_numpy()
-        label = f"{gender}: {count.sum()} people"
-        axes.bar(
-            years, count, 1, below, align="edge", color=GENDER_COLOURS[gender], label=label, edgecolor="white", lw=0.3
-        )
+    axis, step, table, units = found.axis, found.step, found.table, found.units
+    begins = table[axis.name].to_numpy(float)
+    place = np.round((begins - begins.min()) / step).astype(int)
+    starts = begins.min() + step * np.arange(place.max() + 1)
+    below = np.zeros(len(starts))
+    parts = zip(found.stacked.levels, LEVELS, strict=False) if found.stacked else [("", NEUTRAL)]
+    for level, colour in parts:
+        rows = (table[found.stacked.name] == level).to_numpy() if found.stacked else np.ones(len(table), bool)
+        count = np.bincount(place[rows], table[units].to_numpy()[rows], len(starts)).astype(int)
+        label = f"{level}: {count.sum()} {units}"
+        axes.bar(starts, count, step, below, align="edge", color=colour, label=label, edgecolor="white", lw=0.3)
         below += count
-    low, high = min(years[0], bins[0] - 2), max(years[-1] + 1, bins[1] + 2)
-    axes.set(xlim=(low, high), ylim=(0, below.max() * 1.2), xlabel="age, years (bars of one year)", ylabel="people")
-    axes.set_title("People by age, and where the age bins begin")
+    low, high = min(starts[0], axis.bins[0] - 2 * step), max(starts[-1] + step, axis.bins[-1] + 2 * step)
+    axes.set(xlim=(low, high), ylim=(0, below.max() * 1.2), ylabel=units)
+    bars = f"bars of {'one' if step == 1 else f'{step:g}'}"
+    axes.set_xlabel(f"{axis.name}, {found.unit}s ({bars} {found.unit})" if found.unit else f"{axis.name} ({bars})")
+    axes.set_title(f"{units.capitalize()} by {axis.name}, and where the {axis.name} bins begin")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    edges = (low, *bins, high)
-    in_bin = np.digitize(years, bins)
-    for number, name in enumerate(age_bin_names(bins)):
-        people = int(below[in_bin == number].sum())
-        middle = (edges[number] + edges[number + 1]) / 2
-        axes.text(middle, below.max() * 1.11, f"{name}\n{people} people", ha="center", va="center", fontsize=8)
-    for edge in bins:
+    edges = (low, *axis.bins, high)
+    for number, (name, members) in enumerate(in_bins(found).items()):
+        if len(axis.levels) <= NAMED_BINS:
+            middle = (edges[number] + edges[number + 1]) / 2
+            axes.text(middle, below.max() * 1.11, f"{name}\n{members} {units}", ha="center", va="center", fontsize=8)
+    for edge in axis.bins:
         axes.axvline(edge, color=INK, linestyle="--", linewidth=1)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    if found.stacked:
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     _save(figure, path)
 
 
@@ -98,17 +153,18 @@ def sizes(path: Path, table: pd.DataFrame) -> None:
     _save(figure, path)
 
 
-def near_duplicates(path: Path, pairs: pd.DataFrame, max_pixels: int) -> None:
-    """Contact sheet of up to PAIRS pairs, at first one for every two people; says so if there are none.
+def near_duplicates(path: Path, pairs: pd.DataFrame, task: Task, max_pixels: int) -> None:
+    """Contact sheet of up to PAIRS pairs, at first one for every two groups; says so if there are none.
 
-    Columns photo_a, person_a, photo_b, person_b (empty: eval), distance, correlation.
+    Columns photo_a, group_a, photo_b, group_b (empty: eval), distance, correlation.
     """
-    again = pairs.duplicated(["person_a", "person_b"])
+    again = pairs.duplicated(["group_a", "group_b"])
     shown = pd.concat([pairs[~again], pairs[again]]).head(PAIRS)
+    across = "" if task.unit == "photo" else f" across {task.units}"
     if shown.empty:
         figure, axes = _figure(6, 1.2)
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "No near-duplicate photos across people", ha="center", va="center")
+        axes.text(0.5, 0.5, f"No near-duplicate photos{across}", ha="center", va="center")
         _save(figure, path)
         return
     rows = -(-len(shown) // PAIRS_IN_A_ROW)
@@ -122,20 +178,20 @@ def near_duplicates(path: Path, pairs: pd.DataFrame, max_pixels: int) -> None:
         left, right = (_photo(Path(name), max_pixels) for name in (str(pair.photo_a), str(pair.photo_b)))
         gap = np.full((PHOTO_HEIGHT, 6, 3), 255, np.uint8)
         axes.imshow(np.hstack([left, gap, right]))
-        names = [
-            _short(person, photo) for person, photo in ((pair.person_a, pair.photo_a), (pair.person_b, pair.photo_b))
-        ]
+        owners = ((pair.group_a, pair.photo_a), (pair.group_b, pair.photo_b))
+        names = [_short(str(group), str(photo), task) for group, photo in owners]
         bits = f"{pair.distance} bit{'s' * (pair.distance != 1)} apart, correlation {pair.correlation:.3f}"
         axes.set_title("\n".join([*names, bits]), fontsize=7)
-    figure.suptitle(f"Near-duplicate photos under different people: {len(shown)} of {len(pairs)} pairs", fontsize=10)
+    under = "" if task.unit == "photo" else f" under different {task.units}"
+    figure.suptitle(f"Near-duplicate photos{under}: {len(shown)} of {len(pairs)} pairs", fontsize=10)
     _save(figure, path)
 
 
-def contact_sheet(path: Path, rows: list[list[np.ndarray]], counts: pd.DataFrame) -> None:
-    """A row of photos, as `fitted` gives them, for each row of `counts`; its class, people and photos stand beside it."""
+def contact_sheet(path: Path, rows: list[list[np.ndarray]], counts: pd.DataFrame, task: Task) -> None:
+    """A row of photos, as `fitted` gives them, for each row of `counts`; its class, groups and photos stand beside it."""
     width = max(picture.shape[1] for row in rows for picture in row) + GAP
     height, left, top = SHEET_HEIGHT + GAP, 200, 50  # px; names stand at the left, the title above
-    canvas = np.full((len(rows) * height, SHEET_PEOPLE * width, 3), 255, np.uint8)
+    canvas = np.full((len(rows) * height, SHEET_PHOTOS * width, 3), 255, np.uint8)
     for number, line in enumerate(rows):
         for place, picture in enumerate(line):
             down = number * height + (SHEET_HEIGHT - len(picture)) // 2
@@ -145,28 +201,33 @@ def contact_sheet(path: Path, rows: list[list[np.ndarray]], counts: pd.DataFrame
     figure = Figure(figsize=(across / DPI, down / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.figimage(canvas, left, 0, origin="upper")  # px by px, where axes would resample
-    title = f"Photos by class, each of another person, up to {SHEET_PEOPLE} drawn at random"
+    shown = "" if len(counts) == task.classes else f", {len(counts)} of {task.classes}"
+    each = "" if task.unit == "photo" else f", each of another {task.unit}"
+    title = f"Photos by class{shown}{each}, up to {SHEET_PHOTOS} drawn at random"
     figure.text(12 / across, 1 - top / 2 / down, title, va="center", fontsize=11)
-    names = zip(counts["class"], counts["people"], counts["photos"], strict=True)
-    for number, (name, people, photos) in enumerate(names):
+    names = unlike(counts["class"].tolist(), LONGEST_NAME)
+    for number, (name, row) in enumerate(zip(names, counts.to_dict("records"), strict=True)):
         middle = 1 - (top + number * height + SHEET_HEIGHT / 2) / down
-        text = (
-            f"{name}\n{people} {'person' if people == 1 else 'people'}, {photos} {'photo' if photos == 1 else 'photos'}"
-        )
+        members = [] if task.unit == "photo" else [_some(row[task.units], task.unit, task.units)]
+        text = f"{name}\n{', '.join([*members, _some(row['photos'], 'photo', 'photos')])}"
         figure.text(12 / across, middle, text, va="center", fontsize=8, linespacing=1.5)
     _save(figure, path)
 
 
-def draw(photos: pd.DataFrame, labels: Iterable[int], seed: int) -> list[list[str]]:
-    """For the contact sheet: of each label up to SHEET_PEOPLE people at random, without replacement, and a photo of each.
+def _some(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
-    photos: columns person, file, label. A class with fewer people gives all of them; the same seed gives the same photos.
+
+def draw(photos: pd.DataFrame, labels: Iterable[int], seed: int) -> list[list[str]]:
+    """For the contact sheet: of each label up to SHEET_PHOTOS groups at random, without replacement, and a photo of each.
+
+    photos: columns group, file, label. A class with fewer groups gives all of them; the same seed gives the same photos.
     """
     drawn = []
     for label in labels:
         of_class = photos[photos["label"] == label]
         shuffled = of_class.iloc[np.random.default_rng([seed, label]).permutation(len(of_class))]
-        drawn.append(shuffled.drop_duplicates("person")["file"].head(SHEET_PEOPLE).tolist())
+        drawn.append(shuffled.drop_duplicates("group")["file"].head(SHEET_PHOTOS).tolist())
     return drawn
 
 
@@ -185,9 +246,12 @@ def fitted(path: Path, max_pixels: int) -> np.ndarray:
     return np.asarray(Image.fromarray(photo.pixels).resize((width, height), Image.Resampling.BOX))
 
 
-def _short(person: object, photo: object) -> str:
-    """Whose photo and which, cut in the middle to fit over it."""
-    text = f"{person}, {Path(str(photo)).stem}" if person else f"eval {Path(str(photo)).name}"
+def _short(group: str, photo: str, task: Task) -> str:
+    """Whose photo and which, cut to fit over it."""
+    if not group:
+        text = f"eval {Path(photo).name}"
+    else:
+        text = Path(photo).name if task.unit == "photo" else f"{group}, {Path(photo).stem}"
     return text if len(text) <= 44 else f"{text[:22]}...{text[-19:]}"
 
 

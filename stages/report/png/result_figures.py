@@ -12,13 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from stages.base.files import replacing
-from stages.data.layout import CLASSES, class_name
+from stages.data.task import Task
 from stages.judge.epoch_rules import Advice
 from stages.judge.metrics import confusion
-from stages.judge.paired_difference import Difference
+from stages.judge.paired_difference import TOO_FEW, Difference
+from stages.report import class_lists, score_names
 from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, VERDICTS, WRITTEN_LIGHT
 
-TOO_FEW = "too few people"
+LONGEST_NAME = 40  # letters beside a forest plot
 # Panels of the forest plot from above, and what their axis shows.
 _FOREST = {
     "scores": "difference of F1 and accuracy (right: better)",
@@ -48,29 +49,38 @@ def lr_curve(
         figure.savefig(temporary, dpi=120)
 
 
-def confusion_figure(labels: np.ndarray, predictions: np.ndarray) -> Figure:
-    """Confusion matrix, each row as shares of its true class, counts written in the cells."""
-    counts = confusion(labels, predictions)
+def confusion_figure(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Figure:
+    """Confusion matrix, each row as shares of its true class; counts are written in the cells where these are few."""
+    counts = confusion(labels, predictions, classes)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(7, 7), layout="constrained")
+    few = classes <= class_lists.WHOLE
+    side = 7 + 0.3 * max(0, classes - 18) if few else 7  # inches
+    figure = Figure(figsize=(side, side), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("shares", SHADES), vmin=0, vmax=1)
-    for true, predicted in zip(*np.nonzero(counts), strict=True):
-        colour = SHADES[0] if shares[true, predicted] > WRITTEN_LIGHT else INK
-        axes.text(predicted, true, str(counts[true, predicted]), ha="center", va="center", fontsize=7, color=colour)
-    axes.set(xticks=range(CLASSES), yticks=range(CLASSES), xlabel="predicted class", ylabel="true class")
+    axes.set(xlabel="predicted class", ylabel="true class")
+    if few:
+        axes.set(xticks=range(classes), yticks=range(classes))
+        for true, predicted in zip(*np.nonzero(counts), strict=True):
+            colour = SHADES[0] if shares[true, predicted] > WRITTEN_LIGHT else INK
+            axes.text(predicted, true, str(counts[true, predicted]), ha="center", va="center", fontsize=7, color=colour)
     return figure
 
 
-def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str) -> None:
+def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str, task: Task) -> None:
     """Differences from `base` with 95 % intervals, a column a candidate: scores of all photos, classes, val_nll.
 
-    Each has an axis of its own, shared by the candidates: beside a rare class's whiskers macro F1 would be a mere dot.
+    Each has an axis of its own, shared by the candidates: beside a rare class's whiskers macro F1 would be a mere dot. Of
+    many classes those are drawn whose F1 differs most.
     """
+    shown, labels = _shown_classes(candidates), dict(_FOREST)
+    if len(shown) < task.classes:
+        labels["classes"] = f"F1 of the {len(shown)} of {task.classes} classes that differ most (right: better)"
     grouped = {
         name: [[row for row in rows if _group(row.metric) == name] for _, rows in candidates] for name in _FOREST
     }
+    grouped["classes"] = [[row for row in rows if row.metric in shown] for rows in grouped["classes"]]
     grouped = {name: rows_of for name, rows_of in grouped.items() if rows_of[0]}
     heights = [len(rows_of[0]) + 0.8 for rows_of in grouped.values()]
     size = (2.2 + 4.2 * len(candidates), 1.2 + 0.6 * len(grouped) + 0.27 * sum(heights))
@@ -81,12 +91,23 @@ def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str
     )
     for panels, (name, rows_of) in zip(grid, grouped.items(), strict=True):
         for axes, rows in zip(panels, rows_of, strict=True):
-            _forest_panel(axes, rows, _FOREST[name], _reach([row for rows in rows_of for row in rows]))
+            _forest_panel(axes, rows, _reach([row for rows in rows_of for row in rows]))
+            axes.set_xlabel(labels[name], fontsize=8)
+            names = class_lists.unlike([score_names.whole(row.metric, task) for row in rows], LONGEST_NAME)
+            axes.set_yticks(range(len(rows)), names)
     for axes, (name, _) in zip(grid[0], candidates, strict=True):
         axes.set_title(f"{name} against {base}", fontsize=10)
     _name_verdicts(figure, [row.verdict for _, rows in candidates for row in rows])
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _shown_classes(candidates: list[tuple[str, list[Difference]]]) -> set[str]:
+    """Metrics of the classes to draw: all, or of many those that differ most, where enough is known of them, in any column."""
+    rows = [row for _, rows in candidates for row in rows if score_names.of_class(row.metric)]
+    if len(rows) <= class_lists.WHOLE * len(candidates):
+        return {row.metric for row in rows}
+    return set(class_lists.differing(rows))
 
 
 def _name_verdicts(figure: Figure, verdicts: list[str]) -> None:
@@ -100,14 +121,14 @@ def _name_verdicts(figure: Figure, verdicts: list[str]) -> None:
 
 
 def _mark(verdict: str) -> dict[str, Any]:
-    """Too few people: a cross, for there is no interval."""
+    """Too few to tell: a cross, for there is no interval."""
     return {"marker": "x", "linestyle": "none"} if verdict == TOO_FEW else {"marker": "o", "linestyle": "-"}
 
 
 def _group(metric: str) -> str:
     if metric == "nll":
         return "nll"
-    return "classes" if metric.removeprefix("f1_").isdigit() else "scores"
+    return "classes" if score_names.of_class(metric) else "scores"
 
 
 def _reach(rows: list[Difference]) -> float:
@@ -116,28 +137,16 @@ def _reach(rows: list[Difference]) -> float:
     return 1.05 * max(*ends, *(abs(row.difference) for row in rows), 1e-6)
 
 
-def _forest_panel(axes: Axes, rows: list[Difference], label: str, reach: float) -> None:
+def _forest_panel(axes: Axes, rows: list[Difference], reach: float) -> None:
     for place, row in enumerate(rows):
         drawn: dict[str, Any] = {"color": VERDICTS[row.verdict], "linewidth": 2, "markersize": 5} | _mark(row.verdict)
         if row.verdict != TOO_FEW:
             axes.plot([row.low, row.high], [place, place], color=drawn["color"], linewidth=2)
         axes.plot([row.difference], [place], **drawn)
     axes.axvline(0, color=INK, linewidth=1, zorder=0)
-    axes.set(
-        yticks=range(len(rows)), yticklabels=[_score_name(row.metric) for row in rows], ylim=(len(rows) - 0.4, -0.6)
-    )
-    axes.set_xlim(-reach, reach)
-    axes.set_xlabel(label, fontsize=8)
+    axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", color="0.9")
-
-
-def _score_name(metric: str) -> str:
-    number = metric.removeprefix("f1_")
-    if number.isdigit():
-        return f"{int(number):02d} {class_name(int(number))}"
-    names = {"macro_f1": "macro F1", "f1_60plus": "mean F1 of 60+", "nll": "val_nll", "accuracy": "accuracy"}
-    return names.get(metric, f"F1 of {number} alone")
 
 
 def epoch_curves(path: Path, f1: np.ndarray, nll: np.ndarray, advice: Advice) -> None:

@@ -1,0 +1,121 @@
+"""init: a new project around photos that are there, or around drawn ones: what is found, what is chosen, the files.
+
+`look` says what the data is, `plan` what a project of it will be, `make` puts it there. Nothing is written before `make`.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.talk import Talk
+from stages.data import demo_faces
+from stages.new_project import choices, declare, look_at, machine, project_files, put, recognise
+from stages.new_project.choices import Choices
+from stages.new_project.declare import Declared, Said
+from stages.new_project.look_at import Overview
+from stages.new_project.machine import Device
+from stages.params.load import load
+from stages.params.schema import Params
+
+DEMO = Path("data")  # below the project
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A project that could be made: what was found, what was chosen, and the files that will be written, by path below it."""
+
+    folder: Path
+    found: Overview
+    chosen: Choices
+    device: Device
+    params: Params
+    files: dict[str, str] = field(repr=False)
+    added: tuple[str, ...]  # what DVC will keep, by path below the folder
+
+    def as_dict(self) -> dict[str, Any]:
+        chosen = {"folds": len(self.params.folds), "image": [self.params.image.height, self.params.image.width]}
+        chosen |= {"model": self.params.model.name, "pretrained": self.params.model.pretrained}
+        chosen |= {"epochs": self.params.train.epochs, "batch_size": self.params.train.batch_size}
+        told = {"folder": str(self.folder), "device": str(self.device), "found": self.found.as_dict()}
+        return told | {"chosen": chosen, "files": list(self.files), "dvc_add": list(self.added)}
+
+
+def declared(data: Path, folder: Path, said: Said) -> Declared:
+    """What DATA is and how its labels stand there, as far as it shows. Raises UserError where no layout fits."""
+    layout, place = (said.layout, data) if said.layout else recognise.layout_of(data)
+    _apart(data, folder, layout)
+    return declare.of_layout(layout, place, said)
+
+
+def plan(
+    of: Declared, folder: Path, said: Said, talk: Talk, can_have: Callable[[str], bool] = machine.can_have
+) -> Plan:
+    """Look at the data and choose. Raises UserError where the data is no task, or a file stands in the way."""
+    declare.require_labels(of)
+    found = look_at.look(of, talk)
+    device = machine.device()
+    chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
+    params = declare.params(of, folder, chosen.values)
+    added = project_files.kept_by_dvc(of, folder) if said.add else ()
+    files = put.settle(folder, project_files.texts(folder, params, found, chosen.reasons, added), said.overwrite)
+    return Plan(folder, found, chosen, device, params, files, added)
+
+
+def make(plan: Plan, talk: Talk) -> None:
+    """Write the files, make git and DVC repositories where there are none, and let DVC keep photos that lie in the project."""
+    put.put(plan.folder, plan.files)
+    if plan.added:
+        talk.say(f"init: DVC takes {', '.join(plan.added)} into its cache")
+        put.dvc(plan.folder, "add", "--quiet", *plan.added)
+
+
+def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
+    """The drawn faces in `data/` of a new project with the demo's parameters, or of one that stands there without data.
+
+    Returns what was done. Raises UserError where something else is in the way.
+    """
+    data, stands = folder / DEMO, _standing(folder)
+    there = (data / "train/train.csv").is_file()
+    with ExitStack() as undo:
+        drawn = Path(undo.enter_context(tempfile.TemporaryDirectory())) / "data" if dry_run and not there else data
+        if not there:
+            demo_faces.write(drawn, talk=talk)
+            undo.callback(shutil.rmtree, drawn, ignore_errors=True)
+        files = {} if stands else put.settle(folder, _demo_files(folder, drawn, talk))
+        if not dry_run:
+            put.put(folder, files)
+            if not (there and stands):
+                put.dvc(folder, "add", "--quiet", str(DEMO))
+            undo.pop_all()
+    return {"folder": str(folder), "data": str(data), "drawn": not there, "files": list(files), "dry_run": dry_run}
+
+
+def _demo_files(folder: Path, data: Path, talk: Talk) -> dict[str, str]:
+    """With the schema's defaults, which are the demo's: nothing is chosen for the machine."""
+    of = Declared("contest", data, values=declare.CONTEST)
+    params, found = declare.params(of, folder, {}), look_at.look(of, talk)
+    return project_files.texts(folder, params, found, {}, (str(DEMO),))
+
+
+def _standing(folder: Path) -> bool:
+    """Whether a project for the contest's layout stands there already, as in a clone of this program's repository."""
+    if not ((folder / paths.PARAMS).is_file() and (folder / "dvc.yaml").is_file()):
+        return False
+    found = load(folder / paths.PARAMS).data
+    if (found.layout, found.root) != ("contest", str(DEMO)):
+        raise UserError(f"{folder / paths.PARAMS}: is of another project; name an empty folder by --into")
+    return True
+
+
+def _apart(data: Path, folder: Path, layout: str) -> None:
+    """Raise UserError where the project would lie among the photos, and be read as one of their folders."""
+    inner, outer = folder.resolve(), data.resolve()
+    if outer.is_dir() and inner.is_relative_to(outer):
+        where = "is the folder of the photos itself" if inner == outer else f"lies in {data}, among the photos"
+        raise UserError(f"{folder}: {where}; name another place for the project by --into, as `--into ../project`")

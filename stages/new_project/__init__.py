@@ -1,0 +1,1 @@
+"""What `maskcli init` looks at, chooses and writes."""

@@ -1,0 +1,49 @@
+"""The device that a new project will be trained on, as far as the choice of its parameters needs it."""
+
+import urllib.request
+from dataclasses import dataclass
+
+from stages.base import cores, memory
+
+PATIENCE = 3.0  # seconds that the network may take to answer
+
+
+@dataclass(frozen=True)
+class Device:
+    """gpu: a CUDA device; memory in bytes, the GPU's or the process's; half: bf16 is fast there; cores of the CPU."""
+
+    name: str
+    gpu: bool
+    memory: int
+    cores: int
+    half: bool = False
+
+    def __str__(self) -> str:
+        told = f"{self.name}, {memory.in_words(self.memory)}"
+        return told if self.gpu else f"CPU, {self.cores} {'core' if self.cores == 1 else 'cores'}"
+
+
+def device() -> Device:
+    """The first GPU, or the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        found = torch.cuda.get_device_properties(0)
+        return Device(found.name, True, int(found.total_memory), cores.usable(), torch.cuda.is_bf16_supported())
+    return Device("CPU", False, memory.total(), cores.usable())
+
+
+def can_have(repository: str) -> bool:
+    """Whether timm's published weights are here already, or the hub they come from answers."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repository, "model.safetensors"), str):
+        return True
+    if constants.HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(f"{constants.ENDPOINT}/{repository}", method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE):
+            return True
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,122 @@
+"""The files of a new project, as text by their path below it."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from stages.base import paths
+from stages.new_project import params_file, pinned_version, put, stage_file
+from stages.new_project.declare import Declared
+from stages.new_project.look_at import Overview
+from stages.params.schema import Params
+
+TEMPLATES = Path(__file__).parent / "templates"
+DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
+DVC_IGNORE = ".venv\n__pycache__\n"
+AGES = paths.eda_numbers("age").name
+OUTPUTS = "# Under out/"  # where what every project ignores begins in this repository's .gitignore
+TITLE = (
+    "Every key, its bounds, unit and source: docs/methods.md of maskcli. Chosen by init; change what you know better."
+)
+
+
+def texts(
+    folder: Path, params: Params, found: Overview, reasons: Mapping[str, str], added: tuple[str, ...]
+) -> dict[str, str]:
+    """All files of the project. added: what DVC keeps, by path below it."""
+    grouped = found.task.unit != "photo"
+    numbers = {
+        axis.name: found.task.units if axis.constant and grouped else "photos"
+        for axis in found.task.axes
+        if axis.numeric
+    }
+    ages = params.data.layout == "contest"
+    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), found.task.classes, numbers, ages)
+    stages = stage_file.of_project(_template("stages.yaml"), has)
+    plots = {
+        f".dvc/plots/{path.name}": path.read_text(encoding="utf-8")
+        for path in sorted((TEMPLATES / "plots").glob("*.json"))
+        if f"template: {path.stem}\n" in stages
+    }
+    return {
+        str(paths.PARAMS): params_file.text(params, TITLE, reasons),
+        "dvc.yaml": stages,
+        str(paths.REQUIREMENTS): f"{pinned_version.line()}\n",
+        "README.md": _readme(folder, params, found, added),
+        ".gitignore": _git_ignore(params, tuple(numbers)),
+        ".dvcignore": DVC_IGNORE,
+        ".dvc/config": DVC_CONFIG,
+        str(paths.NO_WEIGHTS): _template("no_weights"),
+        str(paths.NO_PSEUDO_LABELS): _template("no_pseudo_labels.csv"),
+        **plots,
+    }
+
+
+def dependencies(params: Params, found: Overview) -> tuple[str, ...]:
+    """What prepare and eda read, as dvc.yaml names it: by params.yaml, so that moved photos need no other change."""
+    data = params.data
+    if data.layout == "contest":
+        return "${data.root}/train", "${data.root}/eval/info.csv", "${data.root}/eval/images"
+    tables = ["${data.train}"] if data.layout == "table" else []
+    others = ["${data.eval}"] if data.eval else []
+    below = [f"${{data.root}}/{name}" for name in found.folders] if found.folders else ["${data.root}"]
+    return (*tables, *others, *below)
+
+
+def kept_by_dvc(of: Declared, folder: Path) -> tuple[str, ...]:
+    """What of the data lies in the project and git has none of, by path below it: DVC can keep that."""
+    inside = [
+        path.resolve().relative_to(folder.resolve()).as_posix()
+        for path in _places(of)
+        if path.resolve().is_relative_to(folder.resolve())
+    ]
+    there = [name for name in inside if not (folder / f"{name}.dvc").exists()]
+    return tuple(name for name in there if not put.is_tracked_by_git(folder, folder / name))
+
+
+def _places(of: Declared) -> list[Path]:
+    return [path for path in (of.table, of.eval, of.root) if path is not None]
+
+
+def _git_ignore(params: Params, numbers: tuple[str, ...]) -> str:
+    """What this repository ignores below out/, and the photos where they lie in the project."""
+    own = _template("gitignore")
+    below = own[own.index(OUTPUTS) :].splitlines()
+    data = params.data
+    inside = [name for name in (data.root, data.train, data.eval) if name and not Path(name).is_absolute()]
+    lines = ["/.venv/", "__pycache__/", *(f"/{name}" for name in dict.fromkeys(inside))]
+    for line in below:
+        names = [paths.eda_numbers(axis).name for axis in numbers] if line.endswith(f"/{AGES}") else [AGES]
+        lines += [line.replace(AGES, name) for name in names]
+    return "\n".join(lines) + "\n"
+
+
+def _readme(folder: Path, params: Params, found: Overview, added: tuple[str, ...]) -> str:
+    from jinja2 import Template
+
+    units = "" if found.task.unit == "photo" else f" of {found.units:,} {found.task.units}"
+    eval_set = f", {found.eval_photos:,} eval photos" if found.eval_photos else ""
+    return Template(_template("README.md.jinja"), keep_trailing_newline=True).render(
+        name=folder.resolve().name,
+        sentence=f"{len(found.photos):,} training photos{units} in {found.task.classes} classes{eval_set}.",
+        photos=params.data.train or params.data.root,
+        unit=found.task.unit,
+        units=found.task.units,
+        eval_set=found.eval_photos,
+        later=LATER[params.data.layout],
+        tracked=", ".join(added),
+        outside=Path(params.data.root or "").is_absolute(),
+        inside=params.data.root,
+        version=version(pinned_version.PACKAGE),
+    )
+
+
+LATER = {
+    "contest": "",
+    "folder": "Later: put photos into `test/` beside `train/`, or name a folder by `data.eval`, and run `maskcli init` anew.",
+    "table": "Later: name a table of them by `data.eval`, and run `maskcli init` anew.",
+}
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")

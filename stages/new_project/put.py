@@ -1,0 +1,99 @@
+"""Puts the files of a new project in place, all of them or none, in a git repository and a DVC project."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from stages.base import git
+from stages.base.errors import UserError
+from stages.base.files import make_folder, replacing
+
+# What a person may have there already: lines are added, or the file stays as it is.
+JOINED = (".gitignore", ".dvcignore", "requirements.txt")
+KEPT = ("README.md", ".dvc/config", ".dvc/.gitignore")
+
+
+def settle(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> dict[str, str]:
+    """What will be written of `files`, by path below `folder`: lines join those that are there, and what is the same stays.
+
+    Raises UserError where another file stands in the way, unless `overwrite` allows to replace it.
+    """
+    settled: dict[str, str] = {}
+    in_the_way = []
+    for name, text in files.items():
+        path = folder / name
+        if not path.exists():
+            settled[name] = text
+            continue
+        there = _read(path)
+        if name in KEPT or there == text:
+            continue
+        if name in JOINED and there is not None:
+            lacking = [line for line in text.splitlines() if line not in there.splitlines()]
+            joined = "".join(f"{line}\n" for line in [*there.splitlines(), *lacking])
+            settled |= {name: joined} if lacking else {}
+            continue
+        in_the_way.append(name)
+        settled[name] = text
+    if in_the_way and not overwrite:
+        raise UserError(
+            f"{folder}: holds {', '.join(in_the_way)} already, with other content; name an empty folder by --into, or replace "
+            f"{'it' if len(in_the_way) == 1 else 'them'} by --overwrite"
+        )
+    return settled
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def put(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files below `folder`, which becomes a git repository and a DVC project unless it is one.
+
+    Raises UserError where something fails; then all that was made is removed again.
+    """
+    with ExitStack() as undo:
+        for made in (folder, folder / ".git", folder / ".dvc", folder / ".dvcignore"):
+            if not made.exists():
+                undo.callback(_remove, made)
+        make_folder(folder)
+        _make_repositories(folder)
+        with ExitStack() as together:
+            for name, text in files.items():
+                together.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8", newline="\n")
+        undo.pop_all()
+
+
+def _make_repositories(folder: Path) -> None:
+    top = git.run("-C", str(folder), "rev-parse", "--show-toplevel")
+    if top is None:
+        git.ask("init", "--quiet", str(folder))
+    if not (folder / ".dvc").is_dir():
+        within = top is not None and Path(top.decode().strip()).resolve() != folder.resolve()
+        dvc(folder, "init", "--quiet", *(["--subdir"] if within else []))
+
+
+def dvc(folder: Path, *words: str) -> None:
+    """Run a command of DVC in a folder. Raises UserError with its own message where it refuses."""
+    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(f"dvc {words[0]}: {lines[0] if lines else 'failed'}; mend that, then run `maskcli init` again")
+
+
+def is_tracked_by_git(folder: Path, path: Path) -> bool:
+    """Whether git keeps anything of `path`, which DVC then cannot."""
+    return bool(git.run("-C", str(folder), "ls-files", "--", str(path.resolve())))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""Which layout a person's photos have, by how they lie."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.base.errors import UserError
+from stages.data.photo_files import SUFFIXES
+from stages.params.data_and_axes import LAYOUTS, Layout
+
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
+DEPTH = 3  # folders below one that are looked into for a first photo
+ENTRIES = 2_000  # of a folder that are looked at
+
+
+def layout_of(data: Path) -> tuple[Layout, Path]:
+    """The layout of a folder or table, and where it begins: the folder, or the table.
+
+    Raises UserError where it is none that is known, or several tables could be meant.
+    """
+    if not data.exists():
+        raise UserError(f"{data}: not found; name a folder of photos, or a table of them (CSV, parquet)")
+    if data.is_file():
+        if data.suffix.lower() not in TABLES:
+            raise UserError(f"{data}: is no folder and no table; name one: the layouts are {LAYOUTS}")
+        return "table", data
+    if (data / "train/train.csv").is_file() and (data / "train/images").is_dir():
+        return "contest", data
+    tables = sorted(entry for entry in _entries(data) if entry.is_file() and entry.suffix.lower() in TABLES)
+    if len(classes(train_side(data))) > 1 and not (tables and _has_photos_itself(data)):
+        return "folder", data
+    if len(tables) > 1:
+        raise UserError(
+            f"{data}: holds {len(tables)} tables; name the one to begin with, as `maskcli init {tables[0]}`"
+        )
+    if tables and has_photos(data, DEPTH):
+        return "table", tables[0]
+    raise UserError(f"{data}: no layout is known in which photos lie like this; the layouts are {LAYOUTS}")
+
+
+def train_side(data: Path) -> Path:
+    """The folder of the classes: train/ where there is one."""
+    return data / "train" if (data / "train").is_dir() else data
+
+
+def classes(folder: Path) -> list[str]:
+    """Folders in it that hold photos, at any depth."""
+    return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and has_photos(entry, DEPTH))
+
+
+def has_photos(folder: Path, depth: int) -> bool:
+    """Whether a photo lies in a folder, or so many folders below it; only the first entries of each are looked at."""
+    if _has_photos_itself(folder):
+        return True
+    return depth > 0 and any(has_photos(entry, depth - 1) for entry in _entries(folder) if entry.is_dir())
+
+
+def _has_photos_itself(folder: Path) -> bool:
+    return any(entry.suffix.lower() in SUFFIXES and entry.is_file() for entry in _entries(folder))
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, at most ENTRIES, without what is hidden."""
+    try:
+        with os.scandir(folder) as found:
+            for _, entry in zip(range(ENTRIES), found, strict=False):
+                if not entry.name.startswith("."):
+                    yield Path(entry.path)
+    except OSError:
+        return

@@ -1,0 +1,89 @@
+"""One progress display over trainings in several processes: what each of them tells, and what the parent shows."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Any
+
+from stages.base.talk import Talk
+
+TELL_EVERY = 0.2  # seconds between two reports of a training's progress
+
+
+@dataclass
+class Reporter:
+    """A worker's side of the pipe to its parent, as a Talk wants it."""
+
+    pipe: connection.Connection
+    repeats: int
+    epochs: int
+    repeat: int = 0
+    told_peak: bool = False
+
+    def tell(self, kind: str, value: Any) -> None:
+        with suppress(OSError):  # the parent is gone
+            self.pipe.send((kind, value))
+
+    def say(self, line: str) -> None:
+        self.tell("say", line)
+
+    def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        self.say(f"warning: {message}")
+
+    def track(self, items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
+        """Tell what share of the training is done: each repeat tracks its steps once."""
+        told = 0.0
+        self.tell("begins", (self.repeat + done / total) / self.repeats)
+        for number, item in enumerate(items, done + 1):
+            yield item
+            now = time.monotonic()
+            if now - told >= TELL_EVERY:
+                told = now
+                self.tell("share", (self.repeat + number / total) / self.repeats)
+                if number * self.epochs > total:  # an epoch and its validation are behind
+                    self._tell_peak()
+        self.repeat += 1
+
+    def _tell_peak(self) -> None:
+        import torch
+
+        if torch.cuda.is_available() and not self.told_peak:
+            self.told_peak = True
+            self.tell("peak", torch.cuda.max_memory_reserved())
+
+
+class Bar:
+    """The parent's display, in epochs of all trainings together. numbers: of the folds or seeds, `label`: what they are."""
+
+    def __init__(self, talk: Talk, label: str, numbers: list[int], epochs: int) -> None:
+        self.talk, self.label, self.epochs = talk, label, epochs
+        self.shares = dict.fromkeys(numbers, 0.0)
+        self._show()
+
+    def begins(self, number: int, share: float) -> None:
+        """A training begins, or goes on, at `share`: so does the display, so that its speed is that of work that is done now."""
+        if share > self.shares[number] or not self.shown:
+            self.shares[number] = max(self.shares[number], share)
+            self.end()
+            self._show()
+
+    def move(self, number: int, share: float) -> None:
+        self.shares[number] = max(self.shares[number], share)
+        while self.shown < self._epochs():
+            self.shown += 1
+            next(self.ticks, None)
+
+    def end(self) -> None:
+        close = getattr(self.ticks, "close", None)
+        if close:
+            close()
+
+    def _epochs(self) -> int:
+        return int(sum(self.shares.values()) * self.epochs + 1e-6)
+
+    def _show(self) -> None:
+        total, self.shown = self.epochs * len(self.shares), self._epochs()
+        self.ticks: Iterator[int] = iter(self.talk.track(range(self.shown, total), total, self.label, self.shown))
+        next(self.ticks, None)  # shows the display; a tick is counted when the next one is asked for

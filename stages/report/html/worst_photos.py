@@ -1,0 +1,44 @@
+"""The photos that a page shows one by one, gathered by group, so that one person does not look like many."""
+
+from typing import Any
+
+import numpy as np
+
+from stages.data.task import Task
+from stages.report.html import numbers
+from stages.report.html.numbers import Oof
+
+
+def gathered(oof: Oof, task: Task, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, Any]]:
+    """The photos at `places`, worst first, by group; in one list without a name where there are no groups.
+
+    sources: a picture's data: URI by the photo's name; a photo without one is shown by its name alone.
+    """
+    if task.unit == "photo":
+        return [{"name": "", "all": 0, "cards": _cards(oof, task, places, sources)}] if len(places) else []
+    return [
+        {
+            "name": str(oof.group[group[0]]),
+            "all": int((oof.group == oof.group[group[0]]).sum()),
+            "cards": _cards(oof, task, group, sources),
+        }
+        for group in numbers.by_group(oof, places)
+    ]
+
+
+def _cards(oof: Oof, task: Task, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, str]]:
+    """What stands beside each thumbnail; an empty source where the photo cannot be had."""
+    shown = oof.at(places)
+    predicted, sure, losses = shown.predictions, shown.probabilities.max(1), shown.losses
+    return [
+        {
+            "photo": str(photo),
+            "source": sources.get(str(photo), ""),
+            "true": task.class_names[shown.labels[row]],
+            "predicted": task.class_names[predicted[row]],
+            "wrong": "wrong" if predicted[row] != shown.labels[row] else "",
+            "probability": f"{100 * sure[row]:.0f}\u00a0%",  # the space keeps number and sign on one line
+            "loss": f"{losses[row]:.2f}",
+        }
+        for row, photo in enumerate(shown.photo)
+    ]

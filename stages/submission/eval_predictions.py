@@ -1,0 +1,58 @@
+"""Eval photos: which there are, what models say of them, and the class to answer."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import require
+from stages.base.talk import Talk
+from stages.data import photos
+from stages.data.pixel_cache import Pixels
+from stages.data.task import Task
+from stages.judge import class_offsets
+from stages.learn import predict
+from stages.learn.predict import Asked
+from stages.params.schema import Params
+
+
+def eval_photos(who: str) -> pd.DataFrame:
+    """eval.csv. Raises UserError, in the name of `who`, where there is no eval set."""
+    found = photos.read_eval()
+    if found.empty:
+        raise no_eval_set(who)
+    return found
+
+
+def no_eval_set(who: str) -> UserError:
+    """What to say where `who` needs eval photos and there are none."""
+    return UserError(
+        f"{who}: there is no eval set, so nothing to predict; to add one name it in data.eval of params.yaml (folder: put photos "
+        "into test/, table: leave their labels empty), then run `dvc repro`"
+    )
+
+
+def predict_views(
+    params: Params, task: Task, pixels: Pixels, talk: Talk, weights: list[Path] | None = None
+) -> np.ndarray:
+    """Probabilities float32 [models x views, N, C] of cached photos by every fold's and repeat's model, or `weights`."""
+    if weights is None:
+        weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]
+        for path in weights:
+            require(path, f"train --fold {path.parts[-3]}")
+    views = params.tta.views
+    found = np.empty((len(weights), len(views), len(pixels), task.classes), np.float32)
+    parts = predict.of_weights(weights, Asked(task, pixels, np.arange(len(pixels)), views), params, talk)
+    total = predict.count(len(weights), len(pixels), params)
+    for number, places, part in talk.track(parts, total, "predict eval photos"):
+        found[number, :, places] = part
+    return found.reshape(-1, len(pixels), task.classes)
+
+
+def answer(probabilities: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
+    """The class answered for each photo, [N], from voted probabilities [N, C] and the decision rule's offsets [C]."""
+    if offsets is None:
+        return probabilities.argmax(1)
+    return class_offsets.adjusted(np.log(np.maximum(probabilities.astype(np.float64), 1e-30)), offsets).argmax(1)

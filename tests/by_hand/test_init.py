@@ -1,0 +1,308 @@
+"""init looks at photos and writes a project that trains on them; it replaces nothing, and works without this repository."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.base.errors import UserError
+from stages.base.talk import SILENT
+from stages.by_hand import init
+from stages.by_hand.init import Plan
+from stages.new_project.declare import Said
+from stages.params.load import load, parse
+from tests.conftest import ENVIRONMENT, ROOT, command
+from tests.new_project import made
+
+HERE = Path()
+QUICK: dict[str, Any] = {
+    "image": {"height": 32, "width": 32, "margin": 2},
+    "folds": [0, 1],
+    "train": {"epochs": 1, "batch_size": 8, "mixed_precision": "none"},
+    "lr": 0.003,
+    "lr_find": {"steps": 10},
+    "ensemble": {"replicates": 100},
+}
+
+
+def planned(data: Path, into: Path = HERE, said: Said | None = None) -> Plan:
+    said = said or Said(scratch=True)
+    return init.plan(init.declared(data, into, said), into, said, SILENT)
+
+
+def test_a_folder_of_classes_is_looked_at_and_declared() -> None:
+    plan = planned(made.folder(Path("photos")))
+    found = plan.found.as_dict()
+    assert found["photos"] == 30
+    assert [(row["class"], row["photos"]) for row in found["classes"]] == [("cat", 14), ("dog", 10), ("horse", 6)]
+    assert found["sizes"] == [{"height": 48, "width": 40, "photos": 30}]
+    assert found["suspicious"] == []
+    assert (plan.params.data.layout, plan.params.data.root) == ("folder", "photos")
+    assert parse(yaml.safe_load(plan.files["params.yaml"])) == plan.params
+    assert plan.added == ("photos",)
+    stages = yaml.safe_load(plan.files["dvc.yaml"])["stages"]
+    assert "tta-predict" not in stages
+    assert stages["prepare"]["deps"] == ["${data.root}", "requirements.txt"]
+    assert list(HERE.iterdir()) == [Path("photos")]  # nothing is written yet
+
+
+def test_train_and_test_folders_are_honoured() -> None:
+    made.folder(Path("photos/train"))
+    made.folder(Path("photos/test"), {"cat": 3, "dog": 2}, first=500)
+    plan = planned(Path("photos"))
+    assert len(plan.found.photos) == 30
+    assert plan.found.eval_photos == 5
+    assert "tta-predict" in yaml.safe_load(plan.files["dvc.yaml"])["stages"]
+
+
+def test_a_table_is_looked_at_and_declared() -> None:
+    plan = planned(made.table(Path("set")))
+    assert plan.found.as_dict()["groups"] == 15
+    assert plan.found.eval_photos == 6
+    value = yaml.safe_load(plan.files["params.yaml"])
+    data = {key: item for key, item in value["data"].items() if item}
+    assert (data["train"], data["root"]) == ("set/photos.csv", "set")
+    assert (data["file"], data["group"], data["split"]) == ("filename", "patient", "split")
+    assert value["axes"] == {"kind": {}}
+    stages = yaml.safe_load(plan.files["dvc.yaml"])["stages"]
+    assert stages["eda"]["deps"] == ["${data.train}", "${data.root}/images", "requirements.txt"]
+
+
+def test_a_table_that_leaves_out_the_folder_of_its_photos_is_read_from_there() -> None:
+    place = made.table(Path("set"))
+    place.write_text(place.read_text().replace("images/", ""))
+    said = Said(labels=("kind",), scratch=True)
+    plan = planned(place, said=said)
+    assert (plan.params.data.root, plan.params.data.train) == ("set/images", "set/photos.csv")
+    assert len(plan.found.photos) == 30
+    shutil.copytree("set/images", "set/copies")  # which is meant, nobody can know
+    with pytest.raises(UserError, match=r"not one of its 36 files is in .*set, first"):
+        planned(place, said=said)
+
+
+def test_a_table_may_have_several_axes_and_numbers() -> None:
+    said = Said(labels=("kind", "weight:8,14"), group="", scratch=True)
+    plan = planned(made.table(Path("set")), said=said)
+    assert yaml.safe_load(plan.files["params.yaml"])["axes"]["weight"]["bins"] == [8, 14]
+    assert plan.found.task.unit == "photo"
+    outs = yaml.safe_load(plan.files["dvc.yaml"])["stages"]["eda"]["outs"]
+    assert "out/eda/weights.png" in outs
+
+
+def test_photos_outside_the_project_are_named_by_their_whole_path_and_not_copied(tmp_path: Path) -> None:
+    photos = made.folder(tmp_path / "elsewhere/photos")
+    plan = planned(photos, Path("project"))
+    assert plan.params.data.root == photos.as_posix()
+    assert plan.added == ()
+    assert "photos" not in plan.files[".gitignore"]
+
+
+def test_what_looks_suspicious_is_told() -> None:
+    photos = made.folder(Path("photos"), {"cat": 8, "dog": 3})
+    made.folder(photos, {"horse": 1}, first=700)
+    (photos / "Hor-se").mkdir()
+    shutil.copy(photos / "cat/000.png", photos / "Hor-se/copy.png")
+    made.photo(photos / "Hor-se/2.png", "cat", 77)
+    (photos / "cat/broken.png").write_bytes(b"no photo")
+    told = "\n".join(planned(photos).found.suspicious)
+    assert "`Hor-se` and `horse` differ in case" in told
+    assert "horse (1), Hor-se (2), dog (3)" in told
+    assert "1 pair of near-duplicates" in told
+    assert "broken.png" in told
+
+
+@pytest.mark.parametrize(
+    ("data", "into", "said", "message"),
+    [
+        ("gone", ".", Said(), "gone: not found; name a folder of photos"),
+        ("photos", "photos", Said(), "photos: is the folder of the photos itself; name another place"),
+        ("photos", "photos/cat", Said(), "photos/cat: lies in photos, among the photos"),
+        ("photos", ".", Said(labels=("kind",)), "--label: the layout folder has no use for it"),
+        ("photos", ".", Said(layout="table"), "photos: is no table; name the file"),
+        (
+            "set/photos.csv",
+            ".",
+            Said(labels=("kinds",)),
+            "--label kinds: is no column of set/photos.csv; did you mean `kind`?",
+        ),
+        (
+            "set/photos.csv",
+            ".",
+            Said(group="person"),
+            "--group person: is no column of set/photos.csv; its columns are",
+        ),
+        ("set/photos.csv", ".", Said(layout="folder"), "set/photos.csv: is no folder"),
+        ("two.csv", ".", Said(), "two.csv: which column holds the labels? Say --label kind, or --label shape"),
+        ("set/images/c000.png", ".", Said(), "set/images/c000.png: is no folder and no table"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_told_in_one_line(data: str, into: str, said: Said, message: str) -> None:
+    made.folder(Path("photos"))
+    made.table(Path("set"))
+    text = "file,kind,shape\n" + "".join(f"set/images/c00{n}.png,{n % 2},{n % 3}\n" for n in range(8))
+    Path("two.csv").write_text(text)
+    with pytest.raises(UserError) as told:
+        planned(Path(data), Path(into), said)
+    assert str(told.value).startswith(message)
+    assert "\n" not in str(told.value)
+
+
+def test_one_class_is_nothing_to_learn() -> None:
+    made.folder(Path("photos/train"), {"cat": 4})
+    with pytest.raises(UserError, match="one class"):
+        planned(Path("photos"), said=Said(layout="folder"))
+
+
+def test_a_dry_run_writes_nothing_and_says_all() -> None:
+    made.folder(Path("photos"))
+    done = command(HERE.resolve(), "maskcli", "init", "photos", "--dry-run", "--scratch")
+    assert sorted(path.name for path in HERE.iterdir()) == ["photos"]
+    first = done.stdout.splitlines()[0]
+    assert first == "photos: 30 photos in 3 classes, no eval set (layout folder)"
+    for word in ("cat", "folds", "suspicious", "would be written", "params.yaml", "DVC would keep photos"):
+        assert word in done.stdout
+    told = json.loads(command(HERE.resolve(), "maskcli", "init", "photos", "--dry-run", "--scratch", "--json").stdout)
+    assert not told["written"]
+    assert told["found"]["photos"] == 30
+
+
+def test_the_project_is_a_git_and_dvc_project_with_all_it_needs() -> None:
+    made.folder(Path("work/photos"))
+    work = Path("work").resolve()
+    command(work, "maskcli", "init", "photos", "--scratch", "--yes")
+    listed = command(work, "git", "status", "--porcelain", "-uall").stdout
+    for name in (
+        "params.yaml",
+        "dvc.yaml",
+        "requirements.txt",
+        "README.md",
+        "weights/none",
+        "pseudo/none.csv",
+        "photos.dvc",
+    ):
+        assert name in listed
+    assert "photos/" not in listed  # git has none of them
+    assert (work / "requirements.txt").read_text().startswith("maskcli==")
+    again = command(work, "maskcli", "init", "photos", "--scratch", "--yes")
+    assert "nothing new" in again.stdout
+    (work / "params.yaml").write_text("seed: 1\n")
+    refused = command(work, "maskcli", "init", "photos", "--scratch", "--yes", code=2)
+    assert "params.yaml already, with other content" in refused.stderr
+    assert (work / "params.yaml").read_text() == "seed: 1\n"
+
+
+def test_the_demo_is_drawn_into_a_project_with_the_demos_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+    write = init.demo_faces.write
+    monkeypatch.setattr(
+        init.demo_faces, "write", lambda folder, talk: (drawn.append(folder), write(folder, people=12, eval_people=6))
+    )
+    would = init.demo_project(Path("demo"), SILENT, dry_run=True)
+    assert not Path("demo").exists()
+    told = init.demo_project(Path("demo"), SILENT)
+    assert told["files"] == would["files"]
+    assert load(Path("demo/params.yaml")) == load(ROOT / "params.yaml")
+    assert Path("demo/data.dvc").is_file()
+    again = init.demo_project(Path("demo"), SILENT)
+    assert (again["drawn"], again["files"]) == (False, [])
+    assert len(drawn) == 2
+
+
+def test_the_demo_is_not_drawn_into_another_project() -> None:
+    Path("params.yaml").write_text("data: {layout: folder, root: photos}\n")
+    Path("dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(UserError, match=r"params\.yaml: is of another project"):
+        init.demo_project(HERE, SILENT)
+    assert not Path("data").exists()
+
+
+def test_a_command_of_another_version_is_refused_before_it_reads_params(project: Path) -> None:
+    Path("requirements.txt").write_text("maskcli==0.0.1\n")
+    Path("params.yaml").write_text("a_key_of_another_version: 1\n")
+    done = command(project, "maskcli", "kfold", code=2)
+    assert done.stderr.startswith("maskcli: requirements.txt: names maskcli 0.0.1, and ")
+
+
+def quicken(project: Path) -> None:
+    """Make a project's training quick: a test of the stages, not of what they learn."""
+    value = yaml.safe_load((project / "params.yaml").read_text())
+    for key, change in QUICK.items():
+        value[key] = value[key] | change if isinstance(change, dict) else change
+    (project / "params.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
+
+
+def lay(layout: str, photos: Path) -> list[str]:
+    """Photos in a layout; the words that name them to init."""
+    if layout == "folder":
+        return [str(made.folder(photos))]
+    if layout == "folder with a test set":
+        made.folder(photos / "train")
+        made.folder(photos / "val", {"cat": 2, "dog": 2}, first=300)
+        made.folder(photos / "test", {"cat": 3, "dog": 2}, first=500)
+        return [str(photos)]
+    return [str(made.table(photos)), "--label", "kind", "--label", "weight:8,14"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["folder", "folder with a test set", "table"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_project_runs_from_photos_to_the_report(layout: str, inside: bool, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    words = lay(layout, project / "photos" if inside else tmp_path / "photos")
+    command(tmp_path, "maskcli", "init", *words, "--into", "project", "--yes", "--scratch")
+    quicken(project)
+    runs_through(project, dict(ENVIRONMENT), eval_set=layout != "folder")
+
+
+def runs_through(project: Path, environment: dict[str, str], eval_set: bool) -> None:
+    def run(*words: str) -> str:
+        done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("maskcli", "check")
+    run(sys.executable, "-m", "dvc", "repro")
+    run("maskcli", "report")
+    assert "OOF macro F1" in run("maskcli", "summary")
+    assert (project / "out/report/report.html").is_file()
+    assert (project / "out/tta-predict/submission.csv").is_file() is eval_set
+    again = run(sys.executable, "-m", "dvc", "repro")
+    assert (
+        again.count("didn't change, skipping") == len(yaml.safe_load((project / "dvc.yaml").read_text())["stages"]) + 1
+    )
+
+
+@pytest.mark.slow
+def test_the_installed_package_needs_no_clone(tmp_path: Path) -> None:
+    """A wheel of the tree, in an environment of its own that borrows the libraries of this one."""
+    tree = tmp_path / "tree"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
+    python = sys.executable
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", "dist", "."], cwd=tree, check=True)
+    subprocess.run([python, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    binaries = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    its = sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")})
+    (Path(its) / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    (wheel,) = (tree / "dist").glob("*.whl")
+    subprocess.run([*pip, "--python", binaries / "python", "install", "--no-deps", wheel], check=True)
+    shutil.rmtree(tree)
+    environment = {**ENVIRONMENT, "PATH": f"{binaries}{os.pathsep}{ENVIRONMENT['PATH']}"}
+    where = [binaries / "python", "-c", "import stages; print(stages.__file__)"]
+    assert str(tmp_path) in subprocess.run(where, env=environment, capture_output=True, text=True, check=True).stdout
+    made.folder(tmp_path / "photos")
+    words = [binaries / "maskcli", "init", "photos", "--into", "project", "--yes", "--scratch"]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True)
+    quicken(tmp_path / "project")
+    runs_through(tmp_path / "project", environment, eval_set=False)
