@@ -29,7 +29,7 @@ from stages import prepare
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
-from stages.data.layout import PHOTO_MASKS
+from stages.data.contest import PHOTO_MASKS
 from stages.data.task import CONTEST
 from stages.records import run_record
 from stages.records.run_record import Record

@@ -21,10 +21,6 @@ class Fault:
     mend: str
     group: str = ""
 
-    @property
-    def person(self) -> str:
-        return self.group
-
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}; {self.mend}"
 

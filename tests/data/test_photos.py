@@ -36,7 +36,7 @@ def test_a_folder_goes_through_to_the_folds(tmp_path: Path) -> None:
     ]
     sides = [open_fold(load(), fold) for fold in (0, 1)]
     assert sorted(np.concatenate([side.val for side in sides])) == list(range(10))
-    assert np.isnan(sides[0].ages).all()
+    assert np.isnan(sides[0].numbers).all()
     assert sides[0].class_counts.sum() == len(sides[0].train)
 
 
@@ -59,7 +59,7 @@ def test_groups_of_a_table_are_not_divided_and_constant_axes_are_found(tmp_path:
     table = photos.read(own)
     assert set(table["group"].iloc[data.val]) == set(folds.index[folds == 0])
     assert data.labels.tolist() == [1, 4] * 6
-    assert open_all(load()).ages.tolist() == [30 + number // 2 for number in range(12)]
+    assert open_all(load()).numbers.tolist() == [30 + number // 2 for number in range(12)]
 
 
 def test_skip_leaves_out_the_group_of_a_faulty_row(tmp_path: Path) -> None:
