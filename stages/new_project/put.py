@@ -47,6 +47,11 @@ def settle(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> d
     return settled
 
 
+def differs(path: Path, text: str) -> bool:
+    """Whether a file is not there, or has another text."""
+    return _read(path) != text
+
+
 def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8")

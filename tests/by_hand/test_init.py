@@ -17,6 +17,7 @@ from stages.base.talk import SILENT
 from stages.by_hand import init
 from stages.by_hand.init import Plan
 from stages.data import demo_faces
+from stages.new_project import pinned_version
 from stages.new_project.declare import Said
 from stages.params.load import load, parse
 from tests.conftest import ENVIRONMENT, ROOT, command
@@ -241,6 +242,30 @@ def test_on_a_terminal_it_asks_what_the_table_does_not_show() -> None:
     assert done.stdout.startswith("set/photos.csv: 30 photos of 15 groups in 3 classes, 6 eval photos")
     assert "would be written" in done.stdout
     assert not Path("new").exists()
+
+
+def test_an_update_writes_what_follows_from_the_version_and_the_data_and_leaves_params_yaml(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made.folder(Path("work/photos/train"))
+    work = Path("work")
+    init.make(planned(work / "photos", work), SILENT)
+    assert init.update(work, SILENT)["files"] == []
+    own = "# mine\n" + (work / "params.yaml").read_text()
+    (work / "params.yaml").write_text(own)
+    (work / "requirements.txt").write_text("pandas\nmaskcli==0.0.1\n")
+    made.folder(work / "photos/test", {"cat": 2}, first=500)
+    assert init.update(work, SILENT, dry_run=True)["files"] == ["dvc.yaml", "requirements.txt"]
+    assert "tta-predict" not in (work / "dvc.yaml").read_text()
+    init.update(work, SILENT)
+    assert "tta-predict" in yaml.safe_load((work / "dvc.yaml").read_text())["stages"]
+    assert (work / "requirements.txt").read_text() == f"pandas\n{pinned_version.line()}\n"
+    assert (work / "params.yaml").read_text() == own
+
+
+def test_only_a_project_can_be_updated() -> None:
+    with pytest.raises(UserError, match="no project of `maskcli init` stands there"):
+        init.update(HERE, SILENT)
 
 
 def test_a_command_of_another_version_is_refused_before_it_reads_params(project: Path) -> None:
