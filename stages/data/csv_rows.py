@@ -46,18 +46,9 @@ def read(path: Path, columns: tuple[str, ...]) -> tuple[list[tuple[int, dict[str
 
     Other columns than `columns` may be there. Rows without any value, which spreadsheets leave at the end, are passed over.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return [], [Fault(str(path), "not found", "put the data set under data/, or run `maskcli demo-data`")]
-    except OSError as error:
-        return [], [Fault(str(path), f"cannot be read ({error.strerror})", "check that it is a readable file")]
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        mend = "save the table as UTF-8 (in Excel `CSV UTF-8`; Korean Excel writes cp949 otherwise)"
-        return [], [Fault(f"{path} line {line}", "is not UTF-8 text", mend)]
+    text = text_of(path)
+    if isinstance(text, Fault):
+        return [], [text]
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     faults: list[Fault] = []
@@ -77,6 +68,22 @@ def read(path: Path, columns: tuple[str, ...]) -> tuple[list[tuple[int, dict[str
     if not rows and not faults:
         faults.append(Fault(str(path), "has a header but no rows", "add the rows"))
     return rows, faults
+
+
+def text_of(path: Path) -> str | Fault:
+    """The text of a table, with or without a byte order mark; or why it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Fault(str(path), "not found", "put the data set under data/, or run `maskcli demo-data`")
+    except OSError as error:
+        return Fault(str(path), f"cannot be read ({error.strerror})", "check that it is a readable file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        mend = "save the table as UTF-8 (in Excel `CSV UTF-8`; Korean Excel writes cp949 otherwise)"
+        return Fault(f"{path} line {line}", "is not UTF-8 text", mend)
 
 
 def _header_fault(path: Path, names: list[str], columns: tuple[str, ...]) -> Fault | None:

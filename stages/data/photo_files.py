@@ -9,7 +9,10 @@ from stages.base import dvc_cache
 from stages.data.csv_rows import normal
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
+# Photos too, which nothing here decodes.
+OTHER_SUFFIXES = (".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jp2")
+LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")
+LONGEST_NAME = 255  # bytes
 
 
 @dataclass
@@ -36,20 +39,25 @@ def is_litter(name: str) -> bool:
 
 
 def unsafe(path: str) -> str:
-    """Why a path from a table must not be followed; empty if it may."""
+    """Why a name from a table must not be followed; empty if it may."""
+    return leads_astray(path) or ("is not a plain name" if len(PurePosixPath(path).parts) != 1 else "")
+
+
+def leads_astray(path: str) -> str:
+    """The same for a path of several names below a folder."""
+    if path.isascii() and 0 < len(path) <= LONGEST_NAME and not (path[0] in " /" or "\\" in path or ".." in path):
+        return ""  # of a million photos almost all
     pure = PurePosixPath(path)
     if not path.strip():
         return "is empty"
     if "\\" in path:
         return "holds a backslash"
-    if len(os.fsencode(path.encode("utf-8", "replace"))) > 255:
+    if any(len(os.fsencode(part.encode("utf-8", "replace"))) > LONGEST_NAME for part in pure.parts):
         return "is longer than a file name can be"
     if pure.is_absolute():
         return "is absolute"
     if ".." in pure.parts:
         return "leads out of its folder"
-    if len(pure.parts) != 1:
-        return "is not a plain name"
     return ""
 
 

@@ -7,26 +7,33 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.files import damaged, read_csv, write_csv
-from stages.data import contest
+from stages.data import contest, table
+from stages.data import folder as folders_of_classes
 from stages.data.cache_record import Files
 from stages.data.found import Found
 from stages.data.task import Task
 from stages.params.schema import Params
 
+READERS = {"contest": contest.find, "folder": folders_of_classes.find, "table": table.find}
+
 
 def find(params: Params) -> Found:
     """The data set as data.layout has it. Raises UserError where there is nothing to look at."""
-    return contest.find(params)
+    return READERS[params.data.layout](params)
 
 
 def folder(params: Params) -> Path:
     """The folder that the column `file` of photos.csv starts from."""
-    return contest.folders(params).train
+    if params.data.layout == "table":
+        return table.folder(params)
+    return folders_of_classes.folders(params).base if params.data.layout == "folder" else contest.folders(params).train
 
 
 def eval_folder(params: Params) -> Path:
     """The folder that ImageID of eval.csv starts from."""
-    return contest.folders(params).eval
+    if params.data.layout == "folder":
+        return folders_of_classes.folders(params).eval or Path()
+    return table.folder(params) if params.data.layout == "table" else contest.folders(params).eval
 
 
 def files(params: Params, names: list[str]) -> Files:
@@ -58,26 +65,26 @@ def write(task: Task, photos: pd.DataFrame, groups: pd.DataFrame) -> None:
 def read(task: Task) -> pd.DataFrame:
     """photos.csv: group (called so whatever its name there), file, one column an axis, label, content."""
     axes = {axis.name: int for axis in task.axes if not axis.numeric}
-    table = _read(paths.PHOTOS, {unit_column(task): str, "file": str, **axes, "label": int, "content": str})
+    found = _read(paths.PHOTOS, {unit_column(task): str, "file": str, **axes, "label": int, "content": str})
     for axis in task.axes:
-        if axis.name not in table or not pd.api.types.is_numeric_dtype(table[axis.name]):
+        if axis.name not in found or not pd.api.types.is_numeric_dtype(found[axis.name]):
             raise damaged(paths.PHOTOS, f"has no numbers in the column `{axis.name}`", "prepare")
-    return table.rename(columns={unit_column(task): "group"})
+    return found.rename(columns={unit_column(task): "group"})
 
 
 def read_groups(task: Task) -> pd.DataFrame:
     """groups.csv: group, and what is told of each; as text but for the axes."""
     axes = {axis.name: int for axis in task.axes if axis.constant and not axis.numeric}
-    table = _read(paths.GROUPS, {unit_column(task): str, **axes})
-    return table.rename(columns={unit_column(task): "group"})
+    found = _read(paths.GROUPS, {unit_column(task): str, **axes})
+    return found.rename(columns={unit_column(task): "group"})
 
 
 def read_eval() -> pd.DataFrame:
     """eval.csv: ImageID, content, and label where the truth is known; no rows where there is no eval set."""
-    table = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str, "content": str}, keep_default_na=False)
-    if not {"ImageID", "content"} <= set(table.columns):
+    found = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str, "content": str}, keep_default_na=False)
+    if not {"ImageID", "content"} <= set(found.columns):
         raise damaged(paths.EVAL, "is not the table it should be", "prepare")
-    return table
+    return found
 
 
 def content_of(table: pd.DataFrame) -> np.ndarray:

@@ -176,10 +176,11 @@ def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
     units = len(scores.numerators)
     values = np.empty((replicates, len(scores.names)))
     errors = np.empty_like(values)
+    alike = _alike(scores)
     for rows, drawn in _draws(units, replicates, np.random.default_rng(seed)):
-        values[rows], errors[rows] = _scored(scores, drawn)
+        values[rows], errors[rows] = _scored(scores, drawn, alike)
     ones = np.ones((1, units), np.float32)
-    own, error = _scored(scores, ones)
+    own, error = _scored(scores, ones, alike)
     return Replicates(own[0], error[0], values, errors)
 
 
@@ -214,7 +215,38 @@ def _draws(units: int, replicates: int, rng: np.random.Generator) -> Iterator[tu
         yield slice(start, start + size), counts.astype(np.float32)
 
 
-def _scored(scores: Scores, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Alike:
+    """The units that bring something to a score, those that bring the same side by side: T kinds of them."""
+
+    used: np.ndarray  # [K] the ratios that the score is made of
+    units: np.ndarray  # [S]
+    starts: np.ndarray  # [T] where each kind begins among these
+    numerators: np.ndarray  # [T, K]
+    denominators: np.ndarray  # [T, K]
+
+
+def _alike(scores: Scores) -> list[_Alike | None]:
+    """Of each score whose ratios most units bring nothing to, as of a class among many, the others by kind; else None.
+
+    There are few kinds, since they are counts of a few photos: influences are computed once a kind instead of once a unit.
+    """
+    found: list[_Alike | None] = []
+    for column in scores.weights.T:
+        used = np.flatnonzero(column)
+        brought = np.concatenate([scores.numerators[:, used], scores.denominators[:, used]], axis=1)
+        units = np.flatnonzero(brought.any(axis=1))
+        if 2 * len(units) > len(brought):
+            found.append(None)
+            continue
+        kinds, kind = np.unique(brought[units], axis=0, return_inverse=True)
+        order = np.argsort(kind.ravel(), kind="stable")
+        starts = np.searchsorted(kind.ravel()[order], np.arange(len(kinds)))
+        found.append(_Alike(used, units[order], starts, kinds[:, : len(used)], kinds[:, len(used) :]))
+    return found
+
+
+def _scored(scores: Scores, drawn: np.ndarray, alike: list[_Alike | None]) -> tuple[np.ndarray, np.ndarray]:
     """Scores and their standard errors, each [rows, M], for units drawn so often, [rows, U].
 
     Influence of unit p on score m: sum over j of weight_jm (n_pj - ratio_j d_pj) / D_j, D the summed denominator.
@@ -223,14 +255,28 @@ def _scored(scores: Scores, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bottom = drawn @ scores.denominators
     ratio = _ratios(drawn @ scores.numerators, bottom)
     errors = np.empty((len(drawn), len(scores.names)))
-    for number, column in enumerate(scores.weights.T):
+    by_unit = np.ascontiguousarray(drawn.T)
+    for number, (column, kinds) in enumerate(zip(scores.weights.T, alike, strict=True)):
         used = np.flatnonzero(column)
         slope = _ratios(column[used].astype(np.float32), bottom[:, used])
+        if kinds is not None:
+            errors[:, number] = _error_by_kind(kinds, slope, slope * ratio[:, used], by_unit)
+            continue
         influence = slope @ scores.numerators[:, used].T
         influence -= (slope * ratio[:, used]) @ scores.denominators[:, used].T
         np.square(influence, out=influence)
         errors[:, number] = np.sqrt(np.einsum("bp,bp->b", drawn, influence))
     return ratio.astype(np.float64) @ scores.weights, errors
+
+
+def _error_by_kind(kinds: _Alike, slope: np.ndarray, shrunk: np.ndarray, by_unit: np.ndarray) -> np.ndarray:
+    """Standard error of a score, [rows], from the slopes of its ratios [rows, K], these times the ratio, and how often each
+    unit is drawn, [U, rows]."""
+    if not len(kinds.units):
+        return np.zeros(by_unit.shape[1])
+    times = np.add.reduceat(by_unit[kinds.units], kinds.starts, axis=0)
+    influence = kinds.numerators @ slope.T - kinds.denominators @ shrunk.T
+    return np.asarray(np.sqrt((times * np.square(influence)).sum(axis=0)))
 
 
 def _ratios(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

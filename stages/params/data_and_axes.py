@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 
 Layout = Literal["contest", "folder", "table"]
+LAYOUTS = (
+    "contest (train/train.csv, train/images/, eval/info.csv, eval/images/), folder (a folder a class, photos in it) and table "
+    "(a CSV or parquet with a column of files)"
+)
 
 
 OLDEST = 120  # years, in the contest
@@ -95,6 +99,9 @@ class AxisParams(Group):
     bins: Annotated[tuple[Edge, ...], Field(min_length=1, max_length=999)] | None = Field(
         None, description="A number is cut here: where the second and each further level begins"
     )
+    constant: StrictBool | None = Field(
+        None, description="table: true: all photos of a group must have the same; null: as the data have it"
+    )
     regress: StrictBool = Field(False, description="The number may be learnt by regression too (regression.weight)")
     scale: Positive = Field(1.0, description="Unit of the regression's error, in the number's own unit")
 
@@ -125,6 +132,8 @@ def check_axes(params: "Params") -> None:
             raise ValueError(f"axes: `{name}` is a column of the tables already; name the axis otherwise")
         if axis.column is not None and layout != "table":
             raise ValueError(f"axes.{name}.column: the layout {layout} has no use for it; set null")
+        if axis.constant is not None and params.data.group is None:
+            raise ValueError(f"axes.{name}.constant: there are no groups without data.group; set null")
     if layout == "contest":
         _check_contest(axes)
     if layout == "folder" and (len(axes) > 1 or next(iter(axes.values())).bins):
@@ -159,7 +168,7 @@ def _check_contest(axes: dict[str, AxisParams]) -> None:
     wanted = [{**axis.model_dump(exclude=free if name == "age" else None)} for name, axis in own.items()]
     if list(axes) != list(own) or same != wanted or not bins:
         raise ValueError(
-            "axes: the contest's are mask, gender and age, and only age's may differ; take them from params.yaml"
+            "axes: the contest's are mask, gender and age, and only age's may differ; for other axes, set data.layout"
         )
 
 

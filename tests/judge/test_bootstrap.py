@@ -63,7 +63,7 @@ def test_a_replicate_is_the_score_of_the_people_drawn_and_its_error_their_spread
     drawn = np.random.default_rng(0).integers(0, 40, 40)
     rows = np.concatenate([np.arange(7) + 7 * who for who in drawn])
     times = np.bincount(drawn, minlength=40).astype(np.float32)[None]
-    value, error = bootstrap._scored(scores, times)
+    value, error = bootstrap._scored(scores, times, bootstrap._alike(scores))
     f1 = metrics.f1_per_class(labels[rows], predictions[rows], 18)
     assert value[0, scores.names.index("macro_f1")] == pytest.approx(f1.mean(), abs=1e-6)
     # The delta method agrees with the bootstrap's own spread where there is enough data.
@@ -83,7 +83,7 @@ def test_the_standard_error_of_a_score_does_not_hang_on_what_stands_beside_it(
     scores = bootstrap.of_run(person, labels, predictions, classes=classes)
     times = np.random.default_rng(seed).integers(0, 3, (5, people)).astype(np.float32)
     times[:, 0] += 1
-    values, errors = bootstrap._scored(scores, times)
+    values, errors = bootstrap._scored(scores, times, bootstrap._alike(scores))
     for name in ("macro_f1", f"f1_{classes - 1}", "accuracy"):
         place = scores.names.index(name)
         used = np.flatnonzero(scores.weights[:, place])

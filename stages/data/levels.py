@@ -1,0 +1,64 @@
+"""Names of levels as data have them: their order, and names that are one name written in two ways."""
+
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from stages.data.csv_rows import normal, shown
+
+# What programs write for a missing value. Elsewhere than in a column's declared levels it is no class; `NA` and `none` are.
+MISSING = ("nan", "<na>", "#n/a", "nat")
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Different names in sorted order: by number where all are numbers, else as text."""
+    different = set(names)
+    if different and all(_number(name) is not None for name in different):
+        return tuple(sorted(different, key=lambda name: (_number(name), name)))
+    return tuple(sorted(different))
+
+
+def clash(names: Iterable[str]) -> str:
+    """What is wrong with names of which two differ only in case, form of Unicode or way of writing a number; else empty."""
+    kinds = {
+        "in the form of Unicode": lambda name: unicodedata.normalize("NFKC", name),
+        "in case": lambda name: unicodedata.normalize("NFKC", name).casefold(),
+        "in how the number is written": lambda name: str(_number(name) if _number(name) is not None else name),
+    }
+    listed = sorted(set(names))
+    for kind, form in kinds.items():
+        seen: dict[str, str] = {}
+        for name in listed:
+            other = seen.setdefault(form(name), name)
+            if other != name:
+                return f"{shown(other)} and {shown(name)} differ only {kind}"
+    return ""
+
+
+def mixed(names: Iterable[str]) -> str:
+    """Where some names are numbers and others are not: a number and a name; else empty."""
+    listed = sorted(set(names))
+    numbers = [name for name in listed if _number(name) is not None]
+    if not numbers or len(numbers) == len(listed):
+        return ""
+    return f"numbers, as {shown(numbers[0])}, beside names, as {shown(next(n for n in listed if n not in numbers))}"
+
+
+def codes(names: Iterable[str], levels: tuple[str, ...]) -> np.ndarray:
+    """Code of each name, int [N]; -1 where it is no level."""
+    return pd.Index(levels, dtype=object).get_indexer(pd.Index(names, dtype=object))
+
+
+def normal_form(names: "pd.Series[str]") -> "pd.Series[str]":
+    """Names in the normal form that names are compared in."""
+    different = names.unique()
+    return names.map({name: normal(name) for name in different}) if any(not n.isascii() for n in different) else names
+
+
+def _number(name: str) -> float | None:
+    try:
+        return float(name) if name.isascii() and "_" not in name else None
+    except ValueError:
+        return None
