@@ -512,7 +512,10 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "weights are of before there were tasks": (TTA, lambda: describe(WEIGHTS, task=None)),
     "weights are of another task": (TTA, lambda: describe(WEIGHTS, task=ONE_AXIS)),
     "targets: factored with one axis": (TRAIN, lambda: (one_axis(), changed(targets="factored", subsets={})())),
-    "regression.weight without a number": (TRAIN, lambda: (one_axis(), changed(regression={"weight": 0.1}, subsets={})())),
+    "regression.weight without a number": (
+        TRAIN,
+        lambda: (one_axis(), changed(regression={"weight": 0.1}, subsets={})()),
+    ),
     "metrics.json is cut off": (
         ("summary",),
         lambda: (write_json(paths.OOF_METRICS, {"people": 3}), cut(paths.OOF_METRICS)()),

@@ -68,7 +68,8 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
         talk.say(model.load_backbone(net, path))
         if starting_weights.trained_on(path):
             talk.say(
-                f"warning: {path}: was trained by maskcli on other photos; where these people are among them, OOF scores flatter"
+                f"warning: {path}: was trained by maskcli on other photos; where {data.task.units} of these are among them, OOF scores "
+                "flatter"
             )
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
