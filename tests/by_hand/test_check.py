@@ -140,7 +140,7 @@ def test_starting_weights_that_know_these_people_are_found(project: Path) -> Non
     paths.weights(0).parent.mkdir(parents=True)
     paths.weights(0).write_bytes(_weights())
     told = failures(found(small(model={"weights": str(paths.weights(0))})))["starting weights"]
-    assert "was trained on these people" in told
+    assert "was trained on these photos" in told
 
 
 def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
