@@ -259,7 +259,7 @@ def compare_two(params: Params) -> dict[str, Any]:
         with contextlib.chdir(name):
             runs.append(compare.load(revisions.WORKSPACE))
     found = compare.corrected([compare.against(*runs, "selected", REPLICATES, 0)])
-    forest(paths.FOREST_PNG, [("b", found[0].rows)], "a")
+    forest(paths.FOREST_PNG, [("b", found[0].rows)], "a", found[0].task)
     return {}
 
 

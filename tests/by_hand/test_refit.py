@@ -13,7 +13,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json
 from stages.base.talk import SILENT, Talk
-from stages.by_hand import refit
+from stages.by_hand import epochs, refit
 from stages.data.fold_data import open_all, open_fold
 from stages.data.pixel_cache import open_cache
 from stages.data.task import CONTEST
@@ -112,7 +112,7 @@ def test_equal_answers_is_a_share_of_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("f1", "schedule", "epochs"),
+    ("f1", "schedule", "expected"),
     [
         ([0.1, 0.3, 0.5, 0.5, 0.5, 0.5], "constant", 3),  # a plateau: the earliest that is as good
         ([0.1, 0.3, 0.5, 0.4, 0.4, 0.4], "cosine", 3),  # a peak long before the schedule's end
@@ -120,14 +120,14 @@ def test_equal_answers_is_a_share_of_photos(tmp_path: Path) -> None:
     ],
 )
 def test_auto_takes_the_epochs_that_the_advice_names(
-    project: Path, f1: list[float], schedule: str, epochs: int
+    project: Path, f1: list[float], schedule: str, expected: int
 ) -> None:
     params = small(schedule={"name": schedule}, train={"epochs": 6})
     fold_history(f1, params)
-    assert epochs.for_refit(params, SILENT) == epochs
+    assert epochs.for_refit(params, SILENT) == expected
     advice = epochs.run(params, SILENT)
-    assert advice["refit_epochs"] == epochs
-    assert advice["advice"].startswith(f"refit.epochs: {epochs} for a refit")
+    assert advice["refit_epochs"] == expected
+    assert advice["advice"].startswith(f"refit.epochs: {expected} for a refit")
 
 
 def test_what_a_refit_cannot_do_is_said(project: Path) -> None:
