@@ -213,7 +213,10 @@ def of_one_training(params: Params, records: dict[int, Record]) -> tuple[list[in
 
 def not_asked(params: Params, record: Record) -> Differences:
     """What of a record params.yaml and the files now say otherwise."""
-    return differing(record, _now(params))
+    now = _now(params)
+    if "ensemble" in record.params:  # of joined folds
+        now = now.model_copy(update={"params": now.params | pick(params.model_dump(mode="json"), OF_JOINING)})
+    return differing(record, now)
 
 
 def as_run(params: Params, record: Record) -> Params:

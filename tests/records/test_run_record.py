@@ -215,6 +215,17 @@ def test_axes_and_bins_that_a_person_names_are_compared_and_old_keys_under_today
     assert run_record.in_words(found, "now").replace("(now: 0.0)", "(now: 0)") == told
 
 
+def test_what_only_joining_reads_is_asked_of_joined_folds_alone(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared)
+    params, other = small(), small(ensemble={"replicates": 7})
+    fold = Record(params=run_record.training(params), data=run_record.contents(params))
+    joined = fold.model_copy(update={"params": fold.params | {"ensemble": {"replicates": 100}}})
+    assert run_record.not_asked(params, joined) == run_record.not_asked(other, fold) == {}
+    assert run_record.not_asked(other, joined) == {"ensemble.replicates": (100, 7)}
+
+
 def test_results_of_before_tasks_keep_their_bins(revision: dict[Path, str]) -> None:
     revision[paths.PARAMS] = "data: {age_bins: [30, 58]}\n"
     found = run_record.of_revision("old")
