@@ -8,7 +8,7 @@ from stages.base import git, paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json
 from stages.params.schema import Params
-from stages.records import run_record
+from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 
 # Of the files that DVC keeps, those a person looks at.
@@ -32,7 +32,7 @@ def run(params: Params) -> dict[str, Any]:
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
     if paths.REPORT.exists():
         here["report"] = str(paths.REPORT)
-    record = run_record.of_revision(revisions.WORKSPACE)
+    record = past_runs.of_revision(revisions.WORKSPACE)
     changed = run_record.not_asked(params, record)
     if get:
         why, commands = "some of the run's files are not here", [get]
