@@ -10,7 +10,7 @@ import numpy as np
 from stages.data.task import Task
 from stages.judge import metrics
 from stages.judge.paired_difference import FEWEST_PEOPLE, Difference
-from stages.report import class_lists
+from stages.report import class_lists, lettering
 from stages.report.class_lists import WHOLE
 from stages.report.html import charts, numbers
 from stages.report.html.numbers import Intervals, Oof
@@ -61,7 +61,7 @@ def confusion(oof: Oof, task: Task) -> dict[str, Any]:
     pairs are `mistaken` at all."""
     counts = metrics.confusion(oof.labels, oof.predictions, task.classes)
     if task.classes <= WHOLE:
-        names = class_lists.unlike(task.class_names)
+        names = lettering.legible(task.class_names, range(task.classes))
         matrices = [picture(charts.confusion(counts, names, normalised)) for normalised in (False, True)]
         return {"matrices": matrices, "pairs": [], "mistaken": 0}
     photos = counts.sum(1)
@@ -81,7 +81,7 @@ def confusion(oof: Oof, task: Task) -> dict[str, Any]:
 
 def f1_charts(task: Task, photos: np.ndarray, scored: list[Scored], shown: list[Group]) -> list[list[str]]:
     """Pictures of F1 for each width of WIDTHS: each group's, and of many classes one of all before them."""
-    names = np.array(class_lists.unlike(task.class_names))
+    names = np.array(lettering.legible(task.class_names, range(task.classes)))
     every = [] if task.classes <= WHOLE else [
         [picture(charts.f1_by_photos(photos, [one.drawn for one in scored], width)) for width in WIDTHS]
     ]  # fmt: skip
