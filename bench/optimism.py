@@ -79,7 +79,7 @@ def train(results: Path, seed: int, params_file: Path) -> None:
             out.append(raw.argmax(1).astype(np.uint16))
             val.append(progress.last_logits.argmax(1).astype(np.uint16))
 
-        progress = fit.fit(learner, lr, Around(on_epoch=look))
+        progress = fit.fit(learner, Around(on_epoch=look))
         arrays[f"val{fold}"] = np.stack(val)
         arrays[f"eval{fold}"] = np.stack(eval_answers)
         arrays[f"labels{fold}"] = data.labels[data.val]

@@ -69,7 +69,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     task, faults = found.task, found.faults
     if found.photos.empty:
         raise UserError(str(faults[0]))
-    everything = _everything(found, params)
+    everything = all_photos(found, params)
     with _greys(len(everything)) as greys:
         scan = scan_photos(everything, greys, params, talk)
         pairs, complete = _duplicates(scan, everything)
@@ -119,7 +119,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     return result
 
 
-def _everything(found: Found, params: Params) -> Everything:
+def all_photos(found: Found, params: Params) -> Everything:
     ids = found.eval["ImageID"].tolist()
     groups = [*found.photos["group"], *[""] * len(ids)]
     return Everything(photos.files(params, found.photos["file"].tolist()), photos.eval_files(params, ids), groups)

@@ -177,6 +177,8 @@ ONE = Path("data/train/images/one/mask1.jpg")
 EVAL = Path("data/eval/images/a.jpg")
 
 PREPARE: dict[str, Callable[[], object]] = {
+    "no data": lambda: shutil.rmtree("data"),
+    "data of another layout": lambda: (shutil.rmtree("data/train"), save(Path("data/cat/1.jpg"))),
     "train.csv is missing": lambda: paths.TRAIN_CSV.unlink(),
     "train.csv is a folder": lambda: (paths.TRAIN_CSV.unlink(), paths.TRAIN_CSV.mkdir()),
     "train.csv is empty": train_csv(b""),

@@ -40,20 +40,7 @@ NAMED = re.compile(r"(?<![\w./])(?:stages|cli)(?:\.[A-Za-z_]\w*)+")
 TAKEN = re.compile(r"\bfrom ((?:stages|cli)[\w.]*) import (\w+(?:, *\w+)*)")
 FILE = re.compile(r"\b(?:stages|cli|tests|bench|docs)/[a-z_/]+\.(?:py|md|jinja)\b")
 # What does not keep to the rules yet, with the reason. One that is mended must go from here too.
-KNOWN: dict[str, str] = {
-    "stages.parallel.side_by_side line": "asks refit, by hand, for a seed's training; it should be handed it",
-    "stages.parallel.side_by_side: ": "plan, processes and progress in one file",
-    "stages.by_hand.check._stages: ": "",
-    "stages.by_hand.compare.run: ": "",
-    "stages.learn.fit.fit: ": "what goes on around training is not one thing yet",
-    "stages.learn.learner.start: ": "",
-    "stages.learn.loader.training: ": "",
-    "stages.learn.predict.of_views: ": "",
-    "stages.learn.predict._together: ": "",
-    "stages.train.run: ": "what goes on around training is not one thing yet",
-    "stages.train._fold: ": "the same",
-    "stages.train._repeat: ": "the same",
-}
+KNOWN: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -264,7 +251,8 @@ def test_what_is_named_in_texts_is_there() -> None:
         path = ROOT / name
         if name not in UNREAD and path.suffix in (".py", ".md", ".yaml", ".toml", ".jinja") and path.is_file():
             text = _texts(path)
-            gone += [f"{name}: {file}" for file in FILE.findall(text) if not (ROOT / file).exists()]
+            files = [] if name.startswith("tests/") else FILE.findall(text)  # tests make some up
+            gone += [f"{name}: {file}" for file in files if not (ROOT / file).exists()]
             gone += [f"{name}: {word}" for word in named_in(text) if not _is_there(word)]
     assert not gone, told(sorted(set(gone)))
 
@@ -282,7 +270,7 @@ def _is_there(word: str) -> bool:
     """Whether a dotted name is a module, or something defined in one."""
     module = resolved(word)
     rest = word.removeprefix(f"{module}").lstrip(".").split(".")[0]
-    if module is None or not rest:
+    if module is None or not rest or rest.startswith("__"):
         return module is not None
     return bool(re.search(rf"\b{re.escape(rest)}\b", sources()[module].read_text(encoding="utf-8")))
 

@@ -120,7 +120,7 @@ def _prompt(question: str, default: str | None) -> str:
 
 def _layout(name: str | None) -> Any:
     from stages.base.errors import UserError
-    from stages.new_project.recognise import LAYOUTS
+    from stages.params.data_and_axes import LAYOUTS
 
     if name not in (None, "contest", "folder", "table"):
         raise UserError(f"--layout {name}: is not known; the layouts are {LAYOUTS}")

@@ -34,6 +34,15 @@ class Trial:
     free: int
 
 
+@dataclass(frozen=True)
+class Few:
+    """The trial's photos: rows of the photos' table, their files, and files of eval photos."""
+
+    rows: pd.DataFrame
+    files: Files
+    shown: Files
+
+
 def params_of(params: Params, found: Found, cached: bool) -> Params:
     """The real params, but for what makes a run long: two folds, one epoch, one repeat, few steps and bootstrap samples.
 
@@ -69,7 +78,7 @@ def _data(params: Params, found: Found) -> dict[str, Any]:
     data = params.data
     told: dict[str, Any] = {"root": ROOT, "on_fault": "stop", "group_duplicates": False}
     if data.layout == "folder":
-        told |= {"train": data.train and TRAIN, "eval": data.eval and EVAL}
+        told |= {"train": TRAIN, "eval": EVAL if len(found.eval) else None}
     if data.layout == "table":
         group = "group" if found.task.unit == "group" else None
         told |= {"train": f"{TRAIN}.csv", "eval": f"{EVAL}.csv" if len(found.eval) else None}
@@ -79,19 +88,15 @@ def _data(params: Params, found: Found) -> dict[str, Any]:
 
 def lay_out(folder: Path, real: Params, trial: Params, found: Found) -> None:
     """A project folder with a few groups of every class, their photos, and the first eval photos, as the layout has them."""
-    chosen = few(found, len(trial.folds))
-    shown = found.eval["ImageID"].tolist()[:EVAL_PHOTOS]
-    names = chosen["file"].tolist()
-    _copy(photos.files(real, names), folder / photos.folder(trial), names)
-    _copy(photos.eval_files(real, shown), folder / photos.eval_folder(trial), shown)
-    if trial.data.layout == "contest":
-        _write_contest(folder, trial, found, chosen, shown)
-    elif trial.data.layout == "table":
-        _write_tables(folder, trial, found, chosen, shown)
+    rows = some_of(found, len(trial.folds))
+    shown = photos.eval_files(real, found.eval["ImageID"].tolist()[:EVAL_PHOTOS])
+    few = Few(rows, photos.files(real, rows["file"].tolist()), shown)
+    write = {"contest": _write_contest, "folder": _write_folders, "table": _write_tables}[trial.data.layout]
+    write(folder, trial, found, few)
     (folder / paths.PARAMS).write_text(yaml.safe_dump(trial.model_dump(mode="json")))
 
 
-def few(found: Found, folds: int) -> pd.DataFrame:
+def some_of(found: Found, folds: int) -> pd.DataFrame:
     """Rows of some groups of every class: of a contest whole people, else a few photos of each group."""
     table = found.photos
     labels = found.task.labels({axis.name: table[axis.name].to_numpy() for axis in found.task.axes})
@@ -108,22 +113,35 @@ def few(found: Found, folds: int) -> pd.DataFrame:
     return chosen.groupby(["group", "label"], sort=False).head(PHOTOS_OF_A_GROUP)
 
 
-def _write_contest(folder: Path, trial: Params, found: Found, chosen: pd.DataFrame, shown: list[str]) -> None:
+def _write_contest(folder: Path, trial: Params, found: Found, few: Few) -> None:
     places = contest.folders(trial)
-    people = found.groups[found.groups["group"].isin(set(chosen["group"]))]
+    _copy(few.files, folder / places.train, few.files.names)
+    _copy(few.shown, folder / places.eval, few.shown.names)
+    people = found.groups[found.groups["group"].isin(set(few.rows["group"]))]
     table = people.assign(gender=[contest.GENDERS[code] for code in people["gender"]]).rename(columns={"group": "id"})
     table[list(contest.TRAIN_COLUMNS)].to_csv(folder / places.train_table, index=False)
-    pd.DataFrame({"ImageID": shown, "ans": 0}).to_csv(folder / places.eval_table, index=False)
+    pd.DataFrame({"ImageID": few.shown.names, "ans": 0}).to_csv(folder / places.eval_table, index=False)
 
 
-def _write_tables(folder: Path, trial: Params, found: Found, chosen: pd.DataFrame, shown: list[str]) -> None:
-    columns = {"file": chosen["file"]} | ({"group": chosen["group"]} if trial.data.group else {})
+def _write_folders(folder: Path, trial: Params, found: Found, few: Few) -> None:
+    classes = np.array(found.task.class_names, object)[few.rows["label"]]
+    names = [f"{name}/{place}{Path(few.files.names[place]).suffix}" for place, name in enumerate(classes)]
+    _copy(few.files, folder / TRAIN, names)
+    _copy(few.shown, folder / EVAL, few.shown.names)
+
+
+def _write_tables(folder: Path, trial: Params, found: Found, few: Few) -> None:
+    _copy(few.files, folder / ROOT, few.files.names)
+    _copy(few.shown, folder / ROOT, few.shown.names)
+    columns: dict[str, Any] = {"file": few.files.names} | (
+        {"group": few.rows["group"].to_numpy()} if trial.data.group else {}
+    )
     for axis in found.task.axes:
-        values = chosen[axis.name]
+        values = few.rows[axis.name].to_numpy()
         columns[axis.name] = values if axis.numeric else np.array(axis.levels, object)[values]
     pd.DataFrame(columns).to_csv(folder / str(trial.data.train), index=False)
     if trial.data.eval:
-        pd.DataFrame({"file": shown}).to_csv(folder / trial.data.eval, index=False)
+        pd.DataFrame({"file": few.shown.names}).to_csv(folder / trial.data.eval, index=False)
 
 
 def _copy(files: Files, folder: Path, names: Iterable[str]) -> None:

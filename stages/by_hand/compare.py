@@ -293,8 +293,18 @@ def corrected(found: list[Comparison]) -> list[Comparison]:
 
 
 def as_rows(found: list[Comparison]) -> list[dict[str, Any]]:
-    """One flat row a score and candidate: run_a, run_b, then the fields of Difference."""
-    return [{"run_a": result.run_a, "run_b": result.run_b, **asdict(row)} for result in found for row in result.rows]
+    """One flat row a score and candidate: run_a, run_b, then the fields of Difference in the words of its units (`more_people`,
+    `too few people`)."""
+    return [{"run_a": result.run_a, "run_b": result.run_b, **_in_units(row)} for result in found for row in result.rows]
+
+
+def _in_units(row: Difference) -> dict[str, Any]:
+    fields = {name: value for name, value in asdict(row).items() if name != "units"}
+    verdict = f"too few {row.units}" if row.verdict == paired_difference.TOO_FEW else row.verdict
+    return {
+        f"more_{row.units}" if name == "more_needed" else name: verdict if name == "verdict" else value
+        for name, value in fields.items()
+    }
 
 
 def as_json(found: list[Comparison]) -> str:

@@ -57,6 +57,7 @@ def plan(
     of: Declared, folder: Path, said: Said, talk: Talk, can_have: Callable[[str], bool] = machine.can_have
 ) -> Plan:
     """Look at the data and choose. Raises UserError where the data is no task, or a file stands in the way."""
+    declare.require_labels(of)
     found = look_at.look(of, talk)
     device = machine.device()
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.base.errors import UserError
 from stages.data import csv_rows, task
 from stages.data.csv_rows import Fault, normal, printable, shown
 from stages.data.found import Found
 from stages.data.photo_files import SUFFIXES, Places, by_normal_form, is_litter, unsafe
-from stages.params.data_and_axes import OLDEST
+from stages.params.data_and_axes import LAYOUTS, OLDEST
 from stages.params.schema import Params
 
 GENDERS = ("male", "female")
@@ -46,8 +47,15 @@ def folders(params: Params) -> Folders:
 
 
 def find(params: Params) -> Found:
-    """All people and photos, and what is wrong with them."""
+    """All people and photos, and what is wrong with them. Raises UserError where nothing lies as the contest has it."""
     places = folders(params)
+    if not (places.train_table.is_file() or places.train.is_dir()):
+        root = Path(params.data.root or "")
+        problem = "holds no data set of the layout contest" if root.is_dir() else "there is no such folder"
+        raise UserError(
+            f"{root}: {problem}; the layouts are {LAYOUTS}; `maskcli init DATA` finds which one photos have, `maskcli init "
+            "--demo` draws some"
+        )
     people, faults = read_people(places.train_table)
     photos, photo_faults = find_photos(people, places.train)
     ids, eval_faults = read_eval(places.eval_table, places.eval)

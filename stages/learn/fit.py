@@ -12,23 +12,24 @@ from torch import Tensor
 from stages.learn import finite, loader, lr_schedule, objective
 from stages.learn.around import CHECK_EVERY, Around
 from stages.learn.learner import Learner, key, set_mode
+from stages.learn.objective import Objective
 from stages.learn.progress import Progress, note, over
 from stages.learn.step import step
 from stages.learn.validation import Validation, validate_once
 from stages.params.schema import Params
 
 
-def fit(learner: Learner, lr: float, around: Around | None = None, progress: Progress | None = None) -> Progress:
+def fit(learner: Learner, around: Around | None = None, progress: Progress | None = None) -> Progress:
     """Train until train.epochs, until train.patience epochs brought nothing better, or until the time is up.
 
-    lr: the highest of the schedule. Training goes on from `progress`, to which the learner's state must belong.
+    Training goes on from `progress`, to which the learner's state must belong.
     """
     params, around, progress = learner.params, around or Around(), progress or Progress()
     around.begin(learner, progress)
     while not over(progress, params):
         gone = _gone(progress, params, 0.0) / params.train.epochs
         goal = objective.make(params, learner.data.task, learner.data.class_counts, gone)
-        row, photos = train_epoch(learner, goal, progress, lr, around)
+        row, photos = train_epoch(learner, goal, progress, around)
         began = time.perf_counter()
         found = validate_once(learner, goal)
         finite.check_validation(learner, progress, found.val_nll, row["lr"], around.kept)
@@ -46,7 +47,7 @@ def fit(learner: Learner, lr: float, around: Around | None = None, progress: Pro
 
 
 def train_epoch(
-    learner: Learner, goal: objective.Objective, progress: Progress, lr: float, around: Around
+    learner: Learner, goal: Objective, progress: Progress, around: Around
 ) -> tuple[dict[str, float], np.ndarray]:
     """Train the rest of the running epoch; its row of history, and the positions of the photos it drew.
 
@@ -60,9 +61,9 @@ def train_epoch(
     place = loader.Place(learner.fold, epoch, len(seen), process)
     batches = loader.training(params, learner.data, order, learner.augment, place)
     set_mode(learner, int(_gone(progress, params, len(seen) / len(drawn))))
-    now = _lr(learner, progress, lr, max(0, len(seen) - 1) / len(drawn))
+    now = _lr(learner, progress, max(0, len(seen) - 1) / len(drawn))
     for batch in batches:
-        now = _lr(learner, progress, lr, len(seen) / len(drawn))
+        now = _lr(learner, progress, len(seen) / len(drawn))
         seen.append(step(learner, goal, batch, now, key(params, learner.fold, epoch + 1, len(seen))))
         progress.epoch_seconds = time.perf_counter() - began
         around.after_step(learner, progress, now)
@@ -86,9 +87,9 @@ def _gone(progress: Progress, params: Params, part: float) -> float:
     return max(by_steps, progress.share * params.train.epochs) if progress.limit else by_steps
 
 
-def _lr(learner: Learner, progress: Progress, lr: float, part: float) -> float:
+def _lr(learner: Learner, progress: Progress, part: float) -> float:
     """The learning rate there, with what ReduceLROnPlateau has taken off, and less at the end of a shortened training."""
-    params, peak = learner.params, lr * learner.plateau.optimizer.param_groups[0]["lr"]
+    params, peak = learner.params, learner.lr * learner.plateau.optimizer.param_groups[0]["lr"]
     gone, epochs = _gone(progress, params, part), params.train.epochs
     share = lr_schedule.share(params.schedule, gone, epochs)
     return peak * share * (lr_schedule.cooldown(params.schedule, gone / epochs) if progress.limit else 1.0)

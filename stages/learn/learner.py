@@ -26,6 +26,7 @@ class Learner:
     params: Params
     data: FoldData
     fold: int
+    lr: float  # the highest of the schedule
     accelerator: Accelerator
     model: Classifier
     bare: Classifier  # the model without what accelerate wraps it in
@@ -75,7 +76,9 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
         compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
     wrapped, made = accelerator.prepare(net, made)
-    learner = Learner(params, data, fold, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std)
+    learner = Learner(
+        params, data, fold, lr, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std
+    )
     timm = load_timm()
     if params.train.ema_decay:
         learner.ema = timm.utils.ModelEmaV3(learner.bare, decay=params.train.ema_decay, use_warmup=True)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pandas as pd
 
+from stages.data import table_file
 from stages.data.photo_files import SUFFIXES
 
 LOOKED_AT = 2_000  # rows, for the files
@@ -29,6 +30,12 @@ class Columns:
     groups: tuple[str, ...]
 
 
+def read(path: Path) -> pd.DataFrame:
+    """All columns of a table as text, by name. Raises UserError where it cannot be read."""
+    table = table_file.open_table(path, "data.train")
+    return table_file.columns(table, [name for name in table.names if name])[0]
+
+
 def guess(table: pd.DataFrame) -> Columns:
     """From a table of text, [rows, columns]."""
     names = [str(name) for name in table.columns]
@@ -40,8 +47,9 @@ def guess(table: pd.DataFrame) -> Columns:
     repeated = [name for name in others if different[name] >= 2 and len(table) / different[name] >= 1.2]
     labels, groups = _by_name(few, LABELS), _by_name(repeated, GROUPS)
     group = groups[0] if _known(repeated, GROUPS) else None
-    labels = [name for name in labels if name != group]
-    sure = _known(labels, LABELS) or len(labels) == 1
+    labels = sorted((name for name in labels if name != group), key=lambda name: _is_measure(table, name))
+    words = [name for name in labels if not _is_measure(table, name)]
+    sure = _known(labels[:1], LABELS) or len(words) == 1 or len(labels) == 1
     label = labels[0] if sure else None
     return Columns(file, label, group, split, tuple(labels), tuple(name for name in groups if name != label))
 
@@ -65,6 +73,13 @@ def _place(name: str, known: tuple[str, ...]) -> int:
 def _holds_files(column: pd.Series) -> bool:
     values = column.head(LOOKED_AT)
     return bool(len(values)) and values.map(lambda text: PurePath(text).suffix.lower() in SUFFIXES).mean() > 0.9
+
+
+def _is_measure(table: pd.DataFrame, name: str) -> bool:
+    """Whether all values of a column are numbers and some have decimals: rather measured than the name of a class."""
+    column = table[name]
+    numbers = pd.to_numeric(column[column != ""], errors="coerce")
+    return bool(numbers.notna().all() and (numbers % 1 != 0).any())
 
 
 def _is_split(column: pd.Series) -> bool:

@@ -1,5 +1,6 @@
 """How a person's photos are declared in params.yaml: the layout, where they lie, which columns tell what."""
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any
 from stages.base.errors import UserError
 from stages.new_project import columns
 from stages.new_project.columns import Columns
-from stages.new_project.recognise import Layout
-from stages.params.data_and_axes import TAKEN
+from stages.params.data_and_axes import TAKEN, Layout
 from stages.params.load import parse
 from stages.params.schema import Params
 
 BINS = re.compile(r"(?P<column>.+):(?P<bins>[-+.\d]+(,[-+.\d]+)*)")
+DEPTH = 3  # folders below a table, in which its photos are looked for
 CONTEST = {"subsets": {"60plus": {"age": "60+"}}}
 
 
@@ -94,7 +95,21 @@ def _of_table(place: Path, said: Said) -> Declared:
         _must_be(name, names, place, f"--{key}")
     if data["file"] is None:
         raise UserError(f"{place}: no column holds names of photos; name one by --file: {', '.join(names)}")
-    return Declared("table", place.parent, place, said.eval, found, {"data": data, "axes": axes})
+    root = _folder_of(text[data["file"]].tolist(), place.parent)
+    return Declared("table", root, place, said.eval, found, {"data": data, "axes": axes})
+
+
+def _folder_of(files: list[str], beside: Path) -> Path:
+    """Where a table's files start from: the folder that it lies in, or the one folder below it that has the first of them.
+
+    Tables often name photos without the folder `images` in which they lie.
+    """
+    first = next((file for file in files if file), "")
+    if not first or Path(first).is_absolute() or (beside / first).exists():
+        return beside
+    folders = [path for depth in range(1, DEPTH + 1) for path in sorted(beside.glob("*/" * depth)) if path.is_dir()]
+    holding = [folder for folder in folders if (folder / first).is_file()]
+    return holding[0] if len(holding) == 1 else beside
 
 
 def _axis(label: str, names: list[str], place: Path) -> tuple[str, dict[str, Any]]:
@@ -121,8 +136,21 @@ def _scale(bins: list[float]) -> float:
 
 
 def _must_be(name: str | None, names: list[str], place: Path, flag: str) -> None:
-    if name is not None and name not in names:
-        raise UserError(f"{flag} {name}: is no column of {place}; its columns are {', '.join(names)}")
+    if name is None or name in names:
+        return
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    mend = f"did you mean `{close[0]}`?" if close else f"its columns are {', '.join(names)}"
+    raise UserError(f"{flag} {name}: is no column of {place}; {mend}")
+
+
+def require_labels(of: Declared) -> None:
+    """Raise UserError where a table's column of labels is not known."""
+    if of.columns and not of.values["axes"]:
+        fitting = ", or ".join(f"--label {name}" for name in of.columns.labels)
+        mend = (
+            f"say {fitting}" if fitting else "none seems to fit: name one by --label, a number as `--label age:30,60`"
+        )
+        raise UserError(f"{of.place}: which column holds the labels? {mend[0].upper()}{mend[1:]}")
 
 
 def params(of: Declared, folder: Path | None, chosen: dict[str, Any]) -> Params:

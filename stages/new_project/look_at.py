@@ -1,7 +1,7 @@
 """What a data set holds, for the one who begins with it: photos, classes, groups, sizes, and what looks suspicious."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,35 +106,33 @@ def look(of: Declared, talk: Talk) -> Overview:
         tuple(seen),
     )
     suspicious = (*_faults(found), *small_classes(told.classes, found.task.units), *_names(found.task), *seen)
-    return Overview(**{**vars(told), "suspicious": suspicious})
+    return replace(told, suspicious=suspicious)
 
 
 def _decode_some(found: Found, params: Params, talk: Talk) -> tuple[np.ndarray, list[str]]:
     """Sizes, int [N, 2], of photos spread over all, and what is odd about them: unreadable, blank, or twice there."""
-    files = [
-        *photos.files(params, found.photos["file"].tolist()),
-        *photos.eval_files(params, found.eval["ImageID"].tolist()),
-    ]
+    files = eda.all_photos(found, params)
     which = np.unique(np.linspace(0, len(files) - 1, min(LOOKED_AT, len(files))).astype(int))
-    groups = [*found.photos["group"], *[""] * len(found.eval)]
     greys = np.zeros((len(which), near_duplicates.SIDE, near_duplicates.SIDE), np.uint8)
-    scan = eda.scan_photos([files[place] for place in which], greys, params, talk)
-    owners = pd.factorize(np.array([groups[place] for place in which], object))[0]
+    scan = eda.scan_photos([files[place] for place in which.tolist()], greys, params, talk)
+    owners = pd.factorize(np.array([files.groups[place] for place in which], object))[0]
     pairs, complete = near_duplicates.duplicates(scan.hashes, scan.greys, owners, scan.comparable)
     among = "" if len(which) == len(files) else f" among the {len(which):,} photos looked at"
     told = []
     if scan.faults:
         place, fault = scan.faults[0]
-        told.append(f"{len(scan.faults)} photos cannot be used{among}, first {files[which[place]]}: {fault.problem}")
-    blank = int(((scan.sizes[:, 0] > 0) & ~scan.comparable).sum())
-    told += [f"{blank} photos show one flat colour{among}"] if blank else []
-    if len(pairs):
-        first = " and ".join(str(files[which[int(pairs[side].iloc[0])]]) for side in ("a", "b"))
-        apart = "of different people" if found.task.unit == "person" else f"in different {found.task.units}"
-        apart = "" if found.task.unit == "photo" else f" {apart}"
         told.append(
-            f"{'' if complete else 'at least '}{len(pairs)} pairs of near-duplicates{apart}{among}, first {first}: a twin on the "
-            "other side of a fold flatters the score; `data.group_duplicates: true` keeps them together"
+            f"{_count(len(scan.faults), 'photo')} cannot be used{among}, first {files[int(which[place])]}: {fault.problem}"
+        )
+    blank = int(((scan.sizes[:, 0] > 0) & ~scan.comparable).sum())
+    told += [f"of one flat colour{among}: {_count(blank, 'photo')}"] if blank else []
+    if len(pairs):
+        first = " and ".join(str(files[int(which[pairs[side].iloc[0]])]) for side in ("a", "b"))
+        apart = "" if found.task.unit == "photo" else f" in different {found.task.units}"
+        many = f"{'' if complete else 'at least '}{_count(len(pairs), 'pair')}"
+        told.append(
+            f"{many} of near-duplicates{apart}{among}, first {first}: a twin on the other side of a fold flatters the score; "
+            "`data.group_duplicates: true` keeps them together"
         )
     return scan.sizes[scan.sizes[:, 0] > 0], told
 
@@ -173,6 +171,10 @@ def alike(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     for name in names:
         same["".join(letter for letter in normal(name).casefold() if letter not in " -_")].append(name)
     return [tuple(group) for group in same.values() if len(group) > 1]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: list[str]) -> str:

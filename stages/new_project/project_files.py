@@ -13,6 +13,7 @@ from stages.params.schema import Params
 TEMPLATES = Path(__file__).parent / "templates"
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 DVC_IGNORE = ".venv\n__pycache__\n"
+AGES = paths.eda_numbers("age").name
 OUTPUTS = "# Under out/"  # where what every project ignores begins in this repository's .gitignore
 TITLE = (
     "Every key, its bounds, unit and source: docs/methods.md of maskcli. Chosen by init; change what you know better."
@@ -23,20 +24,26 @@ def texts(
     folder: Path, params: Params, found: Overview, reasons: Mapping[str, str], added: tuple[str, ...]
 ) -> dict[str, str]:
     """All files of the project. added: what DVC keeps, by path below it."""
-    numbers = tuple(axis.name for axis in found.task.axes if axis.numeric)
+    grouped = found.task.unit != "photo"
+    numbers = {
+        axis.name: found.task.units if axis.constant and grouped else "photos"
+        for axis in found.task.axes
+        if axis.numeric
+    }
     ages = params.data.layout == "contest"
-    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), numbers, ages)
+    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), found.task.classes, numbers, ages)
+    stages = stage_file.of_project(_template("stages.yaml"), has)
     plots = {
         f".dvc/plots/{path.name}": path.read_text(encoding="utf-8")
         for path in sorted((TEMPLATES / "plots").glob("*.json"))
-        if ages or path.stem != "ages"
+        if f"template: {path.stem}\n" in stages
     }
     return {
         str(paths.PARAMS): params_file.text(params, TITLE, reasons),
-        "dvc.yaml": stage_file.of_project(_template("stages.yaml"), has),
+        "dvc.yaml": stages,
         str(paths.REQUIREMENTS): f"{pinned_version.line()}\n",
         "README.md": _readme(folder, params, found, added),
-        ".gitignore": _git_ignore(params),
+        ".gitignore": _git_ignore(params, tuple(numbers)),
         ".dvcignore": DVC_IGNORE,
         ".dvc/config": DVC_CONFIG,
         str(paths.NO_WEIGHTS): _template("no_weights"),
@@ -71,13 +78,17 @@ def _places(of: Declared) -> list[Path]:
     return [path for path in (of.table, of.eval, of.root) if path is not None]
 
 
-def _git_ignore(params: Params) -> str:
+def _git_ignore(params: Params, numbers: tuple[str, ...]) -> str:
     """What this repository ignores below out/, and the photos where they lie in the project."""
     own = _template("gitignore")
+    below = own[own.index(OUTPUTS) :].splitlines()
     data = params.data
     inside = [name for name in (data.root, data.train, data.eval) if name and not Path(name).is_absolute()]
     lines = ["/.venv/", "__pycache__/", *(f"/{name}" for name in dict.fromkeys(inside))]
-    return "\n".join(lines) + "\n" + own[own.index(OUTPUTS) :]
+    for line in below:
+        names = [paths.eda_numbers(axis).name for axis in numbers] if line.endswith(f"/{AGES}") else [AGES]
+        lines += [line.replace(AGES, name) for name in names]
+    return "\n".join(lines) + "\n"
 
 
 def _readme(folder: Path, params: Params, found: Overview, added: tuple[str, ...]) -> str:
@@ -88,7 +99,7 @@ def _readme(folder: Path, params: Params, found: Overview, added: tuple[str, ...
     return Template(_template("README.md.jinja"), keep_trailing_newline=True).render(
         name=folder.resolve().name,
         sentence=f"{len(found.photos):,} training photos{units} in {found.task.classes} classes{eval_set}.",
-        photos=found.place,
+        photos=params.data.train or params.data.root,
         unit=found.task.unit,
         units=found.task.units,
         eval_set=found.eval_photos,

@@ -3,17 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from stages.base.errors import UserError
 from stages.data.photo_files import SUFFIXES
+from stages.params.data_and_axes import LAYOUTS, Layout
 
-Layout = Literal["contest", "folder", "table"]
 TABLES = (".csv", ".tsv", ".txt", ".parquet")
-LAYOUTS = (
-    "contest (train/train.csv, train/images/, eval/info.csv, eval/images/), folder (a folder a class, photos in it) and table "
-    "(a CSV or parquet with a column of files)"
-)
 DEPTH = 3  # folders below one that are looked into for a first photo
 ENTRIES = 2_000  # of a folder that are looked at
 

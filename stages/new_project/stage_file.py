@@ -3,12 +3,13 @@
 They are the same stages and plots, but for three things. Where a stage of the repository depends on its files of code, one
 of a project depends on requirements.txt, which names the version of maskcli: a project has no code of its own, and an
 upgrade runs again what it may change. The data is where params.yaml says. What a task does not have is left out: without an
-eval set tta-predict and the eval photos' cache, without the contest's ages their plot; other numbers have files of their own.
+eval set tta-predict and the eval photos' cache. Numbers other than the contest's ages have files and plots of their own, and
+of many classes the plots show those that matter.
 """
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -19,28 +20,57 @@ CODE = ("stages/", "cli/")
 DATA = ("data/", "${data.")
 AGES = f"{paths.eda_numbers('age').with_suffix('')}."
 WIDTH = 124
+OF_OTHERS = "`maskcli init`"  # in comments on projects that are not this repository
+MOST_BARS = 30  # classes that a plot shows one by one
 _LIST = re.compile(r"^    deps: \[(.*?)\]\n", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Has:
-    """What a project has: where its data lies (as dependencies of DVC), an eval set, names of axes that are numbers."""
+    """What a project has: where its data lies (as dependencies of DVC), an eval set, classes, and axes that are numbers.
+
+    numbers: what eda counts by each, people, groups or photos. ages: whether they are the ages of the contest's people.
+    """
 
     data: tuple[str, ...]
     eval_set: bool
-    numbers: tuple[str, ...]
-    ages: bool  # of people, which the plot is about
+    classes: int
+    numbers: Mapping[str, str]
+    ages: bool = False
 
 
 def of_project(text: str, has: Has) -> str:
     """dvc.yaml of a project, from the text of this repository's."""
     head, stages, plots = _parts(text)
     stages = [stage for stage in stages if has.eval_set or not stage.startswith("  tta-predict:")]
-    absent = [] if has.eval_set else ["eval_pixels", "tta-predict"]
+    absent = [OF_OTHERS, *([] if has.eval_set else ["eval_pixels", "tta-predict"])]
     stages = [_with_numbers(_with_dependencies(_without_lines(stage, absent), has), has.numbers) for stage in stages]
-    plots = [plot for plot in plots if has.ages or AGES not in plot]
+    plots = _of_many(plots) if has.classes > MOST_BARS else plots
+    if not has.ages:
+        plots = [plot for plot in plots if AGES not in plot]
+        plots += [_of_numbers(axis, units) for axis, units in has.numbers.items()]
     drawing = _without_lines(head, [] if has.eval_set else ["tta-predict"])
     return "".join([drawing, "stages:\n", *stages, "\n# DVC joins revisions by these titles.\nplots:\n", *plots])
+
+
+def _of_many(plots: list[str]) -> list[str]:
+    """Plots of the worst classes and the commonest mistakes, in place of those that show every class."""
+    swaps = {
+        "F1 per class (OOF)": "F1 of the worst classes (OOF)",
+        "Confusion matrix (OOF, rows sum to 1)": "Commonest mistakes (OOF)",
+        "template: per_class": "template: worst_classes",
+        "template: confusion": "template: confused_pairs",
+    }
+    for old, new in swaps.items():
+        plots = [plot.replace(old, new) for plot in plots]
+    return plots
+
+
+def _of_numbers(axis: str, units: str) -> str:
+    return (
+        f"  - {units.capitalize()} by {axis} (dashed lines, where bins begin):\n      template: numbers\n      x: {axis}\n"
+        f"      y: {{{paths.eda_numbers(axis).as_posix()}: {units}}}\n"
+    )
 
 
 def dependencies(stage: str) -> list[str]:

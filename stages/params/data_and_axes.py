@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 
 Layout = Literal["contest", "folder", "table"]
+LAYOUTS = (
+    "contest (train/train.csv, train/images/, eval/info.csv, eval/images/), folder (a folder a class, photos in it) and table "
+    "(a CSV or parquet with a column of files)"
+)
 
 
 OLDEST = 120  # years, in the contest

@@ -20,7 +20,10 @@ def load(path: Path = paths.PARAMS) -> Params:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: not found; run maskcli in the project's folder, beside params.yaml") from None
+        raise UserError(
+            f"{path}: not found; run maskcli in the project's folder, beside params.yaml, or make a project of your photos: "
+            "`maskcli init DATA`"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check that it is a readable file") from None
     value = yaml_text.read(content, path)

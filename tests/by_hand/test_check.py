@@ -14,11 +14,12 @@ import yaml
 from stages import tta_predict
 from stages.base import paths
 from stages.base.talk import SILENT
-from stages.by_hand import check, check_estimates
-from stages.by_hand.check import Report
-from stages.by_hand.check_estimates import Data
-from stages.data import pseudo_labelled
-from stages.data.task import CONTEST
+from stages.by_hand import check, check_batches, check_estimates, check_findings, check_trial
+from stages.by_hand.check_findings import Finding, Report
+from stages.by_hand.check_trial import Trial
+from stages.data import pseudo_labelled, task
+from stages.data.found import Found
+from stages.data.task import CONTEST, Task
 from stages.learn import losses, model, predict
 from stages.params.schema import Params
 from tests.conftest import command, small
@@ -37,14 +38,14 @@ def failures(report: Report) -> dict[str, str]:
 
 def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: dict[str, Any] = {}
-    look_at_disk, usage = check.disk_space, shutil.disk_usage(".")
+    look_at_disk, usage = check_findings.disk_space, shutil.disk_usage(".")
 
-    def noted(params: Params, data: check.Data, free: int, sizes: dict[str, Any]) -> check.Finding:
+    def noted(params: Params, data: Found, free: int, sizes: dict[str, Any]) -> Finding:
         measured.update(sizes, free=free)
         return look_at_disk(params, data, free, sizes)
 
     monkeypatch.setattr(check.shutil, "disk_usage", lambda _: usage._replace(free=10**9))
-    monkeypatch.setattr(check, "disk_space", noted)
+    monkeypatch.setattr(check_findings, "disk_space", noted)
     report = found(small(train={"epochs": 9000}))
     assert failures(report) == {}
     looked_at = {finding.what for finding in report.findings}
@@ -85,7 +86,7 @@ def test_a_user_id_without_an_account_is_found(
     for name, value in kept.items():
         monkeypatch.setenv(name, value)
     report = Report()
-    check.look_at_account(report)
+    check_findings.look_at_account(report)
     assert [finding.detail for finding in report.failed] == ([expected] if expected else [])
 
 
@@ -93,12 +94,12 @@ def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, mon
     def choose(params: Params, device: str, most: int) -> dict[int, int]:
         return dict.fromkeys(params.folds, 1 if params.folds == (0, 1, 2) else 2)
 
-    monkeypatch.setattr(check.threads, "choose", choose)
-    monkeypatch.setattr(check.cores, "available", lambda: 2)
+    monkeypatch.setattr(check_batches.cpu_threads, "choose", choose)
+    monkeypatch.setattr(check_batches.cores, "available", lambda: 2)
     asked: list[int] = []
-    monkeypatch.setattr(check.torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(check_batches.torch, "set_num_threads", asked.append)
     report = found(small(folds=[0, 1, 2]))
-    assert set(failures(report)) == {"folds"}  # too few people for three; all that is measured is
+    assert failures(report) == {}
     assert "train, 3 folds, 2 at a time" in {estimate.stage for estimate in report.estimates}
     assert asked[-2:] == [2, 1]  # predictions on all cores, then steps as a fold's
 
@@ -146,7 +147,7 @@ def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch)
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("an undebugged line")
 
-    monkeypatch.setattr(check.eda.eda_figures, "histogram", broken)
+    monkeypatch.setattr(check.eda.eda_figures, "classes", broken)
     assert failures(found(small())) == {"eda": "ZeroDivisionError: an undebugged line"}
 
 
@@ -184,9 +185,9 @@ def test_debug_raises_what_a_stage_raises(project: Path, monkeypatch: pytest.Mon
         check.run(small(), SILENT, debug=True)
 
 
-def of_tables(params: Params) -> tuple[Data | None, Report]:
+def of_tables(params: Params) -> tuple[Found | None, Report]:
     report = Report()
-    return check.look_at_tables(params, report), report
+    return check_findings.look_at_data(params, report), report
 
 
 def test_too_few_people_for_the_folds_and_faulty_photos_are_found(project: Path) -> None:
@@ -213,8 +214,8 @@ def test_caches_checkpoints_and_weights_must_fit_the_disk(project: Path) -> None
     checkpoint = 40_000 + 10_000  # with the selected epoch's weights, which the measured one has not yet
     # Two folds; weights in the workspace and in DVC's cache; a checkpoint's successor is written beside it.
     needed = (24 * 7 + 42) * 1000 + 2 * (2 * 10_000 + checkpoint) + checkpoint
-    assert check.disk_space(small(), data, int(needed / 0.9) + 10, sizes).state == "ok"
-    finding = check.disk_space(small(), data, int(needed / 0.9) - 10, sizes)
+    assert check_findings.disk_space(small(), data, int(needed / 0.9) + 10, sizes).state == "ok"
+    finding = check_findings.disk_space(small(), data, int(needed / 0.9) - 10, sizes)
     assert finding.state == "failed"
     assert "400 kB needed" in finding.detail
 
@@ -224,7 +225,7 @@ def of_pseudo_labels(params: Params) -> tuple[str, str]:
     data, report = of_tables(params)
     assert data is not None
     report.findings.clear()
-    check.look_at_pseudo_labels(params, data, report)
+    check_findings.look_at_pseudo_labels(params, data, report)
     (finding,) = report.findings
     return finding.state, finding.detail
 
@@ -232,8 +233,13 @@ def of_pseudo_labels(params: Params) -> tuple[str, str]:
 def test_photos_that_will_be_decoded_on_the_fly_are_in_the_trial_too() -> None:
     """The trial's few photos would fit any cache, and training from it would be timed too fast."""
     params = small(data={"cache_gb": 0.01})
-    assert check._trial_params(params, cached=True).data.cache_gb == 0.01
-    assert check._trial_params(params, cached=False).data.cache_gb == 0
+    own = made_of(pd.DataFrame({"group": ["a"]}))
+    assert check_trial.params_of(params, own, cached=True).data.cache_gb == 0.01
+    assert check_trial.params_of(params, own, cached=False).data.cache_gb == 0
+
+
+def made_of(photos: pd.DataFrame) -> Found:
+    return Found(task.CONTEST, photos, pd.DataFrame(), pd.DataFrame({"ImageID": []}))
 
 
 def test_pseudo_labels_are_checked_against_the_real_folds_and_eval_photos(project: Path) -> None:
@@ -266,14 +272,14 @@ def test_judging_is_measured_on_few_photos_and_reckoned_for_all(monkeypatch: pyt
     now = [0.0]
     monkeypatch.setattr(check_estimates.time, "perf_counter", lambda: now[0])
 
-    def slow(log_probabilities: np.ndarray, labels: np.ndarray, person: np.ndarray, params: Params) -> None:
+    def slow(log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, own: Task, params: Params) -> None:
         seen.append(len(labels))
         assert log_probabilities.shape == (len(labels), 18)
         now[0] += 0.2
 
-    monkeypatch.setattr(check_estimates.decide, "judge", slow)
-    photos = pd.DataFrame({"person": np.repeat(np.arange(6000), 7).astype(str)})
-    seconds = check_estimates.judging(small(), Data(pd.DataFrame(), photos, []))
+    monkeypatch.setattr(check_estimates.decision_rule, "judge", slow)
+    table = pd.DataFrame({"group": np.repeat(np.arange(6000), 7).astype(str)})
+    seconds = check_estimates.judging(small(), made_of(table))
     assert seen == [3000]
     assert seconds == pytest.approx(0.2 * 14)
 
@@ -285,7 +291,7 @@ def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_
     assert data is not None
     monkeypatch.setattr(check_estimates, "_startup", lambda imports: 0.0)
     measured = {"batch": 32, "jobs": 2, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
-    found = check_estimates.of_stages(small(), data, {"prepare": 1.0, "eda": 1.0}, measured)
+    found = check_estimates.of_stages(Trial(small(), small(), data, 0), {"prepare": 1.0, "eda": 1.0}, measured)
     seconds = {estimate.stage: estimate.seconds for estimate in found}
     hashing = 24 * 7 * 1e9 / check_estimates.HASHED_PER_SECOND
     assert seconds["train, 2 folds, 2 at a time"] == pytest.approx(2 * (hashing + check_estimates.DVC_STAGE), rel=1e-3)

@@ -75,6 +75,18 @@ def test_a_table_is_looked_at_and_declared() -> None:
     assert stages["eda"]["deps"] == ["${data.train}", "${data.root}/images", "requirements.txt"]
 
 
+def test_a_table_that_leaves_out_the_folder_of_its_photos_is_read_from_there() -> None:
+    place = made.table(Path("set"))
+    place.write_text(place.read_text().replace("images/", ""))
+    said = Said(labels=("kind",), scratch=True)
+    plan = planned(place, said=said)
+    assert (plan.params.data.root, plan.params.data.train) == ("set/images", "set/photos.csv")
+    assert len(plan.found.photos) == 30
+    shutil.copytree("set/images", "set/copies")  # which is meant, nobody can know
+    with pytest.raises(UserError, match=r"not one of its 36 files is in .*set, first"):
+        planned(place, said=said)
+
+
 def test_a_table_may_have_several_axes_and_numbers() -> None:
     said = Said(labels=("kind", "weight:8,14"), group="", scratch=True)
     plan = planned(made.table(Path("set")), said=said)
@@ -94,15 +106,15 @@ def test_photos_outside_the_project_are_named_by_their_whole_path_and_not_copied
 
 def test_what_looks_suspicious_is_told() -> None:
     photos = made.folder(Path("photos"), {"cat": 8, "dog": 3})
-    made.folder(photos, {"horse": 1})
-    (photos / "Cat").mkdir()
-    shutil.copy(photos / "cat/000.png", photos / "Cat/copy.png")
-    made.photo(photos / "Cat/2.png", "cat", 77)
+    made.folder(photos, {"horse": 1}, first=700)
+    (photos / "Hor-se").mkdir()
+    shutil.copy(photos / "cat/000.png", photos / "Hor-se/copy.png")
+    made.photo(photos / "Hor-se/2.png", "cat", 77)
     (photos / "cat/broken.png").write_bytes(b"no photo")
     told = "\n".join(planned(photos).found.suspicious)
-    assert "`Cat` and `cat` differ in case" in told
-    assert "horse (1), Cat (2), dog (3)" in told
-    assert "1 pairs of near-duplicates" in told
+    assert "`Hor-se` and `horse` differ in case" in told
+    assert "horse (1), Hor-se (2), dog (3)" in told
+    assert "1 pair of near-duplicates" in told
     assert "broken.png" in told
 
 

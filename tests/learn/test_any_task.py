@@ -26,7 +26,7 @@ def trained(params: Params, data: FoldData, lr: float = 0.01) -> tuple[Progress,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of 300 classes most are absent
         made = learner.start(params, data, 0, lr, Accelerator(), SILENT)
-        return fit.fit(made, lr), made
+        return fit.fit(made), made
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ RICH = {
     "model": {"dropout": 0.2},
     "train": {"epochs": 3, "batch_size": 16, "ema_decay": 0.9, "select": "best_nll"},
     "schedule": {"name": "plateau", "plateau_patience": 0, "warmup_epochs": 0.5},
-    "age_regression": {"weight": 0.1},
+    "regression": {"weight": 0.1},
 }
 
 
@@ -56,7 +56,7 @@ def trained(params: Params, keep: Keeper | None = None, stop_after: int | None =
     def asked() -> bool:
         return stop_after is not None and next(steps) + 1 >= stop_after
 
-    return fit.fit(learner, LR, Around(keeper=keep, interrupt=asked), progress)
+    return fit.fit(learner, Around(keeper=keep, interrupt=asked), progress)
 
 
 def same(one: Progress, other: Progress) -> bool:
@@ -111,7 +111,7 @@ def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(
     assert progress.finished
     assert "finished" in said[0]
     around = Around(keeper=keeper(params), on_epoch=lambda now: pytest.fail("an epoch was trained"))
-    again = fit.fit(learner, LR, around, progress)
+    again = fit.fit(learner, around, progress)
     assert same(first, again)
     with pytest.raises(KeyboardInterrupt):
         trained(params, dataclasses.replace(keeper(params), run="other"), stop_after=4)
@@ -144,13 +144,13 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch_in_place(project: 
     steps = len(open_fold(params, 0).train) // 32 + 1
     with pytest.raises(KeyboardInterrupt):
         trained(params, keeper(params), stop_after=steps + 1)
-    learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
+    learner = start(params, open_fold(params, 0), 0, 1e30, Accelerator(), SILENT)
     keep = keeper(params)
     progress = keep.load(learner, SILENT)
     with pytest.raises(
         UserError, match=r"class loss is NaN or infinite at epoch 2, step \d.*epoch 1 is kept in .*ckpt for"
     ):
-        fit.fit(learner, 1e30, Around(keeper=keep), progress)
+        fit.fit(learner, Around(keeper=keep), progress)
     kept = checkpoint.model_of(keep.path)
     assert all(torch.isfinite(value).all() for value in kept.state_dict().values())
 

@@ -50,7 +50,7 @@ def trained(chosen: Params, keeper: Keeper | None = None, cut_at: int = 0) -> Pr
     asked = iter(range(1, 1000))
     try:
         around = Around(keeper=keeper, interrupt=lambda: next(asked) == cut_at)
-        return fit.fit(started, 0.003, around, progress)
+        return fit.fit(started, around, progress)
     except KeyboardInterrupt:
         return None
 

@@ -39,7 +39,7 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten())
-        self.body, self.head, self.age = nn.Identity(), nn.Linear(16, 5), None
+        self.body, self.head, self.regression = nn.Identity(), nn.Linear(16, 5), None
 
     def steps(self, made: torch.optim.Optimizer, name: str, first: int, last: int) -> None:
         for number in range(first, last):
@@ -115,6 +115,6 @@ def test_plateau_lowers_the_learning_rate_of_the_optimizer_under_lookahead(proje
         train={"epochs": 3},
     )
     learner = start(params, open_fold(params, 0), 0, 1e-9, Accelerator(), SILENT)
-    history = fit.fit(learner, 1e-9).history  # too small a step to get better
+    history = fit.fit(learner).history  # too small a step to get better
     assert [row["lr"] for row in history] == pytest.approx([1e-9, 1e-9, 5e-10])
     assert {group["lr"] for group in learner.optimizer.optimizer._base_optimizer.param_groups} == {history[-1]["lr"]}  # type: ignore[attr-defined]

@@ -26,6 +26,12 @@ def test_a_sole_column_that_could_be_a_label_is_it() -> None:
     assert guess(table(photo=FILES, colour=KINDS)).label == "colour"
 
 
+def test_what_is_measured_is_no_label_beside_names() -> None:
+    found = guess(table(photo=FILES, weight=["1.5", "2", "3.5"] * 4, colour=KINDS))
+    assert found.label == "colour"
+    assert found.labels == ("colour", "weight")
+
+
 def test_several_that_could_be_are_a_question() -> None:
     found = guess(table(photo=FILES, colour=KINDS, shape=KINDS[::-1]))
     assert found.label is None

@@ -11,8 +11,10 @@ from stages.new_project.stage_file import CODE, Has, of_project
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-CONTEST = Has(("${data.root}/train", "${data.root}/eval/info.csv", "${data.root}/eval/images"), True, ("age",), True)
-FOLDER = Has(("${data.root}",), False, (), False)
+CONTEST = Has(
+    ("${data.root}/train", "${data.root}/eval/info.csv", "${data.root}/eval/images"), True, 18, {"age": "people"}, True
+)
+FOLDER = Has(("${data.root}",), False, 3, {})
 
 
 def writer() -> ModuleType:
@@ -57,18 +59,45 @@ def test_without_an_eval_set_and_numbers_what_is_about_them_is_left_out() -> Non
     text = of_project(TEXT, FOLDER)
     own, made = yaml.safe_load(TEXT), yaml.safe_load(text)
     assert set(own["stages"]) - set(made["stages"]) == {"tta-predict"}
-    for gone in ("eval_pixels", "tta-predict", "/ages.", "data/eval"):
+    for gone in ("eval_pixels", "tta-predict", "/ages."):
         assert gone in TEXT
         assert gone not in text
     assert len(made["plots"]) == len(own["plots"]) - 1
 
 
-def test_every_axis_that_is_a_number_has_its_files() -> None:
-    has = Has(("${data.root}",), True, ("weight", "size"), False)
-    outs = yaml.safe_load(of_project(TEXT, has))["stages"]["eda"]["outs"]
+def test_every_axis_that_is_a_number_has_its_files_and_its_plot() -> None:
+    made = yaml.safe_load(of_project(TEXT, Has(("${data.root}",), True, 6, {"weight": "groups", "size": "photos"})))
+    outs = made["stages"]["eda"]["outs"]
     assert {"out/eda/weights.png", "out/eda/size_numbers.png"} <= {out for out in outs if isinstance(out, str)}
     assert {"out/eda/weights.csv": {"cache": False}} in outs
     assert {"out/eda/size_numbers.csv": {"cache": False}} in outs
+    assert made["plots"][-2:] == [
+        {
+            "Groups by weight (dashed lines, where bins begin)": {
+                "template": "numbers",
+                "x": "weight",
+                "y": {"out/eda/weights.csv": "groups"},
+            }
+        },
+        {
+            "Photos by size (dashed lines, where bins begin)": {
+                "template": "numbers",
+                "x": "size",
+                "y": {"out/eda/size_numbers.csv": "photos"},
+            }
+        },
+    ]
+
+
+def test_of_many_classes_plots_show_those_that_matter() -> None:
+    few, many = (of_project(TEXT, Has(("${data.root}",), False, classes, {})) for classes in (30, 31))
+    templates = {
+        text: {plot["template"] for one in yaml.safe_load(text)["plots"] for plot in one.values()}
+        for text in (few, many)
+    }
+    assert templates[few] - templates[many] == {"per_class", "confusion"}
+    assert templates[many] - templates[few] == {"worst_classes", "confused_pairs"}
+    assert len(yaml.safe_load(many)["plots"]) == len(yaml.safe_load(few)["plots"])
 
 
 def test_no_line_of_a_project_is_wider_than_the_repositorys() -> None:
