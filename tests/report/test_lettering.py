@@ -6,6 +6,7 @@ import pytest
 
 from stages.data.task import Axis, Task
 from stages.report import lettering
+from stages.report.html import class_section
 from stages.report.png import eda_figures
 
 KOREAN = ("마스크", "없음")
@@ -27,3 +28,9 @@ def test_no_picture_has_boxes_in_place_of_letters(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of each letter that it has no picture of
         eda_figures.classes(tmp_path / "classes.png", counts, task)
+
+
+def test_a_class_that_charts_call_by_its_number_has_it_in_the_tables_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "_letters", frozenset)
+    task = Task("folder", (Axis("label", ("mask", *KOREAN)),), "photo")
+    assert [class_section._named(task, number) for number in range(3)] == ["mask", "class 1: 마스크", "class 2: 없음"]

@@ -108,7 +108,7 @@ def rows(
     """The same numbers as text: class, photos, F1 with interval of each revision, and the paired difference."""
     return [
         {
-            "name": task.class_names[number],
+            "name": _named(task, number),
             "photos": int(photos[number]),
             "cells": [
                 {
@@ -121,6 +121,12 @@ def rows(
         }
         for number in group.numbers
     ]
+
+
+def _named(task: Task, number: int) -> str:
+    """A class's name, with its number where charts have that alone."""
+    name = task.class_names[number]
+    return name if lettering.drawable(class_lists.cut(name)) else f"class {number}: {name}"
 
 
 def absent(oof: Oof, task: Task) -> str:
