@@ -27,7 +27,7 @@ FONT = 12  # px
 PANEL = 288  # px wide: one fits a phone, four a laptop
 MATRIX = 596  # px wide and high: two fit a laptop
 CELL = 25  # px of a cell of a matrix with numbers in it
-MOST_DOTS = 480  # of a matrix without: about one a pixel
+DOTS = 0.8  # a px of a matrix without, whose names take no room
 STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "maskcli",  # the same figure gives the same bytes
@@ -124,19 +124,19 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
         return _svg(figure)
 
 
-def confusion_of_many(counts: np.ndarray) -> str:
+def confusion_of_many(counts: np.ndarray, side: int) -> str:
     """Confusion matrix [C, C] of more classes than have room for a number each, classes by falling number of photos.
 
-    Each dot has the largest share of a true class's photos among the cells it stands for, so that none is lost.
+    Each dot has the largest share of a true class's photos among the cells it stands for, so that none is lost. side: px.
     """
     classes = len(counts)
     order = np.argsort(-counts.sum(1), kind="stable")
     shares = (counts / np.maximum(counts.sum(1, keepdims=True), 1))[np.ix_(order, order)]
-    block = -(-classes // MOST_DOTS)
+    block = -(-classes // round(DOTS * side))
     starts = np.arange(0, classes, block)
     dots = np.maximum.reduceat(np.maximum.reduceat(shares, starts, axis=0), starts, axis=1)
     with _style({"axes.grid": False}):
-        figure = _figure(MATRIX, MATRIX)
+        figure = _figure(side, side)
         axes = figure.add_subplot()
         shading = LinearSegmentedColormap.from_list("shares", SHADES)
         end = len(dots) * block

@@ -16,6 +16,7 @@ from stages.report.html import charts, numbers
 from stages.report.html.numbers import Intervals, Oof
 
 WIDTHS = (640, 320)  # px of a chart of F1: on a laptop, on a phone
+SIDES = (charts.MATRIX, 320)  # px of a matrix of many classes there
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,10 @@ def groups(task: Task, photos: np.ndarray, f1: np.ndarray) -> list[Group]:
 
 
 def confusion(oof: Oof, task: Task) -> dict[str, Any]:
-    """Of one revision: `matrices` (pictures), and of many classes `pairs` (rows of the pairs most mistaken) and how many
-    pairs are `mistaken` at all."""
+    """Of one revision: `matrices` (pictures in photos and in per cent; of many classes one, for a laptop and for a phone).
+
+    Of many classes also `pairs` (rows of the pairs most mistaken), and how many pairs are `mistaken` at all.
+    """
     counts = metrics.confusion(oof.labels, oof.predictions, task.classes)
     if task.classes <= WHOLE:
         names = lettering.legible(task.class_names, range(task.classes))
@@ -76,7 +79,8 @@ def confusion(oof: Oof, task: Task) -> dict[str, Any]:
         for true, predicted in class_lists.confused(counts)
     ]
     mistaken = int((counts > 0).sum() - (np.diag(counts) > 0).sum())
-    return {"matrices": [picture(charts.confusion_of_many(counts))], "pairs": rows, "mistaken": mistaken}
+    matrices = [picture(charts.confusion_of_many(counts, side)) for side in SIDES]
+    return {"matrices": matrices, "pairs": rows, "mistaken": mistaken}
 
 
 def f1_charts(task: Task, photos: np.ndarray, scored: list[Scored], shown: list[Group]) -> list[list[str]]:
