@@ -147,7 +147,6 @@ def simulate(folder: Path, photos: int) -> None:
     person = np.repeat(people["id"].to_numpy(str), len(layout.PHOTO_MASKS))
     for name in ("a", "b"):
         _oof(folder / name, files, person, labels, rng)
-        shutil.copy(folder / paths.PARAMS, folder / name / paths.PARAMS)
     shutil.copytree(folder / "a/out", folder / "out")
     _curves(folder)
 
@@ -260,7 +259,7 @@ def compare_two(params: Params) -> dict[str, Any]:
         with contextlib.chdir(name):
             runs.append(compare.load(revisions.WORKSPACE))
     found = compare.corrected([compare.against(*runs, "selected", REPLICATES, 0)])
-    forest(paths.FOREST_PNG, [("b", found[0].rows)], "a", runs[0].task)
+    forest(paths.FOREST_PNG, [("b", found[0].rows)], "a", found[0].task)
     return {}
 
 

@@ -11,7 +11,7 @@ from stages.base import environment, paths
 from stages.base.errors import UserError
 from stages.base.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
 from stages.base.talk import Talk
-from stages.data import layout, photos
+from stages.data import photos
 from stages.data import task as tasks
 from stages.data.task import Task
 from stages.judge import bootstrap, calibration, epoch_rules, metrics, votes
@@ -104,7 +104,7 @@ def _write_arrays(params: Params, task: Task, table: pd.DataFrame, joined: Joine
         "select": np.array(params.train.select),
         "seed": np.array(params.seed),
         "run": np.array(record.run),
-        "content": layout.content_of(table),
+        "content": photos.content_of(table),
         "task": np.array(json.dumps(tasks.to_json(task) | {"subsets": subsets}, ensure_ascii=False)),
     }
     write_npz(paths.OOF_ARRAYS, **arrays)

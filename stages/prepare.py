@@ -4,6 +4,7 @@ Later stages trust what they find in out/prepare: no fault of the data set gets 
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import replacing, write_csv
 from stages.base.talk import Talk
-from stages.data import photos, pixel_cache, task
+from stages.data import photos, pixel_cache, task, twins
 from stages.data.cache_record import Files
 from stages.data.csv_rows import Fault, shown
+from stages.data.found import Found
 from stages.data.pixel_cache import Built
+from stages.data.pseudo_labelled import TwoCaches
 from stages.data.task import Task
 from stages.params.schema import Params
 
@@ -47,14 +50,15 @@ def run(params: Params, talk: Talk) -> None:
             decoding = time.perf_counter() - began
             _report(found.task, faults, eval_faults, skip, talk)
             _check(found.task, table)
-            groups = found.groups[found.groups["group"].isin(set(table["group"]))]
-            _write_tables(found.task, table.assign(content=of_train.contents), groups)
+            caches = (train_cache, eval_cache) if keep or params.data.group_duplicates else None
+            own, table, groups, told = _groups(found, table, of_train.contents + of_eval.contents, caches, params, talk)
+            _write_tables(own, table.assign(content=of_train.contents), groups)
             write_csv(paths.EVAL, found.eval.assign(content=of_eval.contents))
     pixel_cache.record(paths.PIXELS, of_train, params)
     pixel_cache.record(paths.EVAL_PIXELS, of_eval, params)
-    for warning in [*found.warnings, *_rare(found.task, table)]:
+    for warning in [*found.warnings, *told, *_rare(own, table)]:
         talk.say(f"warning: {warning}")
-    whose = "" if found.task.unit == "photo" else f"{len(groups)} {found.task.units}, "
+    whose = "" if own.unit == "photo" else f"{len(groups)} {own.units}, "
     talk.say(f"prepare: {whose}{len(table)} training photos, {len(found.eval)} eval photos")
     if not keep:
         talk.say(_on_the_fly(pixel_cache.space(total, params), params, total / decoding))
@@ -77,8 +81,35 @@ def _check(own: Task, table: pd.DataFrame) -> None:
         raise UserError(f"data: all photos are of one class, {shown(own.class_names[0])}; at least two are needed")
 
 
+def _groups(
+    found: Found, table: pd.DataFrame, contents: list[str], caches: tuple[Path, Path] | None, params: Params, talk: Talk
+) -> tuple[Task, pd.DataFrame, pd.DataFrame, list[str]]:
+    """The task, photos and groups, of those groups that are left, joined where they have twins and that is asked for; and what
+    is to be told. contents: of training and eval photos. caches: as they have just been written, None: too large to look at.
+    """
+    own, join = found.task, params.data.group_duplicates
+    groups = found.groups[found.groups["group"].isin(set(table["group"]))]
+    ids = found.eval["ImageID"].tolist()
+    pixels = None
+    if caches and (join or len(contents) <= twins.MOST_LOOKED_AT):
+        train = pixel_cache.just_built(caches[0], photos.files(params, table["file"].tolist()), params)
+        of_eval = pixel_cache.just_built(caches[1], photos.eval_files(params, ids), params)
+        pixels = TwoCaches(train, of_eval, np.arange(len(ids)))
+    pairs = twins.find(table["group"], contents, pixels, talk)
+    if not join:
+        return own, table, groups, twins.told(pairs, table, _labels(own, table), ids, own.units)
+    own, table, groups, line = twins.join(pairs, own, table, groups)
+    left = replace(pairs, pairs=pairs.pairs[pairs.pairs["b"] >= pairs.training])
+    told = [line] if line else []
+    return own, table, groups, told + twins.told(left, table, _labels(own, table), ids, own.units)
+
+
+def _labels(own: Task, table: pd.DataFrame) -> np.ndarray:
+    return own.labels({axis.name: table[axis.name].to_numpy() for axis in own.axes})
+
+
 def _write_tables(own: Task, table: pd.DataFrame, groups: pd.DataFrame) -> None:
-    labels = own.labels({axis.name: table[axis.name].to_numpy() for axis in own.axes})
+    labels = _labels(own, table)
     task.write(own)
     photos.write(own, table.assign(label=labels), groups)
 
@@ -87,7 +118,7 @@ def _rare(own: Task, table: pd.DataFrame) -> list[str]:
     """Warnings of classes with one photo, and of those without, where each is a name of its own."""
     if own.layout == "contest":  # `maskcli check` tells of it
         return []
-    labels = own.labels({axis.name: table[axis.name].to_numpy() for axis in own.axes})
+    labels = _labels(own, table)
     counts = np.bincount(labels, minlength=own.classes)
     means = {1: "one that is scored has not been learnt", 0: "nothing can be learnt of it"}
     told = []

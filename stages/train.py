@@ -85,6 +85,7 @@ class Fold:
     number: int
     params: Params
     data: FoldData
+    lr: float
     record: Record
     done: list[Progress] = field(default_factory=list)
 
@@ -108,7 +109,8 @@ def _fold(params: Params, number: int, process: Process) -> None:
     torch.set_num_threads(lr_json.threads(chosen, number, params))
     accelerator = predict.accelerator(params)
     lr_json.check_device(chosen, accelerator.device.type)
-    fold = Fold(number, params, data, run_key.record(params, chosen.lr, accelerator.num_processes, chosen.threads))
+    record = run_key.record(params, chosen.lr, accelerator.num_processes, chosen.threads)
+    fold = Fold(number, params, data, chosen.lr, record)
     with _alone(fold, process) as waited:
         if waited and process.writes and _written_meanwhile(fold):
             folder = paths.TRAIN / str(number)
@@ -131,15 +133,13 @@ def _repeat(fold: Fold, repeat: int, process: Process) -> None:
 
     Without outputs only the checkpoint is left, from which `train` takes them later.
     """
-    params, lr = learner.of_repeat(fold.params, repeat), fold.record.lr
-    assert lr is not None
+    params = learner.of_repeat(fold.params, repeat)
     around = _around(fold, repeat, process)
     accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
-    made = learner.start(params, fold.data, fold.number, lr, accelerator, process.talk)
+    made = learner.start(params, fold.data, fold.number, fold.lr, accelerator, process.talk)
     if process.writes and not repeat:  # nothing of an earlier run is touched before this one can begin
         _begin_outputs(fold)
-    assert around.keeper is not None
-    progress = Progress() if process.timing.terms.fresh else around.keeper.load(made, around.talk)
+    progress = Progress() if process.timing.terms.fresh else around.resume(made)
     if process.writes:
         _fit_and_write(made, fold, repeat, around, progress)
     else:
@@ -164,12 +164,8 @@ def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progr
         around.on_epoch = lambda now: _write_epoch(fold, now, board, around.talk)
         progress = fit.fit(made, around, progress)
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
-        board.confusion(
-            made.data.labels[made.data.val],
-            progress.selected_logits.argmax(1),
-            made.data.task.classes,
-            progress.selected_epoch,
-        )
+        predicted, data = progress.selected_logits.argmax(1), made.data
+        board.confusion(data.labels[data.val], predicted, data.task.classes, progress.selected_epoch)
         board.hyperparameters(
             fold.record.params | {"lr": made.lr, "seed": made.params.seed},
             progress.history[progress.selected_epoch - 1],

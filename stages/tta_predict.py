@@ -7,7 +7,7 @@ import numpy as np
 from stages.base import paths
 from stages.base.files import write_json, write_npz
 from stages.base.talk import Talk
-from stages.data import layout
+from stages.data import photos
 from stages.data import task as tasks
 from stages.data.pixel_cache import open_cache
 from stages.judge import votes
@@ -34,7 +34,7 @@ def run(params: Params, talk: Talk) -> None:
         image=images,
         probabilities=joined.astype(np.float32),
         run=np.array(record.run),
-        content=layout.content_of(table),
+        content=photos.content_of(table),
     )
     write.write(paths.SUBMISSION, task, images, answers)
     write_json(paths.SUBMISSION_SUMMARY, {"run": record.run, **summary(params, settled, joined, answers)})

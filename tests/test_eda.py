@@ -15,9 +15,13 @@ from stages import eda
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
-from stages.data import layout
+from stages.data import photos as data_photos
+from stages.data import task as tasks
+from stages.data.found import Found
+from stages.data.task import Task
 from stages.report.png import eda_figures
 from tests.conftest import ROOT, contest_axes, small
+from tests.report.made import CELLS, FOLDERS, MANY
 
 PICTURES = ("classes.png", "ages.png", "sizes.png", "near_duplicates.png", "contact_sheet.png")
 
@@ -174,14 +178,14 @@ def test_the_contact_sheet_draws_people_by_seed_and_shows_all_of_a_rare_class() 
     people = np.repeat(np.arange(40), 5)
     photos = pd.DataFrame(
         {
-            "person": people.astype(str),
+            "group": people.astype(str),
             "file": [f"{p}/{n}.jpg" for n, p in enumerate(people)],
             "label": (people < 3) * 2,
         }
     )
     common, absent, rare = drawn = eda_figures.draw(photos, [0, 1, 2], seed=0)
     owners = [file.split("/")[0] for file in common]
-    assert len(set(owners)) == len(owners) == eda_figures.SHEET_PEOPLE
+    assert len(set(owners)) == len(owners) == eda_figures.SHEET_PHOTOS
     assert min(map(int, owners)) >= 3, "of this class"
     assert absent == []
     assert {file.split("/")[0] for file in rare} == {"0", "1", "2"}
@@ -194,7 +198,7 @@ def test_the_contact_sheet_shows_the_photos_of_each_class_in_its_row(project: Pa
     eda.run(small(), SILENT)
     with Image.open("out/eda/contact_sheet.png") as image:
         sheet = np.asarray(image.convert("RGB"))
-    photos = pd.read_csv(paths.PHOTOS, dtype=layout.PHOTO_TYPES)
+    photos = data_photos.read(tasks.read(small()))
     rows = eda_figures.draw(photos, range(18), seed=0)
     assert any(rows)
     for number, files in enumerate(rows):
@@ -216,7 +220,7 @@ def test_the_contact_sheet_is_of_a_size_to_look_at_whatever_the_photos(project: 
     assert eda_figures.fitted(tall, 10**8).shape == (eda_figures.SHEET_HEIGHT, 1, 3)
     eda.run(small(), SILENT)
     with Image.open("out/eda/contact_sheet.png") as image:
-        assert image.width <= 200 + eda_figures.SHEET_PEOPLE * (eda_figures.SHEET_WIDTH + eda_figures.GAP)
+        assert image.width <= 200 + eda_figures.SHEET_PHOTOS * (eda_figures.SHEET_WIDTH + eda_figures.GAP)
         assert image.height <= 1900
 
 
@@ -225,3 +229,63 @@ def test_every_picture_is_an_output_of_its_stage_which_reads_the_seed_of_the_dra
     assert {f"out/eda/{name}" for name in PICTURES} <= set(map(str, stage["outs"]))
     assert "seed" in stage["params"]
     assert {"stages/report/png/eda_figures.py", "stages/report/colours.py"} <= set(stage["deps"])
+
+
+def made_up(task: Task, count: int, monkeypatch: pytest.MonkeyPatch) -> Found:
+    """A data set of drawn photos in photos/, as a layout's reader would find it; groups of three photos where there are any."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % (task.classes - 1)  # the last class has no photo
+    values = {}
+    for axis, codes in zip(task.axes, task.parts(labels), strict=True):
+        middles = np.array([axis.bins[0] / 2, *(edge + 0.25 for edge in axis.bins)]) if axis.numeric else None
+        values[axis.name] = codes if middles is None else middles[codes]
+    Path("photos").mkdir()
+    files = [f"{number}.png" for number in range(count)]
+    for file in files:
+        Image.fromarray(rng.integers(0, 256, (8, 6, 3), np.uint8)).resize((48, 64)).save(Path("photos") / file)
+    group = files if task.unit == "photo" else [f"g{number // 3}" for number in range(count)]
+    table = pd.DataFrame({"group": group, "file": files, **values})
+    found = Found(task, table, table[["group"]].drop_duplicates(), pd.DataFrame({"ImageID": []}, dtype=str))
+    for name in ("folder", "eval_folder"):
+        monkeypatch.setattr(data_photos, name, lambda params: Path("photos"))
+    monkeypatch.setattr(data_photos, "find", lambda params: found)
+    return found
+
+
+def test_without_groups_all_is_said_of_photos_and_every_pair_of_twins_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(FOLDERS, 30, monkeypatch)
+    shutil.copy("photos/3.png", "photos/4.png")
+    result = eda.run(small(), SILENT)
+    assert "people" not in json.dumps(result)
+    assert (result["photos"], result["near_duplicates"], result["near_duplicate_photos"]) == (30, 1, 2)
+    assert result["classes"][0] == {"class": "digit 0", "photos": 4}
+    assert pd.read_csv("out/eda/near_duplicates.csv").columns.tolist() == (
+        ["photo_a", "set_a", "photo_b", "set_b", "distance", "correlation"]
+    )
+    assert sorted(path.name for path in Path("out/eda").iterdir()) == sorted(
+        ["class_counts.csv", "classes.png", "contact_sheet.png", "near_duplicates.csv", "near_duplicates.png",
+         "sizes.csv", "sizes.png", "summary.json", "unreadable.csv"]
+    ), "nothing of ages where no axis has numbers"  # fmt: skip
+
+
+def test_an_axis_with_numbers_has_a_histogram_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made_up(CELLS, 48, monkeypatch)
+    result = eda.run(small(), SILENT)
+    assert (result["groups"], result["photos"]) == (16, 48)
+    table = pd.read_csv("out/eda/size_numbers.csv")  # sizes.csv has those of the photos
+    assert table["photos"].sum() == 48
+    large = found.photos["size"].to_numpy() >= 10
+    assert table["photos"][table["bin_from"] == 10].sum() == large.sum() > 0
+    assert Path("out/eda/size_numbers.png").stat().st_size > 5000
+    assert pd.read_csv("out/eda/near_duplicates.csv").columns.tolist()[1::2] == ["group_a", "group_b", "correlation"]
+
+
+def test_of_many_classes_pictures_show_the_commonest_and_the_rarest(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = pd.DataFrame({"label": range(1000), "class": MANY.class_names, "photos": [*range(998), 0, 0]})
+    shown = eda_figures.ends(counts)
+    assert shown["photos"].tolist() == [*range(997, 977, -1), *range(20, 0, -1)]
+    assert eda_figures.which(counts) == "the 20 commonest and 20 rarest (3 have none)"
+    eda_figures.classes(Path("classes.png"), counts, MANY)
+    with Image.open("classes.png") as image:
+        assert image.height < 1800
+    assert eda_figures.ends(counts.head(40)).equals(counts.head(40))

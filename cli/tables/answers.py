@@ -202,9 +202,10 @@ def _ends(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     """All classes, or of many the commonest and the rarest; and what is left out, in words."""
     if len(rows) <= WHOLE:
         return rows, ""
-    ordered = sorted(rows, key=lambda row: -row["photos"])
-    told = f": the {ENDS} commonest and the {ENDS} rarest of {len(rows)}; all are in {paths.EDA_CLASS_COUNTS}"
-    return [*ordered[:ENDS], *ordered[-ENDS:]], told
+    ordered = sorted((row for row in rows if row["photos"]), key=lambda row: -row["photos"])
+    without = f" ({len(rows) - len(ordered)} have no photo)" if len(ordered) < len(rows) else ""
+    told = f": the {ENDS} commonest and the {ENDS} rarest of {len(rows)}{without}; all are in {paths.EDA_CLASS_COUNTS}"
+    return (ordered if len(ordered) <= 2 * ENDS else [*ordered[:ENDS], *ordered[-ENDS:]]), told
 
 
 def check(report: "Report", width: int) -> Lines:
@@ -245,7 +246,8 @@ def _findings(found: dict[str, Any]) -> list[str]:
         lines.append(
             f"near-duplicates: {least}{pairs} {'pair' if pairs == 1 else 'pairs'}{f' under different {unit}' * grouped} "
             f"({with_eval} of them with eval photos); "
-            f"they leak across folds: look at {paths.EDA_DUPLICATES_PNG}, listed in {paths.EDA_DUPLICATES}"
+            f"they leak across folds (data.group_duplicates: true keeps each pair on one side): look at "
+            f"{paths.EDA_DUPLICATES_PNG}, listed in {paths.EDA_DUPLICATES}"
         )
     else:
         lines.append(f"near-duplicates: none{f' across {unit}' * grouped}")

@@ -178,9 +178,9 @@ def _fit_seed(params: Params, data: FoldData, seed: int, run: str, around: Aroun
     made = learner.start(learner.of_repeat(params, seed), data, fold, lr, accelerator, named)
     every, main = params.checkpoint.minutes * 60, accelerator.is_main_process
     keeper = Keeper(run, fold, seed, params.train.epochs, every, writes=main, title=name, command="maskcli refit")
-    progress = keeper.load(made, talk)
+    of_seed = replace(around, keeper=keeper, on_epoch=lambda progress: named.say(_line(progress)))
+    progress = of_seed.resume(made)
     if not progress.finished:
-        of_seed = replace(around, keeper=keeper, on_epoch=lambda progress: named.say(_line(progress)))
         progress = fit.fit(made, of_seed, progress)
     accelerator.free_memory()
     return progress

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stages.base.files import replacing
 from stages.base.revisions import read
 from stages.base.talk import Talk
 from stages.by_hand import compare
+from stages.data import photos
 from stages.judge import votes
 from stages.judge.paired_difference import Comparison
 from stages.learn import same_task
@@ -38,7 +40,9 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
     runs = [_read_run(one) for one in predictions]
     pair = _pair(predictions) if len(predictions) > 1 else None
     del predictions  # the log probabilities; of what follows, each photo's mean probabilities are all that is needed
-    html = page.build(runs, pair, params.ensemble.replicates, params.seed, pictures, talk)
+    html = page.build(
+        runs, pair, params.ensemble.replicates, params.seed, partial(pictures, folder=photos.folder(params)), talk
+    )
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
     size = output.stat().st_size

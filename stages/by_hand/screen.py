@@ -142,7 +142,7 @@ def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldDa
         own = _with(params, loss, head)
         names = tuple(name for name in SAMPLERS if (loss, head, name) in wanted)
         plan = Plan(model.architecture(own, folds[0].task), names, LRS, epochs)
-        jobs += [(own, part) for part in at_once(plan, made.values.shape[-1], len(folds))]
+        jobs += [(own, part) for part in at_once(plan, made.values.shape[-1], len(folds), params.train.batch_size)]
     steps = heads_on_features.batches(folds, params.train.batch_size)[0] * epochs
     total = steps * len(jobs) * choice.repeats
     ticks = iter(talk.track(range(total), total, "heads"))
@@ -164,9 +164,9 @@ def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldDa
     return found
 
 
-def at_once(plan: Plan, width: int, folds: int) -> list[Plan]:
+def at_once(plan: Plan, width: int, folds: int, batch: int) -> list[Plan]:
     """A plan's samplers in as many plans as keep each within MEMORY, for heads on features [N, width]; none without samplers."""
-    own = heads_on_features.memory(replace(plan, samplers=plan.samplers[:1]), width, folds)
+    own = heads_on_features.memory(replace(plan, samplers=plan.samplers[:1]), width, folds, batch)
     size = max(1, MEMORY // max(1, own))
     return [replace(plan, samplers=plan.samplers[start : start + size]) for start in range(0, len(plan.samplers), size)]
 

@@ -63,7 +63,7 @@ def _open(params: Params, own: Task, table: pd.DataFrame, validates: np.ndarray)
         pixels=open_cache(paths.PIXELS, len(table), params),
         labels=own.labels(columns),
         train_labels=own.labels(columns, params.train_bins),
-        numbers=columns[own.regressed.name] if own.regressed else np.full(len(table), np.nan),
+        numbers=np.full(len(table), np.nan) if own.regressed is None else columns[own.regressed.name],
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),
     )

@@ -7,10 +7,16 @@ Mirrored, rotated and cropped copies are not found.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 import pandas as pd
+
+from stages.base import cores
+from stages.base.talk import Talk
 
 SIDE = 32  # px of the small grey image
 LOW = 8  # lowest frequencies kept, in each direction
@@ -22,6 +28,24 @@ MIN_CORRELATION = 0.97
 MIN_CONTRAST = 2.0  # standard deviation in grey levels; below it a photo is blank, and its hash is noise
 MOST_PAIRS = 100_000
 BLOCK = 1 << 20  # candidate pairs held at a time
+CHUNK = 64  # photos that a thread looks at at a time
+
+
+class Greys(Protocol):
+    """Grey images uint8 [n, SIDE, SIDE] of the photos at some positions."""
+
+    def __getitem__(self, which: np.ndarray, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class OfPixels:
+    """Grey images of photos that are decoded already, made when asked for."""
+
+    pixels: Greys  # uint8 [n, H, W, 3] of the photos at some positions
+
+    def __getitem__(self, which: np.ndarray, /) -> np.ndarray:
+        small = [cv2.resize(photo, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for photo in self.pixels[which]]
+        return np.array([grey(photo) for photo in small], np.uint8).reshape(-1, SIDE, SIDE)
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
@@ -40,12 +64,44 @@ def phash(small: np.ndarray) -> int:
     return int(np.packbits(low > np.median(low)).view("<u8")[0])
 
 
+def look_at(greys: Greys, photos: int, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes uint64 [N] of so many photos, and whether each is more than one flat colour, bool [N]; on all cores."""
+    hashes, comparable = np.zeros(photos, np.uint64), np.zeros(photos, bool)
+
+    def work(start: int) -> None:
+        which = np.arange(start, min(start + CHUNK, photos))
+        small = greys[which]
+        hashes[which] = [phash(image) for image in small]
+        comparable[which] = [not is_blank(image) for image in small]
+
+    starts = range(0, photos, CHUNK)
+    with ThreadPoolExecutor(cores.usable()) as pool:
+        for _ in talk.track(pool.map(work, starts), len(starts), "look for near-duplicates"):
+            pass
+    return hashes, comparable
+
+
+def joined(owners: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
+    """Owners int [N] (0..G-1) once those of each pair (positions a and b) are one: the first of those joined stands for all."""
+    x, y = owners[pairs["a"].to_numpy()], owners[pairs["b"].to_numpy()]
+    first = np.arange(int(owners.max()) + 1)
+    while True:
+        lower = np.minimum(first[x], first[y])
+        found = first.copy()
+        np.minimum.at(found, x, lower)
+        np.minimum.at(found, y, lower)
+        found = found[found]
+        if (found == first).all():
+            return first[owners]
+        first = found
+
+
 def duplicates(
-    hashes: np.ndarray, greys: np.ndarray, owners: np.ndarray, comparable: np.ndarray
+    hashes: np.ndarray, greys: Greys, owners: np.ndarray, comparable: np.ndarray
 ) -> tuple[pd.DataFrame, bool]:
     """Pairs of photos that are one picture under two owners, and whether the list is complete.
 
-    `hashes` uint64 [N], `greys` uint8 [N, SIDE, SIDE], `owners` int [N]; photos that are not `comparable`,
+    `hashes` uint64 [N], `greys` of N photos, `owners` int [N]; photos that are not `comparable`,
     bool [N], are passed over. Columns: a, b (positions, a < b), distance (bits), correlation; closest first.
     The search ends at MOST_PAIRS, which one picture under 500 people can reach.
     """
@@ -105,7 +161,7 @@ def _lookups(first: np.ndarray, last: np.ndarray, order: np.ndarray) -> Iterator
         start = stop
 
 
-def _correlation(greys: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _correlation(greys: Greys, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Correlation over pixels of the grey images at positions a and b, float [pairs]."""
     values = np.empty(len(a))
     for start in range(0, len(a), 4096):

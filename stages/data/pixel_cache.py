@@ -157,6 +157,12 @@ def open_cache(path: Path, photos: int, params: Params, files: Files | None = No
     return OnTheFly(files, np.array(found), params) if on_the_fly else found
 
 
+def just_built(path: Path, files: Files, params: Params) -> Pixels:
+    """A cache that `build` has written at `path` a moment ago and that `record` has not seen yet."""
+    found = np.load(path, mmap_mode="r")
+    return OnTheFly(files, np.array(found), params) if found.dtype == CHECK else found
+
+
 def bytes_a_photo(pixels: Pixels) -> int:
     """What a photo of an opened cache takes on the disk."""
     return CHECK.itemsize if isinstance(pixels, OnTheFly) else int(np.prod(pixels[np.arange(1)].shape))

@@ -50,6 +50,10 @@ class Around:
             f"; epoch {keeper.kept} is kept in {keeper.path} for `maskcli submit-now`" if keeper and keeper.kept else ""
         )
 
+    def resume(self, learner: Learner) -> Progress:
+        """The progress of the training's checkpoint, its state put into the learner; an empty one where there is none."""
+        return self.keeper.load(learner, self.talk) if self.keeper else Progress()
+
     def begin(self, learner: Learner, progress: Progress) -> None:
         """Show how far training is; under a time limit, see how fast photos are predicted here."""
         self.steps = len(loader.training_split(learner.data.train, learner.params, learner.accelerator.num_processes))

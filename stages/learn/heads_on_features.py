@@ -99,11 +99,13 @@ def batches(folds: Sequence[FoldData], batch_size: int) -> tuple[int, int]:
     return steps, fewest // steps
 
 
-def memory(plan: Plan, width: int, folds: int) -> int:
-    """Bytes that the heads of a plan take on `width` features: weights, gradients and two averages of AdamW, float32."""
+def memory(plan: Plan, width: int, folds: int, batch: int) -> int:
+    """Bytes that the heads of a plan take on features [N, width]: weights, gradients and AdamW's two averages, and eight arrays
+    of the size of a batch's outputs, about what the greediest loss (f1) makes; all float32.
+    """
     shape = plan.shape
-    per_head = width * shape.outputs if shape.head == "linear" else shape.hidden * (width + shape.outputs)
-    return 16 * per_head * folds * len(plan.samplers) * len(plan.lrs)
+    weights = width * shape.outputs if shape.head == "linear" else shape.hidden * (width + shape.outputs)
+    return (16 * weights + 32 * batch * shape.outputs) * folds * len(plan.samplers) * len(plan.lrs)
 
 
 def batched_loss(params: Params, task: Task, counts: Tensor, progress: float = 0.0) -> BatchedLoss:

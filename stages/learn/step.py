@@ -26,50 +26,19 @@ def step(learner: Learner, goal: Objective, batch: Batch, lr: float, seed: int) 
     """One step of the optimizer on one batch; the loss parts it had before the step.
 
     Where memory runs out: with train.auto_batch the batch is cut in two, again and again, and the gradients of its pieces
-    are added up, in this step and all later ones; without it, UserError names the batch size that fits (with several
-    processes, one to try: a trial in one of them would leave the others waiting). Batch norm and losses that look at a
-    whole batch (f1, weighted_ce) then see pieces.
-
-    A second try under fp16 needs no care of the loss scale: only the optimizer's step changes it, and the try before
-    did not come that far; its gradients are dropped.
+    are added up, in this step and all later ones; without it, UserError names the batch size that fits. Batch norm and
+    losses that look at a whole batch (f1, weighted_ce) then see pieces.
     """
     optimizer.set_lr(learner.optimizer, lr)
     with _in_one_line("the photos of a batch do not fit the device; lower train.batch_size or take smaller photos"):
         mixed = _mixed(learner, batch, seed)
-    while True:
-        try:
-            parts = _gradients(learner, goal, mixed, learner.parts, seed)
-            break
-        except (RuntimeError, MemoryError) as error:
-            compiling.explain(error)
-            if not out_of_memory(error):
-                raise
-        # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
-        _make_room(learner)
-        if learner.parts >= len(mixed.photos) // _least(learner):
-            raise UserError(_too_large(learner))
-        if not learner.params.train.auto_batch:
-            raise UserError(_what_fits(learner, goal, mixed, seed))
-        learner.parts *= 2
+    parts = _gradients_that_fit(learner, goal, mixed, seed)
     # No second try here: some weights may have moved already.
     with _in_one_line(
         "the optimizer's state does not fit beside the weights; take a smaller model or optimizer.name: sgd"
     ):
         _update(learner)
     return parts
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether torch or numpy could not get memory, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
-
-
-def release() -> None:
-    """Give memory that torch keeps for reuse back to the GPU, so that other sizes find room."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -83,26 +52,30 @@ class Mixed:
     partner: Tensor | None  # [n] positions
 
 
-@contextmanager
-def _in_one_line(what: str) -> Iterator[None]:
-    """Turn a lack of memory into a UserError."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(f"train: out of memory: {what}") from error
+def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
+    """The batch on the device, normalised; with mixup or CutMix mixed with its reverse.
 
-
-def _update(learner: Learner) -> None:
-    """Move the weights along their gradients, and the moving average after them."""
-    if learner.params.optimizer.clip_grad:
-        learner.accelerator.clip_grad_norm_(learner.model.parameters(), learner.params.optimizer.clip_grad)
-    with optimizer.stepping(learner.params.optimizer):
-        learner.optimizer.step()
-    learner.updates += 1
-    if learner.ema is not None:
-        learner.ema.update(learner.bare, step=learner.updates)
+    Positions go through timm's Mixup in place of labels, so that any loss can be mixed: row i of its soft target holds
+    the share of photo i itself. It pairs photos two by two, so an odd last photo is left out. The positions stay on the
+    CPU: reading the share from a GPU would wait for all it has in hand.
+    """
+    device = learner.accelerator.device
+    photos = normalise(batch.photos, learner.mean, learner.std)
+    labels = batch.labels.to(device, non_blocking=batch.labels.is_pinned())
+    numbers = batch.numbers.to(device, non_blocking=batch.numbers.is_pinned())
+    if learner.mixup is None:
+        return Mixed(photos, labels, numbers, 1.0, None)
+    size = len(photos) // 2 * 2
+    np.random.seed(seed % 2**32)  # timm draws from numpy's global generator
+    mixer: Any = learner.mixup(
+        mixup_alpha=learner.params.augment.mixup,
+        cutmix_alpha=learner.params.augment.cutmix,
+        label_smoothing=0.0,
+        num_classes=size,
+    )
+    mixed, soft = mixer(photos[:size].contiguous(memory_format=torch.channels_last), torch.arange(size))
+    partner = torch.arange(size - 1, -1, -1, device=device)
+    return Mixed(mixed, labels[:size], numbers[:size], float(soft[0, 0]), partner)
 
 
 def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, seed: int) -> dict[str, Tensor]:
@@ -127,17 +100,6 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
     return total
 
 
-def _least(learner: Learner) -> int:
-    """Photos of the smallest piece: batch norm has no variance of one value, which one photo with a 1x1 feature map gives."""
-    norms = any(isinstance(module, _BatchNorm) for module in learner.model.modules())
-    return loader.LEAST if norms else 1
-
-
-def _too_large(learner: Learner) -> str:
-    photos = "one photo" if _least(learner) == 1 else f"{loader.LEAST} photos"
-    return f"train: out of memory with a batch of {photos}; take a smaller model or smaller photos"
-
-
 def _seed(device: torch.device, seed: int) -> None:
     """torch.manual_seed for the generator in use alone: it asks every kind of device, a hundred times the cost."""
     if device.type == "cpu":
@@ -146,9 +108,37 @@ def _seed(device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def _make_room(learner: Learner) -> None:
-    learner.optimizer.zero_grad(set_to_none=True)
-    release()
+def _update(learner: Learner) -> None:
+    """Move the weights along their gradients, and the moving average after them."""
+    if learner.params.optimizer.clip_grad:
+        learner.accelerator.clip_grad_norm_(learner.model.parameters(), learner.params.optimizer.clip_grad)
+    with optimizer.stepping(learner.params.optimizer):
+        learner.optimizer.step()
+    learner.updates += 1
+    if learner.ema is not None:
+        learner.ema.update(learner.bare, step=learner.updates)
+
+
+def _gradients_that_fit(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> dict[str, Tensor]:
+    """`_gradients` in as many pieces as memory demands, now and in later steps.
+
+    A second try under fp16 needs no care of the loss scale: only the optimizer's step changes it, and the try before
+    did not come that far; its gradients are dropped.
+    """
+    while True:
+        try:
+            return _gradients(learner, goal, batch, learner.parts, seed)
+        except (RuntimeError, MemoryError) as error:
+            compiling.explain(error)
+            if not out_of_memory(error):
+                raise
+        # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
+        _make_room(learner)
+        if learner.parts >= len(batch.photos) // _least(learner):
+            raise UserError(_too_large(learner))
+        if not learner.params.train.auto_batch:
+            raise UserError(_what_fits(learner, goal, batch, seed))
+        learner.parts *= 2
 
 
 def _what_fits(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> str:
@@ -184,27 +174,41 @@ def _what_fits(learner: Learner, goal: Objective, batch: Mixed, seed: int) -> st
     return _too_large(learner)
 
 
-def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
-    """The batch on the device, normalised; with mixup or CutMix mixed with its reverse.
+def _too_large(learner: Learner) -> str:
+    photos = "one photo" if _least(learner) == 1 else f"{loader.LEAST} photos"
+    return f"train: out of memory with a batch of {photos}; take a smaller model or smaller photos"
 
-    Positions go through timm's Mixup in place of labels, so that any loss can be mixed: row i of its soft target holds
-    the share of photo i itself. It pairs photos two by two, so an odd last photo is left out. The positions stay on the
-    CPU: reading the share from a GPU would wait for all it has in hand.
-    """
-    device = learner.accelerator.device
-    photos = normalise(batch.photos, learner.mean, learner.std)
-    labels = batch.labels.to(device, non_blocking=batch.labels.is_pinned())
-    numbers = batch.numbers.to(device, non_blocking=batch.numbers.is_pinned())
-    if learner.mixup is None:
-        return Mixed(photos, labels, numbers, 1.0, None)
-    size = len(photos) // 2 * 2
-    np.random.seed(seed % 2**32)  # timm draws from numpy's global generator
-    mixer: Any = learner.mixup(
-        mixup_alpha=learner.params.augment.mixup,
-        cutmix_alpha=learner.params.augment.cutmix,
-        label_smoothing=0.0,
-        num_classes=size,
-    )
-    mixed, soft = mixer(photos[:size].contiguous(memory_format=torch.channels_last), torch.arange(size))
-    partner = torch.arange(size - 1, -1, -1, device=device)
-    return Mixed(mixed, labels[:size], numbers[:size], float(soft[0, 0]), partner)
+
+def _least(learner: Learner) -> int:
+    """Photos of the smallest piece: batch norm has no variance of one value, which one photo with a 1x1 feature map gives."""
+    norms = any(isinstance(module, _BatchNorm) for module in learner.model.modules())
+    return loader.LEAST if norms else 1
+
+
+def _make_room(learner: Learner) -> None:
+    learner.optimizer.zero_grad(set_to_none=True)
+    release()
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Turn a lack of memory into a UserError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(f"train: out of memory: {what}") from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether torch or numpy could not get memory, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+
+
+def release() -> None:
+    """Give memory that torch keeps for reuse back to the GPU, so that other sizes find room."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -26,6 +26,14 @@ TRAINING = (
     *("optimizer", "schedule", "train", "budget", "augment"),
     *("folds", "pseudo.labels"),
 )
+# What these were called before there were tasks: records of then are still read.
+BEFORE_TASKS = {
+    "data.age_bins": "axes.age.bins",
+    "data.train_age_bins": "train_bins.age",
+    "age_regression.weight": "regression.weight",
+}
+# Groups whose keys a person names, so that the defaults do not know them.
+NAMED_BY_PEOPLE = ("model.options.", "axes.", "train_bins.")
 # What oof-ensemble itself reads besides, in its own record.
 OF_JOINING = ("ensemble.replicates",)
 # A time limit makes no other method of a training: the folds that it shortened say so themselves.
@@ -210,7 +218,7 @@ def not_asked(params: Params, record: Record) -> Differences:
 
 def as_run(params: Params, record: Record) -> Params:
     """The params with what was run in the place of what params.yaml says by now."""
-    everything = flat(params.model_dump(mode="json")) | flat(record.params)
+    everything = flat(params.model_dump(mode="json")) | _as_called_now(flat(record.params))
     try:
         return Params.model_validate(nested(everything))
     except ValidationError:  # of another version
@@ -241,10 +249,10 @@ def differing(before: Record, after: Record) -> Differences:
     rate are compared where both sides know them.
     """
     default = flat(Params().model_dump(mode="json"))
-    a, b = flat(before.params), flat(after.params)
+    a, b = (_as_called_now(flat(record.params)) for record in (before, after))
     found: Differences = {}
     for key in dict.fromkeys([*a, *b]):
-        known = key in default or key.startswith("model.options.")
+        known = key in default or key.startswith(NAMED_BY_PEOPLE)
         if not known or key.startswith(NOT_COMPARED) or (key.startswith("losses.") and before.loss != after.loss):
             continue
         pair = a.get(key, default.get(key, ...)), b.get(key, default.get(key, ...))
@@ -257,6 +265,12 @@ def differing(before: Record, after: Record) -> Differences:
         if x and y and x != y:
             found[name] = x, y
     return found
+
+
+def _as_called_now(params: dict[str, Any]) -> dict[str, Any]:
+    """Flat params with the keys of before there were tasks under their names of today."""
+    renamed = {BEFORE_TASKS.get(key, key): value for key, value in params.items()}
+    return {key: value for key, value in renamed.items() if key != "train_bins.age" or value is not None}
 
 
 def in_words(found: Differences, other: str) -> str:
@@ -326,7 +340,7 @@ def of_revision(revision: str) -> Record:
     if not everything:
         revisions.read(revision, paths.PARAMS)  # raises where there is no such revision
     source = nested(locked["train"] | locked.get("oof-ensemble", {})) if "train" in locked else everything
-    return Record(params=pick(source, (*TRAINING, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
+    return Record(params=pick(source, (*TRAINING, *BEFORE_TASKS, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
 
 
 def params_of(revision: str, record: Record) -> dict[str, Any]:
@@ -366,7 +380,7 @@ def not_run(revision: str, record: Record) -> str:
     """One line on where the revision's params.yaml says otherwise than its results were made with; empty if nowhere."""
     asked = params_yaml(revision)
     of_joining = OF_JOINING if "ensemble" in record.params else ()
-    keys = (*TRAINING, f"losses.{asked.get('loss', 'ce')}", *of_joining)
+    keys = (*TRAINING, *BEFORE_TASKS, f"losses.{asked.get('loss', 'ce')}", *of_joining)
     lr = asked.get("lr")
     found = differing(record, Record(params=pick(asked, keys), lr=lr if isinstance(lr, float) else None))
     if not found or not asked:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,16 +6,20 @@ import numpy as np
 import pytest
 
 from stages import oof_ensemble, train
+from stages.base import paths, revisions
 from stages.base.errors import UserError
-from stages.base.files import read_json, write_json
+from stages.base.files import read_json, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.by_hand import compare, epochs
+from stages.data.task import CONTEST, to_json
 from stages.judge import bootstrap, metrics
 from stages.judge import paired_difference as judge
 from stages.judge.metrics import log_softmax
 from stages.records import run_record
 from stages.records.run_record import Record
+from stages.report.score_names import of_class
 from tests.conftest import small
+from tests.tasks import task_of
 
 
 def made(name: str, seed: int, people: int = 30) -> compare.Run:
@@ -22,7 +27,8 @@ def made(name: str, seed: int, people: int = 30) -> compare.Run:
     label = np.random.default_rng(0).integers(0, 18, people * 7)
     logits = log_softmax(np.random.default_rng(seed).normal(size=(1, people * 7, 18))).astype(np.float32)
     person = np.repeat([str(number) for number in range(people)], 7)
-    return compare.Run(name, photo, person, label, np.repeat(np.arange(people) % 5, 7), logits, logits, "last", 0)
+    fold = np.repeat(np.arange(people) % 5, 7)
+    return compare.Run(name, CONTEST, photo, person, label, fold, logits, logits, "last", 0)
 
 
 def test_photos_are_matched_by_name_not_by_place() -> None:
@@ -31,7 +37,7 @@ def test_photos_are_matched_by_name_not_by_place() -> None:
     shuffled = replace(
         run,
         photo=run.photo[order],
-        person=run.person[order],
+        group=run.group[order],
         label=run.label[order],
         fold=run.fold[order],
         selected=run.selected[:, order],
@@ -79,16 +85,103 @@ def test_runs_on_other_people_or_classes_are_refused() -> None:
         UserError, match=r"a and b: not the same photos \(210 only in the first, 210 only in the second, 0 of"
     ):
         compare.alike([made("a", 0), few])
-    old, young = (
-        replace(made(n, 0), record=Record(params={"axes": {"age": {"bins": bins}}})) for n, bins in AGES.items()
-    )
-    with pytest.raises(
-        UserError, match=r"a and b: classes are cut at other ages \(axes.age.bins \[30, 60\] and \[30, 58\]\)"
+
+
+def test_runs_of_other_tasks_are_refused_and_what_differs_is_named() -> None:
+    mask, gender, age = CONTEST.axes
+    younger = replace(CONTEST, axes=(mask, gender, replace(age, bins=(30, 58), levels=("<30", "30-57", "58+"))))
+    for other, told in (
+        (younger, r"age cut at 30, 60 .*60\+.*; age cut at 30, 58 .*58\+"),
+        (task_of(18), "mask x gender x age, 18 classes; label, 18 classes"),
     ):
-        compare.alike([old, young])
+        with pytest.raises(
+            UserError, match=rf"a and b: not the same task \(.*{told}.*\), so they are scored by different"
+        ):
+            compare.alike([made("a", 0), replace(made("b", 1), task=other)])
+    # What a subset is called, or whether an axis is regressed, changes no class.
+    compare.alike([made("a", 0), replace(made("b", 1), task=replace(CONTEST, subsets={"wear": (0, 1)}))])
 
 
-AGES = {"a": [30, 60], "b": [30, 58]}
+def write_oof(folder: Path, **arrays: np.ndarray) -> None:
+    run = made("", 0)
+    kept = {name: getattr(run, name) for name in ("photo", "label", "fold", "selected", "last")}
+    folder.mkdir(exist_ok=True)
+    (folder / paths.PARAMS).write_text("seed: 0\n")
+    write_npz(folder / paths.OOF_ARRAYS, **kept, select=np.array("last"), seed=np.array(0), **arrays)
+
+
+def test_results_of_before_tasks_are_the_contests_and_others_are_what_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revisions, "read", lambda name, path: (tmp_path / name / path).read_bytes())
+    who = made("", 0).group
+    told = {
+        axis: to_json(CONTEST) | {"subsets": {"worn": [0, 1, 2, 3, 4, 5]}, "unit": axis} for axis in ("group", "photo")
+    }
+    write_oof(tmp_path / "old", person=who)
+    for unit, task in told.items():
+        write_oof(tmp_path / unit, group=who, task=np.array(json.dumps(task)))
+    old, new, alone = (compare.load(name) for name in ("old", "group", "photo"))
+    assert old.task == CONTEST
+    assert (old.group == who).all()
+    assert (new.task.unit, new.task.units, new.task.subsets) == ("group", "groups", {"worn": (0, 1, 2, 3, 4, 5)})
+    assert (new.group == who).all()
+    assert (compare.groups(alone) == np.arange(210)).all()
+    found = compare.against(old, new, "last", 100, 0)
+    assert [row.metric for row in found.rows if not of_class(row.metric)] == [
+        *("macro_f1", "f1_60plus", "accuracy", "nll"),
+        *("f1_mask", "f1_gender", "f1_age"),
+    ]
+    for damaged in (np.array("{"), np.array('{"axes": 3}')):
+        write_oof(tmp_path / "bad", group=who, task=damaged)
+        with pytest.raises(UserError, match=r"bad: out/oof-ensemble/oof\.npz is damaged or of another version"):
+            compare.load("bad")
+
+
+def test_bins_of_before_tasks_are_taken_from_what_was_run() -> None:
+    task = compare._task(None, Record(params={"data": {"age_bins": [30, 58]}}))
+    assert task.hash != CONTEST.hash
+    assert task.axis("age").levels == ("<30", "30-57", "58+")
+    assert compare._task(None, Record(params={"data": {"age_bins": [30, 60]}})).hash == CONTEST.hash
+
+
+def folder_run(name: str, seed: int, classes: int = 300) -> compare.Run:
+    """A run of a folder of classes: photos stand alone, there is one axis."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, classes, 600)
+    logits = np.random.default_rng(seed).normal(size=(1, 600, classes))
+    logits[0, np.arange(600), label] += 3
+    photo = np.array([f"{number}/{place}.jpg" for place, number in enumerate(label)])
+    logits = log_softmax(logits).astype(np.float32)
+    return compare.Run(name, task_of(classes), photo, photo, label, np.arange(600) % 5, logits, logits, "last", 0)
+
+
+def test_a_task_of_many_classes_without_groups_is_compared_over_photos() -> None:
+    base, other = folder_run("a", 1), folder_run("b", 2)
+    found = compare.against(base, other, "last", 200, 0)
+    assert [row.metric for row in found.rows] == ["macro_f1", *(f"f1_{c}" for c in range(300)), "accuracy", "nll"]
+    by_name = {row.metric: row for row in found.rows}
+    predicted = other.last[0].argmax(1)
+    assert by_name["macro_f1"].b == pytest.approx(metrics.macro_f1(other.label, predicted, 300), abs=1e-6)
+    assert {row.units for row in found.rows} == {"photos"}
+    assert any("the F1 of 300 classes is tested one by one" in note for note in found.notes)
+    few = np.flatnonzero(np.bincount(base.label, minlength=300) < 5)
+    assert all(by_name[f"f1_{number}"].verdict == judge.TOO_FEW for number in few)
+    # Renamed photos are the same photos: their own names are no group that they could have left.
+    content = np.arange(1, 601, dtype=np.uint64)
+    renamed = replace(other, photo=np.char.add("new/", other.photo), content=content)
+    again = compare.against(replace(base, content=content), replace(renamed, group=renamed.photo), "last", 200, 0)
+    assert [row.difference for row in again.rows] == [row.difference for row in found.rows]
+
+
+def test_what_is_left_out_and_what_differs_is_said_in_the_words_of_the_unit() -> None:
+    base, other = folder_run("a", 1), folder_run("b", 2)
+    label = other.label.copy()
+    label[0] = (label[0] + 1) % 300
+    _, (line,) = compare.alike([base, replace(other, label=label)])
+    assert "1 of another label, first" in line
+    notes = compare.notes(base, replace(other, fold=np.roll(other.fold, 1)), "last")
+    assert any("models were trained on other photos, so part" in note for note in notes)
 
 
 def test_the_same_trained_models_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,10 +243,10 @@ def test_parts_are_compared_beside_the_classes_without_changing_their_scores() -
     base, other = made("a", 0), made("b", 1)
     found = {row.metric: row for row in compare.against(base, other, "last", 200, 0).rows}
     predictions = other.last[0].argmax(1)
-    for name, value in metrics.part_f1(other.label, predictions).items():
+    for name, value in metrics.axis_f1(other.label, predictions, CONTEST.axis_sizes).items():
         assert found[name].b == pytest.approx(value, abs=1e-6)
         assert found[name].low < found[name].difference < found[name].high
-    of_classes = [[bootstrap.of_run(*of(run))] for run in (base, other)]
+    of_classes = [[bootstrap.of_run(*of(run), classes=18, subsets=CONTEST.subsets)] for run in (base, other)]
     for row in judge.compare(*of_classes, {}, 200, 0):
         assert (found[row.metric].a, found[row.metric].b) == pytest.approx((row.a, row.b), abs=1e-6)
         assert found[row.metric].p_improved == pytest.approx(row.p_improved)
@@ -161,4 +254,4 @@ def test_parts_are_compared_beside_the_classes_without_changing_their_scores() -
 
 def of(run: compare.Run) -> tuple[np.ndarray, ...]:
     rows = np.arange(len(run.label))
-    return bootstrap.numbered(run.person), run.label, run.last[0].argmax(1), -run.last[0][rows, run.label]
+    return bootstrap.numbered(run.group), run.label, run.last[0].argmax(1), -run.last[0][rows, run.label]

@@ -13,7 +13,8 @@ from stages.base import paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import read_json, write_json, write_npz
 from stages.base.talk import SILENT, Talk
-from stages.by_hand import blend, tta_search
+from stages.by_hand import blend, compare, tta_search
+from stages.data.task import CONTEST
 from stages.judge import class_offsets, ensemble_weights, nested_folds, votes
 from stages.judge.metrics import log_softmax
 from stages.judge.paired_difference import Difference
@@ -189,15 +190,17 @@ def test_offsets_and_weights_are_never_used_on_people_they_were_fitted_on(
 
     if kind == "decision":
         monkeypatch.setattr(class_offsets, "RULES", {"one": fit, "two": fit})
-        decision_rule.judge(np.log(OOF[0]), LABELS, PERSON, small())
+        decision_rule.judge(np.log(OOF[0]), LABELS, PERSON, CONTEST, small())
     else:
         monkeypatch.setattr(ensemble_weights, "WEIGHTINGS", {"one": fit, "two": fit})
         monkeypatch.setattr(ensemble_weights, "best_single", fit)
-        blend.fit(OOF, LABELS, PERSON, 0, SILENT)
+        nothing = np.zeros(0)
+        base = compare.Run("a", CONTEST, nothing, PERSON, LABELS, nothing, nothing, nothing, "last", 0)
+        blend.fit(blend.Judged(base, 100, 0), OOF, SILENT)
     nested_uses = [(fitted, used) for fitted, used in uses if len(fitted) < PEOPLE]
     assert (
-        len(nested_uses) >= 2 * nested_folds.GROUPS**2
-    )  # two methods: 5 outer fits, and 4 inner ones for each of 5 groups
+        len(nested_uses) >= 2 * nested_folds.PARTS**2
+    )  # two methods: 5 outer fits, and 4 inner ones for each of 5 parts
     assert all(fitted and used and not fitted & used for fitted, used in nested_uses)
 
 
@@ -288,16 +291,15 @@ def test_only_views_with_evidence_are_recommended() -> None:
     """Identity sees the right class in 60 of 100 photos; `good` in nearly all, `noise` in none."""
     rng = np.random.default_rng(0)
     people = 120
-    labels, person = rng.integers(0, 18, people * 7), np.repeat(np.arange(people).astype(str), 7)
+    labels, person = rng.integers(0, 18, people * 7), np.repeat(np.arange(people), 7)
 
     def seen(right: float) -> np.ndarray:
         logits = rng.normal(size=(1, people * 7, 18))
         logits[0, np.arange(people * 7), labels] += right
         return np.exp(log_softmax(logits)).astype(np.float32)
 
-    found = tta_search.Predicted(
-        {"identity": seen(2.0), "good": seen(4.0), "noise": seen(0.0)}, labels, person, np.arange(people * 7) // 7 % 5
-    )
+    of_view = {"identity": seen(2.0), "good": seen(4.0), "noise": seen(0.0)}
+    found = tta_search.Predicted(CONTEST, of_view, labels, person, np.arange(people * 7) // 7 % 5)
     tried = [("identity", "good"), ("identity", "noise"), ("identity", "good", "noise")]
     joined = tta_search.joiner(found, "soft")
     rows = tta_search.judge(found, joined, tried, np.arange(people * 7), 200, 0)
@@ -322,13 +324,15 @@ def test_views_of_no_worth_are_rarely_recommended() -> None:
     people, times = 40, 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        labels, person = rng.integers(0, 18, people * 7), np.repeat(np.arange(people).astype(str), 7)
+        labels, person = rng.integers(0, 18, people * 7), np.repeat(np.arange(people), 7)
         logits = rng.normal(size=(people * 7, 18)) * 2
         logits[np.arange(people * 7), labels] += 2
         base = np.exp(log_softmax(logits))
         names = [f"v{number}" for number in range(4)]
         shaken = {name: np.exp(log_softmax(np.log(base) + rng.normal(size=base.shape) * 0.3))[None] for name in names}
-        found = tta_search.Predicted({"identity": base[None], **shaken}, labels, person, np.zeros(len(labels), int))
+        found = tta_search.Predicted(
+            CONTEST, {"identity": base[None], **shaken}, labels, person, np.zeros(len(labels), int)
+        )
         tried = [("identity", name) for name in names]
         rows = tta_search.judge(found, tta_search.joiner(found, "soft"), tried, np.arange(len(labels)), 200, seed)
         times += tta_search.recommended(rows, tried) != ("identity",)

@@ -12,6 +12,7 @@ from PIL import Image
 from stages import oof_ensemble
 from stages.base.errors import UserError
 from stages.by_hand import plots
+from stages.data.task import CONTEST
 from stages.judge import metrics
 from stages.report import colours
 from tests.conftest import ROOT
@@ -98,11 +99,15 @@ def confusion(rev: str, counts: list[list[int]]) -> list[dict[str, Any]]:
     ]
 
 
+# Of projects whose classes are many, or whose numbers are those of any axis: `maskcli init` names these in their dvc.yaml.
+ELSEWHERE = {"worst_classes", "confused_pairs", "numbers"}
+
+
 def test_every_plot_of_dvc_has_a_template_of_ours() -> None:
-    wanted = [
+    wanted = {
         next(iter(plot.values()))["template"] for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
-    ]
-    assert {path.stem for path in (ROOT / ".dvc/plots").glob("*.json")} == set(wanted)
+    }
+    assert {path.stem for path in (ROOT / ".dvc/plots").glob("*.json")} == wanted | ELSEWHERE
 
 
 def test_each_loss_has_panels_and_a_scale_of_its_own() -> None:
@@ -152,16 +157,62 @@ def test_a_confusion_table_of_before_with_a_row_a_photo_is_drawn_too() -> None:
 
 def test_the_confusion_table_is_as_small_with_many_photos_and_has_every_class() -> None:
     labels, predictions = np.repeat([0, 3], 500), np.tile([0, 3], 500)
-    table = oof_ensemble._confusion_table(labels, predictions)
+    table = oof_ensemble.confusion_table(CONTEST, labels, predictions)
     assert len(table) == 18 * 18
-    assert (table["photos"].to_numpy().reshape(18, 18) == metrics.confusion(labels, predictions)).all()
+    assert (table["photos"].to_numpy().reshape(18, 18) == metrics.confusion(labels, predictions, 18)).all()
     assert table.iloc[3].tolist() == ["00 wear male <30", "03 wear female <30", 250]
+
+
+def test_of_many_classes_the_worst_are_drawn_worst_first_and_those_without_photos_left_out() -> None:
+    rows = [
+        {"rev": rev, "class": f"{number:03d} c", "f1": f1, "photos": number % 50, "predicted": 1}
+        for rev, better in (("one", 0.0), ("other", 0.001))
+        for number in range(200)
+        for f1 in [round(1 - number / 200 + better, 4)]
+    ]
+    svg = drawn("worst_classes", rows, x="f1", y="class")
+    named = [text for text in written(svg) if text.endswith(" c")]
+    assert named == [f"{number} c" for number in range(199, 168, -1) if number % 50][:30]
+    assert [colour_of(svg, f"rev: {rev}") for rev in ("one", "other")] == [{one} for one in colours.REVISIONS[:2]]
+
+
+def test_of_many_classes_the_pairs_most_mistaken_are_drawn_and_right_answers_never() -> None:
+    rows = [
+        {"rev": "workspace", "true": f"{true:02d} c", "predicted": f"{predicted:02d} c", "photos": photos}
+        for true in range(40)
+        for predicted, photos in ((true, 900), ((true + 1) % 40, true))
+    ]
+    named = [text for text in written(drawn("confused_pairs", rows, x="predicted", y="true")) if "taken for" in text]
+    assert len(named) == 30
+    assert named[:2] == ["39 c taken for 00 c", "38 c taken for 39 c"]
+
+
+def test_numbers_of_any_axis_are_drawn_as_bars_of_their_width_with_the_edges_of_bins() -> None:
+    rows = [
+        {
+            "rev": "workspace",
+            "weight": 0.5 * place,
+            "stain": stain,
+            "photos": 3,
+            "bin_from": edge,
+            "to": 0.5 * place + 0.5,
+        }
+        for place, edge in ((0, ""), (3, 1.5), (4, 1.5))
+        for stain in ("weak", "strong")
+    ]
+    svg = drawn("numbers", rows, x="weight", y="photos")
+    bars = re.findall(r'aria-label="([^"]*)"[^>]*aria-roledescription="bar"', svg)
+    assert len(bars) == 3, "levels of another axis are counted together"
+    assert any(
+        "begins: 1.5" in bar and "ends: 2" in bar and "counted: 6" in bar.replace("photos", "counted") for bar in bars
+    )
+    assert svg.count('aria-roledescription="rule mark"') == 1, "the first bin begins nowhere"
 
 
 def test_genders_have_the_colours_of_eda_and_revisions_those_of_the_report() -> None:
     ages = [{"rev": "workspace", "age": 25, "gender": name, "people": 2, "bin_from": 0} for name in ("female", "male")]
     svg = drawn("ages", ages, x="age", y="people")
-    for name, colour in colours.GENDERS.items():
+    for name, colour in zip(("male", "female"), colours.LEVELS, strict=False):
         assert colour_of(svg, f"gender: {name}") == {colour}
     assert "workspace" not in written(svg)
     classes = [{"rev": rev, "class": "a", "f1": 0.5, "photos": 1, "predicted": 1} for rev in ("z", "a")]

@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages import tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.by_hand import pseudo_label
-from stages.data.layout import CLASSES
 from stages.data.pixel_cache import open_cache
 from stages.data.pseudo_labelled import read_labels
 from stages.data.task import CONTEST
 from stages.learn import model
 from stages.params.schema import Params
+from stages.submission.eval_predictions import predict_views
 from tests.conftest import record_folds, small
 
 
@@ -78,12 +77,12 @@ def test_a_fold_is_labelled_by_its_own_models_alone(params: Params) -> None:
     found = pseudo_label.run(params, SILENT)
     images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    table = read_labels(paths.PSEUDO_LABELS, images)
+    table = read_labels(paths.PSEUDO_LABELS, images, 18)
     ways = {"0": [0], "1": [1], "all": [0, 1]}
     answers = []
     for part, folds in ways.items():
         weights = [paths.weights(fold) for fold in folds]
-        expected = tta_predict.predict_views(params, CONTEST, pixels, SILENT, weights).mean(0)
+        expected = predict_views(params, CONTEST, pixels, SILENT, weights).mean(0)
         own = table[table["fold"] == part].set_index("ImageID").loc[images]
         assert list(own["label"]) == list(expected.argmax(1))
         assert own["confidence"].to_numpy() == pytest.approx(expected.max(1), rel=1e-4)
@@ -111,7 +110,7 @@ def test_nobody_sure_enough_is_said_and_the_old_file_stays(params: Params) -> No
 def test_classes_that_get_no_photo_are_named(params: Params) -> None:
     found = pseudo_label.run(params, SILENT)
     table = pd.read_csv(paths.PSEUDO_LABELS)
-    absent = CLASSES - table[table["fold"] == "all"]["label"].nunique()
+    absent = 18 - table[table["fold"] == "all"]["label"].nunique()
     assert len(found["classes_without_any"].split(", ")) == absent
 
 

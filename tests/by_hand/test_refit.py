@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json
@@ -20,7 +19,10 @@ from stages.data.pixel_cache import open_cache
 from stages.data.task import CONTEST
 from stages.learn import loader
 from stages.params.schema import Params
+from stages.submission import write
+from stages.submission.eval_predictions import predict_views
 from tests.conftest import record_folds, small
+from tests.tasks import PATIENTS, task_of
 
 
 def fold_history(f1: list[float], params: Params) -> None:
@@ -69,7 +71,7 @@ def test_the_submission_is_the_vote_of_the_seeds(ready: Path) -> None:
     assert run(params)["equal_answers"] is None
     images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    each = tta_predict.predict_views(params, CONTEST, pixels, SILENT, [paths.refit_weights(0), paths.refit_weights(1)])
+    each = predict_views(params, CONTEST, pixels, SILENT, [paths.refit_weights(0), paths.refit_weights(1)])
     assert each.shape == (4, len(images), 18)
     assert not np.allclose(each[0], each[2])  # two seeds are two models
     with np.load(paths.REFIT_PROBABILITIES) as arrays:
@@ -98,12 +100,15 @@ def test_patience_and_select_do_not_concern_a_refit(ready: Path) -> None:
 
 def test_equal_answers_is_a_share_of_photos(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
-    answers = pd.DataFrame({"ImageID": ["a", "b", "c", "d"], "ans": [1, 2, 3, 4]})
-    assert refit.equal_answers(answers, path) is None
-    answers.assign(ans=[1, 2, 3, 5]).to_csv(path, index=False)
-    assert refit.equal_answers(answers, path) == 0.75
-    answers.iloc[::-1].to_csv(path, index=False)
-    assert refit.equal_answers(answers, path) is None
+    for task in (CONTEST, PATIENTS, task_of(300)):
+        images, answers = np.array(["a", "b", "c", "d"]), np.array([1, 2, 3, task.classes - 1])
+        path.unlink(missing_ok=True)
+        assert refit.equal_answers(task, images, answers, path) is None
+        write.write(path, task, images, np.array([1, 2, 3, 5]))
+        assert refit.equal_answers(task, images, answers, path) == 0.75
+        write.write(path, task, images[::-1], answers[::-1])
+        assert refit.equal_answers(task, images, answers, path) is None
+    assert refit.equal_answers(CONTEST, images, answers, path) is None  # of another task
 
 
 @pytest.mark.parametrize(

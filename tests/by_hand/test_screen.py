@@ -144,11 +144,16 @@ def test_heads_that_would_take_too_much_memory_together_are_trained_a_few_sample
     """A fold's head on 2,048 features of 1,000 classes has 2 million weights, and AdamW holds four of each."""
     many = Task("folder", (Axis("label", tuple(f"{number:03d}" for number in range(1000))),), "photo")
     plan = Plan(model.architecture(small(), many), ("none", "weighted", "sqrt"), screen.LRS, 1)
-    assert heads_on_features.memory(plan, 2048, 5) == 16 * 2048 * 1000 * 5 * 3 * len(screen.LRS)
-    assert [part.samplers for part in screen.at_once(plan, 2048, 5)] == [plan.samplers]
-    assert [part.samplers for part in screen.at_once(plan, 2048, 15)] == [("none", "weighted"), ("sqrt",)]
-    assert [part.samplers for part in screen.at_once(plan, 2048, 50)] == [("none",), ("weighted",), ("sqrt",)]
-    assert screen.at_once(replace(plan, samplers=()), 2048, 5) == []
+    weights, outputs = 16 * 2048 * 1000, 32 * 64 * 1000
+    assert heads_on_features.memory(plan, 2048, 5, 64) == (weights + outputs) * 5 * 3 * len(screen.LRS)
+
+    def parts(folds: int, batch: int = 64) -> list[tuple[str, ...]]:
+        return [part.samplers for part in screen.at_once(plan, 2048, folds, batch)]
+
+    assert parts(5) == [plan.samplers]
+    assert parts(15) == [("none", "weighted"), ("sqrt",)]
+    assert parts(50) == parts(5, 4096) == [("none",), ("weighted",), ("sqrt",)]
+    assert screen.at_once(replace(plan, samplers=()), 2048, 5, 64) == []
 
 
 def test_the_command_shows_a_table_and_gives_json(project: Path) -> None:

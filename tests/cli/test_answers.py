@@ -13,8 +13,10 @@ from cli.lines import Lines
 from cli.tables import answers, better_scores, screen, summaries
 from stages.by_hand.check import Finding, Report
 from stages.by_hand.check_estimates import Estimate
-from stages.by_hand.compare import OF_CLASSES
-from stages.judge.paired_difference import Comparison, Difference
+from stages.by_hand.compare import of_classes
+from stages.data.task import CONTEST, Task
+from stages.judge.paired_difference import TOO_FEW, Comparison, Difference
+from tests.report.made import CELLS, MANY
 
 WIDTHS = (60, 80, 120)
 LONG = "an_experiment_whose_name_has_40_letters_"
@@ -24,16 +26,18 @@ Make = Callable[[int], Lines]
 
 
 def difference(metric: str, verdict: str = "no evidence either way", seed_sd: float | None = 0.0123) -> Difference:
-    return Difference(metric, 0.4687, 0.4567, -0.0120, -0.0458, 0.0178, 0.2345, 0.1234, verdict, 123_456, seed_sd)
-
-
-def compared(a: str = LONG, b: str = KOREAN, classes: int = 18) -> Comparison:
-    scores = ["macro_f1", "f1_60plus", *(f"f1_{number}" for number in range(classes)), "accuracy", "nll"]
-    rows = [difference(name) for name in [*scores, "f1_mask", "f1_gender", "f1_age"]]
-    rows[1] = difference("f1_60plus", "too few people")
-    return Comparison(
-        a, b, rows, [f"one training a fold ({a}): the interval is about these trained models", OF_CLASSES]
+    return Difference(
+        metric, 0.4687, 0.4567, -0.0120, -0.0458, 0.0178, 0.2345, 0.1234, verdict, 123_456, seed_sd, "people"
     )
+
+
+def compared(a: str = LONG, b: str = KOREAN, task: Task = CONTEST) -> Comparison:
+    names = ["macro_f1", *(f"f1_{name}" for name in task.subsets), *(f"f1_{number}" for number in range(task.classes))]
+    rows = [difference(name) for name in [*names, "accuracy", "nll"]]
+    rows += [difference(f"f1_{axis.name}") for axis in task.axes if len(task.axes) > 1]
+    rows[1] = difference(names[1], TOO_FEW)
+    notes = [f"one training a fold ({a}): the interval is about these trained models", of_classes(task)]
+    return Comparison(a, b, rows, notes, task)
 
 
 def judged(**own: Any) -> dict[str, Any]:
@@ -53,6 +57,7 @@ def screened(heads: tuple[str, ...] = ("linear", "mlp")) -> dict[str, Any]:
         "folds": 5,
         "repeats": 3,
         "people": 4500,
+        "titles": {"f1_60plus": "60+ F1"},
         "backbone": f"test_resnet, {PATH}",
         "notes": ["can tell: which losses, samplers and heads suit these features; let `maskcli compare` decide"],
         "seconds": {"features": 12345.0, "heads": 678.9, "judge": 10.1},
@@ -89,6 +94,7 @@ def blended() -> dict[str, Any]:
         "best_single": LONG,
         "notes": [f"{KOREAN}: epochs were chosen on the scored photos, so this run looks better than it is"],
         "method": "convex",
+        "people": 4500,
     }
 
 
@@ -122,6 +128,15 @@ def explored() -> dict[str, Any]:
         "common_sizes": [{"width": 4000, "height": 3000, "photos": 864_192, "eval_photos": 12_345}],
         "sizes": 99,
     }
+
+
+def ungrouped(classes: int = 3) -> dict[str, Any]:
+    """What eda finds where no groups are known, and one axis."""
+    found = explored()
+    for name in ("people", "gender_people", "age_people"):
+        del found[name]
+    rows = [{"class": f"{LONG}{number}", "photos": number % 700} for number in range(classes)]
+    return found | {"classes": rows}
 
 
 def checked(state: str = "warning") -> Report:
@@ -193,13 +208,17 @@ REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "equal_answers": 0
 ANSWERS: dict[str, Make] = {
     "compare": lambda width: answers.comparison([compared(), compared(b="b")], True, width),
     "compare, short names": lambda width: answers.comparison([compared("HEAD", "focal")], False, width),
-    "score": lambda width: answers.score(scored(), width),
+    "score": lambda width: answers.score(scored(), CONTEST, width),
     "screen": lambda width: screen.screen(screened(), 15, width),
     "screen, one head": lambda width: screen.screen(screened(("linear",)), 15, width),
     "tta-search": lambda width: better_scores.views(searched(), width),
     "blend": lambda width: better_scores.blend(blended(), width),
     "epochs": lambda width: answers.epochs(advised(), width),
     "eda": lambda width: answers.eda(explored(), width),
+    "eda, no groups": lambda width: answers.eda(ungrouped(), width),
+    "eda, many classes": lambda width: answers.eda(ungrouped(1000), width),
+    "compare, many classes": lambda width: answers.comparison([compared("HEAD", "b", MANY)], True, width),
+    "compare, groups": lambda width: answers.comparison([compared("HEAD", "b", CELLS)], True, width),
     "check": lambda width: answers.check(checked(), width),
     "check, failed": lambda width: answers.check(checked("failed"), width),
     "summary": lambda width: summaries.summary(summed(), width),
@@ -229,13 +248,13 @@ def first(lines: Lines) -> str:
 
 
 def one(verdict: str, a: str = "HEAD", b: str = "focal") -> str:
-    return answers.verdict(Comparison(a, b, [difference("macro_f1", verdict)], []))
+    return answers.verdict(Comparison(a, b, [difference("macro_f1", verdict)], [], CONTEST))
 
 
 def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
     scores = "macro F1 0.4567 against 0.4687, -0.0120"
     assert one("worse") == f"focal is worse than HEAD: {scores} (95 % interval -0.0458 to +0.0178)"
-    assert one("too few people") == f"too few people to tell focal from HEAD: {scores}"
+    assert one(TOO_FEW) == f"too few people to tell focal from HEAD: {scores}"
     assert one("no evidence either way") == (
         f"no evidence either way on focal against HEAD: {scores} (95 % interval -0.0458 to +0.0178); about 120,000 more "
         "people would be needed to tell"
@@ -266,6 +285,50 @@ def test_compare_shows_classes_and_their_note_only_when_asked() -> None:
     )
 
 
+def test_of_many_classes_those_that_differ_most_are_shown_and_the_others_told_of() -> None:
+    found = compared("HEAD", "focal", MANY)
+    place = next(place for place, row in enumerate(found.rows) if row.metric == "f1_711")
+    found.rows[place] = replace(found.rows[place], difference=0.0001, verdict="better")
+    lines = [line for line, _ in answers.comparison([found], True, 80)]
+    rows = [line for line in lines if " species " in line]
+    assert len(rows) == 20
+    assert rows[0].startswith("711 species 711"), "evidence before size"
+    assert any(line.startswith("The 20 of 1000 classes that differ most; all are in --json") for line in lines)
+
+
+def test_eda_speaks_of_what_there_is_and_of_many_classes_names_both_ends() -> None:
+    few = "\n".join(line for line, _ in answers.eda(ungrouped(), 500))
+    assert few.startswith("864192 training photos, 12345 eval photos\nnear-duplicates: at least 1234 pairs (123 of")
+    assert not any(word in few for word in ("people", "People", "group "))
+    many = [line for line, _ in answers.eda(ungrouped(1000), 500)]
+    (heading,) = [line for line in many if line.startswith("Classes")]
+    assert heading == (
+        "Classes: the 10 commonest and the 10 rarest of 1000 (2 have no photo); all are in out/eda/class_counts.csv"
+    )
+    shown = [line.split()[1] for line in many if line.startswith(LONG)]
+    assert shown == [*map(str, range(699, 689, -1)), "5", "5", "4", "4", "3", "3", "2", "2", "1", "1"]
+
+
+def test_a_result_without_groups_counts_photos() -> None:
+    found = {key: value for key, value in searched().items() if key != "people"} | {"photos": 924}
+    lines = " ".join(line for line, _ in better_scores.views(found, 500))
+    assert "on 924 photos" in lines
+    assert "people" not in lines
+    told = {key: value for key, value in summed().items() if key != "people"}
+    assert "(864192 photos)" in " ".join(line for line, _ in summaries.summary(told, 200))
+
+
+def test_screen_has_a_column_for_each_subset_of_the_task() -> None:
+    found = screened()
+    found["titles"] = {"f1_large": "10+ F1", "f1_odd": "odd F1"}
+    found["rows"] = [{**row, "f1_large": 0.1234, "f1_odd": 0.5678} for row in found["rows"]]
+    lines = [line for line, _ in screen.screen(found, 3, 500)]
+    (heading,) = [line for line in lines if "macro F1" in line and "p Holm" in line]
+    assert "10+ F1  odd F1" in heading
+    assert "60+" not in heading
+    assert sum("0.1234" in line and "0.5678" in line for line in lines) >= 3
+
+
 def test_screen_says_first_whether_anything_is_better() -> None:
     found = screened()
     assert first(screen.screen(found, 3, 500)).startswith("none of 19 others is shown to be better than balanced")
@@ -294,10 +357,12 @@ def test_folds_without_pseudo_labels_are_named() -> None:
 
 
 def test_a_score_without_people_says_what_its_interval_is_over() -> None:
-    over_photos = "\n".join(line for line, _ in answers.score(scored(), 500))
+    over_photos = "\n".join(line for line, _ in answers.score(scored(), CONTEST, 500))
     assert "intervals are over photos" in over_photos
-    assert "over photos" not in "\n".join(line for line, _ in answers.score(scored(interval_over="people"), 500))
-    absent = [line for line, _ in answers.score(scored(f1_60plus=float("nan")), 80)]
+    assert "over photos" not in "\n".join(
+        line for line, _ in answers.score(scored(interval_over="people"), CONTEST, 500)
+    )
+    absent = [line for line, _ in answers.score(scored(f1_60plus=float("nan")), CONTEST, 80)]
     assert any(line.split() == ["60+", "F1", "none"] for line in absent)
 
 

@@ -39,7 +39,7 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten())
-        self.body, self.head, self.age = nn.Identity(), nn.Linear(16, 5), None
+        self.body, self.head, self.regression = nn.Identity(), nn.Linear(16, 5), None
 
     def steps(self, made: torch.optim.Optimizer, name: str, first: int, last: int) -> None:
         for number in range(first, last):

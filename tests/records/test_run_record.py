@@ -189,6 +189,39 @@ def test_without_record_and_lock_params_yaml_is_all_there_is(revision: dict[Path
         run_record.of_revision("nowhere")
 
 
+NAMED = (
+    ({"train_bins": {"age": [30, 58]}}, {"train_bins": {}}, "train_bins.age: [30, 58] (now: not set)"),
+    ({"axes": {"size": {"bins": [1.5]}}}, {"axes": {"size": {"bins": [2]}}}, "axes.size.bins: [1.5] (now: [2])"),
+    (
+        {"axes": {"label": {"levels": ["a"]}}},
+        {"axes": {"label": {"levels": ["b"]}}},
+        'axes.label.levels: ["a"] (now: ["b"])',
+    ),
+    (
+        {"data": {"age_bins": [30, 58]}},
+        {"axes": {"age": {"bins": [30, 60]}}},
+        "axes.age.bins: [30, 58] (now: [30, 60])",
+    ),
+    ({"data": {"age_bins": [30, 60], "train_age_bins": None}}, {"axes": {"age": {"bins": [30, 60]}}}, ""),
+    ({"age_regression": {"weight": 0.1}}, {"regression": {"weight": 0.0}}, "regression.weight: 0.1 (now: 0)"),
+)
+
+
+@pytest.mark.parametrize(("before", "after", "told"), NAMED)
+def test_axes_and_bins_that_a_person_names_are_compared_and_old_keys_under_todays_names(
+    before: dict[str, Any], after: dict[str, Any], told: str
+) -> None:
+    found = run_record.differing(Record(params=before), Record(params=after))
+    assert run_record.in_words(found, "now").replace("(now: 0.0)", "(now: 0)") == told
+
+
+def test_results_of_before_tasks_keep_their_bins(revision: dict[Path, str]) -> None:
+    revision[paths.PARAMS] = "data: {age_bins: [30, 58]}\n"
+    found = run_record.of_revision("old")
+    assert found.params["data"] == {"age_bins": [30, 58]}
+    assert run_record.not_run("old", found) == ""
+
+
 def test_epochs_for_a_refit_are_not_taken_from_another_method(trained: Path) -> None:
     with pytest.raises(UserError, match=r"refit: the folds were trained with loss: ce \(now: focal\), so the epochs"):
         epochs.for_refit(small(loss="focal"), SILENT)

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 TEMPLATES = sorted((ROOT / ".dvc/plots").glob("*.json"))
 GROUPS = {
     "revisions": dict(enumerate(colours.REVISIONS)),
-    "genders": colours.GENDERS,
+    "levels": dict(enumerate(colours.LEVELS)),
     "verdicts": colours.VERDICTS,
 }
 # Machado, Oliveira & Fernandes 2009, table 1, severity 1.0: what linear RGB becomes.
@@ -68,8 +68,8 @@ def test_no_colour_means_two_things() -> None:
 
 
 def test_what_is_drawn_and_written_stands_out_from_its_ground() -> None:
-    faint = [*colours.REVISIONS, *colours.GENDERS.values(), *colours.VERDICTS.values(), colours.NEUTRAL, colours.INK]
-    faint.remove(colours.VERDICTS["too few people"])  # a cross without an interval is meant to stand back
+    faint = [*colours.REVISIONS, *colours.LEVELS, *colours.VERDICTS.values(), colours.NEUTRAL, colours.INK]
+    faint.remove(colours.VERDICTS["too few to tell"])  # a cross without an interval is meant to stand back
     assert min(map(contrast, faint)) >= 3  # WCAG 2.1, 1.4.11: graphical objects
     ends = [np.array([int(shade[place : place + 2], 16) for place in (1, 3, 5)]) for shade in colours.SHADES]
     for share in np.linspace(0, 1, 101):
@@ -81,21 +81,21 @@ def test_what_is_drawn_and_written_stands_out_from_its_ground() -> None:
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
 def test_templates_which_cannot_import_them_have_the_same_colours(template: Any) -> None:
     text = template.read_text()
-    ours = {*colours.REVISIONS, *colours.GENDERS.values(), *colours.SHADES, colours.INK}
+    ours = {*colours.REVISIONS, *colours.LEVELS, *colours.SHADES, colours.INK, colours.NEUTRAL}
     assert set(re.findall(r"#[0-9a-fA-F]{6}\b", text)) <= {*ours, "#ebebeb"}, (
         "the last is the grid of the confusion matrix"
     )
     encodings = [found["color"] for found in inside(json.loads(text)) if isinstance(found.get("color"), dict)]
     wanted = {
         "rev": {"range": list(colours.REVISIONS)},
-        "gender": {"domain": list(colours.GENDERS), "range": list(colours.GENDERS.values())},
+        "gender": {"domain": ["male", "female"], "range": list(colours.LEVELS[:2])},  # the contest's levels, in order
         "share": {"domain": [0, 1], "range": list(colours.SHADES), "interpolate": "rgb"},
     }
     assert encodings, "every picture has colours of its own: the drawing library's would mean something else elsewhere"
     for encoding in encodings:
         if "field" in encoding:
             assert encoding["scale"] == wanted[encoding["field"]]
-        else:
+        elif encoding != {"value": colours.NEUTRAL}:
             assert encoding == {
                 "condition": {"test": f"datum.share > {colours.WRITTEN_LIGHT}", "value": colours.SHADES[0]},
                 "value": colours.INK,

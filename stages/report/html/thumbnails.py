@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,10 +17,13 @@ from stages.data.decode import BadPhoto, decode
 SIZE = 144  # px of the longer side: sharp at 72 px on a screen of two dots a pixel
 
 
-def pictures(names: set[str]) -> dict[str, np.ndarray]:
-    """Pixels uint8 [height, width, 3] of each training photo that can be had, at most SIZE px; the others are left out."""
-    found = {name: pixels for name in sorted(names) if (pixels := _opened(name)) is not None}
-    return found | {name: _shrunk(pixels) for name, pixels in _cached(names - set(found)).items()}
+def pictures(names: set[str], folder: Path) -> dict[str, np.ndarray]:
+    """Pixels uint8 [height, width, 3] of each training photo that can be had, at most SIZE px; the others are left out.
+
+    Photos lie below `folder`, by the column `file` of photos.csv.
+    """
+    found = {name: pixels for name in sorted(names) if (pixels := _opened(folder / name)) is not None}
+    return found | {name: _shrunk(pixels) for name, pixels in _cached(names - set(found), folder).items()}
 
 
 def jpeg(pixels: np.ndarray, quality: int) -> str:
@@ -29,14 +33,14 @@ def jpeg(pixels: np.ndarray, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _opened(name: str) -> np.ndarray | None:
+def _opened(path: Path) -> np.ndarray | None:
     """The whole photo in its own shape, upright; None if it is not there or cannot be read."""
     try:
-        with Image.open(paths.TRAIN_IMAGES / name) as image:
+        with Image.open(path) as image:
             if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
                 scale = min(1.0, SIZE / max(image.size))
                 width, height = (max(1, round(scale * size)) for size in image.size)
-                return decode(paths.TRAIN_IMAGES / name, height, width).pixels
+                return decode(path, height, width).pixels
             image.draft("RGB", (2 * SIZE, 2 * SIZE))
             return _shrunk(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, BadPhoto):
@@ -44,7 +48,7 @@ def _opened(name: str) -> np.ndarray | None:
         return None
 
 
-def _cached(names: set[str]) -> dict[str, np.ndarray]:
+def _cached(names: set[str], folder: Path) -> dict[str, np.ndarray]:
     """Photos out of the pixel cache; none if it is absent, damaged, of other photos than photos.csv, or without pixels."""
     if not names:
         return {}
@@ -52,7 +56,7 @@ def _cached(names: set[str]) -> dict[str, np.ndarray]:
         pixels = read_npy(paths.PIXELS, "prepare")
         table = read_csv(paths.PHOTOS, "prepare", {"file": str, "content": str})
         files = table["file"].tolist()
-        cache_record.check_listed(paths.PIXELS, Files(paths.TRAIN_IMAGES, files, table["content"].tolist()))
+        cache_record.check_listed(paths.PIXELS, Files(folder, files, table["content"].tolist()))
     except UserError:
         return {}
     if pixels.ndim != 4:

@@ -15,7 +15,7 @@ from PIL import Image
 from stages.base.files import replacing
 from stages.data.decode import decode
 from stages.data.task import Task
-from stages.report.class_lists import WHOLE, unlike
+from stages.report.class_lists import unlike
 from stages.report.colours import INK, LEVELS, NEUTRAL
 from stages.report.png.histograms import Histogram, in_bins
 
@@ -37,32 +37,40 @@ def classes(path: Path, counts: pd.DataFrame, task: Task) -> None:
 
     Many classes: a curve of all by falling number, then bars of the commonest and the rarest ones.
     """
-    if task.classes <= WHOLE:
+    shown = ends(counts)
+    if len(shown) == len(counts):
         figure, axes = _figure(7.5, max(1.6, 5.2 + 0.26 * (task.classes - 18)))
         _class_bars(axes, counts, task)
         axes.set_title(f"{_what(task)} per class")
         _save(figure, path)
         return
-    figure = Figure(figsize=(7.5, 3 + 0.26 * 2 * ENDS), layout="constrained")
+    figure = Figure(figsize=(7.5, 3 + 0.26 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
-    curve, bars = figure.subplots(2, 1, height_ratios=(2.4, 0.26 * 2 * ENDS))
+    curve, bars = figure.subplots(2, 1, height_ratios=(2.4, 0.26 * len(shown)))
     photos = np.sort(counts["photos"].to_numpy())[::-1]
     curve.fill_between(np.arange(1, len(photos) + 1), np.maximum(photos, 0.5), 0.5, step="mid", color=NEUTRAL, lw=0)
     curve.set(
         yscale="log", xlabel="classes, commonest first", ylabel="photos (log scale)", xlim=(0.5, len(photos) + 0.5)
     )
-    curve.set_title(f"Photos of all {task.classes} classes; below, the {ENDS} commonest and the {ENDS} rarest")
+    curve.set_title(f"{_what(task)} per class: all {task.classes}, and below {which(counts)}")
     curve.yaxis.set_major_formatter("{x:g}")
-    _class_bars(bars, ends(counts), task)
+    _class_bars(bars, shown, task)
     _save(figure, path)
 
 
 def ends(counts: pd.DataFrame) -> pd.DataFrame:
-    """Of many classes the commonest and the rarest ENDS, by falling number of photos; of few all, in their own order."""
-    if len(counts) <= max(WHOLE, 2 * ENDS):
+    """Of many classes the commonest and the rarest ENDS that have photos, by falling number of these; of few all, in order."""
+    if len(counts) <= 2 * ENDS:
         return counts
-    ordered = counts.sort_values("photos", ascending=False, kind="stable")
-    return pd.concat([ordered.head(ENDS), ordered.tail(ENDS)])
+    ordered = counts[counts["photos"] > 0].sort_values("photos", ascending=False, kind="stable")
+    return ordered if len(ordered) <= 2 * ENDS else pd.concat([ordered.head(ENDS), ordered.tail(ENDS)])
+
+
+def which(counts: pd.DataFrame) -> str:
+    """What `ends` takes of many classes, in words."""
+    there = int((counts["photos"] > 0).sum())
+    said = f"the {ENDS} commonest and {ENDS} rarest" if there > 2 * ENDS else f"the {there} with photos"
+    return said + (f" ({len(counts) - there} have none)" if there < len(counts) else "")
 
 
 def _class_bars(axes: Axes, counts: pd.DataFrame, task: Task) -> None:
@@ -193,11 +201,9 @@ def contact_sheet(path: Path, rows: list[list[np.ndarray]], counts: pd.DataFrame
     figure = Figure(figsize=(across / DPI, down / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.figimage(canvas, left, 0, origin="upper")  # px by px, where axes would resample
-    which = (
-        "" if len(counts) == task.classes else f" of the {ENDS} commonest and {ENDS} rarest of {task.classes} classes"
-    )
+    shown = "" if len(counts) == task.classes else f", {len(counts)} of {task.classes}"
     each = "" if task.unit == "photo" else f", each of another {task.unit}"
-    title = f"Photos by class{which}{each}, up to {SHEET_PHOTOS} drawn at random"
+    title = f"Photos by class{shown}{each}, up to {SHEET_PHOTOS} drawn at random"
     figure.text(12 / across, 1 - top / 2 / down, title, va="center", fontsize=11)
     names = unlike(counts["class"].tolist(), LONGEST_NAME)
     for number, (name, row) in enumerate(zip(names, counts.to_dict("records"), strict=True)):

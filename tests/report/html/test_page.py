@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from stages.judge import bootstrap, paired_difference
-from stages.report.html import page
+from stages.report.html import class_section, page
 from stages.report.html.page import Run
 from tests.report import browser
-from tests.report.made import run
+from tests.report.made import CELLS, FOLDERS, MANY, long_tailed, run
 
 
 def noise(names: set[str]) -> page.Pictures:
@@ -26,11 +26,15 @@ def nothing(names: set[str]) -> page.Pictures:
 
 def compared(first: Run, second: Run) -> paired_difference.Comparison:
     a, b = (
-        [bootstrap.of_run(one.oof.person, one.oof.labels, one.oof.predictions, one.oof.losses)]
+        [
+            bootstrap.of_run(
+                bootstrap.numbered(one.oof.group), one.oof.labels, one.oof.predictions, one.oof.losses, classes=18
+            )
+        ]
         for one in (first, second)
     )
     return paired_difference.Comparison(
-        first.name, second.name, paired_difference.compare(a, b, {}, 200, 0), ["a note on <both>"]
+        first.name, second.name, paired_difference.compare(a, b, {}, 200, 0), ["a note on <both>"], first.task
     )
 
 
@@ -92,7 +96,7 @@ def test_one_person_does_not_look_like_many(blank_charts: None) -> None:
     made = run("main")
     built = page.build([made], None, 100, 0, nothing)
     section = built[built.index('id="highest"') : built.index('id="mistakes"')]
-    worst = made.oof.person[np.argsort(-made.oof.losses)[:40]]
+    worst = made.oof.group[np.argsort(-made.oof.losses)[:40]]
     assert len(set(worst)) < 40, "else nothing is tried here"
     people = re.findall(r'<li class="person">\s*<h4>(\d+)<span class="interval">, (\d+) of 7 photos', section)
     assert people == [(person, str((worst == person).sum())) for person in dict.fromkeys(worst.tolist())]
@@ -159,6 +163,82 @@ def test_early_and_odd_results_are_shown_too() -> None:
     assert "0.1000 macro F1" in text_of(page.build([odd], None, 100, 0, nothing))
 
 
+def test_without_groups_the_page_speaks_of_photos_and_gathers_none(blank_charts: None) -> None:
+    made = run("workspace", task=FOLDERS)
+    built = page.build([made], None, 100, 0, nothing)
+    shown = text_of(built)
+    assert "the one fold model that never saw it (OOF). Intervals are 95 %, bootstrap-t over photos" in shown
+    assert "0.7002 210 photos, 2 folds" in shown
+    assert "too few photos" in shown
+    assert not re.findall("person|people|group", shown)
+    assert "<h4>" not in built
+    assert built.count('<li class="photo">') > 40
+
+
+def test_a_task_of_groups_speaks_of_them_and_has_its_own_axes_and_subsets(blank_charts: None) -> None:
+    scores = {
+        "macro_f1": 0.6,
+        "f1_large": 0.5,
+        "f1_strong_large": float("nan"),
+        "f1_stain": 0.4,
+        "f1_size": 0.3,
+        "size_mae": 1.2,
+    }
+    shown = text_of(page.build([run("workspace", task=CELLS, scores=scores)], None, 100, 0, nothing))
+    assert "never saw its group (OOF)" in shown
+    assert "30 groups, 210 photos" in shown
+    assert "they stand by group, the group with the worst photo first" in shown.lower()
+    for name in ("F1 of the 10+ classes ↑ 0.5000", "F1 of the strong_large classes ↑ –", "F1 of stain alone ↑ 0.4000",
+                 "F1 of size bin alone ↑ 0.3000", "mean absolute error of size ↓ 1.2000"):  # fmt: skip
+        assert name in shown
+    assert not re.findall("person|people|gender", shown)
+
+
+@pytest.fixture(scope="module")
+def many() -> str:
+    """The page of a run of 1,000 classes, most of them rare."""
+    return page.build([run("workspace", task=MANY, oof=long_tailed(MANY, 3000))], None, 50, 0, noise)
+
+
+def test_of_many_classes_the_page_shows_all_in_pictures_and_lists_those_that_matter(many: str) -> None:
+    shown, made = text_of(many), long_tailed(MANY, 3000)
+    counts = np.zeros((1000, 1000), int)
+    np.add.at(counts, (made.labels, made.predictions), 1)
+    mistakes = counts - np.diag(np.diag(counts))
+    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    most, of = mistakes[true, predicted], counts[true].sum()
+    row = f"{MANY.class_names[true]} {MANY.class_names[predicted]} {most} {100 * most / of:.0f} % of {of}"
+    assert row in shown.replace("\u00a0", " ")
+    assert f"{(mistakes > 0).sum() - 20} more pairs are mistaken" in shown
+    assert "Lowest F1, 20 of the classes with 5 photos or more" in shown
+    assert "Fewest photos, 20 classes" in shown
+    assert "all 1000 are in out/oof-ensemble/per_class.csv" in shown
+    absent = 1000 - len(np.union1d(made.labels, made.predictions))
+    assert f"and {absent - 6} more" in shown
+    assert len(many.encode()) < 3_000_000
+    assert len(set(charts_of(many))) == 6 + 1 + 1 + 3, "curves, a matrix, calibration, and three of F1"
+
+
+def test_a_picture_of_many_classes_carries_its_dots_itself(many: str) -> None:
+    for chart in charts_of(many):
+        assert not re.findall(r'(?:href|src)="(?!#|data:image/png)', chart)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_page_of_many_classes_opens_in_a_browser(many: str, tmp_path: Path, width: int) -> None:
+    report = tmp_path / "report.html"
+    report.write_text(many, encoding="utf-8")
+    seen = browser.look(report, width, tmp_path / "profile")
+    assert seen["broken"] == 0
+    assert seen["body"] <= 0, seen["outside"]
+    assert seen["outside"] == []
+    assert seen["errors"] == []
+    assert seen["requests"] == []
+    assert seen["scaled"] == []
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("width", [1280, 390])
@@ -174,4 +254,4 @@ def test_the_page_opens_in_a_browser_on_a_laptop_and_on_a_phone(two: str, tmp_pa
     assert seen["requests"] == []
     assert seen["charts"] == len(charts_of(two))
     assert seen["scaled"] == [], "a chart that is scaled has letters of another size than the others"
-    assert seen["classes"] == page.CLASS_CHARTS[width < 700]
+    assert seen["classes"] == class_section.WIDTHS[width < 700]

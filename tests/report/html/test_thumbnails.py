@@ -38,7 +38,7 @@ def cache_of(count: int) -> None:
 
 
 def test_a_photo_is_shown_whole_and_upright_in_its_own_shape(photos: Path) -> None:
-    found = thumbnails.pictures({"p/wide.jpg", "p/turned.jpg"})
+    found = thumbnails.pictures({"p/wide.jpg", "p/turned.jpg"}, paths.TRAIN_IMAGES)
     assert found["p/wide.jpg"].shape == (72, 144, 3)
     assert found["p/turned.jpg"].shape == (144, 72, 3)
     assert np.abs(found["p/wide.jpg"].mean((0, 1)) - [200, 30, 30]).max() < 5
@@ -46,19 +46,19 @@ def test_a_photo_is_shown_whole_and_upright_in_its_own_shape(photos: Path) -> No
 
 def test_a_photo_that_is_gone_or_unreadable_comes_from_the_pixel_cache_and_else_is_left_out(photos: Path) -> None:
     names = {"p/gone.jpg", "p/text.jpg", "p/never\0.jpg", "p/other.jpg"}
-    found = thumbnails.pictures(names)
+    found = thumbnails.pictures(names, paths.TRAIN_IMAGES)
     assert set(found) == {"p/gone.jpg", "p/text.jpg"}
     assert found["p/gone.jpg"].shape == (144, 96, 3)
     assert not found["p/gone.jpg"].any()
     cache_of(3)  # not the cache of this table
-    assert thumbnails.pictures(names) == {}
+    assert thumbnails.pictures(names, paths.TRAIN_IMAGES) == {}
     paths.PIXELS.write_bytes(b"damaged")
-    assert thumbnails.pictures(names) == {}
+    assert thumbnails.pictures(names, paths.TRAIN_IMAGES) == {}
 
 
 def test_a_photo_of_16_bits_is_shown_in_its_own_greys_also_where_there_is_no_cache(photos: Path) -> None:
     paths.PIXELS.unlink()
     Image.fromarray(np.full((200, 400), 128 * 257, np.uint16)).save(paths.TRAIN_IMAGES / "p/deep.png")
-    (found,) = thumbnails.pictures({"p/deep.png"}).values()
+    (found,) = thumbnails.pictures({"p/deep.png"}, paths.TRAIN_IMAGES).values()
     assert found.shape == (72, 144, 3)
     assert (found == 128).all()

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from stages.data.task import CONTEST
 from stages.judge.paired_difference import Difference
 from stages.report import colours
 from stages.report.png import result_figures
+from tests.report.made import MANY
 
 
 @pytest.fixture
@@ -34,12 +36,12 @@ ROWS = [
     difference("nll", -3.0, 1.0, "better"),
     difference("f1_0", 0.0, 0.02),
     difference("f1_17", -0.3, 0.7, "worse"),
-    difference("f1_16", 0.5, 1.0, "too few people"),
+    difference("f1_16", 0.5, 1.0, "too few to tell"),
 ]
 
 
 def test_a_headline_number_has_an_axis_of_its_own_apart_from_rare_classes(drawn: list[Figure], tmp_path: Path) -> None:
-    result_figures.forest(tmp_path / "forest.png", [("one", ROWS), ("other", ROWS)], "base")
+    result_figures.forest(tmp_path / "forest.png", [("one", ROWS), ("other", ROWS)], "base", CONTEST)
     scores, _, classes, _, nll, _ = drawn[0].axes
     assert [text.get_text() for text in scores.get_yticklabels()] == ["macro F1", "accuracy"]
     assert [text.get_text() for text in nll.get_yticklabels()] == ["val_nll"]
@@ -50,13 +52,13 @@ def test_a_headline_number_has_an_axis_of_its_own_apart_from_rare_classes(drawn:
 
 
 def test_a_forest_plot_names_the_verdicts_it_shows_by_colour_and_mark(drawn: list[Figure], tmp_path: Path) -> None:
-    result_figures.forest(tmp_path / "forest.png", [("one", ROWS)], "base")
+    result_figures.forest(tmp_path / "forest.png", [("one", ROWS)], "base", CONTEST)
     (legend,) = drawn[0].legends
     named = {text.get_text(): line for text, line in zip(legend.texts, legend.legend_handles, strict=True)}
     assert set(named) == {row.verdict for row in ROWS}
     for verdict, line in named.items():
         assert line.get_color() == colours.VERDICTS[verdict]  # type: ignore[union-attr]
-        assert line.get_marker() == ("x" if verdict == "too few people" else "o")  # type: ignore[attr-defined]
+        assert line.get_marker() == ("x" if verdict == "too few to tell" else "o")  # type: ignore[attr-defined]
 
 
 def test_suggestions_are_told_apart_by_shape(drawn: list[Figure], tmp_path: Path) -> None:
@@ -66,3 +68,27 @@ def test_suggestions_are_told_apart_by_shape(drawn: list[Figure], tmp_path: Path
     marks = [line for line in drawn[0].axes[0].lines if line.get_marker() not in ("None", "")]
     assert len({line.get_marker() for line in marks}) == 3
     assert {line.get_color() for line in marks} == {colours.INK}
+
+
+def test_of_many_classes_a_forest_plot_draws_those_that_differ_most_and_says_so(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    rows = [difference("macro_f1", 0.01, 0.02)]
+    rows += [difference(f"f1_{number}", number / 1000, 0.1) for number in range(998)]
+    rows += [difference("f1_998", 0.9, 1.0, "too few to tell"), difference("f1_999", 0.002, 0.001, "better")]
+    result_figures.forest(tmp_path / "forest.png", [("one", rows)], "base", MANY)
+    classes = drawn[0].axes[1]
+    names = [text.get_text() for text in classes.get_yticklabels()]
+    assert len(names) == 20
+    assert "999 species 999" in names, "where there is evidence"
+    assert "997 species 997" in names
+    assert "998 species 998" not in names, "of which next to nothing is known"
+    assert classes.get_xlabel().startswith("F1 of the 20 of 1000 classes")
+
+
+@pytest.mark.parametrize(("classes", "written"), [(2, 3), (30, 3), (31, 0), (1000, 0)])
+def test_counts_are_written_in_a_confusion_matrix_where_they_can_be_read(classes: int, written: int) -> None:
+    figure = result_figures.confusion_figure(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), classes)
+    assert len(figure.axes[0].texts) == written
+    assert figure.axes[0].images[0].get_array().shape == (classes, classes)  # type: ignore[union-attr]
+    assert max(figure.get_size_inches()) < 12
