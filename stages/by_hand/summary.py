@@ -56,11 +56,12 @@ def _next(record: Record) -> tuple[str, list[str]]:
     """Why, and what to type: commit, compare what there is, or the nearest thing that could bring more."""
     commit = f"git add -A && git commit -m {record.loss}"
     try:
-        head = git.run("rev-parse", "--verify", "HEAD")
+        begun, head = (git.run("rev-parse", *words) for words in (["--git-dir"], ["--verify", "HEAD"]))
     except UserError:  # there is no git program
-        head = None
+        begun = head = None
     if head is None:
-        return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
+        begin = commit if begun else f"git init && {commit}"
+        return "results are compared from commit to commit", [begin, "maskcli screen"]
     tracked = git.run("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
     if not tracked:
         return "commit these results: others are compared with a commit's", [
