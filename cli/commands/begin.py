@@ -61,13 +61,17 @@ def init(
     Replaces nothing that is there. On a terminal it asks what the data does not show.
     """
     from stages.base.errors import UserError
-    from stages.by_hand import init as stage
-    from stages.new_project.declare import Said
 
     if [demo, update, data is not None].count(True) != 1:
         raise UserError(
             "init: name a folder of photos or a table, as `maskcli init photos`; or --demo alone, or --update alone"
         )
+    talk().say(
+        f"init: {'draws faces' if demo else f'looks at {into if update else data}'}"
+    )  # what is imported takes seconds
+    from stages.by_hand import init as stage
+    from stages.new_project.declare import Said
+
     said = Said(
         _layout(layout), tuple(label or ()), group, file, split, eval_set, model, scratch, overwrite, not no_add
     )
