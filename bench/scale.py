@@ -148,6 +148,7 @@ def simulate(folder: Path, photos: int) -> None:
     person = np.repeat(people["id"].to_numpy(str), len(contest.PHOTO_MASKS))
     for name in ("a", "b"):
         _oof(folder / name, files, person, labels, rng)
+        shutil.copy(folder / paths.PARAMS, folder / name / paths.PARAMS)
     shutil.copytree(folder / "a/out", folder / "out")
     _curves(folder)
 
