@@ -4,10 +4,8 @@ Faults do not stop it: they are listed, and the people (groups) concerned are le
 out with data.on_fault: skip.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pandas as pd
 
 from stages.base import cores, paths
 from stages.base.errors import UserError
-from stages.base.files import make_folder, reserve, unwritable, write_csv, write_json
+from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.data import near_duplicates, photos
 from stages.data.cache_record import Files
@@ -70,7 +68,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     if found.photos.empty:
         raise UserError(str(faults[0]))
     everything = all_photos(found, params)
-    with _greys(len(everything)) as greys:
+    with near_duplicates.room(paths.EDA, len(everything)) as greys:
         scan = scan_photos(everything, greys, params, talk)
         pairs, complete = _duplicates(scan, everything)
     bad = [
@@ -123,19 +121,6 @@ def all_photos(found: Found, params: Params) -> Everything:
     ids = found.eval["ImageID"].tolist()
     groups = [*found.photos["group"], *[""] * len(ids)]
     return Everything(photos.files(params, found.photos["file"].tolist()), photos.eval_files(params, ids), groups)
-
-
-@contextmanager
-def _greys(count: int) -> Iterator[np.ndarray]:
-    """A zeroed uint8 array [count, 32, 32] in an unnamed file under out/, so that memory does not grow with it."""
-    make_folder(paths.EDA)
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(tempfile.TemporaryFile(dir=paths.EDA))
-            reserve(file, count * near_duplicates.SIDE**2)
-        except OSError as error:
-            raise unwritable(paths.EDA, error) from error
-        yield np.memmap(file, np.uint8, "r+", shape=(count, near_duplicates.SIDE, near_duplicates.SIDE))
 
 
 def scan_photos(files: Sequence[Path] | Everything, greys: np.ndarray, params: Params, talk: Talk) -> Scan:
