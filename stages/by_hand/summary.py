@@ -7,6 +7,7 @@ from typing import Any
 from stages.base import git, paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json
+from stages.data import photos
 from stages.params.schema import Params
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
@@ -27,8 +28,9 @@ def run(params: Params) -> dict[str, Any]:
     In a fresh clone metrics are here, since git keeps them, and DVC's outputs are not.
     """
     scores = read_json(paths.OOF_METRICS, "oof-ensemble", *SCORES)
-    here = {name: str(path) for name, path in FILES.items() if path.exists()}
-    missing = {name: str(path) for name, path in FILES.items() if not path.exists()}
+    files = {name: path for name, path in FILES.items() if path != paths.SUBMISSION or _has_answers()}
+    here = {name: str(path) for name, path in files.items() if path.exists()}
+    missing = {name: str(path) for name, path in files.items() if not path.exists()}
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
     if paths.REPORT.exists():
         here["report"] = str(paths.REPORT)
@@ -43,15 +45,23 @@ def run(params: Params) -> dict[str, Any]:
     return {**scores, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
 
 
+def _has_answers() -> bool:
+    """Whether there is a submission to come: not without eval photos, whose stage dvc.yaml then does not have."""
+    if paths.EVAL.is_file():
+        return not photos.read_eval().empty
+    return not paths.DVC_YAML.is_file() or paths.SUBMISSION.as_posix() in paths.DVC_YAML.read_text(encoding="utf-8")
+
+
 def _next(record: Record) -> tuple[str, list[str]]:
     """Why, and what to type: commit, compare what there is, or the nearest thing that could bring more."""
     commit = f"git add -A && git commit -m {record.loss}"
     try:
-        head = git.run("rev-parse", "--verify", "HEAD")
+        begun, head = (git.run("rev-parse", *words) for words in (["--git-dir"], ["--verify", "HEAD"]))
     except UserError:  # there is no git program
-        head = None
+        begun = head = None
     if head is None:
-        return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
+        begin = commit if begun else f"git init && {commit}"
+        return "results are compared from commit to commit", [begin, "maskcli screen"]
     tracked = git.run("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
     if not tracked:
         return "commit these results: others are compared with a commit's", [
@@ -81,7 +91,7 @@ def _try(record: Record) -> tuple[str, list[str]]:
         ]
     if not paths.TTA_SUMMARY.exists():
         return "whether test-time views help", ["maskcli tta-search"]
-    if not paths.REFIT_SUMMARY.exists():
+    if _has_answers() and not paths.REFIT_SUMMARY.exists():
         return "a second submission, from all training photos", ["maskcli refit"]
     return "what went wrong, photo by photo", ["maskcli report"]
 
