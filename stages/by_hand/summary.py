@@ -9,7 +9,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json
 from stages.data import photos
 from stages.params.schema import Params
-from stages.records import run_record
+from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 
 # Of the files that DVC keeps, those a person looks at.
@@ -34,7 +34,7 @@ def run(params: Params) -> dict[str, Any]:
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
     if paths.REPORT.exists():
         here["report"] = str(paths.REPORT)
-    record = run_record.of_revision(revisions.WORKSPACE)
+    record = past_runs.of_revision(revisions.WORKSPACE)
     changed = run_record.not_asked(params, record)
     if get:
         why, commands = "some of the run's files are not here", [get]
@@ -56,11 +56,12 @@ def _next(record: Record) -> tuple[str, list[str]]:
     """Why, and what to type: commit, compare what there is, or the nearest thing that could bring more."""
     commit = f"git add -A && git commit -m {record.loss}"
     try:
-        head = git.run("rev-parse", "--verify", "HEAD")
+        begun, head = (git.run("rev-parse", *words) for words in (["--git-dir"], ["--verify", "HEAD"]))
     except UserError:  # there is no git program
-        head = None
+        begun = head = None
     if head is None:
-        return "results are compared from commit to commit", [f"git init && {commit}", "maskcli screen"]
+        begin = commit if begun else f"git init && {commit}"
+        return "results are compared from commit to commit", [begin, "maskcli screen"]
     tracked = git.run("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
     if not tracked:
         return "commit these results: others are compared with a commit's", [

@@ -44,6 +44,7 @@ def following(**changes: object) -> list[str]:
 def test_results_that_no_commit_holds_are_to_be_committed_under_their_loss(results: Path) -> None:
     assert following() == ["git init && git add -A && git commit -m ce", "maskcli screen"]
     git("init", "-q")
+    assert following() == ["git add -A && git commit -m ce", "maskcli screen"]
     git("commit", "-q", "--allow-empty", "-m", "code alone")
     assert following(loss="focal")[0] == "git add -A && git commit -m focal"
 
