@@ -77,7 +77,9 @@ def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str
     """
     shown, labels = _shown_classes(candidates), dict(_FOREST)
     if len(shown) < task.classes:
-        labels["classes"] = f"difference of the F1 of the {len(shown)} of {task.classes} classes that differ most (right: better)"
+        labels["classes"] = (
+            f"difference of the F1 of the {len(shown)} of {task.classes} classes that differ most (right: better)"
+        )
     grouped = {
         name: [[row for row in rows if _group(row.metric) == name] for _, rows in candidates] for name in _FOREST
     }
