@@ -56,12 +56,12 @@ def blend(
         Weights, typer.Option(help="How weights are found; auto chooses by nested cross-validation.")
     ] = Weights.auto,
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people (groups, photos).")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the parts that are held out, and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the nested folds and the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Blend several runs; write out/blend/submission.csv.
 
-    Weights come from the runs' OOF predictions and are judged on other people.
+    Weights come from the runs' OOF predictions and are judged on other people (groups, photos).
     """
     from stages.by_hand import blend as stage
 
