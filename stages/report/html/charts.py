@@ -74,7 +74,7 @@ def by_epoch(history: pd.DataFrame, column: str, colour: str, title: str, label:
 def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, colour: str) -> str:
     """The learning-rate range test over log lr, with its suggestions and the learning rate that training used."""
     with matplotlib.rc_context(STYLE):
-        figure = _figure(PANEL, 320)
+        figure = _figure(PANEL, 380)
         axes = figure.add_subplot()
         axes.plot(curve["lr"], curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
         axes.plot(curve["lr"], curve["smoothed"], color=colour, linewidth=2.4, label="smoothed")
@@ -89,7 +89,7 @@ def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, co
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
         axes.set_ylim(low - 0.3 * span, high + 0.4 * span)
         axes.xaxis.set_major_locator(LogLocator(numticks=8))
-        figure.legend(loc="outside lower center", ncols=2, columnspacing=1)
+        figure.legend(loc="outside lower left")  # in two columns, small rates would be cut off
         return _svg(figure)
 
 
