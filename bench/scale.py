@@ -33,7 +33,8 @@ from scratch import report, say
 
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
-from stages.data import layout
+from stages.data import contest
+from stages.data.task import CONTEST
 from stages.params.load import load
 from stages.params.schema import Params
 
@@ -140,11 +141,11 @@ def simulate(folder: Path, photos: int) -> None:
         sources.append(folder / f"sources/{number}.jpg")
         sources[-1].parent.mkdir(exist_ok=True)
         sources[-1].write_bytes(content)
-    people, files = _train(folder, photos // len(layout.PHOTO_MASKS), sources, rng)
+    people, files = _train(folder, photos // len(contest.PHOTO_MASKS), sources, rng)
     _eval(folder, max(100, photos // 100), sources)
     (folder / paths.PARAMS).write_text(yaml.safe_dump(PARAMS))
     labels = _labels(people)
-    person = np.repeat(people["id"].to_numpy(str), len(layout.PHOTO_MASKS))
+    person = np.repeat(people["id"].to_numpy(str), len(contest.PHOTO_MASKS))
     for name in ("a", "b"):
         _oof(folder / name, files, person, labels, rng)
         shutil.copy(folder / paths.PARAMS, folder / name / paths.PARAMS)
@@ -156,17 +157,17 @@ def _train(folder: Path, count: int, sources: list[Path], rng: np.random.Generat
     gender, age = rng.integers(0, 2, count), rng.integers(18, 69, count)
     ids = [f"{number + 1:06d}" for number in range(count)]
     names = [
-        f"{ident}_{layout.GENDERS[code]}_Asian_{years}" for ident, code, years in zip(ids, gender, age, strict=True)
+        f"{ident}_{contest.GENDERS[code]}_Asian_{years}" for ident, code, years in zip(ids, gender, age, strict=True)
     ]
     images = folder / paths.TRAIN_IMAGES
     images.mkdir(parents=True)
     files, links = [], [str(source) for source in sources]
     for number, name in enumerate(names):
         (images / name).mkdir()
-        for place, stem in enumerate(layout.PHOTO_MASKS):
+        for place, stem in enumerate(contest.PHOTO_MASKS):
             files.append(f"{name}/{stem}.jpg")
             os.link(links[(number * 7 + place) % len(links)], f"{images}/{files[-1]}")
-    words = np.array(layout.GENDERS)[gender]
+    words = np.array(contest.GENDERS)[gender]
     table = pd.DataFrame({"id": ids, "gender": words, "race": "Asian", "age": age, "path": names})
     table.to_csv(folder / paths.TRAIN_CSV, index=False)
     return table, np.array(files)
@@ -183,21 +184,22 @@ def _eval(folder: Path, count: int, sources: list[Path]) -> None:
 
 def _labels(people: pd.DataFrame) -> np.ndarray:
     """Class of each photo, [7 P]."""
-    gender = people["gender"].map(layout.GENDERS.index).to_numpy()
-    bins = layout.age_bin(people["age"].to_numpy(), (30, 60))
-    masks = np.array(list(layout.PHOTO_MASKS.values()))
-    return layout.label(masks[None], gender[:, None], bins[:, None]).ravel()
+    gender = people["gender"].map(contest.GENDERS.index).to_numpy()
+    masks = np.array(list(contest.PHOTO_MASKS.values()))
+    photos = len(contest.PHOTO_MASKS)
+    columns = {"gender": np.repeat(gender, photos), "age": np.repeat(people["age"].to_numpy(), photos)}
+    return CONTEST.labels({"mask": np.tile(masks, len(people))} | columns)
 
 
 def _oof(folder: Path, files: np.ndarray, person: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
     """oof.npz and metrics.json of a run that is right about six photos in ten."""
     # A few rows of log probabilities for each predicted class: a million distinct ones would only be slow to compress.
-    logits = rng.normal(size=(layout.CLASSES, 8, layout.CLASSES))
-    logits[np.arange(layout.CLASSES), :, np.arange(layout.CLASSES)] += 4
+    logits = rng.normal(size=(CONTEST.classes, 8, CONTEST.classes))
+    logits[np.arange(CONTEST.classes), :, np.arange(CONTEST.classes)] += 4
     bank = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32)
     arrays = {}
     for name in ("selected", "last"):
-        predicted = np.where(rng.random(len(labels)) < 0.6, labels, rng.integers(0, layout.CLASSES, len(labels)))
+        predicted = np.where(rng.random(len(labels)) < 0.6, labels, rng.integers(0, CONTEST.classes, len(labels)))
         arrays[name] = bank[predicted, rng.integers(0, 8, len(labels))][None]
     arrays |= {"photo": files, "person": person, "label": labels, "fold": np.arange(len(labels)) // 7 % 5}
     write_npz(folder / paths.OOF_ARRAYS, **arrays, select=np.array("last"), seed=np.array(0))

@@ -29,11 +29,11 @@ from stages import prepare
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
-from stages.data.layout import PHOTO_MASKS
+from stages.data.contest import PHOTO_MASKS
 from stages.data.task import CONTEST
 from stages.records import run_record
 from stages.records.run_record import Record
-from tests import histories
+from tests import histories, layouts
 from tests.conftest import ROOT, SMALL, record_folds, small
 
 HEADER = "id,gender,race,age,path\n"
@@ -66,7 +66,9 @@ def tiny(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def save(path: Path, size: int = 24) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(path.name)).integers(0, 255, (size, size, 3), np.uint8)
+    noise = np.random.default_rng([*f"{path.parent.name}/{path.name}".encode()]).integers(
+        0, 255, (size, size, 3), np.uint8
+    )
     Image.fromarray(noise).save(path, "JPEG")
 
 
@@ -592,8 +594,33 @@ def test_a_revision_that_cannot_be_read_is_one_line(
     refused(monkeypatch, capsys, ("compare", revision), case)
 
 
+@pytest.mark.parametrize("case", layouts.REFUSED)
+def test_bad_photos_in_folders_and_tables_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    layouts.REFUSED[case]()
+    refused(monkeypatch, capsys, ("prepare",), case)
+
+
+@pytest.mark.parametrize("case", layouts.WORKS)
+def test_odd_folders_and_tables_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    lay_out, classes, of_eval = layouts.WORKS[case]
+    lay_out()
+    code, _, err = maskcli(monkeypatch, capsys, "prepare")
+    assert code == 0, err
+    assert documented()[case] == (err[-2] if len(err) > 1 else "works")
+    counts = pd.read_csv(paths.CLASS_COUNTS, dtype=str, keep_default_na=False)
+    assert dict(zip(counts["class"], counts["photos"].astype(int), strict=True)) == classes
+    assert len(np.load(paths.PIXELS)) == sum(classes.values())
+    assert len(np.load(paths.EVAL_PIXELS)) == of_eval
+    assert maskcli(monkeypatch, capsys, "kfold")[0] == 0
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
-    assert sorted(documented()) == sorted([*PREPARE, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS])
+    tested = [*PREPARE, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
+    assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS])
 
 
 def excel(content: str) -> bytes:

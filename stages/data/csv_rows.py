@@ -6,6 +6,9 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+NOT_FOUND = (
+    "put the contest's data set there, or let `maskcli init` see which layout your photos have (contest, folder, table)"
+)
 LONGEST = 80  # characters of a value that a message shows
 
 
@@ -17,10 +20,6 @@ class Fault:
     problem: str
     mend: str
     group: str = ""
-
-    @property
-    def person(self) -> str:
-        return self.group
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}; {self.mend}"
@@ -75,7 +74,7 @@ def text_of(path: Path) -> str | Fault:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return Fault(str(path), "not found", "put the data set under data/, or run `maskcli demo-data`")
+        return Fault(str(path), "not found", NOT_FOUND)
     except OSError as error:
         return Fault(str(path), f"cannot be read ({error.strerror})", "check that it is a readable file")
     try:

@@ -107,6 +107,11 @@ def _walk_classes(folder: Path, walk: Walk) -> None:
     """Take every photo below the folders of classes in `folder`."""
     entries = [entry for entry in _entries(folder) if not is_litter(entry.name)]
     classes = [entry for entry in entries if entry.is_dir()]
+    forms: dict[str, str] = {}
+    for entry in classes:
+        if forms.setdefault(normal(entry.name), entry.name) != entry.name:
+            problem = "differs from another folder only in the form of Unicode"
+            raise UserError(f"{printable(entry.path)}: {problem}; make them one folder, or rename one")
     walk.classes.update(normal(entry.name) for entry in classes)
     for entry in entries:
         if entry.is_dir():
@@ -175,12 +180,12 @@ def _warnings(places: Folders, walk: Walk, other: list[str]) -> list[str]:
     told = []
     empty = sorted(walk.classes - set(walk.labels))
     if empty:
-        told.append(f"{len(empty)} folders in {places.train[0]} hold no photo, first {shown(empty[0])}: no classes")
+        told.append(f"{places.train[0]}: folders without photos are no classes: {len(empty)}, first {shown(empty[0])}")
     if places.beside:
         told.append(f"{places.base / places.beside[0]}: stands beside {places.train[0].name}/: not used")
     others = walk.others + other
     if others:
-        told.append(f"{len(others)} files are no photos, first {shown(others[0])}: not used")
+        told.append(f"{places.base}: files that are no photos are not used: {len(others)}, first {shown(others[0])}")
     return told
 
 

@@ -1,5 +1,6 @@
 """Names of levels as data have them: their order, and names that are one name written in two ways."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from stages.data.csv_rows import normal, shown
 
+NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]+)?")
 # What programs write for a missing value. Elsewhere than in a column's declared levels it is no class; `NA` and `none` are.
 MISSING = ("nan", "<na>", "#n/a", "nat")
 
@@ -58,7 +60,4 @@ def normal_form(names: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def _number(name: str) -> float | None:
-    try:
-        return float(name) if name.isascii() and "_" not in name else None
-    except ValueError:
-        return None
+    return float(name) if NUMBER.fullmatch(name) else None

@@ -13,8 +13,9 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, require
+from stages.base.files import require
 from stages.base.talk import SILENT, Talk
+from stages.data import photos
 from stages.data.fold_data import FoldData, Pixels
 from stages.data.pixel_cache import open_cache
 from stages.params.schema import Params
@@ -51,7 +52,7 @@ def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> Fold
     """
     if is_off(params):
         return data
-    images = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str})["ImageID"]
+    images = photos.read_eval()["ImageID"]
     table = read_labels(Path(params.pseudo.labels), images, data.task.classes)
     own = table[table["fold"] == part]
     labels = own["label"].to_numpy(np.int64)

@@ -209,14 +209,15 @@ def _check_doubles(rows: Rows, axes: list[str]) -> None:
             once += 1
         else:
             told[position] = f"stands on {rows.place(other).removeprefix(f'{rows.path} ')} already with {differing}"
-            told.setdefault(
-                other, f"stands on {rows.place(position).removeprefix(f'{rows.path} ')} too with {differing}"
-            )
+            if rows.text(GROUP, position) == rows.text(GROUP, other):
+                rows.good[other] = False
+            else:
+                told[other] = f"stands on {rows.place(position).removeprefix(f'{rows.path} ')} too with {differing}"
     mask = np.zeros(len(files), bool)
     mask[list(told)] = True
     rows.tell(mask, FILE, told.__getitem__, "keep one row")
     if once:
-        rows.warnings.append(f"{rows.path}: {once} rows list a file again with the same labels: it is taken once")
+        rows.warnings.append(f"{rows.path}: files listed again with the same labels are taken once: {once}")
 
 
 def _levels(rows: Rows, name: str, given: AxisParams) -> tuple[str, ...]:
@@ -279,9 +280,10 @@ def _constant(rows: Rows, photos: pd.DataFrame, params: Params) -> list[str]:
             for which in pd.unique(group[differs]):
                 mine = np.flatnonzero(group == which)
                 told = " and ".join(shown(str(text)) for text in _texts(rows, name, photos[FILE].iloc[mine])[:2])
-                problem = f"has the {name} {told}, and axes.{name}.constant is true"
-                where = f"{rows.path}: {params.data.group} {shown(str(names[which]))}"
-                rows.faults.append(Fault(where, problem, "mend its rows, or set constant: null", str(names[which])))
+                who = f"{params.data.group} {shown(str(names[which]))}"
+                problem = f"{who} has the {name} {told}, and axes.{name}.constant is true"
+                mend = "mend its rows, or set constant: null"
+                rows.faults.append(Fault(str(rows.path), problem, mend, str(names[which])))
         if not differs.any() and given.constant is not False:
             constant.append(name)
     return constant
@@ -301,8 +303,8 @@ def _eval(rows: Rows, columns: dict[str, np.ndarray], own: Task) -> pd.DataFrame
         shared = set(rows.frame[GROUP][which]) & set(rows.frame[GROUP][rows.good & ~rows.of_eval]) - {""}
         if shared:
             rows.warnings.append(
-                f"{rows.path}: {len(shared)} groups have training and eval photos, first {shown(min(shared))}: scores of the "
-                "eval set would flatter"
+                f"{rows.path}: groups with both training and eval photos: {len(shared)}, first {shown(min(shared))}; scores of "
+                "the eval set would flatter"
             )
     if len(found) and filled.all():
         return found.assign(label=own.labels({name: values[which] for name, values in columns.items()}))

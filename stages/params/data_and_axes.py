@@ -2,9 +2,10 @@
 
 import itertools
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from stages.params.error_line import nearest, short
 from stages.params.fields import Edge, Group, NotNegative, Positive
@@ -75,6 +76,18 @@ class Data(Group):
         "above it photos are decoded on the fly",
     )
 
+    @field_validator("layout", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if value in get_args(Layout):
+            return value
+        close = nearest(str(value), list(get_args(Layout)))
+        raise PydanticCustomError(
+            "told",
+            "`{value}` is no layout{close}; there are contest, folder and table, and `maskcli init` sees which your photos have",
+            {"value": short(value), "close": close},
+        )
+
     @model_validator(mode="after")
     def _of_the_layout(self) -> Self:
         table = ("file", "group", "split")
@@ -89,13 +102,19 @@ class Data(Group):
         return self
 
 
+def _in_quotes(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise PydanticCustomError("told", "{value} is no text; write it in quotes", {"value": short(value)})
+    return value
+
+
 class AxisParams(Group):
     """One axis as it is declared; stages/data/task.py makes the axis of it and the data."""
 
     column: str | None = Field(None, description="table: its column (null: the axis's name)")
-    levels: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)] | None = Field(
-        None, description="Its names, in the order of their codes; null: those in the data, sorted"
-    )
+    levels: (
+        Annotated[tuple[Annotated[str, BeforeValidator(_in_quotes)], ...], Field(min_length=2, max_length=1000)] | None
+    ) = Field(None, description="Its names, in the order of their codes; null: those in the data, sorted")
     bins: Annotated[tuple[Edge, ...], Field(min_length=1, max_length=999)] | None = Field(
         None, description="A number is cut here: where the second and each further level begins"
     )

@@ -13,9 +13,9 @@ import pytest
 from stages import prepare
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv
 from stages.base.talk import SILENT
-from stages.data import cache_record, layout, pixel_cache
+from stages.data import cache_record, photos, pixel_cache
+from stages.data.task import CONTEST
 from stages.params.schema import Params
 from tests.conftest import small
 
@@ -40,7 +40,7 @@ def opened(params: Params) -> tuple[pixel_cache.Pixels, pixel_cache.Pixels]:
 
 
 def first_photo() -> Path:
-    return paths.TRAIN_IMAGES / read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)["file"][0]
+    return paths.TRAIN_IMAGES / photos.read(CONTEST)["file"][0]
 
 
 def test_the_tables_end_with_each_photos_content(project: Path) -> None:
@@ -83,7 +83,7 @@ def test_another_decoder_is_refused(params: Params, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_cache_of_other_photos_than_the_tables_list_is_refused(params: Params) -> None:
-    table = read_csv(paths.PHOTOS, "prepare", layout.PHOTO_TYPES)
+    table = pd.read_csv(paths.PHOTOS, dtype=str)
     table.iloc[::-1].to_csv(paths.PHOTOS, index=False)
     with pytest.raises(
         UserError, match=rf"pixels.npy: was made of other photos than the tables beside it list; {AGAIN}"

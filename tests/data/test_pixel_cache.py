@@ -109,10 +109,10 @@ def test_faults_are_found_without_a_cache_too(on_the_fly: pixel_cache.Pixels) ->
 def test_submit_now_reads_on_the_fly_what_prepare_saw_and_photos_of_another_size_too(
     on_the_fly: pixel_cache.Pixels, tmp_path: Path
 ) -> None:
-    images = submit_now._eval_images()
+    task, images = submit_now._eval_set(FLY)
     for height in (32, 48):
         params = small(image={"height": height}, data={"cache_gb": 0})
-        predictor = submit_now.Predictor(params, images, tmp_path, SILENT)
+        predictor = submit_now.Predictor(params, task, images, tmp_path, SILENT)
         pixels = submit_now._pixels(predictor, params)
         assert isinstance(pixels, pixel_cache.OnTheFly)
         assert pixels[np.arange(EVAL_PHOTOS)].shape == (EVAL_PHOTOS, height + 4, 36, 3)

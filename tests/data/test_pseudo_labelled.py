@@ -87,7 +87,7 @@ def test_pseudo_photos_are_never_in_a_validation_side_and_get_no_oof_prediction(
         assert np.isfinite(history[["train_loss", "train_age_loss", "val_age_mae"]]).all(axis=None)
         with np.load(paths.oof_logits(fold)) as arrays:
             assert sorted(arrays["photo"]) == sorted(open_fold(small(), fold).val)
-    found = oof_ensemble.join(with_labels(train={"epochs": 1}), photos)
+    found = oof_ensemble.join(with_labels(train={"epochs": 1}), photos, 18)
     assert found.selected.shape == (1, photos, 18)
 
 

@@ -1,0 +1,106 @@
+"""Folders and tables go through prepare and kfold to a fold's data; what each layout has of its own is in tests/layouts.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import kfold, prepare
+from stages.base import paths
+from stages.base.talk import SILENT
+from stages.data import photos, task
+from stages.data.fold_data import open_all, open_fold
+from stages.params.load import load
+from tests import layouts
+
+
+def run() -> None:
+    prepare.run(load(), SILENT)
+    kfold.run(load(), SILENT)
+
+
+def test_a_folder_goes_through_to_the_folds(tmp_path: Path) -> None:
+    layouts.divided()
+    run()
+    own = task.read(load())
+    assert (own.layout, own.unit, own.class_names) == ("folder", "photo", ("cat", "dog"))
+    assert own.axes[0].constant
+    table = photos.read(own)
+    assert (table["group"] == table["file"]).all()
+    assert table["file"].iloc[0] == "train/cat/deep/0.png"
+    assert table["file"].iloc[-1] == "val/dog/deep/1.png"
+    assert pd.read_csv(paths.EVAL)[["ImageID", "label"]].to_numpy().tolist() == [
+        ["cat/deep/0.png", 0],
+        ["dog/deep/0.png", 1],
+    ]
+    sides = [open_fold(load(), fold) for fold in (0, 1)]
+    assert sorted(np.concatenate([side.val for side in sides])) == list(range(10))
+    assert np.isnan(sides[0].numbers).all()
+    assert sides[0].class_counts.sum() == len(sides[0].train)
+
+
+def test_groups_of_a_table_are_not_divided_and_constant_axes_are_found(tmp_path: Path) -> None:
+    rows = [f"{kind}/{number}.png,p{number},{kind},{30 + number}" for number in range(6) for kind in ("cat", "dog")]
+    layouts.photo(*(row.split(",")[0] for row in rows))()
+    layouts.table(*rows, header=layouts.WITH_AGE, axes=layouts.AGES, group="patient")()
+    run()
+    own = task.read(load())
+    assert (own.unit, own.class_names) == (
+        "group",
+        ("cat <30", "cat 30-59", "cat 60+", "dog <30", "dog 30-59", "dog 60+"),
+    )
+    assert [axis.constant for axis in own.axes] == [False, True]
+    assert own.regressed is not None
+    assert pd.read_csv(paths.GROUPS).to_numpy().tolist() == [[f"p{number}", 30 + number] for number in range(6)]
+    folds = pd.read_csv(paths.FOLDS).set_index("group")["fold"]
+    assert folds.value_counts().tolist() == [3, 3]
+    data = open_fold(load(), 0)
+    table = photos.read(own)
+    assert set(table["group"].iloc[data.val]) == set(folds.index[folds == 0])
+    assert data.labels.tolist() == [1, 4] * 6
+    assert open_all(load()).numbers.tolist() == [30 + number // 2 for number in range(12)]
+
+
+def test_skip_leaves_out_the_group_of_a_faulty_row(tmp_path: Path) -> None:
+    layouts.with_row("cat/9.png,p1,cat", group="patient", on_fault="skip")()
+    prepare.run(load(), SILENT)
+    assert photos.read(task.read(load()))["group"].tolist() == ["p2", "p3", "p4"]
+    assert list(pd.read_csv(paths.FAULTS)) == ["where", "problem", "mend", "group"]
+
+
+def test_a_second_table_is_the_eval_set_and_its_labels_the_truth(tmp_path: Path) -> None:
+    layouts.table(eval="eval.csv")()
+    layouts.photo("a.png", "b.png")()
+    Path("eval.csv").write_text("diagnosis;filename\ndog;a.png\ncat;b.png\n")
+    prepare.run(load(), SILENT)
+    assert photos.read_eval()[["ImageID", "label"]].to_numpy().tolist() == [["a.png", 1], ["b.png", 0]]
+    Path("eval.csv").write_text("filename\na.png\nb.png\n")
+    prepare.run(load(), SILENT)
+    assert list(photos.read_eval()) == ["ImageID", "content"]
+
+
+def test_without_a_root_files_start_from_the_folder_of_the_table(tmp_path: Path) -> None:
+    layouts.table(root=None, train="pets/photos.csv")()
+    layouts.TABLE.rename("pets/photos.csv")
+    prepare.run(load(), SILENT)
+    assert photos.folder(load()) == Path("pets")
+    assert len(photos.read(task.read(load()))) == 4
+
+
+def test_the_root_may_lie_outside_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts.folder()
+    outside = Path("pets").rename(tmp_path.parent / f"{tmp_path.name}-pets")
+    layouts.params({"layout": "folder", "root": str(outside)})
+    run()
+    assert photos.read(task.read(load()))["file"].iloc[0] == "cat/1.png"
+    assert not Path("pets").exists()
+
+
+def test_numbers_are_kept_as_they_are_written_to_photos_csv(tmp_path: Path) -> None:
+    """A number just below a bin would be rounded up to it in the file, and be of another class when read again."""
+    rows = ["cat/1.png,p1,cat,29.99999999", "cat/2.png,p2,cat,29", "dog/1.png,p3,dog,61", "dog/2.png,p4,dog,61.5"]
+    layouts.table(*rows, header=layouts.WITH_AGE, axes=layouts.AGES)()
+    run()
+    table = photos.read(task.read(load()))
+    assert table["label"].tolist() == open_all(load()).labels.tolist()

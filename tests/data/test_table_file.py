@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.base.errors import UserError
+from stages.data import table_file
+
+
+def read(path: Path, content: str, *wanted: str) -> tuple[dict[int, list[str]], list[str]]:
+    path.write_text(content, encoding="utf-8")
+    frame, faults = table_file.columns(table_file.open_table(path, "data.train"), wanted)
+    rows = {int(number): list(row) for number, row in zip(frame.index, frame.to_numpy(), strict=True)}
+    return rows, [str(fault).removeprefix(f"{path} ") for fault in faults]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_each_separator_is_found_and_quoted_values_may_hold_it(tmp_path: Path, separator: str) -> None:
+    content = f'b{separator}a{separator}"x{separator}y"\n1{separator} 2 {separator}"3{separator}4"\n'
+    rows, faults = read(tmp_path / "t.csv", content, "a", f"x{separator}y")
+    assert (rows, faults) == ({2: ["2", f"3{separator}4"]}, [])
+
+
+def test_a_header_with_commas_and_semicolons_is_split_by_what_parts_more(tmp_path: Path) -> None:
+    rows, _ = read(tmp_path / "t.csv", "a;b (x, y);c\n1;2;3\n", "b (x, y)")
+    assert rows == {2: ["2"]}
+
+
+def test_rows_keep_their_lines_and_bad_ones_are_told(tmp_path: Path) -> None:
+    content = 'a,b\n1,2\n\n , \n3\n4,5,6\n7,8,,\n9,"x\ny"\n10,\x00\n11,12\n'
+    rows, faults = read(tmp_path / "t.csv", content, "a", "b")
+    assert rows == {2: ["1", "2"], 7: ["7", "8"], 11: ["11", "12"]}
+    assert [fault.partition(";")[0] for fault in faults] == [
+        "line 5: 1 values where the header has 2",
+        "line 6: 3 values where the header has 2",
+        "line 8: a quoted value goes on over the end of the line",
+        "line 10: holds a control character",
+    ]
+
+
+def test_a_quote_that_is_not_closed_is_told_by_its_line(tmp_path: Path) -> None:
+    rows, faults = read(tmp_path / "t.csv", 'a,b\n1,2\n3,"4\n5,6\n', "a")
+    assert rows == {2: ["1"]}
+    assert faults[0].startswith("line 3: is not valid CSV (unexpected end of data); mend the row")
+
+
+def test_na_and_leading_zeros_stay_text(tmp_path: Path) -> None:
+    assert read(tmp_path / "t.csv", "a,b\nNA,007\n,null\n", "a", "b")[0] == {2: ["NA", "007"], 3: ["", "null"]}
+
+
+def test_parquet_is_read_where_pyarrow_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(table_file, "find_spec", lambda _: None)
+    with pytest.raises(
+        UserError, match=r"t.parquet: reading parquet needs pyarrow; `pip install pyarrow`, or save the table"
+    ):
+        table_file.open_table(path, "data.train")
+    monkeypatch.setattr(table_file, "find_spec", lambda _: True)
+    frame = pd.DataFrame(
+        {"file": ["a", "b", "c"], "kind": [1.0, None, 3.0], "share": [0.5, 1, None], "name": ["x", None, "NA"]}
+    )
+    monkeypatch.setattr(pd, "read_parquet", lambda _: frame)
+    table = table_file.open_table(path, "data.train")
+    assert table.where(2) == f"{path} row 2"
+    found, faults = table_file.columns(table, ["kind", "share", "name"])
+    assert faults == []
+    assert found.to_numpy().tolist() == [["1", "0.5", "x"], ["", "1.0", ""], ["3", "", "NA"]]
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "t.parquet").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"t.parquet: is not a parquet file that can be read"):
+        table_file.open_table(tmp_path / "t.parquet", "data.train")
