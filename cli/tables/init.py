@@ -42,19 +42,21 @@ def plan(made: "Plan", width: int) -> Lines:
 
 def ending(made: "Plan", done: bool, width: int) -> Lines:
     """What was written, or would be, and what to type next."""
-    written = f"{'written' if done else 'would be written'} in {made.folder}: {', '.join(made.files) or 'nothing new'}"
+    written = (
+        f"{'written' if done else 'would be written'} in {made.places.folder}: {', '.join(made.files) or 'nothing new'}"
+    )
     lines = [("", ""), *plain([written], width)]
-    if made.added and not done:
-        lines += plain([f"and DVC would keep {', '.join(made.added)}"], width)
-    return [*lines, *(_next(str(made.folder), width) if done else [])]
+    if made.places.added and not done:
+        lines += plain([f"and DVC would keep {', '.join(made.places.added)}"], width)
+    return [*lines, *(_next(str(made.places.folder), width) if done else [])]
 
 
 def demo(made: dict[str, Any], width: int) -> Lines:
     """Where the drawn faces are."""
     would = "would be drawn" if made["dry_run"] else "drawn" if made["drawn"] else "there already"
     lines = plain([f"{made['data']}: demo faces, {would}"], width)
-    files = ", ".join(made["files"]) or "nothing: a project stands there already"
-    lines += plain([f"{'would be written' if made['dry_run'] else 'written'} in {made['folder']}: {files}"], width)
+    told = f"{'would be written' if made['dry_run'] else 'written'} in {made['folder']}: {', '.join(made['files'])}"
+    lines += plain([told if made["files"] else f"{made['folder']}: a project stands there, and stays as it is"], width)
     return lines if made["dry_run"] else [*lines, *_next(made["folder"], width)]
 
 

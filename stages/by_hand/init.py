@@ -20,6 +20,7 @@ from stages.new_project.choices import Choices
 from stages.new_project.declare import Declared, Said
 from stages.new_project.look_at import Overview
 from stages.new_project.machine import Device
+from stages.new_project.project_files import Places
 from stages.params.load import load
 from stages.params.schema import Params
 
@@ -30,26 +31,26 @@ DEMO = Path("data")  # below the project
 class Plan:
     """A project that could be made: what was found, what was chosen, and the files that will be written, by path below it."""
 
-    folder: Path
+    places: Places
     found: Overview
     chosen: Choices
     device: Device
     params: Params
     files: dict[str, str] = field(repr=False)
-    added: tuple[str, ...]  # what DVC will keep, by path below the folder
 
     def as_dict(self) -> dict[str, Any]:
         chosen = {"folds": len(self.params.folds), "image": [self.params.image.height, self.params.image.width]}
         chosen |= {"model": self.params.model.name, "pretrained": self.params.model.pretrained}
         chosen |= {"epochs": self.params.train.epochs, "batch_size": self.params.train.batch_size}
-        told = {"folder": str(self.folder), "device": str(self.device), "found": self.found.as_dict()}
-        return told | {"chosen": chosen, "files": list(self.files), "dvc_add": list(self.added)}
+        told = {"folder": str(self.places.folder), "device": str(self.device), "found": self.found.as_dict()}
+        return told | {"chosen": chosen, "files": list(self.files), "dvc_add": list(self.places.added)}
 
 
 def declared(data: Path, folder: Path, said: Said) -> Declared:
     """What DATA is and how its labels stand there, as far as it shows. Raises UserError where no layout fits."""
     layout, place = (said.layout, data) if said.layout else recognise.layout_of(data)
-    _apart(data, folder, layout)
+    if layout != "table":
+        _apart(data, folder)
     return declare.of_layout(layout, place, said)
 
 
@@ -59,20 +60,22 @@ def plan(
     """Look at the data and choose. Raises UserError where the data is no task, or a file stands in the way."""
     declare.require_labels(of)
     found = look_at.look(of, talk)
+    if of.layout == "table" and not found.folders:
+        _apart(of.root, folder)
     device = machine.device()
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
     params = declare.params(of, folder, chosen.values)
-    added = project_files.kept_by_dvc(of, folder) if said.add else ()
-    files = put.settle(folder, project_files.texts(folder, params, found, chosen.reasons, added), said.overwrite)
-    return Plan(folder, found, chosen, device, params, files, added)
+    inside = project_files.inside(of, found, folder)
+    places = Places(folder, inside, project_files.kept_by_dvc(inside, folder) if said.add else ())
+    files = put.settle(folder, project_files.texts(places, params, found, chosen.reasons), said.overwrite)
+    return Plan(places, found, chosen, device, params, files)
 
 
 def make(plan: Plan, talk: Talk) -> None:
     """Write the files, make git and DVC repositories where there are none, and let DVC keep photos that lie in the project."""
-    put.put(plan.folder, plan.files)
-    if plan.added:
-        talk.say(f"init: DVC takes {', '.join(plan.added)} into its cache")
-        put.dvc(plan.folder, "add", "--quiet", *plan.added)
+    if plan.places.added:
+        talk.say(f"init: DVC takes {', '.join(plan.places.added)} into its cache")
+    put.put(plan.places.folder, plan.files, plan.places.added)
 
 
 def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
@@ -89,9 +92,7 @@ def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, A
             undo.callback(shutil.rmtree, drawn, ignore_errors=True)
         files = {} if stands else put.settle(folder, _demo_files(folder, drawn, talk))
         if not dry_run:
-            put.put(folder, files)
-            if not (there and stands):
-                put.dvc(folder, "add", "--quiet", str(DEMO))
+            put.put(folder, files, () if there and stands else (str(DEMO),))
             undo.pop_all()
     return {"folder": str(folder), "data": str(data), "drawn": not there, "files": list(files), "dry_run": dry_run}
 
@@ -100,7 +101,7 @@ def _demo_files(folder: Path, data: Path, talk: Talk) -> dict[str, str]:
     """With the schema's defaults, which are the demo's: nothing is chosen for the machine."""
     of = Declared("contest", data, values=declare.CONTEST)
     params, found = declare.params(of, folder, {}), look_at.look(of, talk)
-    return project_files.texts(folder, params, found, {}, (str(DEMO),))
+    return project_files.texts(Places(folder, (str(DEMO),), (str(DEMO),)), params, found, {})
 
 
 def _standing(folder: Path) -> bool:
@@ -113,7 +114,7 @@ def _standing(folder: Path) -> bool:
     return True
 
 
-def _apart(data: Path, folder: Path, layout: str) -> None:
+def _apart(data: Path, folder: Path) -> None:
     """Raise UserError where the project would lie among the photos, and be read as one of their folders."""
     inner, outer = folder.resolve(), data.resolve()
     if outer.is_dir() and inner.is_relative_to(outer):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.new_project import machine
 from stages.new_project.machine import Device
 
 STEP = 16  # px; sizes are whole multiples
@@ -101,14 +102,15 @@ def _model(kind: str, model: str | None, can_have: Callable[[str], bool] | None)
     """Values of the group model, and why."""
     name, repository = PRETRAINED[kind]
     if can_have is None:
+        if model:
+            machine.repository_of(model)  # which says so where timm has no such model
         return {"name": model or FROM_NOTHING[kind], "pretrained": False}, "begins from nothing, as asked"
-    repository = f"timm/{model}" if model else repository
-    if can_have(repository):
+    if can_have(machine.repository_of(model) if model else repository):
         why = "begins with weights that timm publishes, fetched once at the first training"
         return {"name": model or name, "pretrained": True, "dropout": 0.2}, why
     why = (
-        "begins from nothing: the hub of published weights does not answer. With a file of weights set name and weights; "
-        "with a network pretrained: true"
+        "begins from nothing: published weights cannot be had here. With a file of them set name and weights; with a network "
+        "pretrained: true"
     )
     return {"name": model or FROM_NOTHING[kind], "pretrained": False}, why
 

@@ -118,16 +118,20 @@ def _decode_some(found: Found, params: Params, talk: Talk) -> tuple[np.ndarray, 
     owners = pd.factorize(np.array([files.groups[place] for place in which], object))[0]
     pairs, complete = near_duplicates.duplicates(scan.hashes, scan.greys, owners, scan.comparable)
     among = "" if len(which) == len(files) else f" among the {len(which):,} photos looked at"
+    root = Path(params.data.root or "")
+
+    def name(place: int) -> Path:
+        path = files[int(which[place])]
+        return path.relative_to(root) if path.is_relative_to(root) else path
+
     told = []
     if scan.faults:
         place, fault = scan.faults[0]
-        told.append(
-            f"{_count(len(scan.faults), 'photo')} cannot be used{among}, first {files[int(which[place])]}: {fault.problem}"
-        )
+        told.append(f"{_count(len(scan.faults), 'photo')} cannot be used{among}, first {name(place)}: {fault.problem}")
     blank = int(((scan.sizes[:, 0] > 0) & ~scan.comparable).sum())
     told += [f"of one flat colour{among}: {_count(blank, 'photo')}"] if blank else []
     if len(pairs):
-        first = " and ".join(str(files[int(which[pairs[side].iloc[0]])]) for side in ("a", "b"))
+        first = " and ".join(str(name(pairs[side].iloc[0])) for side in ("a", "b"))
         apart = "" if found.task.unit == "photo" else f" in different {found.task.units}"
         many = f"{'' if complete else 'at least '}{_count(len(pairs), 'pair')}"
         told.append(

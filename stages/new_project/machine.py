@@ -33,10 +33,25 @@ def device() -> Device:
     return Device("CPU", False, memory.total(), cores.usable())
 
 
+def repository_of(model: str) -> str:
+    """The hub's repository of the weights that timm publishes for a model; empty where there are none.
+
+    Raises UserError if timm has no model of this name.
+    """
+    from stages.learn.model import check_name
+    from stages.learn.timm_import import load_timm
+
+    check_name(model)
+    found = load_timm().get_pretrained_cfg(model)
+    return str(found.hf_hub_id or "") if found else ""
+
+
 def can_have(repository: str) -> bool:
     """Whether timm's published weights are here already, or the hub they come from answers."""
     from huggingface_hub import constants, try_to_load_from_cache
 
+    if not repository:
+        return False
     if isinstance(try_to_load_from_cache(repository, "model.safetensors"), str):
         return True
     if constants.HF_HUB_OFFLINE:

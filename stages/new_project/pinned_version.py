@@ -18,16 +18,25 @@ def line() -> str:
     return f"{PACKAGE}=={version(PACKAGE)}"
 
 
+def names_another(text: str) -> bool:
+    """Whether the text of a requirements.txt names another version of maskcli than the one that runs."""
+    named = _named(text)
+    return named is not None and named != version(PACKAGE)
+
+
 def check() -> None:
     """Raise UserError where requirements.txt of the working folder names another version than the one that runs."""
     try:
         text = paths.REQUIREMENTS.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    named = re.search(rf"^{PACKAGE}\s*==\s*([^\s;#]+)", text, re.MULTILINE)
-    here = version(PACKAGE)
-    if named and named[1] != here:
+    if names_another(text):
         raise UserError(
-            f"{paths.REQUIREMENTS}: names {PACKAGE} {named[1]}, and {here} is installed; go back to it with `pip install -r "
-            f"{paths.REQUIREMENTS}`, or write {line()} there: then `dvc repro` runs again what depends on the version"
+            f"{paths.REQUIREMENTS}: names {PACKAGE} {_named(text)}, and {version(PACKAGE)} is installed; go back to it with `pip "
+            f"install -r {paths.REQUIREMENTS}`, or write {line()} there: then `dvc repro` runs again what depends on the version"
         )
+
+
+def _named(text: str) -> str | None:
+    found = re.search(rf"^{PACKAGE}\s*==\s*([^\s;#]+)", text, re.MULTILINE)
+    return found[1] if found else None

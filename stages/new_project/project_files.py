@@ -1,6 +1,7 @@
 """The files of a new project, as text by their path below it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,10 +21,17 @@ TITLE = (
 )
 
 
-def texts(
-    folder: Path, params: Params, found: Overview, reasons: Mapping[str, str], added: tuple[str, ...]
-) -> dict[str, str]:
-    """All files of the project. added: what DVC keeps, by path below it."""
+@dataclass(frozen=True)
+class Places:
+    """Where a project is, what of the data lies inside it, and what of that DVC will keep, by path below it."""
+
+    folder: Path
+    inside: tuple[str, ...]
+    added: tuple[str, ...]
+
+
+def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str, str]) -> dict[str, str]:
+    """All files of the project."""
     grouped = found.task.unit != "photo"
     numbers = {
         axis.name: found.task.units if axis.constant and grouped else "photos"
@@ -42,8 +50,8 @@ def texts(
         str(paths.PARAMS): params_file.text(params, TITLE, reasons),
         "dvc.yaml": stages,
         str(paths.REQUIREMENTS): f"{pinned_version.line()}\n",
-        "README.md": _readme(folder, params, found, added),
-        ".gitignore": _git_ignore(params, tuple(numbers)),
+        "README.md": _readme(places, params, found),
+        ".gitignore": _git_ignore(places.inside, numbers),
         ".dvcignore": DVC_IGNORE,
         ".dvc/config": DVC_CONFIG,
         str(paths.NO_WEIGHTS): _template("no_weights"),
@@ -63,50 +71,49 @@ def dependencies(params: Params, found: Overview) -> tuple[str, ...]:
     return (*tables, *others, *below)
 
 
-def kept_by_dvc(of: Declared, folder: Path) -> tuple[str, ...]:
-    """What of the data lies in the project and git has none of, by path below it: DVC can keep that."""
-    inside = [
-        path.resolve().relative_to(folder.resolve()).as_posix()
-        for path in _places(of)
-        if path.resolve().is_relative_to(folder.resolve())
-    ]
-    there = [name for name in inside if not (folder / f"{name}.dvc").exists()]
+def inside(of: Declared, found: Overview, folder: Path) -> tuple[str, ...]:
+    """What of the data lies in the project, by path below it: folders and tables, none of them in another."""
+    here, root = folder.resolve(), of.root.resolve()
+    photos = [root / name for name in found.folders] if root == here else [root]
+    places = [*photos, *(path.resolve() for path in (of.table, of.eval) if path)]
+    within = [path for path in places if path.is_relative_to(here)]
+    topmost = [path for path in within if not any(other in path.parents for other in within)]
+    return tuple(dict.fromkeys(path.relative_to(here).as_posix() for path in topmost))
+
+
+def kept_by_dvc(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """Those of the places inside the project that DVC can begin to keep: it has them not yet, and git has none of them."""
+    there = [name for name in names if not (folder / f"{name}.dvc").exists()]
     return tuple(name for name in there if not put.is_tracked_by_git(folder, folder / name))
 
 
-def _places(of: Declared) -> list[Path]:
-    return [path for path in (of.table, of.eval, of.root) if path is not None]
-
-
-def _git_ignore(params: Params, numbers: tuple[str, ...]) -> str:
+def _git_ignore(mine: tuple[str, ...], numbers: Iterable[str]) -> str:
     """What this repository ignores below out/, and the photos where they lie in the project."""
     own = _template("gitignore")
     below = own[own.index(OUTPUTS) :].splitlines()
-    data = params.data
-    inside = [name for name in (data.root, data.train, data.eval) if name and not Path(name).is_absolute()]
-    lines = ["/.venv/", "__pycache__/", *(f"/{name}" for name in dict.fromkeys(inside))]
+    lines = ["/.venv/", "__pycache__/", *(f"/{name}" for name in mine)]
     for line in below:
         names = [paths.eda_numbers(axis).name for axis in numbers] if line.endswith(f"/{AGES}") else [AGES]
         lines += [line.replace(AGES, name) for name in names]
     return "\n".join(lines) + "\n"
 
 
-def _readme(folder: Path, params: Params, found: Overview, added: tuple[str, ...]) -> str:
+def _readme(places: Places, params: Params, found: Overview) -> str:
     from jinja2 import Template
 
     units = "" if found.task.unit == "photo" else f" of {found.units:,} {found.task.units}"
     eval_set = f", {found.eval_photos:,} eval photos" if found.eval_photos else ""
     return Template(_template("README.md.jinja"), keep_trailing_newline=True).render(
-        name=folder.resolve().name,
+        name=places.folder.resolve().name,
         sentence=f"{len(found.photos):,} training photos{units} in {found.task.classes} classes{eval_set}.",
         photos=params.data.train or params.data.root,
         unit=found.task.unit,
         units=found.task.units,
         eval_set=found.eval_photos,
         later=LATER[params.data.layout],
-        tracked=", ".join(added),
-        outside=Path(params.data.root or "").is_absolute(),
-        inside=params.data.root,
+        tracked=", ".join(places.added),
+        outside=not places.inside,
+        inside=" ".join(places.inside),
         version=version(pinned_version.PACKAGE),
     )
 

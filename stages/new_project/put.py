@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from stages.base import git
 from stages.base.errors import UserError
 from stages.base.files import make_folder, replacing
+from stages.new_project import pinned_version
 
 # What a person may have there already: lines are added, or the file stays as it is.
 JOINED = (".gitignore", ".dvcignore", "requirements.txt")
@@ -31,7 +32,7 @@ def settle(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> d
         there = _read(path)
         if name in KEPT or there == text:
             continue
-        if name in JOINED and there is not None:
+        if name in JOINED and there is not None and not pinned_version.names_another(there):
             lacking = [line for line in text.splitlines() if line not in there.splitlines()]
             joined = "".join(f"{line}\n" for line in [*there.splitlines(), *lacking])
             settled |= {name: joined} if lacking else {}
@@ -53,17 +54,21 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def put(folder: Path, files: Mapping[str, str]) -> None:
-    """Write files below `folder`, which becomes a git repository and a DVC project unless it is one.
+def put(folder: Path, files: Mapping[str, str], added: Sequence[str] = ()) -> None:
+    """Write files below `folder`, which becomes a git repository and a DVC project unless it is one; `added`, by path below it,
+    is given to DVC.
 
     Raises UserError where something fails; then all that was made is removed again.
     """
     with ExitStack() as undo:
-        for made in (folder, folder / ".git", folder / ".dvc", folder / ".dvcignore"):
+        names = (".git", ".dvc", ".dvcignore", *files, *(f"{name}.dvc" for name in added))
+        for made in (folder, *(folder / name for name in names)):
             if not made.exists():
                 undo.callback(_remove, made)
         make_folder(folder)
         _make_repositories(folder)
+        if added:
+            dvc(folder, "add", *added)
         with ExitStack() as together:
             for name, text in files.items():
                 together.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8", newline="\n")
@@ -83,7 +88,7 @@ def dvc(folder: Path, *words: str) -> None:
     """Run a command of DVC in a folder. Raises UserError with its own message where it refuses."""
     done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()]
+        lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         raise UserError(f"dvc {words[0]}: {lines[0] if lines else 'failed'}; mend that, then run `maskcli init` again")
 
 
@@ -96,4 +101,5 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

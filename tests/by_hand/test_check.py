@@ -21,8 +21,10 @@ from stages.data import pseudo_labelled, task
 from stages.data.found import Found
 from stages.data.task import CONTEST, Task
 from stages.learn import losses, model, predict
+from stages.params.load import parse
 from stages.params.schema import Params
-from tests.conftest import command, small
+from tests.conftest import SMALL, command, small
+from tests.new_project import made
 
 
 def found(params: Params) -> Report:
@@ -60,6 +62,31 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
     assert measured["predicted"] == 42  # all eval photos are one batch of tta-predict, though the trial has 8 of them
     # prepare's new caches will take the place of those that are there.
     assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
+
+
+TABLE: dict[str, Any] = {
+    "subsets": {"heavy": {"weight": "14+"}},
+    "data": {"layout": "table", "train": "set/photos.csv", "root": "set", "file": "filename", "group": "patient"},
+    "axes": {"kind": {}, "weight": {"bins": [8, 14], "regress": True, "scale": 10}},
+    "targets": "factored",
+}
+
+
+def test_folders_without_an_eval_set_are_tried_too() -> None:
+    made.folder(Path("photos"))
+    report = found(parse(SMALL | {"subsets": {}, "data": {"layout": "folder", "root": "photos"}}))
+    assert failures(report) == {}
+    assert {"tta-predict", "submission batch"}.isdisjoint(finding.what for finding in report.findings)
+    assert "tta-predict" not in {estimate.stage for estimate in report.estimates}
+    assert "30 photos, no eval set" in {finding.detail for finding in report.findings}
+
+
+def test_tables_with_groups_and_an_eval_set_are_tried_too() -> None:
+    made.table(Path("set"))
+    report = found(parse(SMALL | TABLE))
+    assert failures(report) == {}
+    assert "15 groups, 30 photos, 6 eval photos" in {finding.detail for finding in report.findings}
+    assert report.estimates[-1].stage == "tta-predict"
 
 
 @pytest.mark.parametrize(

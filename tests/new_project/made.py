@@ -39,7 +39,7 @@ def table(root: Path, groups_of: int = 2, eval_photos: int = 6) -> Path:
     for number in range(eval_photos):
         file = f"images/eval{number}.png"
         photo(root / file, "cat", 9000 + number)
-        rows.append((file, "", f"e{number}", 0, "test"))
+        rows.append((file, "", f"e{number}", "", "test"))
     names = ["filename", "kind", "patient", "weight", "split"]
     path = root / "photos.csv"
     pd.DataFrame(rows, columns=names).to_csv(path, index=False)

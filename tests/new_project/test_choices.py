@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stages.base.errors import UserError
 from stages.new_project import choices
 from stages.new_project.choices import Choices, Seen, choose, image_size
 from stages.new_project.machine import Device
@@ -69,9 +70,15 @@ def test_published_weights_are_taken_where_they_can_be_had() -> None:
     assert chosen(seen()).values["model"]["pretrained"]
     without = chosen(seen(), has=False)
     assert without.values["model"] == {"name": "test_resnet", "pretrained": False}
-    assert "does not answer" in without.reasons["model"]
+    assert "cannot be had" in without.reasons["model"]
     assert not choose(seen(), CPU, None, None).values["model"]["pretrained"]
     assert chosen(seen(), model="resnet18").values["model"]["name"] == "resnet18"
+
+
+def test_a_model_that_timm_does_not_have_is_told_whatever_it_begins_with() -> None:
+    for can_have in (None, lambda repository: True):
+        with pytest.raises(UserError, match="timm has no model `resnet18x`; did you mean resnet18"):
+            choose(seen(), CPU, "resnet18x", can_have)
 
 
 @pytest.mark.parametrize("names", [("left eye", "right eye"), ("ear_Left", "x"), tuple("0123456789")])

@@ -56,6 +56,18 @@ def test_other_files_in_the_way_are_refused_and_replaced_when_told() -> None:
     assert settle(HERE, files, overwrite=True) == {"params.yaml": "new\n", "more": "new\n"}
 
 
+def test_a_requirement_of_another_version_is_in_the_way() -> None:
+    Path("requirements.txt").write_text("maskcli==0.0.1\n")
+    with pytest.raises(UserError, match=r"holds requirements\.txt already"):
+        settle(HERE, {"requirements.txt": "maskcli==9\n"})
+
+
+def test_what_dvc_refuses_to_keep_leaves_no_project() -> None:
+    with pytest.raises(UserError, match=r"^dvc add: "):
+        put.put(Path("new"), {"params.yaml": ""}, ["gone"])
+    assert not Path("new").exists()
+
+
 def test_a_persons_readme_stays_and_lines_join_what_is_there() -> None:
     Path("README.md").write_text("mine\n")
     Path(".gitignore").write_text("secret\n/out/*")
