@@ -172,7 +172,7 @@ def predict_rounds(params: Params, pixels: np.ndarray, folder: Path, rounds: int
     for path in weights:
         model.save(path, shape, model.build(shape).state_dict())
     chosen = predict.accelerator(params)
-    nets = [model.channels_last(merged_batch_norm.folded(model.load(path)), chosen.device) for path in weights]
+    nets = [model.channels_last(merged_batch_norm.merged(model.load(path)), chosen.device) for path in weights]
     size = len(loader.split(np.arange(len(pixels)), predict.batch_size(params, chosen.device))[0])
     resident = torch.randn(size, 3, shape.height, shape.width, device=chosen.device)
     resident = resident.to(memory_format=torch.channels_last)

@@ -136,10 +136,10 @@ def averaged(probabilities: np.ndarray, groups: np.ndarray, joint: str) -> np.nd
 
 def row(person: np.ndarray, labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """Scores of predictions b against a, paired over people."""
-    runs = [
-        bootstrap.pick(bootstrap.of_run(person, labels, p.argmax(1), -np.log(p[np.arange(len(p)), labels])), SCORES)
-        for p in (a, b)
-    ]
+    known: dict[str, Any] = {"classes": task.CONTEST.classes, "subsets": task.CONTEST.subsets}
+    own = np.arange(len(labels))
+    scored = (bootstrap.of_run(person, labels, p.argmax(1), -np.log(p[own, labels]), **known) for p in (a, b))
+    runs = [bootstrap.pick(one, SCORES) for one in scored]
     return {
         one.metric: {key: round(getattr(one, key), 4) for key in ("a", "b", "difference", "low", "high")}
         for one in paired_difference.compare([runs[0]], [runs[1]], {}, 10_000, 0)

@@ -79,7 +79,7 @@ def ratios(params: Params, folder: Path, rounds: int, seconds: float) -> tuple[l
     for path in weights:
         model.save(path, shape, model.build(shape).state_dict())
     unfolded = [model.channels_last(model.load(path), device) for path in weights]
-    folded = [model.channels_last(merged_batch_norm.folded(model.load(path)), device) for path in weights]
+    folded = [model.channels_last(merged_batch_norm.merged(model.load(path)), device) for path in weights]
     resident = torch.randn(batch, 3, shape.height, shape.width, device=device).to(memory_format=torch.channels_last)
     ceiling(folded, resident, params, 1)
     one = batch / ceiling(folded, resident, params, 1)  # seconds a pass
@@ -146,7 +146,7 @@ def _summary(rounds: list[dict[str, float]]) -> list[float]:
 
 def engines(params: Params, folder: Path, rounds: int, seconds: float) -> tuple[list[list[Any]], list[str]]:
     """Rows of how much faster each installed engine runs the folded model, on the CPU; and what is left out."""
-    net = merged_batch_norm.folded(model.load(folder / "0.safetensors"))
+    net = merged_batch_norm.merged(model.load(folder / "0.safetensors"))
     shape, batch = net.architecture, predict.batch_size(params, torch.device("cpu"))
     photos = torch.randn(batch, 3, shape.height, shape.width)
     last = photos.to(memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.data.task import CONTEST
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 
@@ -125,7 +126,7 @@ def one_set(people: int, seed: int, gains: list[float], by_photo: bool = False) 
         looks = looks[:, None] + 0.3 * photo[1]
         masks = np.where(rng.random((people, 7)) < 0.04 * (1 - gain), rng.integers(0, 3, (people, 7)), MASKS)
         answer = masks * 6 + (looks > 0) * 3 + (years > -0.3) + (years > 1.7)
-        runs.append(bootstrap.of_run(person, labels, answer.ravel()))
+        runs.append(bootstrap.of_run(person, labels, answer.ravel(), classes=CONTEST.classes, subsets=CONTEST.subsets))
     return runs
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from people import draw
 
-from stages import prepare, tta_predict
+from stages import prepare
 from stages.base import paths
 from stages.base.talk import SILENT
 from stages.data import task
@@ -27,6 +27,7 @@ from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, paired_difference, votes
 from stages.params.load import load
 from stages.params.schema import Params
+from stages.submission.eval_predictions import predict_views
 
 SCORES = ("macro_f1", "f1_60plus", "accuracy", "nll")
 
@@ -59,7 +60,7 @@ def measure(params: Params, sets: dict[str, list[Path]], people: int, seed: int)
         pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
         vote = votes.VOTES[params.ensemble.vote]
         answers = {
-            name: vote(tta_predict.predict_views(params, task.read(params), pixels, SILENT, weights))
+            name: vote(predict_views(params, task.read(params), pixels, SILENT, weights))
             for name, weights in sets.items()
         }
         os.chdir("/")
@@ -81,7 +82,8 @@ def _rows(
 
 def _scores(person: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> bootstrap.Scores:
     losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12))
-    return bootstrap.pick(bootstrap.of_run(person, labels, probabilities.argmax(1), losses), SCORES)
+    known: dict[str, Any] = {"classes": task.CONTEST.classes, "subsets": task.CONTEST.subsets}
+    return bootstrap.pick(bootstrap.of_run(person, labels, probabilities.argmax(1), losses, **known), SCORES)
 
 
 if __name__ == "__main__":

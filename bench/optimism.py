@@ -25,6 +25,7 @@ from stages.base.talk import SILENT
 from stages.data import demo_faces
 from stages.data.fold_data import open_fold
 from stages.data.pixel_cache import open_cache
+from stages.data.task import CONTEST
 from stages.judge import epoch_rules, metrics
 from stages.params.load import load
 
@@ -100,7 +101,7 @@ def table(files: list[Path]) -> dict[str, Any]:
                 oof = np.concatenate([arrays[f"val{fold}"][chosen[fold]] for fold in folds])
                 sizes = [len(arrays[f"labels{fold}"]) for fold in folds]
                 answers = [arrays[f"eval{fold}"][chosen[fold]] for fold in folds]
-                score = metrics.macro_f1(labels, oof)
+                score = metrics.macro_f1(labels, oof, CONTEST.classes)
                 found.setdefault(rule, []).append(
                     (score, _true(arrays["eval_labels"], answers, sizes), np.mean(chosen) + 1)
                 )
@@ -129,7 +130,7 @@ def _true(labels: np.ndarray, answers: list[np.ndarray], sizes: list[int]) -> fl
     for _ in range(DRAWS):
         which = np.array_split(rng.permutation(len(labels))[: sum(sizes)], np.cumsum(sizes)[:-1])
         joined = np.concatenate([answer[part] for answer, part in zip(answers, which, strict=True)])
-        scores.append(metrics.macro_f1(labels[np.concatenate(which)], joined))
+        scores.append(metrics.macro_f1(labels[np.concatenate(which)], joined, CONTEST.classes))
     return float(np.mean(scores))
 
 

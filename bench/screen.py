@@ -33,6 +33,7 @@ from stages.base import environment, paths
 from stages.base.talk import SILENT
 from stages.by_hand import screen
 from stages.data.fold_data import open_fold
+from stages.data.task import CONTEST
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.learn import backbones
@@ -245,7 +246,7 @@ def critical(count: int) -> float:
 
 
 def scores(person: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> Scores:
-    return bootstrap.pick(bootstrap.of_run(person, labels, predictions), ("macro_f1",))
+    return bootstrap.pick(bootstrap.of_run(person, labels, predictions, classes=CONTEST.classes), ("macro_f1",))
 
 
 def estimate(runs: list[Scores]) -> float:

@@ -97,37 +97,40 @@ def _on_eval() -> dict[str, Any]:
     sys.path.insert(0, str(ROOT / "bench"))
     from grouping import LARGEST, drawn_people
 
-    from stages import tta_predict
     from stages.base import paths
     from stages.base.talk import SILENT
+    from stages.data import task as tasks
     from stages.data.pixel_cache import open_cache
     from stages.judge import bootstrap, paired_difference, votes
     from stages.params.load import load
     from stages.records import run_record
     from stages.submission import decision_rule
+    from stages.submission.eval_predictions import answer, predict_views
 
     params = load()
+    task = tasks.read(params)
     truth = pd.read_csv("data/eval_truth.csv", dtype={"ImageID": str}).set_index("ImageID")["ans"]
     images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
     known = drawn_people(0, len(images) // LARGEST)
     person, labels = images.map(known).to_numpy(str), truth.loc[images].to_numpy()
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
-    voters = tta_predict.predict_views(params, pixels, SILENT)  # folds x views
+    voters = predict_views(params, task, pixels, SILENT)  # folds x views
     of_fold = voters.reshape(len(params.folds), -1, *voters.shape[1:])
     run = run_record.joined(params, SILENT, "figures").run
-    adjusted = decision_rule.settle(params.model_copy(update={"decision": "adjusted"}), SILENT, run).offsets
+    adjusted = decision_rule.settle(params.model_copy(update={"decision": "adjusted"}), task, SILENT, run).offsets
     offsets = np.array(_read("out/oof-ensemble/decision.json")["offsets"]) if adjusted is None else adjusted
     soft = votes.soft(voters)
 
     def against(base: np.ndarray, other: np.ndarray) -> dict[str, float]:
-        both = [bootstrap.pick(bootstrap.of_run(person, labels, answers), ("macro_f1",)) for answers in (base, other)]
+        runs = (bootstrap.of_run(person, labels, answers, classes=task.classes) for answers in (base, other))
+        both = [bootstrap.pick(one, ("macro_f1",)) for one in runs]
         return _plain(paired_difference.compare([both[0]], [both[1]], {}, SAMPLES, 0)[0])
 
     answers = soft.argmax(1)
     return {
         "folds": against(votes.soft(of_fold[0]).argmax(1), answers),
         "hflip": against(votes.soft(of_fold[:, 0]).argmax(1), answers),
-        "decision": against(answers, tta_predict.answer(soft, offsets)),
+        "decision": against(answers, answer(soft, offsets)),
         **{name: against(answers, vote(voters).argmax(1)) for name, vote in votes.VOTES.items() if name != "soft"},
         "people": len(set(known.values())),
     }
@@ -140,9 +143,8 @@ def _offsets_where_fitted() -> float:
     with np.load("out/oof-ensemble/oof.npz", allow_pickle=False) as arrays:
         logits, labels = arrays["selected"].astype(np.float64).mean(0), arrays["label"]
     offsets = class_offsets.RULES["offsets"](logits, labels)
-    return metrics.macro_f1(labels, class_offsets.adjusted(logits, offsets).argmax(1)) - metrics.macro_f1(
-        labels, logits.argmax(1)
-    )
+    adjusted, plain = class_offsets.adjusted(logits, offsets).argmax(1), logits.argmax(1)
+    return metrics.macro_f1(labels, adjusted, len(offsets)) - metrics.macro_f1(labels, plain, len(offsets))
 
 
 def _compared(name: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_prepare_writes_the_same_bytes(project: Path, name: str) -> None:
 @pytest.mark.skipif(os.name != "posix" or not hasattr(os, "sched_setaffinity"), reason="settings of Linux")
 def test_a_fold_trains_under_many_of_them_at_once(project: Path) -> None:
     write_json(paths.LR_CHOSEN, {"lr": 0.003})
-    Path("params.yaml").write_text(yaml.safe_dump(small(train={"epochs": 1}).model_dump(mode="json")))
+    Path("params.yaml").write_text(yaml.safe_dump(small(train={"epochs": 1}).model_dump(mode="json"), sort_keys=False))
     many = {**ASCII, "PYTHONOPTIMIZE": "2", "OMP_NUM_THREADS": "64", "HOME": None, "USER": None, "LOGNAME": None}
     setting = Setting("마스크 [1]", many, start={"umask": 0o077, "preexec_fn": one_core})
     folder = moved(project, setting)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import os
 import re
 import resource
@@ -15,6 +16,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,9 @@ from stages import prepare
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
+from stages.data import task as tasks
 from stages.data.contest import PHOTO_MASKS
-from stages.data.task import CONTEST
+from stages.data.task import CONTEST, Task
 from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
@@ -427,6 +430,28 @@ def another_run(fold: int, **changes: Any) -> None:
 TRAIN = ("train", "--fold", "0")
 OOF = ("oof-ensemble",)
 TTA = ("tta-predict",)
+ONE_AXIS = replace(CONTEST, axes=CONTEST.axes[:1], subsets={})
+
+
+def describe(path: Path, task: Task | None) -> None:
+    """Make weights such that tell the classes of this task; None: that say nothing of it, as before there were tasks."""
+    import safetensors
+    import safetensors.torch
+
+    with safetensors.safe_open(path, "pt") as file:
+        described = json.loads(file.metadata()["architecture"])
+    described = {key: value for key, value in described.items() if key != "task"}
+    described["trained"]["photos"] = "elsewhere"  # else it would know the people here
+    described |= {} if task is None else {"task": tasks.to_json(task)}
+    arrays = safetensors.torch.load_file(path)
+    arrays |= {key: arrays[key][: (task or CONTEST).classes].clone() for key in ("head.weight", "head.bias")}
+    safetensors.torch.save_file(arrays, path, metadata={"architecture": json.dumps(described)})
+
+
+def one_axis() -> None:
+    tasks.write(ONE_AXIS)
+
+
 LOGITS, HISTORY, WEIGHTS = paths.oof_logits(0), paths.history(1), paths.weights(0)
 RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "pixels.npy is missing": (TRAIN, lambda: paths.PIXELS.unlink()),
@@ -486,6 +511,13 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "weights are missing": (TTA, lambda: WEIGHTS.unlink()),
     "weights are truncated": (TTA, cut(WEIGHTS)),
     "weights are text": (TTA, text(WEIGHTS)),
+    "weights are of before there were tasks": (TTA, lambda: describe(WEIGHTS, task=None)),
+    "weights are of another task": (TTA, lambda: describe(WEIGHTS, task=ONE_AXIS)),
+    "targets: factored with one axis": (TRAIN, lambda: (one_axis(), changed(targets="factored", subsets={})())),
+    "regression.weight without a number": (
+        TRAIN,
+        lambda: (one_axis(), changed(regression={"weight": 0.1}, subsets={})()),
+    ),
     "metrics.json is cut off": (
         ("summary",),
         lambda: (write_json(paths.OOF_METRICS, {"people": 3}), cut(paths.OOF_METRICS)()),
@@ -501,6 +533,14 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         starting("mine.safetensors", lambda: WEIGHTS.read_bytes()[:999]),
     ),
     "model.weights: text": (TRAIN, starting("mine.pth", lambda: b"hello")),
+    "model.weights: of another task": (
+        TRAIN,
+        lambda: (describe(WEIGHTS, task=ONE_AXIS), starting("mine.safetensors", WEIGHTS.read_bytes)()),
+    ),
+    "model.weights: of before there were tasks": (
+        TRAIN,
+        lambda: (describe(WEIGHTS, task=None), starting("mine.safetensors", WEIGHTS.read_bytes)()),
+    ),
     "model.weights: no such file": (
         TRAIN,
         lambda: (starting("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),

@@ -99,7 +99,7 @@ def settled(project: Path) -> Params:
     """A project whose folds take hours, in the working folder."""
     write_json(paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml", "threads": {"0": 1, "1": 1}, "device": "cpu"})
     params = small(train={"epochs": 9000}, parallel={"jobs": 2, "threads": 1})
-    paths.PARAMS.write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    paths.PARAMS.write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
     return params
 
 

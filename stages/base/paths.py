@@ -85,6 +85,7 @@ PSEUDO_LABELS = Path("pseudo/labels.csv")
 NO_PSEUDO_LABELS = Path("pseudo/none.csv")
 NO_WEIGHTS = Path("weights/none")
 
+DVC_YAML = Path("dvc.yaml")
 DVC_LOCK = Path("dvc.lock")
 
 REPORT = Path("out/report/report.html")

@@ -19,7 +19,7 @@ from stages.judge import bootstrap, ensemble_weights, metrics, nested_folds
 from stages.judge import paired_difference as judge
 from stages.judge.nested_folds import Nested
 from stages.judge.paired_difference import Difference
-from stages.records import run_record
+from stages.records import past_runs
 from stages.submission import write
 
 SCORES = ("macro_f1", "nll")
@@ -285,5 +285,5 @@ def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict
 
 def _vote(run: Run) -> str:
     """ensemble.vote as the run's eval predictions were joined; soft where nothing says."""
-    ensemble = run_record.params_of(run.name, run.record).get("ensemble")
+    ensemble = past_runs.params_of(run.name, run.record).get("ensemble")
     return str((ensemble or {}).get("vote", "soft"))

@@ -93,7 +93,7 @@ def lay_out(folder: Path, real: Params, trial: Params, found: Found) -> None:
     few = Few(rows, photos.files(real, rows["file"].tolist()), shown)
     write = {"contest": _write_contest, "folder": _write_folders, "table": _write_tables}[trial.data.layout]
     write(folder, trial, found, few)
-    (folder / paths.PARAMS).write_text(yaml.safe_dump(trial.model_dump(mode="json")))
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(trial.model_dump(mode="json"), sort_keys=False))
 
 
 def some_of(found: Found, folds: int) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from stages.judge import bootstrap, matched_photos, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Comparison, Difference
 from stages.learn import same_task
-from stages.records import run_record
+from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from stages.report.png.result_figures import forest
 
@@ -92,7 +92,7 @@ def against(base: Run, candidate: Run, rule: str, replicates: int, seed: int) ->
 def load(name: str) -> Run:
     """Read a run's oof.npz, and what it was made with."""
     content = revisions.read(name, paths.OOF_ARRAYS)
-    record = run_record.of_revision(name)
+    record = past_runs.of_revision(name)
     try:
         # Names in UTF-8 and each at its own length take a third of the memory. First, while nothing else is there.
         photo = load_npz(io.BytesIO(content), ["photo"])["photo"].astype(np.dtypes.StringDType())
@@ -226,7 +226,7 @@ def same_models(base: Run, other: Run) -> bool:
 
 def of_records(base: Run, other: Run) -> list[str]:
     """What was run on either side, where that is not what the names of the revisions promise; and what differs."""
-    found = [line for run in (base, other) if (line := run_record.not_run(run.name, run.record))]
+    found = [line for run in (base, other) if (line := past_runs.not_run(run.name, run.record))]
     if same_models(base, other):
         return [f"{other.name} holds the same trained models as {base.name}: there is no difference to find", *found]
     differing = run_record.differing(base.record, other.record)

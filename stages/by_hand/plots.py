@@ -13,7 +13,7 @@ from stages.base.errors import UserError
 from stages.base.files import replacing
 from stages.base.revisions import WORKSPACE
 from stages.base.talk import Talk
-from stages.records import run_record
+from stages.records import past_runs
 
 Format = Literal["png", "svg"]
 
@@ -27,7 +27,7 @@ def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = p
         if revision != WORKSPACE:
             git.resolve(revision)
     plots, problems = ask_dvc(revisions)
-    not_run = [run_record.not_run(name, run_record.of_revision(name)) for name in revisions or [WORKSPACE]]
+    not_run = [past_runs.not_run(name, past_runs.of_revision(name)) for name in revisions or [WORKSPACE]]
     for problem in [*problems, *filter(None, not_run)]:
         talk.say(f"plots: {problem}")
     drawn = []

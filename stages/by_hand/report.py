@@ -20,7 +20,7 @@ from stages.judge import votes
 from stages.judge.paired_difference import Comparison
 from stages.learn import same_task
 from stages.params.schema import Params
-from stages.records import run_record
+from stages.records import past_runs
 from stages.report.html import page
 from stages.report.html.numbers import Oof
 from stages.report.html.thumbnails import pictures
@@ -91,8 +91,8 @@ def _read_run(predictions: compare.Run) -> page.Run:
         lr_curve=_table(revision, paths.LR_CURVE, ["lr", "loss", "smoothed"]),
         lr_suggestions=_table(revision, paths.LR_SUGGESTIONS, ["lr", "smoothed", "name"]),
         lr=float(_json(revision, paths.LR_CHOSEN, "lr")["lr"]),
-        params=run_record.params_of(revision, predictions.record),
-        not_run=run_record.not_run(revision, predictions.record),
+        params=past_runs.params_of(revision, predictions.record),
+        not_run=past_runs.not_run(revision, predictions.record),
     )
 
 

@@ -18,7 +18,7 @@ from stages.by_hand import compare
 from stages.judge import bootstrap
 from stages.judge import paired_difference as paired
 from stages.judge.paired_difference import Difference
-from stages.records import run_record
+from stages.records import past_runs, run_record
 
 REPLICATES, SEED = 10_000, 0  # those of `maskcli compare` by default: both must say the same
 FAR_BACK = 5000  # commits looked at
@@ -306,7 +306,7 @@ def _made(place: Place, notes: list[str]) -> Made | None:
         dependencies = {
             one["path"]: one["md5"] for stage in lock.values() for one in stage.get("deps", []) if "md5" in one
         }
-        return Made(run_record.of_revision(place.revision), dependencies)
+        return Made(past_runs.of_revision(place.revision), dependencies)
     except UserError as error:
         notes.append(str(error).replace(place.revision, place.name))
         return None

@@ -77,6 +77,6 @@ def _with_intervals(
     for scores in (bootstrap.pick(own, tuple(name for name in scored if name in own.names)), *of_axes):
         low, high = bootstrap.interval(bootstrap.replicate(scores, *how))
         for place, name in enumerate(scores.names):
-            ends = max(0.0, float(low[place])), min(1.0, float(high[place]))
+            ends = bootstrap.within(float(low[place]), float(high[place]))
             found |= {name: scored[name], f"{name}_low": ends[0], f"{name}_high": ends[1]}
     return found

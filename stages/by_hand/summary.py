@@ -7,8 +7,9 @@ from typing import Any
 from stages.base import git, paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json
+from stages.data import photos
 from stages.params.schema import Params
-from stages.records import run_record
+from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 
 # Of the files that DVC keeps, those a person looks at.
@@ -27,12 +28,13 @@ def run(params: Params) -> dict[str, Any]:
     In a fresh clone metrics are here, since git keeps them, and DVC's outputs are not.
     """
     scores = read_json(paths.OOF_METRICS, "oof-ensemble", *SCORES)
-    here = {name: str(path) for name, path in FILES.items() if path.exists()}
-    missing = {name: str(path) for name, path in FILES.items() if not path.exists()}
+    files = {name: path for name, path in FILES.items() if path != paths.SUBMISSION or _has_answers()}
+    here = {name: str(path) for name, path in files.items() if path.exists()}
+    missing = {name: str(path) for name, path in files.items() if not path.exists()}
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
     if paths.REPORT.exists():
         here["report"] = str(paths.REPORT)
-    record = run_record.of_revision(revisions.WORKSPACE)
+    record = past_runs.of_revision(revisions.WORKSPACE)
     changed = run_record.not_asked(params, record)
     if get:
         why, commands = "some of the run's files are not here", [get]
@@ -41,6 +43,13 @@ def run(params: Params) -> dict[str, Any]:
     else:
         why, commands = _next(record)
     return {**scores, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
+
+
+def _has_answers() -> bool:
+    """Whether there is a submission to come: not without eval photos, whose stage dvc.yaml then does not have."""
+    if paths.EVAL.is_file():
+        return not photos.read_eval().empty
+    return not paths.DVC_YAML.is_file() or paths.SUBMISSION.as_posix() in paths.DVC_YAML.read_text(encoding="utf-8")
 
 
 def _next(record: Record) -> tuple[str, list[str]]:
@@ -82,7 +91,7 @@ def _try(record: Record) -> tuple[str, list[str]]:
         ]
     if not paths.TTA_SUMMARY.exists():
         return "whether test-time views help", ["maskcli tta-search"]
-    if not paths.REFIT_SUMMARY.exists():
+    if _has_answers() and not paths.REFIT_SUMMARY.exists():
         return "a second submission, from all training photos", ["maskcli refit"]
     return "what went wrong, photo by photo", ["maskcli report"]
 

@@ -36,7 +36,7 @@ def choose(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk) ->
     """What the features come from, in words, and the models: one for all folds, or one a fold.
 
     `auto` is params where model.pretrained or model.weights is set, else folds where all are trained. Raises UserError where
-    neither is, and for weights that have seen these people, in whose OOF scores that would show as skill.
+    neither is, and for weights that have seen these photos, in whose OOF scores that would show as skill.
     """
     trained = all(paths.weights(fold).is_file() for fold in params.folds)
     starts = params.model.pretrained or not params.model.begins_without_file
@@ -76,16 +76,16 @@ def choose(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk) ->
 
 
 def refuse_leak(path: Path) -> None:
-    """Raise UserError for weights of models that were trained on these people."""
-    if starting_weights.knows_these_people(path):
+    """Raise UserError for weights of models that were trained on these photos."""
+    if starting_weights.knows_these_photos(path):
         raise UserError(
-            f"screen: {path}: was trained on these people, whom it would be scored on; take --backbone folds, which uses each "
+            f"screen: {path}: was trained on these photos, which it would be scored on; take --backbone folds, which uses each "
             "fold's model for that fold alone, or weights from elsewhere"
         )
 
 
 def _of_fold(params: Params, fold: int, data: FoldData) -> Classifier:
-    """A fold's first model, checked to have left out the people that the fold validates on today."""
+    """A fold's first model, checked to have left out the photos that the fold validates on today."""
     net = model.load(paths.weights(fold))
     own, wanted = net.architecture, model.architecture(params, data.task)
     same_task.check(own.task, wanted.task, str(paths.weights(fold)))
@@ -102,6 +102,6 @@ def _of_fold(params: Params, fold: int, data: FoldData) -> Classifier:
     if not np.array_equal(left_out, data.val):
         raise UserError(
             f"{paths.oof_logits(fold)}: this fold's model was not trained with the folds of {paths.FOLDS}, so it may have seen "
-            "the people it would be scored on; train the folds again (`dvc repro`)"
+            "the photos it would be scored on; train the folds again (`dvc repro`)"
         )
     return net

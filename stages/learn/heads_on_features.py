@@ -54,7 +54,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Of every photo, by the heads that never saw its person, the class and the loss; arrays [samplers, learning rates, N]."""
+    """Of every photo, by the heads that never saw its group, the class and the loss; arrays [samplers, learning rates, N]."""
 
     classes: np.ndarray  # uint16: the most probable one
     nll: np.ndarray  # float32: -log of the true class's probability
@@ -63,7 +63,7 @@ class Predicted:
 def oof(
     params: Params, features: Features, folds: Sequence[FoldData], plan: Plan, tick: Callable[[], None]
 ) -> Predicted:
-    """Train the heads of a plan, and predict every photo by the heads that never saw its person.
+    """Train the heads of a plan, and predict every photo by the heads that never saw its group.
 
     AdamW (optimizer.weight_decay on weights only), one epoch of warm-up and a cosine, the last epoch; no epoch is selected.
     Every fold draws as many photos an epoch, the fewest of any training side cut into equal batches of at most

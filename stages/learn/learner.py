@@ -63,13 +63,7 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     torch.manual_seed(key(params, fold, 0))
     shape = model.architecture(params, data.task)
     net = model.build(shape, params.model.pretrained)
-    if not params.model.begins_without_file:
-        path = Path(params.model.weights)
-        talk.say(model.load_backbone(net, path))
-        if starting_weights.trained_on(path):
-            talk.say(
-                f"warning: {path}: was trained by maskcli on other photos; where these people are among them, OOF scores flatter"
-            )
+    _take_starting_weights(net, params, data, talk)
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
     net = model.channels_last(net, accelerator.device)
     if params.train.compile:
@@ -85,6 +79,19 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     if params.augment.mixup or params.augment.cutmix:
         learner.mixup = timm.data.Mixup
     return learner
+
+
+def _take_starting_weights(net: Classifier, params: Params, data: FoldData, talk: Talk) -> None:
+    """Load model.weights into the backbone, where it names a file, and say what was taken."""
+    if params.model.begins_without_file:
+        return
+    path = Path(params.model.weights)
+    talk.say(model.load_backbone(net, path))
+    if starting_weights.trained_on(path):
+        talk.say(
+            f"warning: {path}: was trained by maskcli on other photos; where {data.task.units} of these are among them, OOF "
+            "scores flatter"
+        )
 
 
 def of_repeat(params: Params, repeat: int) -> Params:

@@ -66,7 +66,7 @@ def check_batches(params: Params, photos: int, processes: int) -> None:
         )
     if photos < needed:
         raise UserError(
-            f"{paths.FOLDS}: a training side has {photos} photos, and a batch needs {LEAST}{among}; add people to data/train"
+            f"{paths.FOLDS}: a training side has {photos} photos, and a batch needs {LEAST}{among}; add photos"
         )
 
 

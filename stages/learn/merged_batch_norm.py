@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: for prediction, the same outputs with less work."""
+"""Batch norms merged into the convolutions before them: for prediction, the same outputs with less work."""
 
 import copy
 from typing import Any
@@ -11,18 +11,18 @@ from stages.base.talk import SILENT, Talk
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 
-# Largest difference from the unfolded model's outputs, as a share of the largest of these. Sums in another order differ by
-# about 1e-6 where a wrong fold differs by about 1.
+# Largest difference from the unmerged model's outputs, as a share of the largest of these. Sums in another order differ by
+# about 1e-6 where a wrong merge differs by about 1.
 ROUNDING = 1e-4
 
 
 @torch.inference_mode(False)  # tensors of inference mode have no version, which `pairs` looks at
 @torch.no_grad()
-def folded(net: Classifier, talk: Talk = SILENT) -> Classifier:
-    """A copy of a model in eval mode with its batch norms folded into convolutions (Jacob et al. 2018, section 3.2).
+def merged(net: Classifier, talk: Talk = SILENT) -> Classifier:
+    """A copy of a model in eval mode with its batch norms merged into convolutions (Jacob et al. 2018, section 3.2).
 
     Two random photos through the model show which batch norm takes which convolution's output, and then whether outputs
-    stay the same. Where they do not, or where there is nothing to fold, the model itself comes back. The model must be in
+    stay the same. Where they do not, or where there is nothing to merge, the model itself comes back. The model must be in
     float32, and better on the CPU: a GPU may round products to fewer bits.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
@@ -40,7 +40,7 @@ def folded(net: Classifier, talk: Talk = SILENT) -> Classifier:
     difference = float((made(photos)[0] - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
     if not difference <= ROUNDING:  # nor is NaN
         talk.say(
-            f"{net.architecture.name}: predicts without folding its batch norms, which would change outputs by {difference:.0e}"
+            f"{net.architecture.name}: predicts without merging its batch norms, which would change outputs by {difference:.0e}"
         )
         return net
     return made
@@ -68,7 +68,7 @@ def pairs(net: Classifier, photos: Tensor) -> tuple[list[tuple[str, str]], Tenso
     hooks = [
         module.register_forward_hook(lambda module, taken, output, name=name: note(name, module, taken, output))
         for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d) or _foldable(module)
+        if isinstance(module, nn.Conv2d) or _mergeable(module)
     ]
     try:
         outputs: Tensor = net(photos)[0]
@@ -78,7 +78,7 @@ def pairs(net: Classifier, photos: Tensor) -> tuple[list[tuple[str, str]], Tenso
     return [pair for pair in found if all(calls.count(name) == 1 for name in pair)], outputs
 
 
-def _foldable(module: nn.Module) -> bool:
+def _mergeable(module: nn.Module) -> bool:
     """Whether it is a batch norm whose work is known; a subclass may do more."""
     known = type(module) in (nn.BatchNorm2d, load_timm().layers.BatchNormAct2d)
     return known and module.running_mean is not None

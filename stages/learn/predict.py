@@ -177,7 +177,7 @@ def _together(
         chosen = accelerator(params)
         device, autocast = chosen.device, chosen.autocast
     shape = nets[0].architecture
-    ready = [model.channels_last(merged_batch_norm.folded(net, talk), device) for net in nets]
+    ready = [model.channels_last(merged_batch_norm.merged(net, talk), device) for net in nets]
     mean, std = (tensor.to(device) for tensor in model.normalisation(nets[0]))
     made = [tta_views.make(name) for name in asked.views]
     start = 0

@@ -1,4 +1,4 @@
-"""Which files a training may begin with: those that DVC watches, and none that knows the people it will be scored on."""
+"""Which files a training may begin with: those that DVC watches, and none that knows the photos it will be scored on."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ FILE_ARGUMENTS = ("checkpoint_path", "file", "font_path")
 
 
 def check(params: Params) -> None:
-    """Raise UserError for starting weights that are not there or know these people, and for files named where DVC would not
+    """Raise UserError for starting weights that are not there or know these photos, and for files named where DVC would not
     see them change.
     """
     if not params.model.begins_without_file:
@@ -25,9 +25,9 @@ def check(params: Params) -> None:
                 f"params.yaml: model.weights: {path} not found; give the path of a .safetensors or .pth file, or "
                 f"{paths.NO_WEIGHTS}"
             )
-        if knows_these_people(path):
+        if knows_these_photos(path):
             raise UserError(
-                f"params.yaml: model.weights: {path} was trained on these people, whom each fold is scored on, so the scores "
+                f"params.yaml: model.weights: {path} was trained on these photos, which each fold is scored on, so the scores "
                 "would flatter; take weights from elsewhere"
             )
     for key, name in _files_named(params.model.options, "model.options"):
@@ -43,7 +43,7 @@ def check(params: Params) -> None:
             )
 
 
-def knows_these_people(path: Path) -> bool:
+def knows_these_photos(path: Path) -> bool:
     """Whether weights were trained here: they lie below out/, or say that they were trained on the photos of photos.csv.
 
     A file also lies below out/ that DVC has put there as a link to its cache, and one elsewhere that is a link into out/.

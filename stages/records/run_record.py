@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages.base import files, paths, revisions
+from stages.base import files, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.params.keys import flat, nested
@@ -128,7 +127,7 @@ def of_fold(fold: int, outputs: bool = True) -> Record:
     path = paths.train_run(fold)
     if not path.is_file():
         files.require(paths.oof_logits(fold), f"train --fold {fold}")
-    record = _parsed(files.read_json(path, f"train --fold {fold}"), path, f"train --fold {fold}")
+    record = parsed(files.read_json(path, f"train --fold {fold}"), path, f"train --fold {fold}")
     weights = sorted(paths.models(fold).glob("[0-9]*.safetensors"))
     for output in [paths.oof_logits(fold), *weights] if outputs else []:
         mark = mark_of(output)
@@ -157,7 +156,7 @@ def trained_in(path: Path) -> dict[str, str]:
 
     Raises OSError or ValueError where they are not there or not whole.
     """
-    return _mapping(described_in(path).get("trained"))
+    return mapping(described_in(path).get("trained"))
 
 
 def described_in(path: Path) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def described_in(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:  # the length of the header in 8 bytes, and the header, JSON
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(min(size, 100_000_000)))
-    return _mapping(json.loads(_mapping(_mapping(header).get("__metadata__")).get("architecture", "{}")))
+    return mapping(json.loads(mapping(mapping(header).get("__metadata__")).get("architecture", "{}")))
 
 
 def joined(
@@ -213,7 +212,10 @@ def of_one_training(params: Params, records: dict[int, Record]) -> tuple[list[in
 
 def not_asked(params: Params, record: Record) -> Differences:
     """What of a record params.yaml and the files now say otherwise."""
-    return differing(record, _now(params))
+    now = _now(params)
+    if "ensemble" in record.params:  # of joined folds
+        now = now.model_copy(update={"params": now.params | pick(params.model_dump(mode="json"), OF_JOINING)})
+    return differing(record, now)
 
 
 def as_run(params: Params, record: Record) -> Params:
@@ -324,91 +326,13 @@ def _most_common(records: list[Record]) -> Record:
     return max(records, key=lambda one: sum(not differing(one, other) for other in records))
 
 
-def of_revision(revision: str) -> Record:
-    """What the results of a revision were made with: a commit, branch, tag, experiment, or `workspace`.
-
-    From out/oof-ensemble/run.json; for results of before there were records from the revision's dvc.lock, in which DVC notes
-    the params of each stage; where it has none, from its params.yaml.
-    """
-    content = _read_quietly(revision, paths.OOF_RUN)
-    if content is not None:
-        try:
-            return _parsed(json.loads(content), paths.OOF_RUN, "oof-ensemble", revision)
-        except ValueError:
-            raise UserError(f"{revision}: {paths.OOF_RUN}: is not JSON; run `dvc repro oof-ensemble` there") from None
-    everything, locked = params_yaml(revision), params_of_stages(revision)
-    if not everything:
-        revisions.read(revision, paths.PARAMS)  # raises where there is no such revision
-    source = nested(locked["train"] | locked.get("oof-ensemble", {})) if "train" in locked else everything
-    return Record(params=pick(source, (*TRAINING, *BEFORE_TASKS, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
-
-
-def params_of(revision: str, record: Record) -> dict[str, Any]:
-    """All params of a revision, nested, each as it was run: by its record, else by dvc.lock's stages, else by params.yaml."""
-    found = flat(params_yaml(revision))
-    for stage in params_of_stages(revision).values():
-        found |= flat(nested(stage))
-    found |= flat(record.params)
-    return nested(found)
-
-
-def params_of_stages(revision: str) -> dict[str, dict[str, Any]]:
-    """The params by dotted key that dvc.lock holds for each stage of a revision; of the folds' stages the first's."""
-    content = _read_quietly(revision, paths.DVC_LOCK)
-    stages = _mapping(_yaml(content)).get("stages")
-    found: dict[str, dict[str, Any]] = {}
-    for name, stage in _mapping(stages).items():
-        found.setdefault(
-            str(name).partition("@")[0], _mapping(_mapping(_mapping(stage).get("params")).get("params.yaml"))
-        )
-    return found
-
-
-def params_yaml(revision: str) -> dict[str, Any]:
-    """params.yaml of a revision with its defaults; as it stands there, where it is of another version."""
-    content = _read_quietly(revision, paths.PARAMS)
-    if content is None:
-        return {}
-    value = _mapping(_yaml(content))
-    try:
-        return Params.model_validate(value).model_dump(mode="json")
-    except ValidationError:
-        return value
-
-
-def not_run(revision: str, record: Record) -> str:
-    """One line on where the revision's params.yaml says otherwise than its results were made with; empty if nowhere."""
-    asked = params_yaml(revision)
-    of_joining = OF_JOINING if "ensemble" in record.params else ()
-    keys = (*TRAINING, *BEFORE_TASKS, f"losses.{asked.get('loss', 'ce')}", *of_joining)
-    lr = asked.get("lr")
-    found = differing(record, Record(params=pick(asked, keys), lr=lr if isinstance(lr, float) else None))
-    if not found or not asked:
-        return ""
-    return (
-        f"{revision}: its results are of {in_words(found, 'its params.yaml')}, which was not run; run `dvc repro` there"
-    )
-
-
-def _read_quietly(revision: str, path: Path) -> bytes | None:
-    try:
-        return revisions.read(revision, path)
-    except (UserError, OSError):
-        return None
-
-
-def _yaml(content: bytes | None) -> Any:
-    try:
-        return yaml.load(content or b"", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return None
-
-
-def _mapping(value: Any) -> dict[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
+    """The value where it is one, else an empty one: what other versions wrote is read with care."""
     return value if isinstance(value, dict) else {}
 
 
-def _parsed(value: Any, path: Path, made_by: str, revision: str = "") -> Record:
+def parsed(value: Any, path: Path, made_by: str, revision: str = "") -> Record:
+    """A record from what a file holds. Raises UserError where it is none."""
     try:
         return Record.model_validate(value)
     except ValidationError:

@@ -4,6 +4,7 @@ Up to WHOLE classes everything is shown whole. Of more, lists name the LISTED th
 those with the fewest photos, and the pairs that are taken for each other; pictures show all of them without names.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -50,13 +51,13 @@ def cut(name: str, longest: int = LONGEST) -> str:
     return f"{name[: longest - 1 - end]}…{name[-end:]}"
 
 
-def unlike(names: Sequence[str], longest: int = LONGEST) -> list[str]:
-    """The same for many names; those that would be cut to the same text get their class number before it."""
+def unlike(names: Sequence[str], numbers: Iterable[int], longest: int = LONGEST) -> list[str]:
+    """The same for many names; those that would be cut to the same text get their class numbers before them."""
     shown = [cut(name, longest) for name in names]
-    often = {text for text in shown if shown.count(text) > 1} if len(set(shown)) < len(shown) else set()
+    often = {text for text, count in Counter(shown).items() if count > 1}
     return [
         cut(f"{number} {name}", longest) if text in often else text
-        for number, (name, text) in enumerate(zip(names, shown, strict=True))
+        for number, name, text in zip(numbers, names, shown, strict=True)
     ]
 
 

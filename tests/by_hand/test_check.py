@@ -167,7 +167,7 @@ def test_starting_weights_that_know_these_people_are_found(project: Path) -> Non
     paths.weights(0).parent.mkdir(parents=True)
     paths.weights(0).write_bytes(_weights())
     told = failures(found(small(model={"weights": str(paths.weights(0))})))["starting weights"]
-    assert "was trained on these people" in told
+    assert "was trained on these photos" in told
 
 
 def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +335,9 @@ def _weights() -> bytes:
 
 
 def test_the_command_exits_with_2_where_something_would_fail(project: Path) -> None:
-    (project / "params.yaml").write_text(yaml.safe_dump(small(model={"name": "resnet18x"}).model_dump(mode="json")))
+    (project / "params.yaml").write_text(
+        yaml.safe_dump(small(model={"name": "resnet18x"}).model_dump(mode="json"), sort_keys=False)
+    )
     done = command(project, "maskcli", "check", "--json", code=2)
     told = json.loads(done.stdout)
     assert not told["ok"]

@@ -15,7 +15,7 @@ from stages.data.task import CONTEST, to_json
 from stages.judge import bootstrap, metrics
 from stages.judge import paired_difference as judge
 from stages.judge.metrics import log_softmax
-from stages.records import run_record
+from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from stages.report.score_names import of_class
 from tests.conftest import small
@@ -185,7 +185,7 @@ def test_what_is_left_out_and_what_differs_is_said_in_the_words_of_the_unit() ->
 
 
 def test_the_same_trained_models_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_record, "not_run", lambda name, record: f"{name}: its params.yaml" if name == "b" else "")
+    monkeypatch.setattr(past_runs, "not_run", lambda name, record: f"{name}: its params.yaml" if name == "b" else "")
     base = replace(made("a", 0), record=Record(run="1"))
     same, other = replace(base, name="b"), replace(made("b", 1), record=Record(run="2"))
     told = compare.of_records(base, same)
@@ -196,7 +196,7 @@ def test_the_same_trained_models_are_said_to_be_so(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_differs_between_two_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_record, "not_run", lambda name, record: "")
+    monkeypatch.setattr(past_runs, "not_run", lambda name, record: "")
     params = [run_record.training(small(**change)) for change in ({}, {"loss": "focal", "train": {"epochs": 9}})]
     settings = [{"torch": "2.1+cpu"}, {"torch": "2.2+cu1"}]
     base, other = (

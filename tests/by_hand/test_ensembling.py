@@ -1,5 +1,6 @@
 """Decision rule, test-time views and blending, as stages on files; the commands themselves run in test_pipeline.py."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,16 @@ import pytest
 from stages import oof_ensemble, train, tta_predict
 from stages.base import paths, revisions
 from stages.base.errors import UserError
-from stages.base.files import read_json, write_json, write_npz
+from stages.base.files import read_json, write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk
-from stages.by_hand import blend, compare, tta_search
-from stages.data.task import CONTEST
+from stages.by_hand import blend, compare, submit_now, tta_search
+from stages.data.task import CONTEST, to_json
 from stages.judge import class_offsets, ensemble_weights, nested_folds, votes
 from stages.judge.metrics import log_softmax
 from stages.judge.paired_difference import Difference
 from stages.submission import decision_rule
 from tests.conftest import small
+from tests.tasks import task_of
 
 PEOPLE = 30
 PERSON = np.repeat([f"{number:02d}" for number in range(PEOPLE)], 7)
@@ -88,6 +90,51 @@ def test_blend_writes_the_weighted_eval_predictions(runs: Path) -> None:
     for row in written["nested"]:
         assert row["low"] <= row["difference"] <= row["high"]
         assert row["macro_f1"] - row["best_single"] == pytest.approx(row["difference"], abs=1e-6)
+
+
+def test_without_an_eval_set_blend_weighs_and_answers_nothing(runs: Path) -> None:
+    blend.run(["a", "b"], "equal", 100, 0, SILENT)
+    assert paths.BLEND_SUBMISSION.exists()
+    write_csv(paths.EVAL, pd.DataFrame(columns=["ImageID", "content"]))
+    for name in ("a", "b"):
+        (runs / name / paths.PROBABILITIES).unlink()
+    found = blend.run(["a", "b"], "equal", 100, 0, SILENT)
+    assert (found["eval_photos"], found["weights"]) == (0, {"a": 0.5, "b": 0.5})
+    assert not paths.BLEND_SUBMISSION.exists()
+    assert not paths.BLEND_PROBABILITIES.exists()
+
+
+def test_runs_of_a_task_without_groups_are_blended_into_its_own_submission(runs: Path) -> None:
+    task = task_of(18)
+    for name in ("a", "b"):
+        with np.load(runs / name / paths.OOF_ARRAYS) as arrays:
+            kept = {key: value for key, value in arrays.items() if key != "person"}
+        told = np.array(json.dumps(to_json(task)))
+        write_npz(runs / name / paths.OOF_ARRAYS, **kept, group=kept["photo"], task=told)
+    found = blend.run(["a", "b"], "auto", 100, 0, SILENT)
+    assert "both chosen on other photos" in found["verdict"]
+    submission = pd.read_csv(paths.BLEND_SUBMISSION)
+    assert list(submission.columns) == ["file", "label"]
+    assert set(submission["label"]) <= set(task.class_names)
+
+
+def test_too_few_people_to_judge_weights_are_refused(runs: Path) -> None:
+    for seed, name in enumerate(("a", "b")):
+        write_run(runs / name, seed, photos=14)
+    with pytest.raises(
+        UserError, match="blend: fewer than 3 people: weights cannot be fitted on some people and judged on"
+    ):
+        blend.run(["a", "b"], "auto", 100, 0, SILENT)
+
+
+def test_tta_predict_says_that_there_is_no_eval_set(project: Path) -> None:
+    pd.read_csv(paths.EVAL)[:0].to_csv(paths.EVAL, index=False)
+    with pytest.raises(
+        UserError, match="tta-predict: there is no eval set, so nothing to predict; to add one name it in data"
+    ):
+        tta_predict.run(small(), SILENT)
+    with pytest.raises(UserError, match="submit-now: there is no eval set"):
+        submit_now.run(small(), SILENT)
 
 
 def test_blend_says_plainly_when_it_is_not_shown_to_be_better(runs: Path) -> None:

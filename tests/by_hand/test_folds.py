@@ -191,7 +191,7 @@ def test_a_killed_or_interrupted_run_leaves_checkpoints_and_no_processes(
     settled: Params, number: signal.Signals
 ) -> None:
     long = settled.model_copy(update={"train": settled.train.model_copy(update={"epochs": 10_000})})
-    paths.PARAMS.write_text(yaml.safe_dump(long.model_dump(mode="json")))
+    paths.PARAMS.write_text(yaml.safe_dump(long.model_dump(mode="json"), sort_keys=False))
     running = subprocess.Popen(["maskcli", "folds"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     while len({header.fold for header in checkpoint.headers()}) < 2 and running.poll() is None:
         time.sleep(0.2)

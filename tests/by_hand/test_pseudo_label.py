@@ -91,6 +91,14 @@ def test_a_fold_is_labelled_by_its_own_models_alone(params: Params) -> None:
     assert not np.allclose(answers[0], answers[1], rtol=1e-3)  # else the folds could not be told apart
 
 
+def test_without_an_eval_set_there_is_nothing_to_label(params: Params) -> None:
+    pd.read_csv(paths.EVAL)[:0].to_csv(paths.EVAL, index=False)
+    with pytest.raises(
+        UserError, match="pseudo-label: there is no eval set, so nothing to predict; to add one name it in"
+    ):
+        pseudo_label.run(params, SILENT)
+
+
 def test_labels_from_folds_that_learnt_pseudo_labels_are_refused(params: Params) -> None:
     pseudo_label.run(params, SILENT)
     again = params.model_copy(update={"pseudo": params.pseudo.model_copy(update={"labels": "pseudo/labels.csv"})})

@@ -98,6 +98,18 @@ def test_patience_and_select_do_not_concern_a_refit(ready: Path) -> None:
     assert len(pd.read_csv(paths.REFIT_HISTORY)) == 3
 
 
+def test_without_an_eval_set_the_models_are_all_there_is(ready: Path) -> None:
+    params = small(refit={"seeds": 1, "epochs": 1})
+    run(params)
+    pd.read_csv(paths.EVAL)[:0].to_csv(paths.EVAL, index=False)
+    paths.EVAL_PIXELS.unlink()
+    found = run(small(refit={"seeds": 1, "epochs": 2}))
+    assert (found["eval_photos"], found["equal_answers"]) == (0, None)
+    assert paths.refit_weights(0).is_file()
+    assert not paths.REFIT_SUBMISSION.exists()  # nor that of the refit before
+    assert not paths.REFIT_PROBABILITIES.exists()
+
+
 def test_equal_answers_is_a_share_of_photos(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     for task in (CONTEST, PATIENTS, task_of(300)):

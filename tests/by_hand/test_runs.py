@@ -56,7 +56,7 @@ def test_commits_and_experiments_stand_best_first_against_the_oldest(history: Pa
 def test_the_verdict_is_that_of_compare_with_the_same_candidates(history: Path) -> None:
     rows = by_name(runs.run(SILENT))
     names = [git.resolve("HEAD~2"), "focal", "HEAD"]
-    told = compare.run(names, "auto", 10_000, 0, None, Path("forest.png"), SILENT)
+    told = compare.run(names, compare.Asked(), None, Path("forest.png"), SILENT)
     for name, comparison in zip(("focal", "ldam"), told, strict=True):
         expected = next(row for row in comparison.rows if row.metric == "macro_f1")
         row = rows[name]

@@ -104,13 +104,13 @@ def test_weights_that_have_seen_these_people_are_refused(project: Path) -> None:
     write_models(params)
     Path("elsewhere.safetensors").symlink_to(paths.weights(0))
     for name in (str(paths.weights(0)), "elsewhere.safetensors", "./out/../out/train/0/models/0.safetensors"):
-        with pytest.raises(UserError, match="was trained on these people"):
+        with pytest.raises(UserError, match="was trained on these photos"):
             screen.run(params, Choice(backbone=name), SILENT)
-    with pytest.raises(UserError, match="was trained on these people"):
+    with pytest.raises(UserError, match="was trained on these photos"):
         screen.run(small(model={"weights": str(paths.weights(1))}), Choice(), SILENT)
     paths.weights(1).rename("in_dvc_cache")  # with `dvc config cache.type symlink`
     paths.weights(1).symlink_to(Path("in_dvc_cache").resolve())
-    with pytest.raises(UserError, match="was trained on these people"):
+    with pytest.raises(UserError, match="was trained on these photos"):
         screen.run(params, Choice(backbone=str(paths.weights(1))), SILENT)
     # Models of another split: what fold 0 left out is not what it would be scored on.
     run = np.array(run_record.of_fold(0).run)

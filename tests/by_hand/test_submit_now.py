@@ -309,7 +309,7 @@ def test_without_a_list_of_eval_photos_it_says_what_is_missing(ready: Path) -> N
 
 def test_it_works_while_training_runs_in_another_process(ready: Path) -> None:
     params = small(train={"epochs": 10_000})
-    (ready / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    (ready / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
     words = [sys.executable, "-m", "cli.main", "train", "--fold", "0"]
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)

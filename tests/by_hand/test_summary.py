@@ -106,3 +106,24 @@ def test_a_fresh_clone_is_told_which_files_are_not_there_and_how_to_get_them(com
     paths.REPORT.parent.mkdir(parents=True)
     paths.REPORT.touch()
     assert summary.run(small())["files"]["report"] == str(paths.REPORT)
+
+
+@pytest.mark.parametrize("clone", [False, True])
+def test_without_an_eval_set_no_submission_is_missed(results: Path, clone: bool) -> None:
+    """In a clone git has dvc.yaml, and eval.csv, which DVC keeps, is not there."""
+    paths.SUBMISSION.unlink()
+    paths.DVC_YAML.write_text("stages: {oof-ensemble: {}}" if clone else f"stages: {{tta-predict: {paths.SUBMISSION}}}")
+    if not clone:
+        paths.EVAL.parent.mkdir(parents=True)
+        paths.EVAL.write_text("ImageID,content\n")
+    found = summary.run(small())
+    assert found["missing"] == {}
+    assert "submission" not in found["files"]
+    paths.EVAL.unlink(missing_ok=True)
+    paths.DVC_YAML.write_text(f"stages: {{tta-predict: {paths.SUBMISSION}}}")
+    assert summary.run(small())["missing"] == {"submission": str(paths.SUBMISSION)}
+
+
+def test_a_run_without_groups_is_summed_up_too(results: Path) -> None:
+    write_json(paths.OOF_METRICS, {key: value for key, value in SCORES.items() if key not in ("people", "groups")})
+    assert "people" not in summary.run(small())

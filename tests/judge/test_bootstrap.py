@@ -116,6 +116,24 @@ def test_two_classes_of_photos_without_groups() -> None:
     assert (high[0] - low[0]) / 2 == pytest.approx(1.96 * (0.8 * 0.2 / 400) ** 0.5, rel=0.1)
 
 
+@pytest.mark.parametrize(("classes", "photos", "kept"), [(18, 40, False), (300, 5, True), (1000, 3, True)])
+def test_classes_that_are_not_drawn_do_not_shift_a_score_of_many_small_ones(
+    classes: int, photos: int, kept: bool
+) -> None:
+    """Right in 8 of 10 photos, else any class: in the long run F1 is 0.8. Replicates lose one class in 20 (3 photos each)."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, classes * photos)
+    predictions = np.where(rng.random(len(labels)) < 0.8, labels, rng.integers(0, classes, len(labels)))
+    scores = bootstrap.pick(
+        bootstrap.of_run(np.arange(len(labels)), labels, predictions, classes=classes), ("macro_f1",)
+    )
+    found = bootstrap.replicate(scores, 200, 0)
+    assert (bootstrap._kept(scores, found.error) is not None) == kept
+    low, high = bootstrap.interval(found)
+    assert low[0] < 0.8 + 0.2 / classes < high[0] < 1
+    assert high[0] - low[0] < 8 * found.error[0]
+
+
 def test_one_group_has_no_spread() -> None:
     labels = np.array([0, 1, 1])
     assert bootstrap.macro_f1_interval(np.zeros(3, int), labels, labels, 50, 0, 2) == (1.0, 1.0)

@@ -38,10 +38,10 @@ def outputs(net: model.Classifier) -> Tensor:
     ["test_resnet", "test_efficientnet", "mobilenetv3_small_050"]
     + [pytest.param(name, marks=pytest.mark.slow) for name in ("efficientnet_b0", "mobilenetv2_100", "resnet18")],
 )
-def test_every_batch_norm_is_folded_and_outputs_stay(name: str) -> None:
+def test_every_batch_norm_is_merged_and_outputs_stay(name: str) -> None:
     net = trained(model={"name": name})
     before = outputs(net)
-    made = merged_batch_norm.folded(net, Talk(pytest.fail))
+    made = merged_batch_norm.merged(net, Talk(pytest.fail))
     assert norms(net) > 0
     assert norms(made) == 0
     assert outputs(made).numpy() == pytest.approx(before.numpy(), rel=1e-4, abs=1e-4 * float(before.abs().max()))
@@ -51,7 +51,7 @@ def test_every_batch_norm_is_folded_and_outputs_stay(name: str) -> None:
 def test_a_model_without_batch_norm_comes_back_itself() -> None:
     net = trained(model={"name": "test_vit", "options": {"img_size": [32, 32]}})
     assert norms(net) == 0
-    assert merged_batch_norm.folded(net) is net
+    assert merged_batch_norm.merged(net) is net
 
 
 class Backbone(nn.Module):
@@ -81,21 +81,21 @@ def around(forward: Callable[[nn.Module, nn.Module, Tensor], Tensor]) -> model.C
         lambda conv, norm, photos: norm(photos[:, [0, 1, 2, 2]]) + conv(photos).mean(),  # apart
     ],
 )
-def test_where_a_batch_norm_is_not_alone_behind_its_convolution_nothing_is_folded(
+def test_where_a_batch_norm_is_not_alone_behind_its_convolution_nothing_is_merged(
     forward: Callable[[nn.Module, nn.Module, Tensor], Tensor],
 ) -> None:
     net = around(forward)
-    assert merged_batch_norm.folded(net, Talk(pytest.fail)) is net
+    assert merged_batch_norm.merged(net, Talk(pytest.fail)) is net
 
 
-def test_a_convolution_whose_output_others_take_too_is_not_folded_and_this_is_said() -> None:
+def test_a_convolution_whose_output_others_take_too_is_not_merged_and_this_is_said() -> None:
     def forward(conv: nn.Module, norm: nn.Module, photos: Tensor) -> Tensor:
         made = conv(photos)
         return norm(made) + made
 
     net, said = around(forward), []
-    assert merged_batch_norm.folded(net, Talk(said.append)) is net
+    assert merged_batch_norm.merged(net, Talk(said.append)) is net
     assert len(said) == 1
-    assert said[0].startswith("test_resnet: predicts without folding its batch norms, which would change outputs by")
+    assert said[0].startswith("test_resnet: predicts without merging its batch norms, which would change outputs by")
     plain = around(lambda conv, norm, photos: norm(conv(photos)))
-    assert norms(merged_batch_norm.folded(plain)) == 0
+    assert norms(merged_batch_norm.merged(plain)) == 0

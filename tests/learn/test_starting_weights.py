@@ -53,7 +53,7 @@ def test_models_trained_on_these_people_start_no_fold(fold: Path, how: str) -> N
         path = Path("weights/best.safetensors")
         shutil.copy(paths.refit_weights(0), path)
     params = small(model={"weights": str(path)})
-    message = r"params.yaml: model.weights: .* was trained on these people, whom each fold is scored on"
+    message = r"params.yaml: model.weights: .* was trained on these photos, which each fold is scored on"
     for stage in (
         lambda: lr_find.run(params, SILENT),
         lambda: train.run(params, SILENT, 0),

@@ -13,7 +13,7 @@ from stages.base.files import read_json, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import epochs
 from stages.learn.terms import Terms
-from stages.records import run_record
+from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from tests.conftest import small
 
@@ -59,7 +59,7 @@ def test_params_typed_after_training_name_no_result(trained: Path) -> None:
     ):
         oof_ensemble.run(small(loss="focal"), SILENT)
     oof_ensemble.run(small(tta={"views": ["identity"]}, budget={"minutes": 5.0}), SILENT)  # no matter of training
-    assert run_record.of_revision("workspace").loss == "ce"
+    assert past_runs.of_revision("workspace").loss == "ce"
 
 
 def test_a_fold_whose_outputs_are_of_two_runs_is_seen(trained: Path) -> None:
@@ -95,7 +95,7 @@ def test_other_code_and_libraries_are_told_and_joined(trained: Path) -> None:
 
 def test_the_joined_folds_record_says_what_was_run_and_the_arrays_carry_its_key(trained: Path) -> None:
     oof_ensemble.run(small(), SILENT)
-    found = run_record.of_revision("workspace")
+    found = past_runs.of_revision("workspace")
     assert found.run == run_record.of_fold(0).run == str(np.load(paths.OOF_ARRAYS)["run"])
     assert found.params["ensemble"] == {"replicates": 100}
     assert read_json(paths.DECISION, "oof-ensemble")["run"] == found.run
@@ -127,68 +127,6 @@ def test_a_record_of_another_version_counts_new_keys_with_their_default() -> Non
     ]
 
 
-LOCK = """
-stages:
-  train@0:
-    params:
-      params.yaml:
-        loss: ce
-        losses.ce: {}
-        data.age_bins: [30, 60]
-        train: {epochs: 2}
-  tta-predict:
-    params:
-      params.yaml:
-        ensemble.vote: rank
-"""
-
-
-@pytest.fixture
-def revision(monkeypatch: pytest.MonkeyPatch) -> dict[Path, str]:
-    """Files of the one revision that there is, `old`."""
-    content: dict[Path, str] = {paths.PARAMS: "loss: focal\ntrain: {epochs: 2}\n"}
-
-    def read(name: str, path: Path) -> bytes:
-        if name != "old" or path not in content:
-            raise UserError(f"{name}: {path}")
-        return content[path].encode()
-
-    monkeypatch.setattr(run_record.revisions, "read", read)
-    return content
-
-
-def test_results_of_before_are_of_what_dvc_ran_not_of_what_params_yaml_says(revision: dict[Path, str]) -> None:
-    revision[paths.DVC_LOCK] = LOCK
-    found = run_record.of_revision("old")
-    assert (found.run, found.loss, found.params["train"]) == ("", "ce", {"epochs": 2})
-    assert run_record.not_run("old", found) == (
-        "old: its results are of loss: ce (its params.yaml: focal), which was not run; run `dvc repro` there"
-    )
-    params = run_record.params_of("old", found)
-    assert (params["loss"], params["ensemble"]["vote"], params["tta"]["views"]) == ("ce", "rank", ["identity", "hflip"])
-
-
-def test_the_record_counts_before_dvc_lock(revision: dict[Path, str]) -> None:
-    revision[paths.DVC_LOCK] = LOCK
-    record = Record(run="key", params=run_record.training(small(loss="bce")))
-    revision[paths.OOF_RUN] = record.model_dump_json()
-    assert run_record.of_revision("old") == record
-    assert run_record.params_of("old", record)["loss"] == "bce"
-    revision[paths.OOF_RUN] = "half a {"
-    with pytest.raises(
-        UserError, match=r"old: out/oof-ensemble/run.json: is not JSON; run `dvc repro oof-ensemble` there"
-    ):
-        run_record.of_revision("old")
-
-
-def test_without_record_and_lock_params_yaml_is_all_there_is(revision: dict[Path, str]) -> None:
-    found = run_record.of_revision("old")
-    assert found.loss == "focal"
-    assert run_record.not_run("old", found) == ""
-    with pytest.raises(UserError, match="nowhere"):
-        run_record.of_revision("nowhere")
-
-
 NAMED = (
     ({"train_bins": {"age": [30, 58]}}, {"train_bins": {}}, "train_bins.age: [30, 58] (now: not set)"),
     ({"axes": {"size": {"bins": [1.5]}}}, {"axes": {"size": {"bins": [2]}}}, "axes.size.bins: [1.5] (now: [2])"),
@@ -215,11 +153,15 @@ def test_axes_and_bins_that_a_person_names_are_compared_and_old_keys_under_today
     assert run_record.in_words(found, "now").replace("(now: 0.0)", "(now: 0)") == told
 
 
-def test_results_of_before_tasks_keep_their_bins(revision: dict[Path, str]) -> None:
-    revision[paths.PARAMS] = "data: {age_bins: [30, 58]}\n"
-    found = run_record.of_revision("old")
-    assert found.params["data"] == {"age_bins": [30, 58]}
-    assert run_record.not_run("old", found) == ""
+def test_what_only_joining_reads_is_asked_of_joined_folds_alone(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared)
+    params, other = small(), small(ensemble={"replicates": 107})
+    fold = Record(params=run_record.training(params), data=run_record.contents(params))
+    joined = fold.model_copy(update={"params": fold.params | {"ensemble": {"replicates": 100}}})
+    assert run_record.not_asked(params, joined) == run_record.not_asked(other, fold) == {}
+    assert run_record.not_asked(other, joined) == {"ensemble.replicates": (100, 107)}
 
 
 def test_epochs_for_a_refit_are_not_taken_from_another_method(trained: Path) -> None:

@@ -26,8 +26,9 @@ def test_long_names_are_cut_in_the_middle_and_stay_apart() -> None:
     assert class_lists.cut("incorrect female 30-59") == "incorrect female 30-59"
     assert class_lists.cut("a" * 20 + "b" * 20, 9) == "aaaa…bbbb"
     names = [f"a very long name of a class with {part} in its middle, and an end" for part in ("this", "that")]
-    one, other = class_lists.unlike(names)
+    one, other = class_lists.unlike(names, [7, 8])
     assert one != other
+    assert one.startswith("7 a very long")
     assert max(map(len, (one, other))) <= class_lists.LONGEST
 
 

@@ -5,6 +5,8 @@ The page shows each chart at its natural size and nowhere scaled, so that all th
 
 import io
 import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +20,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, WRITTEN_LIGHT
+from stages.report.lettering import families
 
 INCH = 96  # px, CSS
 FONT = 12  # px
 PANEL = 288  # px wide: one fits a phone, four a laptop
 MATRIX = 596  # px wide and high: two fit a laptop
 CELL = 25  # px of a cell of a matrix with numbers in it
-MOST_DOTS = 480  # of a matrix without: about one a pixel
+DOTS = 0.8  # a px of a matrix without, whose names take no room
 STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "maskcli",  # the same figure gives the same bytes
@@ -62,7 +65,7 @@ class ClassF1:
 
 def by_epoch(history: pd.DataFrame, column: str, colour: str, title: str, label: str, limits: Limits) -> str:
     """A column of the histories over epochs; the y limits are given, so that charts side by side share them."""
-    with matplotlib.rc_context(STYLE):
+    with _style():
         figure = _figure(PANEL, 260)
         axes = figure.add_subplot()
         _fold_lines(axes, history, column, colour)
@@ -73,8 +76,8 @@ def by_epoch(history: pd.DataFrame, column: str, colour: str, title: str, label:
 
 def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, colour: str) -> str:
     """The learning-rate range test over log lr, with its suggestions and the learning rate that training used."""
-    with matplotlib.rc_context(STYLE):
-        figure = _figure(PANEL, 380)
+    with _style():
+        figure = _figure(PANEL, 320)
         axes = figure.add_subplot()
         axes.plot(curve["lr"], curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
         axes.plot(curve["lr"], curve["smoothed"], color=colour, linewidth=2.4, label="smoothed")
@@ -89,7 +92,7 @@ def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, co
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
         axes.set_ylim(low - 0.3 * span, high + 0.4 * span)
         axes.xaxis.set_major_locator(LogLocator(numticks=8))
-        figure.legend(loc="outside lower left")  # in two columns, small rates would be cut off
+        figure.legend(loc="outside lower center", ncols=2, columnspacing=0.6, handlelength=1.1, handletextpad=0.5)
         return _svg(figure)
 
 
@@ -99,7 +102,7 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     # Cells of one size, whose numbers can be read, however many; MATRIX has room for 18.
     side = max(PANEL, MATRIX + CELL * (classes - 18))
-    with matplotlib.rc_context(STYLE | {"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
+    with _style({"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
         figure = _figure(side, side)
         axes = figure.add_subplot()
         # Counts of rare classes would vanish beside those of common ones on a linear scale.
@@ -121,19 +124,19 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
         return _svg(figure)
 
 
-def confusion_of_many(counts: np.ndarray) -> str:
+def confusion_of_many(counts: np.ndarray, side: int) -> str:
     """Confusion matrix [C, C] of more classes than have room for a number each, classes by falling number of photos.
 
-    Each dot has the largest share of a true class's photos among the cells it stands for, so that none is lost.
+    Each dot has the largest share of a true class's photos among the cells it stands for, so that none is lost. side: px.
     """
     classes = len(counts)
     order = np.argsort(-counts.sum(1), kind="stable")
     shares = (counts / np.maximum(counts.sum(1, keepdims=True), 1))[np.ix_(order, order)]
-    block = -(-classes // MOST_DOTS)
+    block = -(-classes // round(DOTS * side))
     starts = np.arange(0, classes, block)
     dots = np.maximum.reduceat(np.maximum.reduceat(shares, starts, axis=0), starts, axis=1)
-    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = _figure(MATRIX, MATRIX)
+    with _style({"axes.grid": False}):
+        figure = _figure(side, side)
         axes = figure.add_subplot()
         shading = LinearSegmentedColormap.from_list("shares", SHADES)
         end = len(dots) * block
@@ -153,7 +156,7 @@ def f1_by_photos(photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
     tenth = np.digitize(size, np.unique(np.quantile(size, np.linspace(0, 1, 11)))[1:-1])
     classes = np.maximum(np.bincount(tenth), 1)
     middle = np.exp(np.bincount(tenth, size) / classes)
-    with matplotlib.rc_context(STYLE):
+    with _style():
         figure = _figure(width, 320)
         axes = figure.add_subplot()
         for run, colour in zip(runs, REVISIONS, strict=False):
@@ -173,7 +176,7 @@ def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: 
 
     A hollow dot has no interval. width: px.
     """
-    with matplotlib.rc_context(STYLE):
+    with _style():
         figure = _figure(width, 26 * len(names) + 96)
         axes = figure.add_subplot()
         rows = np.arange(len(names))
@@ -204,7 +207,7 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray,
     """Accuracy against confidence over equal-width bins [B], the number of photos beneath."""
     bins = len(count)
     edges = np.linspace(0, 1, bins + 1)
-    with matplotlib.rc_context(STYLE):
+    with _style():
         figure = _figure(PANEL, 430)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
@@ -252,6 +255,11 @@ def _fold_lines(axes: Any, history: pd.DataFrame, column: str, colour: str) -> N
 def _fold_legend(colour: str) -> list[Line2D]:
     thin = Line2D([], [], color=colour, alpha=0.35, linewidth=0.9, label="each fold")
     return [thin, Line2D([], [], color=colour, linewidth=2.4, label="mean of folds")]
+
+
+def _style(own: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
+    """Figures made within it look like the page's others."""
+    return matplotlib.rc_context(STYLE | {"font.family": list(families())} | dict(own or {}))
 
 
 def _figure(width: int, height: int) -> Figure:

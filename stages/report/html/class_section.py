@@ -10,12 +10,13 @@ import numpy as np
 from stages.data.task import Task
 from stages.judge import metrics
 from stages.judge.paired_difference import FEWEST_PEOPLE, Difference
-from stages.report import class_lists
+from stages.report import class_lists, lettering
 from stages.report.class_lists import WHOLE
 from stages.report.html import charts, numbers
 from stages.report.html.numbers import Intervals, Oof
 
 WIDTHS = (640, 320)  # px of a chart of F1: on a laptop, on a phone
+SIDES = (charts.MATRIX, 320)  # px of a matrix of many classes there
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,13 @@ def groups(task: Task, photos: np.ndarray, f1: np.ndarray) -> list[Group]:
 
 
 def confusion(oof: Oof, task: Task) -> dict[str, Any]:
-    """Of one revision: `matrices` (pictures), and of many classes `pairs` (rows of the pairs most mistaken) and how many
-    pairs are `mistaken` at all."""
+    """Of one revision: `matrices` (pictures in photos and in per cent; of many classes one, for a laptop and for a phone).
+
+    Of many classes also `pairs` (rows of the pairs most mistaken), and how many pairs are `mistaken` at all.
+    """
     counts = metrics.confusion(oof.labels, oof.predictions, task.classes)
     if task.classes <= WHOLE:
-        names = class_lists.unlike(task.class_names)
+        names = lettering.legible(task.class_names, range(task.classes))
         matrices = [picture(charts.confusion(counts, names, normalised)) for normalised in (False, True)]
         return {"matrices": matrices, "pairs": [], "mistaken": 0}
     photos = counts.sum(1)
@@ -76,12 +79,13 @@ def confusion(oof: Oof, task: Task) -> dict[str, Any]:
         for true, predicted in class_lists.confused(counts)
     ]
     mistaken = int((counts > 0).sum() - (np.diag(counts) > 0).sum())
-    return {"matrices": [picture(charts.confusion_of_many(counts))], "pairs": rows, "mistaken": mistaken}
+    matrices = [picture(charts.confusion_of_many(counts, side)) for side in SIDES]
+    return {"matrices": matrices, "pairs": rows, "mistaken": mistaken}
 
 
 def f1_charts(task: Task, photos: np.ndarray, scored: list[Scored], shown: list[Group]) -> list[list[str]]:
     """Pictures of F1 for each width of WIDTHS: each group's, and of many classes one of all before them."""
-    names = np.array(class_lists.unlike(task.class_names))
+    names = np.array(lettering.legible(task.class_names, range(task.classes)))
     every = [] if task.classes <= WHOLE else [
         [picture(charts.f1_by_photos(photos, [one.drawn for one in scored], width)) for width in WIDTHS]
     ]  # fmt: skip
@@ -108,7 +112,7 @@ def rows(
     """The same numbers as text: class, photos, F1 with interval of each revision, and the paired difference."""
     return [
         {
-            "name": task.class_names[number],
+            "name": _named(task, number),
             "photos": int(photos[number]),
             "cells": [
                 {
@@ -121,6 +125,12 @@ def rows(
         }
         for number in group.numbers
     ]
+
+
+def _named(task: Task, number: int) -> str:
+    """A class's name, with its number where charts have that alone."""
+    name = task.class_names[number]
+    return name if lettering.drawable(class_lists.cut(name)) else f"class {number}: {name}"
 
 
 def absent(oof: Oof, task: Task) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from stages.base.files import replacing
 from stages.data.decode import decode
 from stages.data.task import Task
-from stages.report.class_lists import unlike
+from stages.report import lettering
 from stages.report.colours import INK, LEVELS, NEUTRAL
 from stages.report.png.histograms import Histogram, in_bins
 
@@ -32,6 +32,7 @@ NAMED_BINS = 6  # names of more bins would stand over each other
 ENDS = 20  # of many classes: so many commonest, and so many rarest
 
 
+@lettering.fonts()
 def classes(path: Path, counts: pd.DataFrame, task: Task) -> None:
     """Training photos per class as bars, people or groups written beside; columns class, photos, and task.units.
 
@@ -74,7 +75,8 @@ def which(counts: pd.DataFrame) -> str:
 
 
 def _class_bars(axes: Axes, counts: pd.DataFrame, task: Task) -> None:
-    bars = axes.barh(unlike(counts["class"].tolist(), LONGEST_NAME), counts["photos"], color=NEUTRAL)
+    names = lettering.legible(counts["class"].tolist(), counts["label"], LONGEST_NAME)
+    bars = axes.barh(names, counts["photos"], color=NEUTRAL)
     grouped = task.unit != "photo"
     written = (
         [f"{photos} ({groups})" for photos, groups in zip(counts["photos"], counts[task.units], strict=True)]
@@ -91,6 +93,7 @@ def _what(task: Task) -> str:
     return "Photos" if task.unit == "photo" else f"Photos and {task.units}"
 
 
+@lettering.fonts()
 def histogram(path: Path, found: Histogram) -> None:
     """How many have each number of an axis, as bars, with the edges of its bins; stacked by another axis's levels."""
     figure, axes = _figure(8, 4.2)
@@ -100,10 +103,11 @@ def histogram(path: Path, found: Histogram) -> None:
     starts = begins.min() + step * np.arange(place.max() + 1)
     below = np.zeros(len(starts))
     parts = zip(found.stacked.levels, LEVELS, strict=False) if found.stacked else [("", NEUTRAL)]
-    for level, colour in parts:
+    for code, (level, colour) in enumerate(parts):
         rows = (table[found.stacked.name] == level).to_numpy() if found.stacked else np.ones(len(table), bool)
         count = np.bincount(place[rows], table[units].to_numpy()[rows], len(starts)).astype(int)
-        label = f"{level}: {count.sum()} {units}"
+        name = level if lettering.drawable(level) else f"level {code}"
+        label = f"{name}: {count.sum()} {units}"
         axes.bar(starts, count, step, below, align="edge", color=colour, label=label, edgecolor="white", lw=0.3)
         below += count
     low, high = min(starts[0], axis.bins[0] - 2 * step), max(starts[-1] + step, axis.bins[-1] + 2 * step)
@@ -153,6 +157,7 @@ def sizes(path: Path, table: pd.DataFrame) -> None:
     _save(figure, path)
 
 
+@lettering.fonts()
 def near_duplicates(path: Path, pairs: pd.DataFrame, task: Task, max_pixels: int) -> None:
     """Contact sheet of up to PAIRS pairs, at first one for every two groups; says so if there are none.
 
@@ -187,6 +192,7 @@ def near_duplicates(path: Path, pairs: pd.DataFrame, task: Task, max_pixels: int
     _save(figure, path)
 
 
+@lettering.fonts()
 def contact_sheet(path: Path, rows: list[list[np.ndarray]], counts: pd.DataFrame, task: Task) -> None:
     """A row of photos, as `fitted` gives them, for each row of `counts`; its class, groups and photos stand beside it."""
     width = max(picture.shape[1] for row in rows for picture in row) + GAP
@@ -205,7 +211,7 @@ def contact_sheet(path: Path, rows: list[list[np.ndarray]], counts: pd.DataFrame
     each = "" if task.unit == "photo" else f", each of another {task.unit}"
     title = f"Photos by class{shown}{each}, up to {SHEET_PHOTOS} drawn at random"
     figure.text(12 / across, 1 - top / 2 / down, title, va="center", fontsize=11)
-    names = unlike(counts["class"].tolist(), LONGEST_NAME)
+    names = lettering.legible(counts["class"].tolist(), counts["label"], LONGEST_NAME)
     for number, (name, row) in enumerate(zip(names, counts.to_dict("records"), strict=True)):
         middle = 1 - (top + number * height + SHEET_HEIGHT / 2) / down
         members = [] if task.unit == "photo" else [_some(row[task.units], task.unit, task.units)]
@@ -251,7 +257,8 @@ def _short(group: str, photo: str, task: Task) -> str:
     if not group:
         text = f"eval {Path(photo).name}"
     else:
-        text = Path(photo).name if task.unit == "photo" else f"{group}, {Path(photo).stem}"
+        # Without groups, the folder says what class it is of.
+        text = "/".join(Path(photo).parts[-2:]) if task.unit == "photo" else f"{group}, {Path(photo).stem}"
     return text if len(text) <= 44 else f"{text[:22]}...{text[-19:]}"
 
 

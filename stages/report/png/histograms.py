@@ -22,6 +22,7 @@ class Histogram:
     units: str  # what is counted: people, groups or photos
     unit: str  # of the numbers, as known: year, or empty
     step: float  # width of a bar
+    whole: bool  # all numbers are whole
     table: pd.DataFrame
 
 
@@ -46,19 +47,19 @@ def count(photos: pd.DataFrame, axis: Axis, task: Task) -> Histogram:
     table["bin_from"] = (edges.astype(int) if _whole(edges) else edges)[np.digitize(numbers, axis.bins)]
     if step != 1:
         table["to"] = np.round(numbers + step, 10)
-    return Histogram(axis, stacked, units, "year" if task.layout == "contest" else "", step, table)
+    return Histogram(axis, stacked, units, "year" if task.layout == "contest" else "", step, _whole(values), table)
 
 
 def in_bins(found: Histogram) -> dict[str, int]:
     """How many have a number in each bin, by the bin in words."""
     place = np.digitize(found.table[found.axis.name].to_numpy(), found.axis.bins)
     counted = np.bincount(place, found.table[found.units].to_numpy(), len(found.axis.bins) + 1).astype(int)
-    return dict(zip(bin_words(found.axis.bins), counted.tolist(), strict=True))
+    return dict(zip(bin_words(found.axis.bins, found.whole), counted.tolist(), strict=True))
 
 
-def bin_words(bins: tuple[float, ...]) -> list[str]:
-    """Bins in words: below 30, 30 to 59, 60 and over; of numbers that are not whole `0.5 to below 1`."""
-    whole = _whole(np.array(bins))
+def bin_words(bins: tuple[float, ...], whole: bool) -> list[str]:
+    """Bins in words: below 30, 30 to 59, 60 and over; of numbers that are not all whole `30 to below 60`."""
+    whole = whole and _whole(np.array(bins))
     ends = [f"to {edge - 1:g}" if whole else f"to below {edge:g}" for edge in bins[1:]]
     middle = [f"{edge:g} {end}" for edge, end in zip(bins[:-1], ends, strict=True)]
     return [f"below {bins[0]:g}", *middle, f"{bins[-1]:g} and over"]

@@ -16,7 +16,7 @@ from stages.data.task import Task
 from stages.judge.epoch_rules import Advice
 from stages.judge.metrics import confusion
 from stages.judge.paired_difference import TOO_FEW, Difference
-from stages.report import class_lists, score_names
+from stages.report import class_lists, lettering, score_names
 from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, VERDICTS, WRITTEN_LIGHT
 
 LONGEST_NAME = 40  # letters beside a forest plot
@@ -68,6 +68,7 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     return figure
 
 
+@lettering.fonts()
 def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str, task: Task) -> None:
     """Differences from `base` with 95 % intervals, a column a candidate: scores of all photos, classes, val_nll.
 
@@ -93,13 +94,17 @@ def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str
         for axes, rows in zip(panels, rows_of, strict=True):
             _forest_panel(axes, rows, _reach([row for rows in rows_of for row in rows]))
             axes.set_xlabel(labels[name], fontsize=8)
-            names = class_lists.unlike([score_names.whole(row.metric, task) for row in rows], LONGEST_NAME)
-            axes.set_yticks(range(len(rows)), names)
+            axes.set_yticks(range(len(rows)), [_score_name(row.metric, task) for row in rows])
     for axes, (name, _) in zip(grid[0], candidates, strict=True):
         axes.set_title(f"{name} against {base}", fontsize=10)
     _name_verdicts(figure, [row.verdict for _, rows in candidates for row in rows])
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _score_name(metric: str, task: Task) -> str:
+    name = class_lists.cut(score_names.whole(metric, task), LONGEST_NAME)
+    return name if lettering.drawable(name) else metric
 
 
 def _shown_classes(candidates: list[tuple[str, list[Difference]]]) -> set[str]:

@@ -71,3 +71,8 @@ def test_bins_below_zero_begin_nowhere() -> None:
     found = histograms.count(photos, frost, task)
     assert found.table["bin_from"].isna().tolist() == [True, False, False]
     assert found.table["bin_from"].tolist()[1:] == [-5.0, 0.0]
+
+
+def test_a_bin_of_numbers_that_are_not_whole_reaches_up_to_the_next() -> None:
+    assert histograms.bin_words((3, 8), whole=True) == ["below 3", "3 to 7", "8 and over"]
+    assert histograms.bin_words((3, 8), whole=False) == ["below 3", "3 to below 8", "8 and over"]

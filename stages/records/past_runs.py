@@ -1,0 +1,102 @@
+"""What the results of a revision were made with: a commit, branch, tag, experiment, or `workspace`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from stages.base import paths, revisions
+from stages.base.errors import UserError
+from stages.params.keys import flat, nested
+from stages.params.schema import Params
+from stages.records.run_record import (
+    BEFORE_TASKS,
+    OF_JOINING,
+    TRAINING,
+    Record,
+    differing,
+    in_words,
+    mapping,
+    parsed,
+    pick,
+)
+
+
+def of_revision(revision: str) -> Record:
+    """What the results of a revision were made with: a commit, branch, tag, experiment, or `workspace`.
+
+    From out/oof-ensemble/run.json; for results of before there were records from the revision's dvc.lock, in which DVC notes
+    the params of each stage; where it has none, from its params.yaml.
+    """
+    content = _read_quietly(revision, paths.OOF_RUN)
+    if content is not None:
+        try:
+            return parsed(json.loads(content), paths.OOF_RUN, "oof-ensemble", revision)
+        except ValueError:
+            raise UserError(f"{revision}: {paths.OOF_RUN}: is not JSON; run `dvc repro oof-ensemble` there") from None
+    everything, locked = params_yaml(revision), params_of_stages(revision)
+    if not everything:
+        revisions.read(revision, paths.PARAMS)  # raises where there is no such revision
+    source = nested(locked["train"] | locked.get("oof-ensemble", {})) if "train" in locked else everything
+    return Record(params=pick(source, (*TRAINING, *BEFORE_TASKS, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
+
+
+def params_of(revision: str, record: Record) -> dict[str, Any]:
+    """All params of a revision, nested, each as it was run: by its record, else by dvc.lock's stages, else by params.yaml."""
+    found = flat(params_yaml(revision))
+    for stage in params_of_stages(revision).values():
+        found |= flat(nested(stage))
+    found |= flat(record.params)
+    return nested(found)
+
+
+def params_of_stages(revision: str) -> dict[str, dict[str, Any]]:
+    """The params by dotted key that dvc.lock holds for each stage of a revision; of the folds' stages the first's."""
+    content = _read_quietly(revision, paths.DVC_LOCK)
+    stages = mapping(_yaml(content)).get("stages")
+    found: dict[str, dict[str, Any]] = {}
+    for name, stage in mapping(stages).items():
+        found.setdefault(str(name).partition("@")[0], mapping(mapping(mapping(stage).get("params")).get("params.yaml")))
+    return found
+
+
+def params_yaml(revision: str) -> dict[str, Any]:
+    """params.yaml of a revision with its defaults; as it stands there, where it is of another version."""
+    content = _read_quietly(revision, paths.PARAMS)
+    if content is None:
+        return {}
+    value = mapping(_yaml(content))
+    try:
+        return Params.model_validate(value).model_dump(mode="json")
+    except ValidationError:
+        return value
+
+
+def not_run(revision: str, record: Record) -> str:
+    """One line on where the revision's params.yaml says otherwise than its results were made with; empty if nowhere."""
+    asked = params_yaml(revision)
+    of_joining = OF_JOINING if "ensemble" in record.params else ()
+    keys = (*TRAINING, *BEFORE_TASKS, f"losses.{asked.get('loss', 'ce')}", *of_joining)
+    lr = asked.get("lr")
+    found = differing(record, Record(params=pick(asked, keys), lr=lr if isinstance(lr, float) else None))
+    if not found or not asked:
+        return ""
+    return (
+        f"{revision}: its results are of {in_words(found, 'its params.yaml')}, which was not run; run `dvc repro` there"
+    )
+
+
+def _read_quietly(revision: str, path: Path) -> bytes | None:
+    try:
+        return revisions.read(revision, path)
+    except (UserError, OSError):
+        return None
+
+
+def _yaml(content: bytes | None) -> Any:
+    try:
+        return yaml.load(content or b"", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None

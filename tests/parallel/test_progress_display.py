@@ -1,0 +1,48 @@
+"""One display over several trainings: what each tells, and what is shown."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from stages.base.talk import Talk
+from stages.parallel import progress_display
+from stages.parallel.progress_display import Bar, Reporter
+
+
+class Shown:
+    """What a progress display was asked for: where each began, and how far it came."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[int, int]] = []
+        self.at = 0
+
+    def track(self, items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
+        self.began.append((done, total))
+        for self.at, item in enumerate(items, done):
+            yield item
+
+
+def test_a_display_begins_where_the_trainings_are() -> None:
+    shown = Shown()
+    bar = Bar(Talk(track=shown.track), "epochs", [0, 1], epochs=10)
+    bar.begins(0, 0.5)
+    bar.begins(1, 1.0)
+    assert shown.began == [(0, 20), (5, 20), (15, 20)]
+    bar.move(0, 0.8)
+    assert shown.at == 18
+
+
+def test_a_worker_tells_where_it_begins_and_what_share_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_display, "TELL_EVERY", 0.0)
+    told: list[tuple[str, float]] = []
+
+    class Pipe:
+        def send(self, message: tuple[str, float]) -> None:
+            told.append(message)
+
+    reporter = Reporter(Pipe(), repeats=2, epochs=10)  # type: ignore[arg-type]
+    list(reporter.track(range(2), 4, "", done=2))
+    list(reporter.track(range(4), 4, ""))
+    shares = [0.25, 0.375, 0.5, 0.5, 0.625, 0.75, 0.875, 1.0]
+    assert told == [("begins" if number in (0, 3) else "share", share) for number, share in enumerate(shares)]

@@ -1,0 +1,36 @@
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.data.task import Axis, Task
+from stages.report import lettering
+from stages.report.html import class_section
+from stages.report.png import eda_figures
+
+KOREAN = ("마스크", "없음")
+
+
+def test_names_that_no_font_can_draw_go_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "_letters", lambda: frozenset(map(ord, "Größe")))
+    assert lettering.legible(["mask", "Größe", *KOREAN], [0, 1, 2, 30]) == ["mask", "Größe", "class 2", "class 30"]
+
+
+def test_a_font_that_has_the_letters_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "_letters", lambda: frozenset(map(ord, "".join(KOREAN))))
+    assert lettering.legible(KOREAN, [0, 1]) == list(KOREAN)
+
+
+def test_no_picture_has_boxes_in_place_of_letters(tmp_path: Path) -> None:
+    task = Task("folder", (Axis("label", KOREAN),), "photo")
+    counts = pd.DataFrame({"label": [0, 1], "class": KOREAN, "photos": [3, 4]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of each letter that it has no picture of
+        eda_figures.classes(tmp_path / "classes.png", counts, task)
+
+
+def test_a_class_that_charts_call_by_its_number_has_it_in_the_tables_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "_letters", frozenset)
+    task = Task("folder", (Axis("label", ("mask", *KOREAN)),), "photo")
+    assert [class_section._named(task, number) for number in range(3)] == ["mask", "class 1: 마스크", "class 2: 없음"]
