@@ -533,14 +533,6 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         starting("mine.safetensors", lambda: WEIGHTS.read_bytes()[:999]),
     ),
     "model.weights: text": (TRAIN, starting("mine.pth", lambda: b"hello")),
-    "model.weights: of another task": (
-        TRAIN,
-        lambda: (describe(WEIGHTS, task=ONE_AXIS), starting("mine.safetensors", WEIGHTS.read_bytes)()),
-    ),
-    "model.weights: of before there were tasks": (
-        TRAIN,
-        lambda: (describe(WEIGHTS, task=None), starting("mine.safetensors", WEIGHTS.read_bytes)()),
-    ),
     "model.weights: no such file": (
         TRAIN,
         lambda: (starting("mine.pth", lambda: b"")(), Path("mine.pth").unlink()),

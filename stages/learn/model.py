@@ -2,7 +2,6 @@
 
 import difflib
 import json
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -234,16 +233,13 @@ def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
 def load_backbone(model: Classifier, path: Path) -> str:
     """Load local weights into the backbone and say in one line what was taken and what was dropped.
 
-    They are found by what fits (stages/learn/saved_weights.py). Classifier layers, and layers of another shape, are dropped.
-    Raises UserError if less than half of the backbone fits, if the file is no weights file, or if it was written here for
-    other classes; pickles that would run code are never loaded.
+    They are found by what fits (stages/learn/saved_weights.py). Classifier layers, and layers of another shape, are dropped,
+    so that weights of another task may be begun with; the line says that they are.
+    Raises UserError if less than half of the backbone fits or the file is no weights file; pickles that would run code are
+    never loaded.
     """
     if not path.is_file():
         raise UserError(f"params.yaml: model.weights: {path} not found; give the path of a .safetensors or .pth file")
-    with suppress(OSError, ValueError):  # its reader tells what is wrong with it
-        described = run_record.described_in(path)
-        if "targets" in described:
-            same_task.check(task_of(described, str(path)), model.architecture.task, str(path))
     own = model.backbone.state_dict()
     fit = saved_weights.best_fit(path, own)
     if len(fit.arrays) < len(own) / 2:
@@ -252,7 +248,19 @@ def load_backbone(model: Classifier, path: Path) -> str:
             f"{saved_weights.misfit(fit, own)}; set model.name to the model that these weights belong to"
         )
     model.backbone.load_state_dict(own | fit.arrays)
-    return f"{path}: {len(fit.arrays)} of {len(own)} backbone arrays loaded{saved_weights.told(fit)}"
+    return f"{path}: {len(fit.arrays)} of {len(own)} backbone arrays loaded{saved_weights.told(fit)}{_other_task(path, model)}"
+
+
+def _other_task(path: Path, model: Classifier) -> str:
+    """What weights written here were trained to tell, where these are other classes; empty for files from elsewhere."""
+    try:
+        own = tasks.from_json(run_record.described_in(path)["task"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if own.hash == model.architecture.task.hash:
+        return ""
+    old, new = same_task.in_words(own, model.architecture.task)
+    return f"; trained for another task ({old}; here {new}), whose classifier is dropped"
 
 
 def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Record | None = None) -> None:

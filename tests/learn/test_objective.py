@@ -1,12 +1,13 @@
-"""The objective beside the class loss: age regression."""
+"""The objective: its classes, by one softmax or one an axis, and beside them the regression of an axis's number."""
 
 import numpy as np
 import pytest
 import torch
 
 from stages.data.task import CONTEST
-from stages.learn import objective
+from stages.learn import losses, objective
 from tests.conftest import small
+from tests.learn.tasks import SIZED
 
 
 def test_photos_of_unknown_age_have_no_part_in_the_age_loss() -> None:
@@ -21,3 +22,20 @@ def test_photos_of_unknown_age_have_no_part_in_the_age_loss() -> None:
     assert none.item() == 0
     (gradient,) = torch.autograd.grad(none, output)
     assert gradient.tolist() == [0, 0, 0]
+
+
+def test_a_number_is_learnt_in_units_of_its_axiss_scale_under_its_axiss_name() -> None:
+    goal = objective.make(small(regression={"weight": 0.5}), SIZED, np.ones(8))
+    found = goal(torch.zeros(2, 8), torch.tensor([0, 1]), torch.tensor([1.0, 1.0]), torch.tensor([200.0, 900.0]))
+    assert set(found) == {"class", "width"}
+    assert found["width"].item() == pytest.approx(0.5 * (0 + 3.0) / 2)  # 900 is 4.5 units of 200: |1 - 4.5| - 0.5
+
+
+def test_factored_targets_are_the_sum_of_the_axes_losses_whatever_the_axes() -> None:
+    params = small(loss="weighted_ce", targets="factored")
+    counts = np.array([9, 1, 4, 2, 7, 7, 3, 5])
+    raw, labels = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 3, 4, 6, 7])
+    found = objective.make(params, SIZED, counts)(raw, labels, None, torch.zeros(5))["class"]
+    site = losses.make("weighted_ce", [10, 6, 14, 8])(raw[:, :4], torch.tensor([0, 1, 2, 3, 3]))
+    width = losses.make("weighted_ce", [23, 15])(raw[:, 4:], torch.tensor([0, 1, 0, 0, 1]))
+    torch.testing.assert_close(found, site + width)
