@@ -355,6 +355,10 @@ def drop_rows(path: Path) -> Callable[[], None]:
     return lambda: path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-7]))
 
 
+def no_rows(path: Path) -> Callable[[], object]:
+    return lambda: write_csv(path, pd.read_csv(path, dtype=str)[:0])
+
+
 def text(path: Path) -> Callable[[], object]:
     return lambda: path.write_text("half a\x00 file\n")
 
@@ -492,6 +496,9 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "folds.csv has lost rows": (TRAIN, drop_rows(paths.FOLDS)),
     "folds.csv is missing": (TRAIN, lambda: paths.FOLDS.unlink()),
     "eval.csv is text": (TTA, text(paths.EVAL)),
+    "tta-predict without an eval set": (TTA, no_rows(paths.EVAL)),
+    "score without an eval set": (("score",), no_rows(paths.EVAL)),
+    "score without a truth, whose eval set has none": (("score",), lambda: None),
     "lr.json is missing": (TRAIN, lambda: paths.LR_CHOSEN.unlink()),
     "lr.json is cut off": (TRAIN, cut(paths.LR_CHOSEN)),
     "lr.json is of an older version": (TRAIN, lambda: write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 2})),
