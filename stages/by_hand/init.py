@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.base import paths
+from stages.base import memory, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data import demo_faces
@@ -67,9 +67,20 @@ def plan(
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
     params = declare.params(of, folder, chosen.values)
     inside = project_files.inside(params, found, folder)
-    places = Places(folder, inside, project_files.kept_by_dvc(inside, folder) if said.add else ())
+    places = Places(folder, inside, _kept(inside, folder, talk) if said.add else ())
     files = put.settle(folder, project_files.texts(places, params, found, chosen.reasons), said.overwrite)
     return Plan(places, found, chosen, device, params, files)
+
+
+def _kept(inside: tuple[str, ...], folder: Path, talk: Talk) -> tuple[str, ...]:
+    """What DVC will keep of the data inside the project: its cache is a copy, which must fit the disk with room to spare."""
+    names = project_files.kept_by_dvc(inside, folder)
+    needed = project_files.size(names, folder)
+    if names and needed > shutil.disk_usage(folder).free / 2:
+        told = f"{', '.join(names)}: {memory.in_words(needed)}, more than half of the free disk"
+        talk.say(f"init: {told}: DVC does not keep a copy; `dvc add` does, where there is room")
+        return ()
+    return names
 
 
 def make(plan: Plan, talk: Talk) -> None:

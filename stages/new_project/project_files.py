@@ -101,6 +101,12 @@ def kept_by_dvc(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return tuple(name for name in there if not put.is_tracked_by_git(folder, folder / name))
 
 
+def size(names: tuple[str, ...], folder: Path) -> int:
+    """Bytes of files below these places of the project."""
+    found = (path for name in names for path in [folder / name, *(folder / name).rglob("*")])
+    return sum(path.stat().st_size for path in found if path.is_file())
+
+
 def _git_ignore(mine: tuple[str, ...], numbers: Iterable[str]) -> str:
     """What this repository ignores below out/, and the photos where they lie in the project."""
     own = _template("gitignore")

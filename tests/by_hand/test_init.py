@@ -106,6 +106,14 @@ def test_photos_outside_the_project_are_named_by_their_whole_path_and_not_copied
     assert "photos" not in plan.files[".gitignore"]
 
 
+def test_photos_that_would_fill_the_disk_twice_are_not_given_to_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = made.folder(Path("photos"))
+    size, usage = sum(path.stat().st_size for path in photos.rglob("*.png")), shutil.disk_usage(".")
+    for free, expected in ((2 * size, ("photos",)), (2 * size - 2, ())):
+        monkeypatch.setattr(init.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        assert planned(photos).places.added == expected
+
+
 def test_what_looks_suspicious_is_told() -> None:
     photos = made.folder(Path("photos"), {"cat": 8, "dog": 3})
     made.folder(photos, {"horse": 1}, first=700)
