@@ -88,7 +88,10 @@ def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, co
                 axes.plot(mark["lr"], mark["smoothed"], marker, color=INK, label=label)
         axes.axvline(chosen, color=INK, linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
         lowest = int(curve["smoothed"].argmin())
-        low, high = curve["smoothed"].min(), curve["smoothed"].iloc[: lowest + 1].max()  # what follows may be any height
+        low, high = (
+            curve["smoothed"].min(),
+            curve["smoothed"].iloc[: lowest + 1].max(),
+        )  # what follows may be any height
         span = high - low + 1e-9
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
         axes.set_ylim(low - 0.3 * span, high + 0.4 * span)
