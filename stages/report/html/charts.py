@@ -88,7 +88,8 @@ def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, co
                 label = f"{name}: {mark['lr'].iloc[0]:.2g}"
                 axes.plot(mark["lr"], mark["smoothed"], marker, color=INK, label=label)
         axes.axvline(chosen, color=INK, linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
-        low, high = curve["smoothed"].min(), curve["smoothed"].iloc[0]
+        before = curve["smoothed"].iloc[: int(curve["smoothed"].argmin()) + 1]  # what follows may be of any height
+        low, high = before.min(), before.max()
         span = high - low + 1e-9
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
         axes.set_ylim(low - 0.3 * span, high + 0.4 * span)
