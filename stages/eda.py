@@ -106,15 +106,20 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     for one in numbers:
         write_csv(paths.eda_numbers(one.axis.name), one.table)
         eda_figures.histogram(paths.eda_numbers_png(one.axis.name), one)
-    eda_figures.classes(paths.EDA_CLASSES_PNG, counts, task)
     eda_figures.sizes(paths.EDA_SIZES_PNG, sizes)
     eda_figures.near_duplicates(paths.EDA_DUPLICATES_PNG, pairs, task, params.data.max_pixels)
-    shown = eda_figures.ends(counts)
-    eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(table, shown, params, talk), shown, task)
+    _draw_classes(table, counts, task, params, talk)
     write_json(paths.EDA_SUMMARY, result)
     whose = "" if task.unit == "photo" else f"{result[task.units]} {task.units}, "
     talk.say(f"eda: {whose}{len(everything)} photos, {len(pairs)} near-duplicate pairs, {len(faults)} faults")
     return result
+
+
+def _draw_classes(table: pd.DataFrame, counts: pd.DataFrame, task: Task, params: Params, talk: Talk) -> None:
+    """How many photos each class has, and what they look like."""
+    eda_figures.classes(paths.EDA_CLASSES_PNG, counts, task)
+    shown = eda_figures.ends(counts)
+    eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(table, shown, params, talk), shown, task)
 
 
 def all_photos(found: Found, params: Params) -> Everything:

@@ -38,6 +38,7 @@ from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
 from tests.conftest import ROOT, SMALL, record_folds, small
+from tests.new_project import refusals
 
 HEADER = "id,gender,race,age,path\n"
 ROWS = "1,female,Asian,30,one\n2,male,Asian,61,two\n"
@@ -354,6 +355,10 @@ def drop_rows(path: Path) -> Callable[[], None]:
     return lambda: path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-7]))
 
 
+def no_rows(path: Path) -> Callable[[], object]:
+    return lambda: write_csv(path, pd.read_csv(path, dtype=str)[:0])
+
+
 def text(path: Path) -> Callable[[], object]:
     return lambda: path.write_text("half a\x00 file\n")
 
@@ -491,6 +496,9 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "folds.csv has lost rows": (TRAIN, drop_rows(paths.FOLDS)),
     "folds.csv is missing": (TRAIN, lambda: paths.FOLDS.unlink()),
     "eval.csv is text": (TTA, text(paths.EVAL)),
+    "tta-predict without an eval set": (TTA, no_rows(paths.EVAL)),
+    "score without an eval set": (("score",), no_rows(paths.EVAL)),
+    "score without a truth, whose eval set has none": (("score",), lambda: None),
     "lr.json is missing": (TRAIN, lambda: paths.LR_CHOSEN.unlink()),
     "lr.json is cut off": (TRAIN, cut(paths.LR_CHOSEN)),
     "lr.json is of an older version": (TRAIN, lambda: write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 2})),
@@ -650,8 +658,17 @@ def test_odd_folders_and_tables_work(
     assert maskcli(monkeypatch, capsys, "kfold")[0] == 0
 
 
+@pytest.mark.parametrize("case", refusals.CASES)
+def test_what_init_cannot_begin_with_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    words, lay_out = refusals.CASES[case]
+    lay_out()
+    refused(monkeypatch, capsys, ("init", *words), case)
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
-    tested = [*PREPARE, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
+    tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
     assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS])
 
 

@@ -85,6 +85,7 @@ def test_300_classes_without_groups_are_scored_and_named(tmp_path: Path) -> None
     confusion = pd.read_csv(paths.CONFUSION)
     assert len(confusion) <= oof_ensemble.MOST_CELLS
     assert confusion["photos"].sum() == PHOTOS
+    assert (confusion["photos"] > 0).all()
     run = compare.load("workspace")
     assert (run.task.hash, run.task.unit, run.task.subsets) == (task.hash, "photo", {})
 

@@ -170,7 +170,7 @@ def runs(
 ) -> None:
     """List commits and experiments: what changed, and is it better?
 
-    Macro F1 with its 95 % interval over people, and the verdict against the first, or against --base.
+    Macro F1 with its 95 % interval over people (groups, photos), and the verdict against the first, or against --base.
     """
     from cli.tables import runs as table
     from stages.by_hand import runs as stage
@@ -205,14 +205,15 @@ def screen(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Trainings of every head, each with a seed of its own.")] = 3,
     replicates: Annotated[
-        int | None, typer.Option(min=100, help="Bootstrap samples of people; ensemble.replicates if not given.")
+        int | None,
+        typer.Option(min=100, help="Bootstrap samples of people (groups, photos); ensemble.replicates if not given."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows to print; the file has all.")] = 15,
     as_json: Json = False,
 ) -> None:
     """Rank losses x samplers x heads on a frozen backbone.
 
-    In minutes, with 95 % intervals over people; what it can and cannot tell is printed with it.
+    In minutes, with 95 % intervals over people (groups, photos); what it can and cannot tell is printed with it.
     """
     checked = params()
     from stages.by_hand import screen as stage

@@ -28,12 +28,12 @@ def tta_search(
     views: Annotated[
         list[str] | None, typer.Option("--view", help="View to try, may be repeated; all the common ones if not given.")
     ] = None,
-    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 2000,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people (groups, photos).")] = 2000,
     as_json: Json = False,
 ) -> None:
     """Say which test-time views help, and what to set.
 
-    Judged on OOF photos, with 95 % intervals over people; ends with a line for params.yaml.
+    Judged on OOF photos, with 95 % intervals over people (groups, photos); ends with a line for params.yaml.
     """
     checked = params()
     from stages.by_hand import tta_search as stage
@@ -55,13 +55,13 @@ def blend(
     weights: Annotated[
         Weights, typer.Option(help="How weights are found; auto chooses by nested cross-validation.")
     ] = Weights.auto,
-    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the groups of people and the bootstrap.")] = 0,
+    replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people (groups, photos).")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the nested folds and the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Blend several runs; write out/blend/submission.csv.
 
-    Weights come from the runs' OOF predictions and are judged on other people.
+    Weights come from the runs' OOF predictions and are judged on other people (groups, photos).
     """
     from stages.by_hand import blend as stage
 
@@ -79,7 +79,7 @@ def refit(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, also where checkpoints could go on.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train on all training people; write a second submission.
+    """Train on all training photos; write a second submission.
 
     Several seeds, joined by vote. It has no OOF score: nobody is left to score it on.
     """

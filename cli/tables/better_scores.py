@@ -64,7 +64,9 @@ def blend(found: dict[str, Any], width: int) -> Lines:
     ]
     lines = [*plain([found["verdict"]], width), ("", ""), *table(runs, width), ("", ""), *table(nested, width)]
     made = {
-        "submission": f"{paths.BLEND_SUBMISSION} ({found['method']} weights)",
+        "submission": f"{paths.BLEND_SUBMISSION} ({found['method']} weights)"
+        if found["eval_photos"]
+        else "none: there is no eval set",
         "weights": str(paths.BLEND_WEIGHTS),
     }
     return [*lines, ("", ""), *plain(told, width), *_labelled(made, width)]

@@ -60,6 +60,14 @@ def demo(made: dict[str, Any], width: int) -> Lines:
     return lines if made["dry_run"] else [*lines, *_next(made["folder"], width)]
 
 
+def update(made: dict[str, Any], width: int) -> Lines:
+    """What was written anew."""
+    if not made["files"]:
+        return plain([f"{made['folder']}: all is as this version of maskcli and params.yaml want it"], width)
+    lines = plain([f"{'would be written' if made['dry_run'] else 'written'} anew: {', '.join(made['files'])}"], width)
+    return lines if made["dry_run"] else [*lines, *plain(["next", f"{GAP}dvc repro"], width)]
+
+
 def _choices(made: "Plan") -> list[tuple[str, str]]:
     params, reasons = made.params, made.chosen.reasons
     image, train = params.image, params.train

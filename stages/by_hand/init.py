@@ -59,13 +59,14 @@ def plan(
 ) -> Plan:
     """Look at the data and choose. Raises UserError where the data is no task, or a file stands in the way."""
     declare.require_labels(of)
-    found = look_at.look(of, talk)
+    declared_only = declare.params(of, folder, {})
+    found = look_at.look(declare.seen_from_here(declared_only, folder), of.place, talk)
     if of.layout == "table" and not found.folders:
         _apart(of.root, folder)
     device = machine.device()
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
     params = declare.params(of, folder, chosen.values)
-    inside = project_files.inside(of, found, folder)
+    inside = project_files.inside(params, found, folder)
     places = Places(folder, inside, project_files.kept_by_dvc(inside, folder) if said.add else ())
     files = put.settle(folder, project_files.texts(places, params, found, chosen.reasons), said.overwrite)
     return Plan(places, found, chosen, device, params, files)
@@ -97,10 +98,31 @@ def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, A
     return {"folder": str(folder), "data": str(data), "drawn": not there, "files": list(files), "dry_run": dry_run}
 
 
+def update(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
+    """Write what follows from params.yaml and the data anew: dvc.yaml, its plots, the version in requirements.txt.
+
+    For another version of maskcli, an eval set or an axis that has come. Returns what was done. Raises UserError where no
+    project stands that init has made.
+    """
+    if not ((folder / paths.PARAMS).is_file() and (folder / paths.REQUIREMENTS).is_file()):
+        raise UserError(
+            f"{folder}: no project of `maskcli init` stands there ({paths.PARAMS} and {paths.REQUIREMENTS}); name its folder by "
+            "--into"
+        )
+    params = load(folder / paths.PARAMS)
+    found = look_at.look(declare.seen_from_here(params, folder), folder, talk)
+    places = Places(folder, project_files.inside(params, found, folder), ())
+    files = project_files.following(project_files.texts(places, params, found, {}), folder)
+    if not dry_run:
+        put.put(folder, files)
+    return {"folder": str(folder), "files": list(files), "dry_run": dry_run}
+
+
 def _demo_files(folder: Path, data: Path, talk: Talk) -> dict[str, str]:
     """With the schema's defaults, which are the demo's: nothing is chosen for the machine."""
     of = Declared("contest", data, values=declare.CONTEST)
-    params, found = declare.params(of, folder, {}), look_at.look(of, talk)
+    params = declare.params(of, folder, {})
+    found = look_at.look(declare.seen_from_here(declare.params(of, data.parent, {}), data.parent), data, talk)
     return project_files.texts(Places(folder, (str(DEMO),), (str(DEMO),)), params, found, {})
 
 

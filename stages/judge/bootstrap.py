@@ -25,7 +25,7 @@ import numpy as np
 from stages.judge.metrics import Axes, Subsets, by_axis, present
 
 ERROR_FLOOR = 0.5  # of the estimate's standard error: keeps replicates that lost a rare class from ruling the interval
-LOST = 0.1  # standard errors that classes which are not drawn may take off a score
+LOST = 0.5  # standard errors that classes which are not drawn may take off a score
 UNITS = 10_000  # drawn at most: groups, or several of them together
 CHUNK = 5_000_000  # replicates x units at a time, so that memory stays flat
 DEAL = (0, 2)  # seed of the deal

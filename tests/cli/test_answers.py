@@ -90,6 +90,7 @@ def blended() -> dict[str, Any]:
         "runs": dict.fromkeys(weights, 0.4687),
         "all_weights": dict.fromkeys(("equal", "greedy", "convex"), weights),
         "nested": [rows[0], *(row | {"macro_f1_fitted": 0.4699} for row in rows[1:])],
+        "eval_photos": 12_345,
         "against_best_on_all": {"best": 0.4687, "difference": -0.0123, "low": -0.0456, "high": 0.0123},
         "best_single": LONG,
         "notes": [f"{KOREAN}: epochs were chosen on the scored photos, so this run looks better than it is"],
@@ -204,7 +205,8 @@ def labels(**own: Any) -> dict[str, Any]:
     } | own
 
 
-REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "equal_answers": 0.918}
+REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "eval_photos": 12_345, "equal_answers": 0.918}
+NO_EVAL: dict[str, Any] = {"eval_photos": 0, "equal_answers": None}
 ANSWERS: dict[str, Make] = {
     "compare": lambda width: answers.comparison([compared(), compared(b="b")], True, width),
     "compare, short names": lambda width: answers.comparison([compared("HEAD", "focal")], False, width),
@@ -223,6 +225,8 @@ ANSWERS: dict[str, Make] = {
     "check, failed": lambda width: answers.check(checked("failed"), width),
     "summary": lambda width: summaries.summary(summed(), width),
     "refit": lambda width: summaries.refit(REFIT, width),
+    "refit, no eval set": lambda width: summaries.refit(REFIT | NO_EVAL, width),
+    "blend, no eval set": lambda width: better_scores.blend(blended() | NO_EVAL, width),
     "pseudo-label": lambda width: summaries.pseudo_label(labels(), width),
     "submit-now": lambda width: summaries.submit_now(submitted(), width),
 }
@@ -241,6 +245,13 @@ def test_every_answer_fits_and_none_of_its_numbers_is_cut(name: str, width: int)
     assert numbers <= set(shown)
     assert not any("…" in line or "..." in line for line in lines)
     assert cell_len(lines[0]) > 20, "the first line is the answer in a sentence"
+
+
+def test_without_an_eval_set_no_submission_is_named() -> None:
+    for found in (summaries.refit(REFIT | NO_EVAL, 200), better_scores.blend(blended() | NO_EVAL, 200)):
+        text = " ".join(line for line, _ in found)
+        assert "there is no eval set" in text
+        assert "submission.csv" not in text
 
 
 def first(lines: Lines) -> str:

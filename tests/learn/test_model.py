@@ -1,6 +1,5 @@
 import json
 import pickle
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,14 +71,12 @@ def older(path: Path) -> None:
     safetensors.torch.save_file(net.state_dict(), path, metadata=metadata)
 
 
-@pytest.mark.parametrize(
-    "use", [model.load, lambda path: model.load_backbone(built(), path)], ids=["load", "start from"]
-)
-def test_weights_of_before_there_were_tasks_are_refused(tmp_path: Path, use: Callable[[Path], object]) -> None:
+def test_weights_of_before_there_were_tasks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     older(path)
+    assert "backbone arrays loaded" in model.load_backbone(built(), path)
     with pytest.raises(UserError) as raised:
-        use(path)
+        model.load(path)
     assert str(raised.value) == (
         f"{path}: is of another version, and does not say which classes it tells; train the folds again (`dvc repro`), or take "
         "other weights"
@@ -97,7 +94,7 @@ def test_training_that_starts_from_weights_of_another_task_says_so(tmp_path: Pat
         assert torch.equal(array, two.backbone.state_dict()[name])
     more = replace(TWO, axes=(replace(TWO.axes[0], levels=("cat", "dog", "owl")),))
     line = model.load_backbone(model.build(model.architecture(small(), more)), path)
-    assert "(label with 2 levels: ..., dog; here label with 3 levels: ..., dog, owl)" in line
+    assert "(label with 2 levels: cat, dog; here label with 3 levels: ..., dog, owl)" in line
     line = model.load_backbone(model.build(model.architecture(small(), TWO)), path)
     assert "backbone arrays loaded" in line
     assert "task" not in line

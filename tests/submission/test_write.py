@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.base.errors import UserError
@@ -41,6 +41,8 @@ AXES = st.lists(st.lists(NAMES, min_size=2, max_size=4, unique=True), min_size=1
 
 
 @given(AXES, st.integers(0, 10**6))
+@example([["NA", "null", "007", ""]], 0)
+@example([["a b", "a"], ["c", "b c"]], 0)
 def test_what_is_written_is_read_back_whatever_the_levels_are_called(axes: list[list[str]], seed: int) -> None:
     """Names with commas, quotes, `NA`, leading zeros; two axes whose levels make the same name of two classes."""
     task = Task("table", tuple(Axis(f"axis {n}", tuple(levels)) for n, levels in enumerate(axes)), "photo")
