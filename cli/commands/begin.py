@@ -189,8 +189,8 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(report.as_dict())
     else:
-        from cli.tables import answers
+        from cli.tables import check as tables
 
-        answer(lambda width: answers.check(report, width))
+        answer(lambda width: tables.check(report, width))
     if report.failed:
         raise typer.Exit(2)

@@ -37,9 +37,9 @@ def eda(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from cli.tables import answers
+    from cli.tables import eda as tables
 
-    answer(lambda width: answers.eda(found, width))
+    answer(lambda width: tables.eda(found, width))
 
 
 @commands.command(epilog=examples("maskcli kfold"))
