@@ -39,16 +39,16 @@ def score(
     """
     checked = params()
     from stages.by_hand import score as stage
-    from stages.data import task
+    from stages.data import task_and_classes
 
-    declared = task.read(checked)
+    declared = task_and_classes.read(checked)
     found = stage.run(declared, truth, submission, replicates, seed)
     if as_json:
         print_json(found)
         return
-    from cli.tables import answers
+    from cli.tables import score as tables
 
-    answer(lambda width: answers.score(found, declared, width))
+    answer(lambda width: tables.score(found, declared, width))
 
 
 @commands.command(
@@ -78,9 +78,9 @@ def compare(
     if as_json:
         print(stage.as_json(found))
         return
-    from cli.tables import answers
+    from cli.tables import compare as tables
 
-    answer(lambda width: answers.comparison(found, classes, width))
+    answer(lambda width: tables.comparison(found, classes, width))
     print(f"forest plot  {png}")
 
 
@@ -96,10 +96,10 @@ def epochs(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from cli.tables import answers
+    from cli.tables import epochs as tables
     from stages.base import paths
 
-    answer(lambda width: answers.epochs(found, width))
+    answer(lambda width: tables.epochs(found, width))
     print(f"curves       {paths.EPOCHS_PNG}")
 
 
@@ -154,9 +154,9 @@ def summary(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from cli.tables import summaries
+    from cli.tables import summary as tables
 
-    answer(lambda width: summaries.summary(found, width))
+    answer(lambda width: tables.summary(found, width))
 
 
 @commands.command(epilog=examples("maskcli runs", "maskcli runs --limit 50 --all --base main", "maskcli runs --json"))

@@ -13,8 +13,9 @@ has the expectation of the sum of theirs: interval and skewness are estimated as
 instead of all groups' (relative standard error of a standard error of normal sums: 1 / sqrt(2 UNITS), 0.7 %), and neither
 time nor memory grows with the groups: counts [UNITS, C] of 1,000 classes take 80 MB.
 
-A class of few photos is not in every replicate. Where classes are many and small, a score would fall by that alone, by more
-than its standard error; then a class that is not drawn keeps the ratio that it has in the sample.
+A class of few photos is not in every replicate, and its ratio there is 0. That shifts a mean over C classes of one size by
+some share of its standard error that grows with the root of C. Of more than FEW classes, where the shift is more than LOST, a
+class that is not drawn keeps the ratio that it has in the sample.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,8 @@ import numpy as np
 from stages.judge.metrics import Axes, Subsets, by_axis, present
 
 ERROR_FLOOR = 0.5  # of the estimate's standard error: keeps replicates that lost a rare class from ruling the interval
-LOST = 0.5  # standard errors that classes which are not drawn may take off a score
+FEW = 30  # classes
+LOST = 0.1  # standard errors that classes which are not drawn may take off a score
 UNITS = 10_000  # drawn at most: groups, or several of them together
 CHUNK = 5_000_000  # replicates x units at a time, so that memory stays flat
 DEAL = (0, 2)  # seed of the deal
@@ -41,6 +43,7 @@ class Scores:
     weights: np.ndarray  # float64 [J, M]
     names: tuple[str, ...]  # [M]
     groups: int  # that the units hold
+    many: bool  # classes: more than FEW
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def of_run(
     denominators[:, :classes] = count(unit, labels) + count(unit, predictions)
     denominators[:, classes:] = photos[:, None]
     weights, names = _weights(present(labels, predictions), classes, subsets)
-    return Scores(numerators, denominators, weights, names, int(index.max()) + 1)
+    return Scores(numerators, denominators, weights, names, int(index.max()) + 1, classes > FEW)
 
 
 def _weights(among: np.ndarray, classes: int, subsets: Subsets) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -154,7 +157,7 @@ def beside(parts: list[Scores]) -> Scores:
         for side in ("numerators", "denominators")
     )
     names = tuple(name for part in parts for name in part.names)
-    return Scores(numerators, denominators, weights, names, parts[0].groups)
+    return Scores(numerators, denominators, weights, names, parts[0].groups, any(part.many for part in parts))
 
 
 def difference(a: list[Scores], b: list[Scores]) -> Scores:
@@ -166,6 +169,7 @@ def difference(a: list[Scores], b: list[Scores]) -> Scores:
         np.concatenate([run.weights * share for run, share in runs]),
         a[0].names,
         a[0].groups,
+        a[0].many,
     )
 
 
@@ -190,6 +194,8 @@ def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
 
 def _kept(scores: Scores, error: np.ndarray) -> np.ndarray | None:
     """What a ratio brings to each score in replicates that draw nothing of it, [J, M]; None where that is always 0."""
+    if not scores.many:
+        return None
     there = np.count_nonzero(scores.denominators, axis=0)
     brought = _ratios(scores.numerators.sum(0), scores.denominators.sum(0))[:, None] * scores.weights
     lost = (1 - there / len(scores.denominators)) ** len(scores.denominators) @ brought
