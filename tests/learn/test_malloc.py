@@ -9,8 +9,8 @@ from tests.conftest import ENVIRONMENT, ROOT
 FREE_AND_TAKE = """
 import resource, sys
 import numpy as np
-from stages.learn import heap
-print(heap.keep_freed() if sys.argv[1] == "kept" else False)
+from stages.learn import malloc
+print(malloc.keep_freed() if sys.argv[1] == "kept" else False)
 for _ in range(20):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     held = [np.ones(5_000_000, np.uint8) for _ in range(8)]
