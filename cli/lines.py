@@ -201,3 +201,18 @@ def units(found: Mapping[str, Any]) -> str:
 def counted(found: Mapping[str, Any]) -> str:
     """How many people, groups or photos a result is about."""
     return f"{found[units(found)]} {units(found)}"
+
+
+def described(texts: Iterable[tuple[str, str]], width: int, style: str = "") -> Lines:
+    """Labels and what is told of each; a label is written once for several texts in a row."""
+    found: Lines = []
+    before = None
+    for label, text in texts:
+        found += [(line, style) for line in labelled("" if label == before else label, text, width)]
+        before = label
+    return found
+
+
+def next_steps(why: str, commands: list[str], width: int) -> Lines:
+    """Commands to type, each whole on a line of its own, to be copied."""
+    return [*described([("next", why)], width), *((GAP + command, "") for command in commands)]

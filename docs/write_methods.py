@@ -40,7 +40,14 @@ def _rows(group: type[BaseModel], prefix: str = "") -> list[str]:
             continue
         default = "{}" if field.default_factory else _shown(field.default)
         rows.append(f"| `{prefix}{name}` | {default} | {_valid(kind, field.metadata)} | {field.description} |")
+        rows += _of_each(kind, f"{prefix}{name}")
     return rows
+
+
+def _of_each(kind: Any, key: str) -> list[str]:
+    """The options of what a person names, as those of each axis."""
+    inner = get_args(kind)[1] if get_origin(kind) is dict else None
+    return _rows(inner, f"{key}.<name>.") if isinstance(inner, type) and issubclass(inner, BaseModel) else []
 
 
 def _shown(value: Any) -> str:

@@ -4,10 +4,8 @@ Faults do not stop it: they are listed, and the people (groups) concerned are le
 out with data.on_fault: skip.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pandas as pd
 
 from stages.base import cores, paths
 from stages.base.errors import UserError
-from stages.base.files import make_folder, reserve, unwritable, write_csv, write_json
+from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.data import near_duplicates, photos
 from stages.data.cache_record import Files
@@ -70,7 +68,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     if found.photos.empty:
         raise UserError(str(faults[0]))
     everything = all_photos(found, params)
-    with _greys(len(everything)) as greys:
+    with near_duplicates.room(paths.EDA, len(everything)) as greys:
         scan = scan_photos(everything, greys, params, talk)
         pairs, complete = _duplicates(scan, everything)
     bad = [
@@ -108,34 +106,26 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     for one in numbers:
         write_csv(paths.eda_numbers(one.axis.name), one.table)
         eda_figures.histogram(paths.eda_numbers_png(one.axis.name), one)
-    eda_figures.classes(paths.EDA_CLASSES_PNG, counts, task)
     eda_figures.sizes(paths.EDA_SIZES_PNG, sizes)
     eda_figures.near_duplicates(paths.EDA_DUPLICATES_PNG, pairs, task, params.data.max_pixels)
-    shown = eda_figures.ends(counts)
-    eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(table, shown, params, talk), shown, task)
+    _draw_classes(table, counts, task, params, talk)
     write_json(paths.EDA_SUMMARY, result)
     whose = "" if task.unit == "photo" else f"{result[task.units]} {task.units}, "
     talk.say(f"eda: {whose}{len(everything)} photos, {len(pairs)} near-duplicate pairs, {len(faults)} faults")
     return result
 
 
+def _draw_classes(table: pd.DataFrame, counts: pd.DataFrame, task: Task, params: Params, talk: Talk) -> None:
+    """How many photos each class has, and what they look like."""
+    eda_figures.classes(paths.EDA_CLASSES_PNG, counts, task)
+    shown = eda_figures.ends(counts)
+    eda_figures.contact_sheet(paths.EDA_CONTACT_SHEET, _sheet(table, shown, params, talk), shown, task)
+
+
 def all_photos(found: Found, params: Params) -> Everything:
     ids = found.eval["ImageID"].tolist()
     groups = [*found.photos["group"], *[""] * len(ids)]
     return Everything(photos.files(params, found.photos["file"].tolist()), photos.eval_files(params, ids), groups)
-
-
-@contextmanager
-def _greys(count: int) -> Iterator[np.ndarray]:
-    """A zeroed uint8 array [count, 32, 32] in an unnamed file under out/, so that memory does not grow with it."""
-    make_folder(paths.EDA)
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(tempfile.TemporaryFile(dir=paths.EDA))
-            reserve(file, count * near_duplicates.SIDE**2)
-        except OSError as error:
-            raise unwritable(paths.EDA, error) from error
-        yield np.memmap(file, np.uint8, "r+", shape=(count, near_duplicates.SIDE, near_duplicates.SIDE))
 
 
 def scan_photos(files: Sequence[Path] | Everything, greys: np.ndarray, params: Params, talk: Talk) -> Scan:

@@ -88,6 +88,8 @@ REFUSED: dict[str, Callable[[], object]] = {
     "axes in a folder": lambda: (folder(), params({"layout": "folder"}, axes={"kind": {}, "age": {"bins": [3]}})),
     "a table without axes": lambda: params(OF_TABLE),
     "an axis called as a column of the tables": table(axes={"group": {}}),
+    "an axis of two words": table(axes={"the diagnosis": {"column": "diagnosis"}}),
+    "a key of an axis that is misspelt": table(axes={"diagnosis": {"colum": "diagnosis"}}),
     "an axis of levels and bins": table(axes={"diagnosis": {"levels": ["cat", "dog"], "bins": [3]}}),
     "bins out of order": table(axes={"diagnosis": {}, "age": {"bins": [60, 30]}}),
     "a level twice": table(axes={"diagnosis": {"levels": ["cat", "dog", "cat"]}}),
@@ -103,6 +105,8 @@ REFUSED: dict[str, Callable[[], object]] = {
         params(OF_TABLE, axes={"diagnosis": {}}, subsets={"cats": {"diagnosi": "cat"}}),
     ),
     "data.age_bins, as it was called": lambda: params({"age_bins": [30, 60]}),
+    "data.train_age_bins, as it was called": lambda: params({"train_age_bins": [30, 58]}),
+    "age_regression, as it was called": lambda: params({}, age_regression={"weight": 0.1}),
     "folder: no such folder": lambda: params({"layout": "folder", "root": "pets"}),
     "folder: no photo": lambda: (
         (PETS / "cat").mkdir(parents=True),
@@ -232,6 +236,11 @@ WORKS: dict[str, tuple[Callable[[], object], dict[str, int], int]] = {
         of_folder(lambda: (PETS / "dog/3.png").write_bytes((PETS / "cat/1.png").read_bytes())),
         {"cat": 2, "dog": 3},
         0,
+    ),
+    "folder: eval photos in a folder beside the classes": (
+        of_folder(photo("holdout/a.png"), eval="pets/holdout"),
+        {"cat": 2, "dog": 2},
+        1,
     ),
     "folder: classes that are numbers": (
         lambda: (photo("10/1.png", "9/1.png", "9/2.png", "10/2.png")(), params({"layout": "folder", "root": "pets"})),

@@ -38,6 +38,7 @@ from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
 from tests.conftest import ROOT, SMALL, record_folds, small
+from tests.new_project import refusals
 
 HEADER = "id,gender,race,age,path\n"
 ROWS = "1,female,Asian,30,one\n2,male,Asian,61,two\n"
@@ -657,8 +658,17 @@ def test_odd_folders_and_tables_work(
     assert maskcli(monkeypatch, capsys, "kfold")[0] == 0
 
 
+@pytest.mark.parametrize("case", refusals.CASES)
+def test_what_init_cannot_begin_with_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    words, lay_out = refusals.CASES[case]
+    lay_out()
+    refused(monkeypatch, capsys, ("init", *words), case)
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
-    tested = [*PREPARE, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
+    tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
     assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS])
 
 

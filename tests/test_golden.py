@@ -40,7 +40,7 @@ FOLDS, REPEATS, EPOCHS = (0, 1, 2), 2, 4
 PHOTOS = ("mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal")
 # Every stratum has four people, the edges of both bins among them: one more than there are folds.
 YOUNG, MIDDLE, OLD = (18, 22, 27, 29), (30, 41, 58, 59), (60, 61, 70, 99)
-EVAL_PEOPLE = 9
+EVAL_PEOPLE = 30
 PARAMS: dict[str, Any] = {
     "seed": 3,
     "folds": list(FOLDS),

@@ -20,6 +20,6 @@ def submit_now(as_json: Json = False) -> None:
     if as_json:
         print_json(made)
         return
-    from cli.tables import summaries
+    from cli.tables import submit_now as tables
 
-    answer(lambda width: summaries.submit_now(made, width))
+    answer(lambda width: tables.submit_now(made, width))

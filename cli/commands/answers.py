@@ -46,9 +46,9 @@ def score(
     if as_json:
         print_json(found)
         return
-    from cli.tables import answers
+    from cli.tables import score as tables
 
-    answer(lambda width: answers.score(found, declared, width))
+    answer(lambda width: tables.score(found, declared, width))
 
 
 @commands.command(
@@ -78,9 +78,9 @@ def compare(
     if as_json:
         print(stage.as_json(found))
         return
-    from cli.tables import answers
+    from cli.tables import compare as tables
 
-    answer(lambda width: answers.comparison(found, classes, width))
+    answer(lambda width: tables.comparison(found, classes, width))
     print(f"forest plot  {png}")
 
 
@@ -96,10 +96,10 @@ def epochs(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from cli.tables import answers
+    from cli.tables import epochs as tables
     from stages.base import paths
 
-    answer(lambda width: answers.epochs(found, width))
+    answer(lambda width: tables.epochs(found, width))
     print(f"curves       {paths.EPOCHS_PNG}")
 
 
@@ -154,9 +154,9 @@ def summary(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from cli.tables import summaries
+    from cli.tables import summary as tables
 
-    answer(lambda width: summaries.summary(found, width))
+    answer(lambda width: tables.summary(found, width))
 
 
 @commands.command(epilog=examples("maskcli runs", "maskcli runs --limit 50 --all --base main", "maskcli runs --json"))
@@ -170,7 +170,7 @@ def runs(
 ) -> None:
     """List commits and experiments: what changed, and is it better?
 
-    Macro F1 with its 95 % interval over people, and the verdict against the first, or against --base.
+    Macro F1 with its 95 % interval over people (groups, photos), and the verdict against the first, or against --base.
     """
     from cli.tables import runs as table
     from stages.by_hand import runs as stage
@@ -205,14 +205,15 @@ def screen(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Trainings of every head, each with a seed of its own.")] = 3,
     replicates: Annotated[
-        int | None, typer.Option(min=100, help="Bootstrap samples of people; ensemble.replicates if not given.")
+        int | None,
+        typer.Option(min=100, help="Bootstrap samples of people (groups, photos); ensemble.replicates if not given."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows to print; the file has all.")] = 15,
     as_json: Json = False,
 ) -> None:
     """Rank losses x samplers x heads on a frozen backbone.
 
-    In minutes, with 95 % intervals over people; what it can and cannot tell is printed with it.
+    In minutes, with 95 % intervals over people (groups, photos); what it can and cannot tell is printed with it.
     """
     checked = params()
     from stages.by_hand import screen as stage

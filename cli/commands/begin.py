@@ -26,6 +26,12 @@ def init(
     data: Annotated[Path | None, typer.Argument(help="A folder of photos, or a table of them (CSV, parquet).")] = None,
     into: Annotated[Path, typer.Option(help="Folder of the new project.")] = Path(),
     demo: Annotated[bool, typer.Option("--demo", help="Draw the demo faces, and begin with them.")] = False,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update", help="Write dvc.yaml anew, for another version, an eval set or an axis that has come."
+        ),
+    ] = False,
     layout: Annotated[
         str | None, typer.Option(help="contest, folder or table; left out: what the photos show.")
     ] = None,
@@ -55,17 +61,23 @@ def init(
     Replaces nothing that is there. On a terminal it asks what the data does not show.
     """
     from stages.base.errors import UserError
+
+    if [demo, update, data is not None].count(True) != 1:
+        raise UserError(
+            "init: name a folder of photos or a table, as `maskcli init photos`; or --demo alone, or --update alone"
+        )
+    talk().say(
+        f"init: {'draws faces' if demo else f'looks at {into if update else data}'}"
+    )  # what is imported takes seconds
     from stages.by_hand import init as stage
     from stages.new_project.declare import Said
 
-    if demo == (data is not None):
-        raise UserError("init: name a folder of photos or a table, as `maskcli init photos`, or draw some with --demo")
     said = Said(
         _layout(layout), tuple(label or ()), group, file, split, eval_set, model, scratch, overwrite, not no_add
     )
     asks = sys.stdin.isatty() and sys.stderr.isatty() and not (yes or as_json)
-    if demo:
-        _demo(into, dry_run, as_json)
+    if demo or update:
+        _without_data(into, demo, dry_run, as_json)
         return
     assert data is not None
     of = stage.declared(data, into, said)
@@ -77,7 +89,7 @@ def init(
         from cli.tables import init as init_tables
 
         answer(lambda width: init_tables.plan(planned, width))
-    done = not dry_run and (not asks or typer.confirm("Write this project?", default=True, err=True))
+    done = not dry_run and (not asks or _prompt("Write this project? (y, n)", "y").lower().startswith("y"))
     if done:
         stage.make(planned, talk())
     if as_json:
@@ -86,17 +98,17 @@ def init(
     answer(lambda width: init_tables.ending(planned, done, width))
 
 
-def _demo(into: Path, dry_run: bool, as_json: bool) -> None:
-    """The drawn faces, in a new project or in one that stands there without data."""
+def _without_data(into: Path, demo: bool, dry_run: bool, as_json: bool) -> None:
+    """The drawn faces, in a new project or in one that stands there without data; or an update of what stands there."""
     from stages.by_hand import init as stage
 
-    made = stage.demo_project(into, talk(), dry_run)
+    made = (stage.demo_project if demo else stage.update)(into, talk(), dry_run)
     if as_json:
         print_json(made)
         return
     from cli.tables import init as init_tables
 
-    answer(lambda width: init_tables.demo(made, width))
+    answer(lambda width: (init_tables.demo if demo else init_tables.update)(made, width))
 
 
 def _asked(of: "Declared", said: "Said") -> "Said":
@@ -115,7 +127,14 @@ def _asked(of: "Declared", said: "Said") -> "Said":
 
 
 def _prompt(question: str, default: str | None) -> str:
-    return str(typer.prompt(question, default=default, err=True)).strip()
+    """What a person answers at the terminal; not by typer's prompt, which writes a blank to stdout too."""
+    while True:
+        print(question, f"[{default}]: " if default else ": ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:  # the end of the input
+            raise typer.Abort
+        if answered := line.strip() or default:
+            return answered
 
 
 def _layout(name: str | None) -> Any:
@@ -170,8 +189,8 @@ def check(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(report.as_dict())
     else:
-        from cli.tables import answers
+        from cli.tables import check as tables
 
-        answer(lambda width: answers.check(report, width))
+        answer(lambda width: tables.check(report, width))
     if report.failed:
         raise typer.Exit(2)

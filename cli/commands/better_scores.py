@@ -42,9 +42,9 @@ def tta_search(
     if as_json:
         print_json(found)
         return
-    from cli.tables import better_scores
+    from cli.tables import tta_search as tables
 
-    answer(lambda width: better_scores.views(found, width))
+    answer(lambda width: tables.views(found, width))
 
 
 @commands.command(
@@ -56,12 +56,12 @@ def blend(
         Weights, typer.Option(help="How weights are found; auto chooses by nested cross-validation.")
     ] = Weights.auto,
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people (groups, photos).")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the parts that are held out, and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the nested folds and the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Blend several runs; write out/blend/submission.csv.
 
-    Weights come from the runs' OOF predictions and are judged on other people.
+    Weights come from the runs' OOF predictions and are judged on other people (groups, photos).
     """
     from stages.by_hand import blend as stage
 
@@ -69,9 +69,9 @@ def blend(
     if as_json:
         print_json(found)
         return
-    from cli.tables import better_scores
+    from cli.tables import blend as tables
 
-    answer(lambda width: better_scores.blend(found, width))
+    answer(lambda width: tables.blend(found, width))
 
 
 @commands.command(epilog=examples("maskcli refit", "maskcli refit --fresh", "maskcli refit --json"))
@@ -92,9 +92,9 @@ def refit(
     if as_json:
         print_json(found)
         return
-    from cli.tables import summaries
+    from cli.tables import refit as tables
 
-    answer(lambda width: summaries.refit(found, width))
+    answer(lambda width: tables.refit(found, width))
 
 
 @commands.command("pseudo-label", epilog=examples("maskcli pseudo-label", "maskcli pseudo-label --output pseudo/b.csv"))
@@ -113,6 +113,6 @@ def pseudo_label(
     if as_json:
         print_json(found)
         return
-    from cli.tables import summaries
+    from cli.tables import pseudo_label as tables
 
-    answer(lambda width: summaries.pseudo_label(found, width))
+    answer(lambda width: tables.pseudo_label(found, width))

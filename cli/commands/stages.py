@@ -27,9 +27,9 @@ def prepare(as_json: Json = False) -> None:
 
 @commands.command(epilog=examples("maskcli eda --json"))
 def eda(as_json: Json = False) -> None:
-    """Show classes, ages, photo sizes, near-duplicates, bad files.
+    """Show classes, axes, photo sizes, near-duplicates, bad files.
 
-    Near-duplicates are photos that stand under two people; tables and pictures are written to out/eda.
+    Near-duplicates are photos that stand under two people (groups), or there twice; tables and pictures are written to out/eda.
     """
     from stages import eda as stage
 
@@ -37,20 +37,21 @@ def eda(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from cli.tables import answers
+    from cli.tables import eda as tables
 
-    answer(lambda width: answers.eda(found, width))
+    answer(lambda width: tables.eda(found, width))
 
 
 @commands.command(epilog=examples("maskcli kfold"))
 def kfold(as_json: Json = False) -> None:
-    """Give each person a fold, stratified by gender and age bin."""
+    """Give each person (group, photo) a fold, stratified by class."""
     from stages import kfold as stage
     from stages.base import paths
+    from stages.data import task
 
     stage.run(params(), talk())
     if as_json:
-        print_json({"people": written(paths.FOLD_SUMMARY)})
+        print_json({task.read(params()).units: written(paths.FOLD_SUMMARY)})
 
 
 @commands.command("lr-find", epilog=examples("maskcli lr-find --fold 0"))
@@ -165,7 +166,7 @@ def _moment(until: str | None) -> datetime.datetime | None:
 def oof_ensemble(as_json: Json = False) -> None:
     """Join the folds' OOF predictions and score them.
 
-    The score has a 95 % interval over people.
+    The score has a 95 % interval over people (groups, photos).
     """
     from stages import oof_ensemble as stage
     from stages.base import paths

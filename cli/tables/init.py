@@ -3,7 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from cli.lines import GAP, Column, Lines, Table, labelled, plain, table
+from cli.lines import GAP, Column, Lines, Table, described, plain, table
 
 if TYPE_CHECKING:  # it imports what takes seconds
     from stages.by_hand.init import Plan
@@ -35,9 +35,9 @@ def plan(made: "Plan", width: int) -> Lines:
     lines += plain([f"and {left} classes between them"], width) if left else []
     lines += [
         ("", ""),
-        *_labelled([("suspicious", text) for text in found["suspicious"] or ["nothing"]], width, "yellow"),
+        *described([("suspicious", text) for text in found["suspicious"] or ["nothing"]], width, "yellow"),
     ]
-    return [*lines, ("", ""), *_labelled(_choices(made), width)]
+    return [*lines, ("", ""), *described(_choices(made), width)]
 
 
 def ending(made: "Plan", done: bool, width: int) -> Lines:
@@ -60,6 +60,14 @@ def demo(made: dict[str, Any], width: int) -> Lines:
     return lines if made["dry_run"] else [*lines, *_next(made["folder"], width)]
 
 
+def update(made: dict[str, Any], width: int) -> Lines:
+    """What was written anew."""
+    if not made["files"]:
+        return plain([f"{made['folder']}: all is as this version of maskcli and params.yaml want it"], width)
+    lines = plain([f"{'would be written' if made['dry_run'] else 'written'} anew: {', '.join(made['files'])}"], width)
+    return lines if made["dry_run"] else [*lines, *plain(["next", f"{GAP}dvc repro"], width)]
+
+
 def _choices(made: "Plan") -> list[tuple[str, str]]:
     params, reasons = made.params, made.chosen.reasons
     image, train = params.image, params.train
@@ -78,14 +86,6 @@ def _ends(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _shares(found: dict[str, Any]) -> list[str]:
     return [f"{row['photos'] / max(1, found['photos']):.1%}" for row in _ends(found["classes"])]
-
-
-def _labelled(texts: list[tuple[str, str]], width: int, style: str = "") -> Lines:
-    lines: Lines = []
-    for number, (label, text) in enumerate(texts):
-        again = number and texts[number - 1][0] == label
-        lines += [(line, style) for line in labelled("" if again else label, text, width)]
-    return lines
 
 
 def _next(folder: str, width: int) -> Lines:

@@ -17,8 +17,8 @@ def lines(found: "Found", width: int) -> list[str]:
     """The table as text of at most `width` columns."""
     others = len(found.rows) - 1
     intro = (
-        f"{others + 1} runs, best macro F1 first. Difference and verdict: against {found.base}, paired over people, p-values by "
-        f"Holm's method over {others}."
+        f"{others + 1} runs, best macro F1 first. Difference and verdict: against {found.base}, paired over {found.units}, "
+        f"p-values by Holm's method over {others}."
         if others
         else "1 run; another commit or experiment with results would be compared with it."
     )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cli.lines import Column, Lines, Table, counted, labelled, plain, table
-from cli.tables.answers import SHORT, interval
+from cli.tables.judged_rows import SHORT, interval
 from stages.base import paths
 
 

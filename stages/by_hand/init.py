@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.base import paths
+from stages.base import memory, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data import demo_faces
@@ -59,16 +59,28 @@ def plan(
 ) -> Plan:
     """Look at the data and choose. Raises UserError where the data is no task, or a file stands in the way."""
     declare.require_labels(of)
-    found = look_at.look(of, talk)
+    declared_only = declare.params(of, folder, {})
+    found = look_at.look(declare.seen_from_here(declared_only, folder), of.place, talk)
     if of.layout == "table" and not found.folders:
         _apart(of.root, folder)
     device = machine.device()
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
     params = declare.params(of, folder, chosen.values)
-    inside = project_files.inside(of, found, folder)
-    places = Places(folder, inside, project_files.kept_by_dvc(inside, folder) if said.add else ())
+    inside = project_files.inside(params, found, folder)
+    places = Places(folder, inside, _kept(inside, folder, talk) if said.add else ())
     files = put.settle(folder, project_files.texts(places, params, found, chosen.reasons), said.overwrite)
     return Plan(places, found, chosen, device, params, files)
+
+
+def _kept(inside: tuple[str, ...], folder: Path, talk: Talk) -> tuple[str, ...]:
+    """What DVC will keep of the data inside the project: its cache is a copy, which must fit the disk with room to spare."""
+    names = project_files.kept_by_dvc(inside, folder)
+    needed = project_files.size(names, folder)
+    if names and needed > shutil.disk_usage(folder).free / 2:
+        told = f"{', '.join(names)}: {memory.in_words(needed)}, more than half of the free disk"
+        talk.say(f"init: {told}: DVC does not keep a copy; `dvc add` does, where there is room")
+        return ()
+    return names
 
 
 def make(plan: Plan, talk: Talk) -> None:
@@ -97,10 +109,31 @@ def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, A
     return {"folder": str(folder), "data": str(data), "drawn": not there, "files": list(files), "dry_run": dry_run}
 
 
+def update(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
+    """Write what follows from params.yaml and the data anew: dvc.yaml, its plots, the version in requirements.txt.
+
+    For another version of maskcli, an eval set or an axis that has come. Returns what was done. Raises UserError where no
+    project stands that init has made.
+    """
+    if not ((folder / paths.PARAMS).is_file() and (folder / paths.REQUIREMENTS).is_file()):
+        raise UserError(
+            f"{folder}: no project of `maskcli init` stands there ({paths.PARAMS} and {paths.REQUIREMENTS}); name its folder by "
+            "--into"
+        )
+    params = load(folder / paths.PARAMS)
+    found = look_at.look(declare.seen_from_here(params, folder), folder, talk)
+    places = Places(folder, project_files.inside(params, found, folder), ())
+    files = project_files.following(project_files.texts(places, params, found, {}), folder)
+    if not dry_run:
+        put.put(folder, files)
+    return {"folder": str(folder), "files": list(files), "dry_run": dry_run}
+
+
 def _demo_files(folder: Path, data: Path, talk: Talk) -> dict[str, str]:
     """With the schema's defaults, which are the demo's: nothing is chosen for the machine."""
     of = Declared("contest", data, values=declare.CONTEST)
-    params, found = declare.params(of, folder, {}), look_at.look(of, talk)
+    params = declare.params(of, folder, {})
+    found = look_at.look(declare.seen_from_here(declare.params(of, data.parent, {}), data.parent), data, talk)
     return project_files.texts(Places(folder, (str(DEMO),), (str(DEMO),)), params, found, {})
 
 

@@ -77,13 +77,14 @@ class Found:
     older: int  # commits and experiments beyond the limit, not looked into
     without_results: int  # commits and experiments
     notes: list[str]
+    units: str = "groups"  # people, groups or photos, that runs are compared over
 
 
 def run(talk: Talk, limit: int = 20, base: str | None = None, everywhere: bool = False) -> Found:
     """The newest `limit` runs of HEAD's history, DVC experiments and the workspace, best macro F1 first.
 
-    base: the run that the others are compared with, paired over people as `maskcli compare` does, p-values by Holm's method
-    over all rows; None: the oldest one shown. everywhere: also commits of other branches and of tags.
+    base: the run that the others are compared with, paired over groups as `maskcli compare` does, p-values by Holm's method over
+    all rows; None: the oldest one shown. everywhere: also commits of other branches and of tags.
     Raises UserError if git cannot be asked, or if there are no results.
     """
     named = [_place_of(base)] if base else []
@@ -98,9 +99,12 @@ def run(talk: Talk, limit: int = 20, base: str | None = None, everywhere: bool =
     first = min(found, key=lambda group: group[-1].when) if not named else found[0]
     found.remove(first)
     first = [*first[1:], named[0]] if named else first
-    rows, notes = judged(first, found, talk)
+    notes: list[str] = []
+    base_run = _predictions(first[-1], notes)
+    rows, more = judged(first, base_run, found, talk)
     rows.sort(key=lambda row: -row.macro_f1)
-    return Found(first[-1].name, rows, older, without, notes)
+    units = base_run.task.units if base_run else "groups"
+    return Found(first[-1].name, rows, older, without, list(dict.fromkeys([*notes, *more])), units)
 
 
 def as_json(found: Found) -> str:
@@ -193,10 +197,12 @@ def _oof_hash(revision: str) -> str:
         return ""
 
 
-def judged(first: list[Place], others: list[list[Place]], talk: Talk) -> tuple[list[Row], list[str]]:
-    """The first run and the others, which are compared with it where both can be read and hold the same people."""
+def judged(
+    first: list[Place], base: compare.Run | None, others: list[list[Place]], talk: Talk
+) -> tuple[list[Row], list[str]]:
+    """The first run and the others, which are compared with its predictions where both can be read and hold the same photos;
+    and what is to be said of them."""
     notes: list[str] = []
-    base = _predictions(first[-1], notes)
     base_made, rows = _made(first[-1], notes), []
     for group in talk.track(others, len(others), "runs"):
         made = _made(group[-1], notes)

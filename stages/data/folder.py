@@ -43,6 +43,7 @@ class Walk:
     files: list[str] = field(default_factory=list)  # below `base`
     labels: list[str] = field(default_factory=list)  # of each file
     faults: list[Fault] = field(default_factory=list)
+    beside: Path | None = None  # the folder of the eval photos, which may lie among the classes
     others: list[str] = field(default_factory=list)  # files that are no photos
 
 
@@ -74,7 +75,7 @@ def folders(params: Params) -> Folders:
 def find(params: Params) -> Found:
     """All photos by their classes, and what is wrong with them. Raises UserError where classes are missing or unclear."""
     places = folders(params)
-    walk = Walk(places.base, Places(places.base.resolve()))
+    walk = Walk(places.base, Places(places.base.resolve()), beside=places.eval)
     for part in places.train:
         _walk_classes(part, walk)
     if not walk.files and not walk.faults:
@@ -105,7 +106,7 @@ def _classes(folder: Path, walk: Walk) -> tuple[str, ...]:
 
 def _walk_classes(folder: Path, walk: Walk) -> None:
     """Take every photo below the folders of classes in `folder`."""
-    entries = [entry for entry in _entries(folder) if not is_litter(entry.name)]
+    entries = [entry for entry in _entries(folder) if not is_litter(entry.name) and Path(entry.path) != walk.beside]
     classes = [entry for entry in entries if entry.is_dir()]
     forms: dict[str, str] = {}
     for entry in classes:

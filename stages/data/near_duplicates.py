@@ -6,9 +6,11 @@ distance alone proves nothing: two photos count as one when their small grey ima
 Mirrored, rotated and cropped copies are not found.
 """
 
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import cores
+from stages.base.files import make_folder, reserve, unwritable
 from stages.base.talk import Talk
 
 SIDE = 32  # px of the small grey image
@@ -31,21 +34,23 @@ BLOCK = 1 << 20  # candidate pairs held at a time
 CHUNK = 64  # photos that a thread looks at at a time
 
 
-class Greys(Protocol):
-    """Grey images uint8 [n, SIDE, SIDE] of the photos at some positions."""
+class Pixels(Protocol):
+    """Photos that are decoded already: uint8 [n, H, W, 3] of those at some positions."""
 
     def __getitem__(self, which: np.ndarray, /) -> np.ndarray: ...
 
 
-@dataclass(frozen=True)
-class OfPixels:
-    """Grey images of photos that are decoded already, made when asked for."""
-
-    pixels: Greys  # uint8 [n, H, W, 3] of the photos at some positions
-
-    def __getitem__(self, which: np.ndarray, /) -> np.ndarray:
-        small = [cv2.resize(photo, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for photo in self.pixels[which]]
-        return np.array([grey(photo) for photo in small], np.uint8).reshape(-1, SIDE, SIDE)
+@contextmanager
+def room(folder: Path, photos: int) -> Iterator[np.ndarray]:
+    """A zeroed uint8 array [photos, SIDE, SIDE] in an unnamed file in `folder`, so that memory does not grow with it."""
+    make_folder(folder)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            reserve(file, photos * SIDE**2)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        yield np.memmap(file, np.uint8, "r+", shape=(photos, SIDE, SIDE))
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
@@ -64,17 +69,18 @@ def phash(small: np.ndarray) -> int:
     return int(np.packbits(low > np.median(low)).view("<u8")[0])
 
 
-def look_at(greys: Greys, photos: int, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes uint64 [N] of so many photos, and whether each is more than one flat colour, bool [N]; on all cores."""
-    hashes, comparable = np.zeros(photos, np.uint64), np.zeros(photos, bool)
+def look_at(pixels: Pixels, greys: np.ndarray, talk: Talk) -> tuple[np.ndarray, np.ndarray]:
+    """Fill `greys`, uint8 [N, SIDE, SIDE], from photos decoded already; return their hashes, uint64 [N], and whether each is
+    more than one flat colour, bool [N]. On all cores."""
+    hashes, comparable = np.zeros(len(greys), np.uint64), np.zeros(len(greys), bool)
 
     def work(start: int) -> None:
-        which = np.arange(start, min(start + CHUNK, photos))
-        small = greys[which]
-        hashes[which] = [phash(image) for image in small]
-        comparable[which] = [not is_blank(image) for image in small]
+        part = slice(start, min(start + CHUNK, len(greys)))
+        for place, photo in enumerate(pixels[np.arange(part.start, part.stop)], start):
+            small = grey(cv2.resize(photo, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+            greys[place], hashes[place], comparable[place] = small, phash(small), not is_blank(small)
 
-    starts = range(0, photos, CHUNK)
+    starts = range(0, len(greys), CHUNK)
     with ThreadPoolExecutor(cores.usable()) as pool:
         for _ in talk.track(pool.map(work, starts), len(starts), "look for near-duplicates"):
             pass
@@ -97,11 +103,11 @@ def joined(owners: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
 
 
 def duplicates(
-    hashes: np.ndarray, greys: Greys, owners: np.ndarray, comparable: np.ndarray
+    hashes: np.ndarray, greys: np.ndarray, owners: np.ndarray, comparable: np.ndarray
 ) -> tuple[pd.DataFrame, bool]:
     """Pairs of photos that are one picture under two owners, and whether the list is complete.
 
-    `hashes` uint64 [N], `greys` of N photos, `owners` int [N]; photos that are not `comparable`,
+    `hashes` uint64 [N], `greys` uint8 [N, SIDE, SIDE], `owners` int [N]; photos that are not `comparable`,
     bool [N], are passed over. Columns: a, b (positions, a < b), distance (bits), correlation; closest first.
     The search ends at MOST_PAIRS, which one picture under 500 people can reach.
     """
@@ -161,7 +167,7 @@ def _lookups(first: np.ndarray, last: np.ndarray, order: np.ndarray) -> Iterator
         start = stop
 
 
-def _correlation(greys: Greys, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _correlation(greys: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Correlation over pixels of the grey images at positions a and b, float [pairs]."""
     values = np.empty(len(a))
     for start in range(0, len(a), 4096):

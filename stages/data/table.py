@@ -76,6 +76,9 @@ def find(params: Params) -> Found:
         raise UserError(f"{rows.path}: no row has a label; fill the column `{params.axes[axes[0]].column or axes[0]}`")
     photos = pd.DataFrame({GROUP: rows.frame[GROUP], FILE: rows.frame[FILE]} | columns)
     photos = photos[train].reset_index(drop=True)
+    for name, given in params.axes.items():
+        if given.bins is not None and (photos[name] % 1).any():
+            found[name] = task.bin_names(given.bins, whole=False)
     constant = _constant(rows, photos, params)
     own = task.made(params, found, constant, "group" if params.data.group else "photo")
     if own.classes > MOST_CLASSES:

@@ -149,13 +149,14 @@ class Task:
 def made(params: Params, found: Mapping[str, Sequence[str]], constant: Collection[str], unit: str) -> Task:
     """The task that params.yaml declares and the data completes, without its subsets.
 
-    found: names of the levels of axes that declare neither levels nor bins, in the order of their codes. constant: axes
+    found: names of the levels of axes that declare neither levels nor bins, in the order of their codes, and of those whose
+    numbers in the data are not whole. constant: axes
     of which all photos of a group have the same.
     """
     axes = tuple(
         Axis(
             name,
-            given.levels or (bin_names(given.bins) if given.bins else tuple(found[name])),
+            given.levels or (bin_names(given.bins) if given.bins and name not in found else tuple(found[name])),
             given.bins or (),
             name in constant,
             given.regress,
@@ -230,9 +231,10 @@ def with_subsets(task: Task, subsets: Mapping[str, Mapping[str, Any]]) -> Task:
     return Task(task.layout, task.axes, task.unit, {name: task.classes_of(chosen) for name, chosen in subsets.items()})
 
 
-def bin_names(bins: tuple[float, ...]) -> tuple[str, ...]:
-    """Names of a number's bins: <30, 30-59, 60+ for whole numbers; <0.5, 0.5-1, 1+ for others (up to, without, the second)."""
-    whole = all(float(edge).is_integer() for edge in bins)
+def bin_names(bins: tuple[float, ...], whole: bool = True) -> tuple[str, ...]:
+    """Names of a number's bins: <30, 30-59, 60+; <0.5, 0.5-1, 1+ (up to, without, the second) where bins, or the data (whole:
+    False), are no whole numbers."""
+    whole = whole and all(float(edge).is_integer() for edge in bins)
     texts = [f"{edge:g}" for edge in bins]
     ends = [f"{edge - 1:g}" for edge in bins] if whole else texts
     middle = [

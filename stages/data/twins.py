@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from stages.base import paths
 from stages.base.talk import Talk
 from stages.data import near_duplicates
 from stages.data.csv_rows import shown
-from stages.data.near_duplicates import OfPixels
 from stages.data.pixel_cache import Pixels
 from stages.data.task import Task
 
@@ -41,9 +41,9 @@ def find(group: "pd.Series[str]", contents: list[str], pixels: Pixels | None, ta
         first = np.unique(kind, return_index=True)[1][kind]
         b = np.flatnonzero(owners != owners[first])
         return Twins(pd.DataFrame({"a": first[b], "b": b}), len(group), looked=False)
-    greys = OfPixels(pixels)
-    hashes, comparable = near_duplicates.look_at(greys, len(contents), talk)
-    pairs, complete = near_duplicates.duplicates(hashes, greys, owners, comparable)
+    with near_duplicates.room(paths.PIXELS.parent, len(contents)) as greys:
+        hashes, comparable = near_duplicates.look_at(pixels, greys, talk)
+        pairs, complete = near_duplicates.duplicates(hashes, greys, owners, comparable)
     return Twins(pairs[["a", "b"]], len(group), True, complete)
 
 

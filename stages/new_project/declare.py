@@ -153,15 +153,22 @@ def require_labels(of: Declared) -> None:
         raise UserError(f"{of.place}: which column holds the labels? {mend[0].upper()}{mend[1:]}")
 
 
-def params(of: Declared, folder: Path | None, chosen: dict[str, Any]) -> Params:
-    """params.yaml of a project in `folder`: paths below it are relative, others absolute (None: all). Raises UserError."""
+def params(of: Declared, folder: Path, chosen: dict[str, Any]) -> Params:
+    """params.yaml of a project in `folder`: paths below it are relative, others absolute. Raises UserError."""
     data = {"layout": of.layout, **of.values.get("data", {}), "root": _from(folder, of.root)}
     data |= {"train": _from(folder, of.table)} if of.table else {}
     data |= {"eval": _from(folder, of.eval)} if of.eval else {}
     return parse({**chosen, **of.values, "data": data})
 
 
-def _from(folder: Path | None, path: Path) -> str:
+def seen_from_here(params: Params, folder: Path) -> Params:
+    """The same for a reader that works here and not in `folder`: all paths are absolute."""
+    paths = {name: getattr(params.data, name) for name in ("root", "train", "eval")}
+    absolute = {name: (folder / path).resolve().as_posix() for name, path in paths.items() if path is not None}
+    return params.model_copy(update={"data": params.data.model_copy(update=absolute)})
+
+
+def _from(folder: Path, path: Path) -> str:
     """A path as a project in `folder` names it."""
-    inner, outer = path.resolve(), folder and folder.resolve()
-    return (inner.relative_to(outer) if outer and inner.is_relative_to(outer) else inner).as_posix()
+    inner, outer = path.resolve(), folder.resolve()
+    return (inner.relative_to(outer) if inner.is_relative_to(outer) else inner).as_posix()

@@ -16,9 +16,7 @@ from stages.data import near_duplicates, photos
 from stages.data.csv_rows import normal
 from stages.data.found import Found
 from stages.data.task import Task
-from stages.new_project import declare
 from stages.new_project.choices import FOLDS, Seen
-from stages.new_project.declare import Declared
 from stages.params.schema import Params
 
 LOOKED_AT = 3_000  # photos that are decoded, spread evenly over all
@@ -82,26 +80,25 @@ class Overview:
         return told | {"sizes": self.common_sizes, "suspicious": list(self.suspicious)}
 
 
-def look(of: Declared, talk: Talk) -> Overview:
-    """Read the tables and names of all photos, and decode LOOKED_AT of them.
+def look(params: Params, place: Path, talk: Talk) -> Overview:
+    """Read the tables and names of all photos, and decode LOOKED_AT of them; `place` is what the data is called.
 
     Raises UserError where there is no photo that can be used, or only one class.
     """
-    params = declare.params(of, None, {})
     found = photos.find(params)
     if found.photos.empty:
-        raise UserError(str(found.faults[0]) if found.faults else f"{of.place}: has no photo in it; add some")
+        raise UserError(str(found.faults[0]) if found.faults else f"{place}: has no photo in it; add some")
     labels = found.task.labels({axis.name: found.photos[axis.name].to_numpy() for axis in found.task.axes})
     if len(np.unique(labels)) < 2:
-        raise UserError(f"{of.place}: all photos are of one class; at least two are wanted")
+        raise UserError(f"{place}: all photos are of one class; at least two are wanted")
     sizes, seen = _decode_some(found, params, talk)
     told = Overview(
-        of.layout,
-        str(of.place),
+        params.data.layout,
+        str(place),
         found.task,
         found.photos.assign(label=labels),
         len(found.eval),
-        _folders(found) if of.layout == "table" else (),
+        _folders(found) if params.data.layout == "table" else (),
         sizes,
         tuple(seen),
     )
@@ -187,6 +184,6 @@ def _listed(names: list[str]) -> str:
 
 def _folders(found: Found) -> tuple[str, ...]:
     """The folders that a table's photos lie in, the topmost ones; none where they are many, or photos lie in no folder."""
-    files = [*found.photos["file"], *found.eval["ImageID"]]
-    tops = {Path(file).parts[0] if len(Path(file).parts) > 1 else "" for file in files}
+    parts = (file.partition("/") for file in [*found.photos["file"], *found.eval["ImageID"]])
+    tops = {top if below else "" for top, _, below in parts}
     return tuple(sorted(tops)) if "" not in tops and len(tops) <= MOST_FOLDERS else ()

@@ -4,6 +4,7 @@ import urllib.request
 from dataclasses import dataclass
 
 from stages.base import cores, memory
+from stages.base.errors import UserError
 
 PATIENCE = 3.0  # seconds that the network may take to answer
 
@@ -41,7 +42,10 @@ def repository_of(model: str) -> str:
     from stages.learn.model import check_name
     from stages.learn.timm_import import load_timm
 
-    check_name(model)
+    try:
+        check_name(model)
+    except UserError as error:
+        raise UserError(str(error).replace("params.yaml: model.name:", f"--model {model}:")) from None
     found = load_timm().get_pretrained_cfg(model)
     return str(found.hf_hub_id or "") if found else ""
 

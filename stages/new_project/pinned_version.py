@@ -32,9 +32,16 @@ def check() -> None:
         return
     if names_another(text):
         raise UserError(
-            f"{paths.REQUIREMENTS}: names {PACKAGE} {_named(text)}, and {version(PACKAGE)} is installed; go back to it with `pip "
-            f"install -r {paths.REQUIREMENTS}`, or write {line()} there: then `dvc repro` runs again what depends on the version"
+            f"{paths.REQUIREMENTS}: names {PACKAGE} {_named(text)}, and {version(PACKAGE)} is installed; go back with `pip "
+            f"install -r {paths.REQUIREMENTS}`, or go on with `maskcli init --update`, after which `dvc repro` runs again what "
+            "it changes"
         )
+
+
+def renewed(text: str) -> str:
+    """The text of a requirements.txt with the version that runs."""
+    new, count = re.subn(rf"^{PACKAGE}\s*==.*$", line(), text, flags=re.MULTILINE)
+    return new if count else f"{text.rstrip()}\n{line()}\n".lstrip()
 
 
 def _named(text: str) -> str | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from stages.base import paths
 from stages.new_project import params_file, pinned_version, put, stage_file
-from stages.new_project.declare import Declared
 from stages.new_project.look_at import Overview
 from stages.params.schema import Params
 
@@ -60,6 +59,20 @@ def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str,
     }
 
 
+def following(files: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Those files that follow from params.yaml and the data, where they are not as they should be."""
+    there = folder / paths.REQUIREMENTS
+    told = dict(files) | {str(paths.REQUIREMENTS): pinned_version.renewed(there.read_text(encoding="utf-8"))}
+    told |= put.settle(folder, {".gitignore": files[".gitignore"]})
+    mine = {
+        "dvc.yaml",
+        str(paths.REQUIREMENTS),
+        ".gitignore",
+        *(name for name in files if name.startswith(".dvc/plots/")),
+    }
+    return {name: text for name, text in told.items() if name in mine and put.differs(folder / name, text)}
+
+
 def dependencies(params: Params, found: Overview) -> tuple[str, ...]:
     """What prepare and eda read, as dvc.yaml names it: by params.yaml, so that moved photos need no other change."""
     data = params.data
@@ -71,11 +84,12 @@ def dependencies(params: Params, found: Overview) -> tuple[str, ...]:
     return (*tables, *others, *below)
 
 
-def inside(of: Declared, found: Overview, folder: Path) -> tuple[str, ...]:
+def inside(params: Params, found: Overview, folder: Path) -> tuple[str, ...]:
     """What of the data lies in the project, by path below it: folders and tables, none of them in another."""
-    here, root = folder.resolve(), of.root.resolve()
+    here, data = folder.resolve(), params.data
+    root = here / (data.root or Path(data.train or "").parent)
     photos = [root / name for name in found.folders] if root == here else [root]
-    places = [*photos, *(path.resolve() for path in (of.table, of.eval) if path)]
+    places = [*photos, *(here / path for path in (data.train, data.eval) if path)]
     within = [path for path in places if path.is_relative_to(here)]
     topmost = [path for path in within if not any(other in path.parents for other in within)]
     return tuple(dict.fromkeys(path.relative_to(here).as_posix() for path in topmost))
@@ -85,6 +99,12 @@ def kept_by_dvc(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """Those of the places inside the project that DVC can begin to keep: it has them not yet, and git has none of them."""
     there = [name for name in names if not (folder / f"{name}.dvc").exists()]
     return tuple(name for name in there if not put.is_tracked_by_git(folder, folder / name))
+
+
+def size(names: tuple[str, ...], folder: Path) -> int:
+    """Bytes of files below these places of the project."""
+    found = (path for name in names for path in [folder / name, *(folder / name).rglob("*")])
+    return sum(path.stat().st_size for path in found if path.is_file())
 
 
 def _git_ignore(mine: tuple[str, ...], numbers: Iterable[str]) -> str:
@@ -120,8 +140,8 @@ def _readme(places: Places, params: Params, found: Overview) -> str:
 
 LATER = {
     "contest": "",
-    "folder": "Later: put photos into `test/` beside `train/`, or name a folder by `data.eval`, and run `maskcli init` anew.",
-    "table": "Later: name a table of them by `data.eval`, and run `maskcli init` anew.",
+    "folder": "Later: put photos into `test/` (or name a folder by `data.eval`), and run `maskcli init --update`.",
+    "table": "Later: name a table of them by `data.eval`, and run `maskcli init --update`.",
 }
 
 

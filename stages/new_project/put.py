@@ -47,6 +47,11 @@ def settle(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> d
     return settled
 
 
+def differs(path: Path, text: str) -> bool:
+    """Whether a file is not there, or has another text."""
+    return _read(path) != text
+
+
 def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
@@ -85,10 +90,13 @@ def _make_repositories(folder: Path) -> None:
 
 
 def dvc(folder: Path, *words: str) -> None:
-    """Run a command of DVC in a folder. Raises UserError with its own message where it refuses."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True)
+    """Run a command of DVC in a folder, whose progress a terminal shows. Raises UserError with DVC's message where it refuses."""
+    errors = None if sys.stderr.isatty() else subprocess.PIPE
+    command = [sys.executable, "-m", "dvc", *words]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
     if done.returncode:
-        lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        told = (done.stderr or "").splitlines()
+        lines = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
         raise UserError(f"dvc {words[0]}: {lines[0] if lines else 'failed'}; mend that, then run `maskcli init` again")
 
 

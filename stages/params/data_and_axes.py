@@ -1,7 +1,6 @@
 """The keys that declare what is classified: where the photos lie, and the axes."""
 
 import itertools
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
@@ -21,6 +20,7 @@ LAYOUTS = (
 )
 
 
+LONGEST_NAME = 40  # characters of an axis
 OLDEST = 120  # years, in the contest
 
 
@@ -145,8 +145,8 @@ def check_axes(params: "Params") -> None:
     if not axes:
         raise ValueError("axes: a table's are wanted, as `axes: {diagnosis: {column: label}}`")
     for name, axis in axes.items():
-        if not re.fullmatch(r"\w[\w-]{0,39}", name):
-            raise ValueError(f"axes: `{short(name)}` is no name for an axis; use letters, digits, _ and -")
+        if not name.isidentifier() or len(name) > LONGEST_NAME:
+            raise ValueError(f"axes: `{short(name)}` is no name for an axis; take a word of letters, digits and _")
         if name in TAKEN or (name == "label" and (len(axes) > 1 or axis.bins)):
             raise ValueError(f"axes: `{name}` is a column of the tables already; name the axis otherwise")
         if axis.column is not None and layout != "table":

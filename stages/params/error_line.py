@@ -3,7 +3,7 @@
 import difflib
 import re
 import reprlib
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -77,6 +77,9 @@ def _is_union_branch(part: Any) -> bool:
 def _keys_beside(keys: list[Any], schema: type[BaseModel]) -> list[str]:
     group: Any = schema
     for part in keys[:-1]:
+        if get_origin(group) is dict:  # its keys are names of the person's own, as those of axes
+            group = get_args(group)[1]
+            continue
         field = group.model_fields.get(part) if hasattr(group, "model_fields") else None
         group = field.annotation if field else None
     return list(group.model_fields) if hasattr(group, "model_fields") else []

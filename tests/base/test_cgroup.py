@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from stages.base import cgroup, cores, memory
-from stages.by_hand import check
+from stages.by_hand import check_findings
 
 V2 = "30 23 0:26 {top} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
 V1 = (
@@ -89,11 +89,11 @@ def test_memory_is_the_machines_or_what_the_group_may_use(monkeypatch: pytest.Mo
 
 
 def test_check_warns_where_folds_at_a_time_would_not_fit_the_groups_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(check.memory, "total", lambda: 1_000_000_000)
+    monkeypatch.setattr(check_findings.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(check_findings.memory, "total", lambda: 1_000_000_000)
     measured = {"peak": 400_000_000, "parts": 1, "jobs": 4}
-    assert check.memory_use(measured | {"jobs": 2}, 5).state == "ok"
-    found = check.memory_use(measured, 5)
+    assert check_findings.memory_use(measured | {"jobs": 2}, 5).state == "ok"
+    found = check_findings.memory_use(measured, 5)
     assert (found.state, found.detail.split(": ")[-1]) == ("warning", "2")
     assert "400 MB of 1.0 GB (main memory) at the real batch, and 4 folds train at a time" in found.detail
-    assert "lower train.batch_size" in check.memory_use(measured | {"peak": 950_000_000}, 5).detail
+    assert "lower train.batch_size" in check_findings.memory_use(measured | {"peak": 950_000_000}, 5).detail

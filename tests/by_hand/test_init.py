@@ -17,6 +17,7 @@ from stages.base.talk import SILENT
 from stages.by_hand import init
 from stages.by_hand.init import Plan
 from stages.data import demo_faces
+from stages.new_project import pinned_version
 from stages.new_project.declare import Said
 from stages.params.load import load, parse
 from tests.conftest import ENVIRONMENT, ROOT, command
@@ -105,6 +106,14 @@ def test_photos_outside_the_project_are_named_by_their_whole_path_and_not_copied
     assert "photos" not in plan.files[".gitignore"]
 
 
+def test_photos_that_would_fill_the_disk_twice_are_not_given_to_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = made.folder(Path("photos"))
+    size, usage = sum(path.stat().st_size for path in photos.rglob("*.png")), shutil.disk_usage(".")
+    for free, expected in ((2 * size, ("photos",)), (2 * size - 2, ())):
+        monkeypatch.setattr(init.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        assert planned(photos).places.added == expected
+
+
 def test_what_looks_suspicious_is_told() -> None:
     photos = made.folder(Path("photos"), {"cat": 8, "dog": 3})
     made.folder(photos, {"horse": 1}, first=700)
@@ -117,48 +126,6 @@ def test_what_looks_suspicious_is_told() -> None:
     assert "horse (1), Hor-se (2), dog (3)" in told
     assert "1 pair of near-duplicates" in told
     assert "broken.png" in told
-
-
-@pytest.mark.parametrize(
-    ("data", "into", "said", "message"),
-    [
-        ("gone", ".", Said(), "gone: not found; name a folder of photos"),
-        ("photos", "photos", Said(), "photos: is the folder of the photos itself; name another place"),
-        ("photos", "photos/cat", Said(), "photos/cat: lies in photos, among the photos"),
-        ("photos", ".", Said(labels=("kind",)), "--label: the layout folder has no use for it"),
-        ("photos", ".", Said(layout="table"), "photos: is no table; name the file"),
-        (
-            "set/photos.csv",
-            ".",
-            Said(labels=("kinds",)),
-            "--label kinds: is no column of set/photos.csv; did you mean `kind`?",
-        ),
-        (
-            "set/photos.csv",
-            ".",
-            Said(group="person"),
-            "--group person: is no column of set/photos.csv; its columns are",
-        ),
-        ("set/photos.csv", ".", Said(layout="folder"), "set/photos.csv: is no folder"),
-        ("two.csv", ".", Said(), "two.csv: which column holds the labels? Say --label kind, or --label shape"),
-        ("set/images/c000.png", ".", Said(), "set/images/c000.png: is no folder and no table"),
-    ],
-)
-def test_what_cannot_be_begun_with_is_told_in_one_line(data: str, into: str, said: Said, message: str) -> None:
-    made.folder(Path("photos"))
-    made.table(Path("set"))
-    text = "file,kind,shape\n" + "".join(f"set/images/c00{n}.png,{n % 2},{n % 3}\n" for n in range(8))
-    Path("two.csv").write_text(text)
-    with pytest.raises(UserError) as told:
-        planned(Path(data), Path(into), said)
-    assert str(told.value).startswith(message)
-    assert "\n" not in str(told.value)
-
-
-def test_one_class_is_nothing_to_learn() -> None:
-    made.folder(Path("photos/train"), {"cat": 4})
-    with pytest.raises(UserError, match="one class"):
-        planned(Path("photos"), said=Said(layout="folder"))
 
 
 def test_a_dry_run_writes_nothing_and_says_all() -> None:
@@ -241,6 +208,30 @@ def test_on_a_terminal_it_asks_what_the_table_does_not_show() -> None:
     assert done.stdout.startswith("set/photos.csv: 30 photos of 15 groups in 3 classes, 6 eval photos")
     assert "would be written" in done.stdout
     assert not Path("new").exists()
+
+
+def test_an_update_writes_what_follows_from_the_version_and_the_data_and_leaves_params_yaml(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made.folder(Path("work/photos/train"))
+    work = Path("work")
+    init.make(planned(work / "photos", work), SILENT)
+    assert init.update(work, SILENT)["files"] == []
+    own = "# mine\n" + (work / "params.yaml").read_text()
+    (work / "params.yaml").write_text(own)
+    (work / "requirements.txt").write_text("pandas\nmaskcli==0.0.1\n")
+    made.folder(work / "photos/test", {"cat": 2}, first=500)
+    assert init.update(work, SILENT, dry_run=True)["files"] == ["dvc.yaml", "requirements.txt"]
+    assert "tta-predict" not in (work / "dvc.yaml").read_text()
+    init.update(work, SILENT)
+    assert "tta-predict" in yaml.safe_load((work / "dvc.yaml").read_text())["stages"]
+    assert (work / "requirements.txt").read_text() == f"pandas\n{pinned_version.line()}\n"
+    assert (work / "params.yaml").read_text() == own
+
+
+def test_only_a_project_can_be_updated() -> None:
+    with pytest.raises(UserError, match="no project of `maskcli init` stands there"):
+        init.update(HERE, SILENT)
 
 
 def test_a_command_of_another_version_is_refused_before_it_reads_params(project: Path) -> None:
@@ -327,4 +318,13 @@ def test_the_installed_package_needs_no_clone(tmp_path: Path) -> None:
     words = [binaries / "maskcli", "init", "photos", "--into", "project", "--yes", "--scratch"]
     subprocess.run(words, cwd=tmp_path, env=environment, check=True)
     quicken(tmp_path / "project")
-    runs_through(tmp_path / "project", environment, eval_set=False)
+    project = tmp_path / "project"
+    runs_through(project, environment, eval_set=False)
+    (project / "requirements.txt").write_text("maskcli==0.0.1\n")
+    repro = [sys.executable, "-m", "dvc", "repro"]
+    refused = subprocess.run(repro, cwd=project, env=environment, capture_output=True, text=True)
+    assert refused.returncode
+    assert "requirements.txt: names maskcli 0.0.1, and " in refused.stderr
+    subprocess.run([binaries / "maskcli", "init", "--update"], cwd=project, env=environment, check=True)
+    again = subprocess.run(repro, cwd=project, env=environment, capture_output=True, text=True, check=True)
+    assert "Stage 'train@1' didn't change, skipping" in again.stdout  # DVC had made room for prepare, which was refused

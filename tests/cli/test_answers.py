@@ -10,7 +10,18 @@ from rich.cells import cell_len
 
 from cli import console
 from cli.lines import Lines
-from cli.tables import answers, better_scores, screen, summaries
+from cli.tables import blend as blend_table
+from cli.tables import check as check_table
+from cli.tables import compare as compare_table
+from cli.tables import eda as eda_table
+from cli.tables import epochs as epochs_table
+from cli.tables import pseudo_label as pseudo_label_table
+from cli.tables import refit as refit_table
+from cli.tables import score as score_table
+from cli.tables import screen
+from cli.tables import submit_now as submit_now_table
+from cli.tables import summary as summary_table
+from cli.tables import tta_search as tta_search_table
 from stages.by_hand.check import Finding, Report
 from stages.by_hand.check_estimates import Estimate
 from stages.by_hand.compare import of_classes
@@ -208,27 +219,27 @@ def labels(**own: Any) -> dict[str, Any]:
 REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "eval_photos": 12_345, "equal_answers": 0.918}
 NO_EVAL: dict[str, Any] = {"eval_photos": 0, "equal_answers": None}
 ANSWERS: dict[str, Make] = {
-    "compare": lambda width: answers.comparison([compared(), compared(b="b")], True, width),
-    "compare, short names": lambda width: answers.comparison([compared("HEAD", "focal")], False, width),
-    "score": lambda width: answers.score(scored(), CONTEST, width),
+    "compare": lambda width: compare_table.comparison([compared(), compared(b="b")], True, width),
+    "compare, short names": lambda width: compare_table.comparison([compared("HEAD", "focal")], False, width),
+    "score": lambda width: score_table.score(scored(), CONTEST, width),
     "screen": lambda width: screen.screen(screened(), 15, width),
     "screen, one head": lambda width: screen.screen(screened(("linear",)), 15, width),
-    "tta-search": lambda width: better_scores.views(searched(), width),
-    "blend": lambda width: better_scores.blend(blended(), width),
-    "epochs": lambda width: answers.epochs(advised(), width),
-    "eda": lambda width: answers.eda(explored(), width),
-    "eda, no groups": lambda width: answers.eda(ungrouped(), width),
-    "eda, many classes": lambda width: answers.eda(ungrouped(1000), width),
-    "compare, many classes": lambda width: answers.comparison([compared("HEAD", "b", MANY)], True, width),
-    "compare, groups": lambda width: answers.comparison([compared("HEAD", "b", CELLS)], True, width),
-    "check": lambda width: answers.check(checked(), width),
-    "check, failed": lambda width: answers.check(checked("failed"), width),
-    "summary": lambda width: summaries.summary(summed(), width),
-    "refit": lambda width: summaries.refit(REFIT, width),
-    "refit, no eval set": lambda width: summaries.refit(REFIT | NO_EVAL, width),
-    "blend, no eval set": lambda width: better_scores.blend(blended() | NO_EVAL, width),
-    "pseudo-label": lambda width: summaries.pseudo_label(labels(), width),
-    "submit-now": lambda width: summaries.submit_now(submitted(), width),
+    "tta-search": lambda width: tta_search_table.views(searched(), width),
+    "blend": lambda width: blend_table.blend(blended(), width),
+    "epochs": lambda width: epochs_table.epochs(advised(), width),
+    "eda": lambda width: eda_table.eda(explored(), width),
+    "eda, no groups": lambda width: eda_table.eda(ungrouped(), width),
+    "eda, many classes": lambda width: eda_table.eda(ungrouped(1000), width),
+    "compare, many classes": lambda width: compare_table.comparison([compared("HEAD", "b", MANY)], True, width),
+    "compare, groups": lambda width: compare_table.comparison([compared("HEAD", "b", CELLS)], True, width),
+    "check": lambda width: check_table.check(checked(), width),
+    "check, failed": lambda width: check_table.check(checked("failed"), width),
+    "summary": lambda width: summary_table.summary(summed(), width),
+    "refit": lambda width: refit_table.refit(REFIT, width),
+    "refit, no eval set": lambda width: refit_table.refit(REFIT | NO_EVAL, width),
+    "blend, no eval set": lambda width: blend_table.blend(blended() | NO_EVAL, width),
+    "pseudo-label": lambda width: pseudo_label_table.pseudo_label(labels(), width),
+    "submit-now": lambda width: submit_now_table.submit_now(submitted(), width),
 }
 
 
@@ -248,7 +259,7 @@ def test_every_answer_fits_and_none_of_its_numbers_is_cut(name: str, width: int)
 
 
 def test_without_an_eval_set_no_submission_is_named() -> None:
-    for found in (summaries.refit(REFIT | NO_EVAL, 200), better_scores.blend(blended() | NO_EVAL, 200)):
+    for found in (refit_table.refit(REFIT | NO_EVAL, 200), blend_table.blend(blended() | NO_EVAL, 200)):
         text = " ".join(line for line, _ in found)
         assert "there is no eval set" in text
         assert "submission.csv" not in text
@@ -259,7 +270,7 @@ def first(lines: Lines) -> str:
 
 
 def one(verdict: str, a: str = "HEAD", b: str = "focal") -> str:
-    return answers.verdict(Comparison(a, b, [difference("macro_f1", verdict)], [], CONTEST))
+    return compare_table.verdict(Comparison(a, b, [difference("macro_f1", verdict)], [], CONTEST))
 
 
 def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
@@ -270,14 +281,17 @@ def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
         f"no evidence either way on focal against HEAD: {scores} (95 % interval -0.0458 to +0.0178); about 120,000 more "
         "people would be needed to tell"
     )
-    lines = [line for line, _ in answers.comparison([compared("HEAD", b) for b in ("b", "c")], False, 300)]
+    lines = [line for line, _ in compare_table.comparison([compared("HEAD", b) for b in ("b", "c")], False, 300)]
     assert [line.split(":")[0] for line in lines[:2]] == [f"no evidence either way on {b} against HEAD" for b in "bc"]
 
 
 def test_the_same_models_under_two_names_are_told_as_such_once() -> None:
     same = "focal holds the same trained models as HEAD: there is no difference to find"
     lines = [
-        line for line, _ in answers.comparison([replace(compared("HEAD", "focal"), same=True, notes=[same])], False, 80)
+        line
+        for line, _ in compare_table.comparison(
+            [replace(compared("HEAD", "focal"), same=True, notes=[same])], False, 80
+        )
     ]
     assert lines[0] == same
     assert sum("the same trained models" in line for line in lines) == 1
@@ -285,7 +299,8 @@ def test_the_same_models_under_two_names_are_told_as_such_once() -> None:
 
 def test_compare_shows_classes_and_their_note_only_when_asked() -> None:
     short, whole = (
-        [line for line, _ in answers.comparison([compared("HEAD", "focal")], classes, 80)] for classes in (False, True)
+        [line for line, _ in compare_table.comparison([compared("HEAD", "focal")], classes, 80)]
+        for classes in (False, True)
     )
     assert len(short) < 20
     assert not any("wear male" in line or "one in twenty" in line for line in short)
@@ -300,7 +315,7 @@ def test_of_many_classes_those_that_differ_most_are_shown_and_the_others_told_of
     found = compared("HEAD", "focal", MANY)
     place = next(place for place, row in enumerate(found.rows) if row.metric == "f1_711")
     found.rows[place] = replace(found.rows[place], difference=0.0001, verdict="better")
-    lines = [line for line, _ in answers.comparison([found], True, 80)]
+    lines = [line for line, _ in compare_table.comparison([found], True, 80)]
     rows = [line for line in lines if " species " in line]
     assert len(rows) == 20
     assert rows[0].startswith("711 species 711"), "evidence before size"
@@ -308,10 +323,10 @@ def test_of_many_classes_those_that_differ_most_are_shown_and_the_others_told_of
 
 
 def test_eda_speaks_of_what_there_is_and_of_many_classes_names_both_ends() -> None:
-    few = "\n".join(line for line, _ in answers.eda(ungrouped(), 500))
+    few = "\n".join(line for line, _ in eda_table.eda(ungrouped(), 500))
     assert few.startswith("864192 training photos, 12345 eval photos\nnear-duplicates: at least 1234 pairs (123 of")
     assert not any(word in few for word in ("people", "People", "group "))
-    many = [line for line, _ in answers.eda(ungrouped(1000), 500)]
+    many = [line for line, _ in eda_table.eda(ungrouped(1000), 500)]
     (heading,) = [line for line in many if line.startswith("Classes")]
     assert heading == (
         "Classes: the 10 commonest and the 10 rarest of 1000 (2 have no photo); all are in out/eda/class_counts.csv"
@@ -322,11 +337,11 @@ def test_eda_speaks_of_what_there_is_and_of_many_classes_names_both_ends() -> No
 
 def test_a_result_without_groups_counts_photos() -> None:
     found = {key: value for key, value in searched().items() if key != "people"} | {"photos": 924}
-    lines = " ".join(line for line, _ in better_scores.views(found, 500))
+    lines = " ".join(line for line, _ in tta_search_table.views(found, 500))
     assert "on 924 photos" in lines
     assert "people" not in lines
     told = {key: value for key, value in summed().items() if key != "people"}
-    assert "(864192 photos)" in " ".join(line for line, _ in summaries.summary(told, 200))
+    assert "(864192 photos)" in " ".join(line for line, _ in summary_table.summary(told, 200))
 
 
 def test_screen_has_a_column_for_each_subset_of_the_task() -> None:
@@ -349,31 +364,31 @@ def test_screen_says_first_whether_anything_is_better() -> None:
 
 def test_tta_search_says_first_what_to_set() -> None:
     found = searched()
-    assert first(better_scores.views(found, 500)).startswith(
+    assert first(tta_search_table.views(found, 500)).startswith(
         "hflip, crop_bottom_right help; set tta: {views: [identity, hflip, crop_bottom_right]}"
     )
     found |= {"recommended": ["identity"], "line": "tta: {views: [identity]}"}
-    assert first(better_scores.views(found, 500)).startswith("no view is shown to help; keep tta:")
+    assert first(tta_search_table.views(found, 500)).startswith("no view is shown to help; keep tta:")
 
 
 def test_check_says_first_what_fails_or_how_long_all_takes() -> None:
-    assert answers.check(checked("failed"), 500)[0][0].startswith(f"submission batch fails: {PATH}")
-    assert answers.check(checked(), 500)[0][0] == "all works, with 1 to look at: `dvc repro` will take about 34.3 h"
+    assert check_table.check(checked("failed"), 500)[0][0].startswith(f"submission batch fails: {PATH}")
+    assert check_table.check(checked(), 500)[0][0] == "all works, with 1 to look at: `dvc repro` will take about 34.3 h"
 
 
 def test_folds_without_pseudo_labels_are_named() -> None:
-    lines = "\n".join(line for line, _ in summaries.pseudo_label(labels(fold_3=0), 80))
+    lines = "\n".join(line for line, _ in pseudo_label_table.pseudo_label(labels(fold_3=0), 80))
     assert "0 to 360 for each fold" in lines
     assert "fold 3: nothing changes" in lines
 
 
 def test_a_score_without_people_says_what_its_interval_is_over() -> None:
-    over_photos = "\n".join(line for line, _ in answers.score(scored(), CONTEST, 500))
+    over_photos = "\n".join(line for line, _ in score_table.score(scored(), CONTEST, 500))
     assert "intervals are over photos" in over_photos
     assert "over photos" not in "\n".join(
-        line for line, _ in answers.score(scored(interval_over="people"), CONTEST, 500)
+        line for line, _ in score_table.score(scored(interval_over="people"), CONTEST, 500)
     )
-    absent = [line for line, _ in answers.score(scored(f1_60plus=float("nan")), CONTEST, 80)]
+    absent = [line for line, _ in score_table.score(scored(f1_60plus=float("nan")), CONTEST, 80)]
     assert any(line.split() == ["60+", "F1", "none"] for line in absent)
 
 

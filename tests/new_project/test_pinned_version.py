@@ -25,8 +25,9 @@ def test_another_is_refused_with_both_ways_to_mend_it() -> None:
     with pytest.raises(UserError) as told:
         pinned_version.check()
     assert str(told.value) == (
-        "requirements.txt: names maskcli 1.9, and 2.0 is installed; go back to it with `pip install -r requirements.txt`, or "
-        "write maskcli==2.0 there: then `dvc repro` runs again what depends on the version"
+        "requirements.txt: names maskcli 1.9, and 2.0 is installed; go back with `pip install -r requirements.txt`, or go on "
+        "with `maskcli init --update`, after which `dvc repro` runs again what it changes"
     )
-    Path("requirements.txt").write_text(f"{pinned_version.line()}\n")
+    Path("requirements.txt").write_text(pinned_version.renewed(Path("requirements.txt").read_text()))
+    assert Path("requirements.txt").read_text() == "# ours\nmaskcli==2.0\n"
     pinned_version.check()

@@ -25,8 +25,9 @@ from stages.report.lettering import families
 INCH = 96  # px, CSS
 FONT = 12  # px
 PANEL = 288  # px wide: one fits a phone, four a laptop
-MATRIX = 596  # px wide and high: two fit a laptop
-CELL = 25  # px of a cell of a matrix with numbers in it
+MATRIX = 596  # px wide and high: two fit a laptop, and 18 classes with a number in each cell
+CELL = 25  # px of such a cell
+LABELS = 146  # px of names and titles beside the cells
 DOTS = 0.8  # a px of a matrix without, whose names take no room
 STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
@@ -87,7 +88,8 @@ def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, co
                 label = f"{name}: {mark['lr'].iloc[0]:.2g}"
                 axes.plot(mark["lr"], mark["smoothed"], marker, color=INK, label=label)
         axes.axvline(chosen, color=INK, linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
-        low, high = curve["smoothed"].min(), curve["smoothed"].iloc[0]
+        before = curve["smoothed"].iloc[: int(curve["smoothed"].argmin()) + 1]  # what follows may be of any height
+        low, high = before.min(), before.max()
         span = high - low + 1e-9
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
         axes.set_ylim(low - 0.3 * span, high + 0.4 * span)
@@ -100,8 +102,7 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
     """Confusion matrix [C, C], row = true class: counts of photos, or each row in per cent of its true class."""
     classes = len(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    # Cells of one size, whose numbers can be read, however many; MATRIX has room for 18.
-    side = max(PANEL, MATRIX + CELL * (classes - 18))
+    side = max(PANEL, LABELS + CELL * classes)  # cells of one size, whose numbers can be read, however many
     with _style({"axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
         figure = _figure(side, side)
         axes = figure.add_subplot()

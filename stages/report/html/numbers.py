@@ -1,4 +1,4 @@
-"""The numbers of the report: every headline metric with its interval over people, and what the tables show of them."""
+"""The numbers of the report: every headline metric with its interval over groups, and what the tables show of them."""
 
 from dataclasses import dataclass, fields
 from typing import Any

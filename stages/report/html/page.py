@@ -72,8 +72,6 @@ def build(
     found = [numbers.intervals(run.oof, task, shown, replicates, seed) for run in runs]
     scored = [Scored(run.name, own, ends) for run, own, ends in zip(runs, f1, found, strict=True)]
     differences = {row.metric: row for row in pair.rows} if isinstance(pair, Comparison) else {}
-    worst = [(numbers.highest_loss(run.oof, MOST), numbers.confident_mistakes(run.oof, MOST)) for run in runs]
-    pictures = find_pictures(_names(runs, worst))
     content = {
         "task": task,
         "ungrouped": task.unit == "photo",
@@ -95,29 +93,28 @@ def build(
         "params": _params_rows(runs),
         "most": MOST,
     }
+    return _with_photos(content, runs, find_pictures)
+
+
+def _with_photos(content: dict[str, Any], runs: list[Run], find_pictures: Callable[[set[str]], Pictures]) -> str:
+    """The page with its worst photos, at the first of QUALITIES with which it stays under LIMIT."""
+    lists = [
+        {"highest": numbers.highest_loss(run.oof, MOST), "mistakes": numbers.confident_mistakes(run.oof, MOST)}
+        for run in runs
+    ]
+    shown = [np.concatenate(list(one.values())) for one in lists]
+    pictures = find_pictures({str(name) for run, one in zip(runs, shown, strict=True) for name in run.oof.photo[one]})
     template = _template()
     for quality in QUALITIES:
         sources = {name: jpeg(pixels, quality) for name, pixels in pictures.items()}
-        lists = [
-            dict(
-                zip(
-                    ("highest", "mistakes"),
-                    (worst_photos.gathered(run.oof, task, places, sources) for places in both),
-                    strict=True,
-                )
-            )
-            for run, both in zip(runs, worst, strict=True)
+        photos = [
+            {name: worst_photos.gathered(run.oof, run.task, places, sources) for name, places in one.items()}
+            for run, one in zip(runs, lists, strict=True)
         ]
-        html = template.render(**content, photos=lists)
+        html = str(template.render(**content, photos=photos))
         if len(html.encode()) < LIMIT:
             return html
     raise UserError(f"report: is larger than {LIMIT} bytes at every JPEG quality; shorten the photos' file names")
-
-
-def _names(runs: list[Run], worst: list[tuple[np.ndarray, np.ndarray]]) -> set[str]:
-    """Of all photos that are shown."""
-    pairs = zip(runs, worst, strict=True)
-    return {str(run.oof.photo[place]) for run, lists in pairs for places in lists for place in places}
 
 
 def _template() -> Any:

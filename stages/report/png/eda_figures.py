@@ -29,6 +29,7 @@ GAP = 4  # px between photos
 DPI = 120
 LONGEST_NAME = 24  # letters of a class's name beside bars and photos
 NAMED_BINS = 6  # names of more bins would stand over each other
+BAR = 0.26  # inches of a class's bar
 ENDS = 20  # of many classes: so many commonest, and so many rarest
 
 
@@ -40,14 +41,14 @@ def classes(path: Path, counts: pd.DataFrame, task: Task) -> None:
     """
     shown = ends(counts)
     if len(shown) == len(counts):
-        figure, axes = _figure(7.5, max(1.6, 5.2 + 0.26 * (task.classes - 18)))
+        figure, axes = _figure(7.5, round(max(1.6, 0.52 + BAR * task.classes), 2))
         _class_bars(axes, counts, task)
         axes.set_title(f"{_what(task)} per class")
         _save(figure, path)
         return
-    figure = Figure(figsize=(7.5, 3 + 0.26 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(7.5, 3 + BAR * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
-    curve, bars = figure.subplots(2, 1, height_ratios=(2.4, 0.26 * len(shown)))
+    curve, bars = figure.subplots(2, 1, height_ratios=(2.4, BAR * len(shown)))
     photos = np.sort(counts["photos"].to_numpy())[::-1]
     curve.fill_between(np.arange(1, len(photos) + 1), np.maximum(photos, 0.5), 0.5, step="mid", color=NEUTRAL, lw=0)
     curve.set(

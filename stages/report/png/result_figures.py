@@ -54,7 +54,7 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     counts = confusion(labels, predictions, classes)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     few = classes <= class_lists.WHOLE
-    side = 7 + 0.3 * max(0, classes - 18) if few else 7  # inches
+    side = max(7, 1.6 + 0.3 * classes) if few else 7  # inches; cells of one size, whose numbers can be read
     figure = Figure(figsize=(side, side), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -77,7 +77,9 @@ def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str
     """
     shown, labels = _shown_classes(candidates), dict(_FOREST)
     if len(shown) < task.classes:
-        labels["classes"] = f"F1 of the {len(shown)} of {task.classes} classes that differ most (right: better)"
+        labels["classes"] = (
+            f"difference of the F1 of the {len(shown)} of {task.classes} classes that differ most (right: better)"
+        )
     grouped = {
         name: [[row for row in rows if _group(row.metric) == name] for _, rows in candidates] for name in _FOREST
     }

@@ -98,7 +98,7 @@ def test_one_person_does_not_look_like_many(blank_charts: None) -> None:
     section = built[built.index('id="highest"') : built.index('id="mistakes"')]
     worst = made.oof.group[np.argsort(-made.oof.losses)[:40]]
     assert len(set(worst)) < 40, "else nothing is tried here"
-    people = re.findall(r'<li class="person">\s*<h4>(\d+)<span class="interval">, (\d+) of 7 photos', section)
+    people = re.findall(r'<li class="group">\s*<h4>(\d+)<span class="interval">, (\d+) of 7 photos', section)
     assert people == [(person, str((worst == person).sum())) for person in dict.fromkeys(worst.tolist())]
     assert section.count('<li class="photo">') == 40
 

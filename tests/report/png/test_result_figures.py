@@ -83,7 +83,7 @@ def test_of_many_classes_a_forest_plot_draws_those_that_differ_most_and_says_so(
     assert "999 species 999" in names, "where there is evidence"
     assert "997 species 997" in names
     assert "998 species 998" not in names, "of which next to nothing is known"
-    assert classes.get_xlabel().startswith("F1 of the 20 of 1000 classes")
+    assert classes.get_xlabel().startswith("difference of the F1 of the 20 of 1000 classes")
 
 
 @pytest.mark.parametrize(("classes", "written"), [(2, 3), (30, 3), (31, 0), (1000, 0)])

@@ -1,0 +1,37 @@
+"""What people read on stdout of score."""
+
+import math
+from typing import Any
+
+from cli.lines import Column, Lines, Table, plain, table
+from stages.data.task import Task
+from stages.report.score_names import title
+
+
+def score(found: dict[str, Any], task: Task, width: int) -> Lines:
+    """Macro F1 with its interval in words, then all scores."""
+    units = found["interval_over"]
+    people = f"{found[units]} {units}, " if units != "photos" else ""
+    answer = (
+        f"macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
+        f"({people}{found['photos']} photos)"
+    )
+    names = [name for name in found if f"{name}_low" in found]
+    shown = Table(
+        [Column("score"), Column("value", "number"), Column("95 % interval", "number")],
+        [
+            (title(name, task), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"]))
+            for name in names
+        ],
+    )
+    told = []
+    if units == "photos" and task.unit != "photo":
+        told = [
+            f"note: the truth has no column person or group, so the intervals are over photos; photos of one {task.unit} go "
+            "right or wrong together, which makes these intervals too narrow"
+        ]
+    return [*plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
+
+
+def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    return ("none", "") if math.isnan(value) else (f"{value:.4f}", f"{low:.4f} to {high:.4f}")
