@@ -27,7 +27,7 @@ from stages.base.talk import SILENT
 from stages.data import demo_faces
 from stages.data.decode import decode
 from stages.data.fold_data import FoldData
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import loader, merged_batch_norm, model, objective, predict
 from stages.learn.learner import start
 from stages.params.load import parse

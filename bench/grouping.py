@@ -37,7 +37,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from stages.base import paths
-from stages.data import task
+from stages.data import task_and_classes
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, metrics, paired_difference
 from stages.learn import loader, model, predict
@@ -136,7 +136,7 @@ def averaged(probabilities: np.ndarray, groups: np.ndarray, joint: str) -> np.nd
 
 def row(person: np.ndarray, labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """Scores of predictions b against a, paired over people."""
-    known: dict[str, Any] = {"classes": task.CONTEST.classes, "subsets": task.CONTEST.subsets}
+    known: dict[str, Any] = {"classes": task_and_classes.CONTEST.classes, "subsets": task_and_classes.CONTEST.subsets}
     own = np.arange(len(labels))
     scored = (bootstrap.of_run(person, labels, p.argmax(1), -np.log(p[own, labels]), **known) for p in (a, b))
     runs = [bootstrap.pick(one, SCORES) for one in scored]
@@ -219,7 +219,7 @@ def embeddings(
     fixed = {title: (part(pixels), part(eval_pixels)) for title, part in PIXELS.items()}
     if name and weights:
         own = params.model_copy(update={"model": params.model.model_copy(update={"name": name})})
-        net = model.build(model.architecture(own, task.read(params)))
+        net = model.build(model.architecture(own, task_and_classes.read(params)))
         model.load_backbone(net, weights)
         net.eval()
         fixed[name] = (features(net, pixels, every, params), features(net, eval_pixels, every_eval, params))

@@ -21,7 +21,7 @@ import torch
 from scratch import report, say
 from torch import Tensor
 
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import merged_batch_norm, model, predict
 from stages.learn.model import Classifier
 from stages.params.load import parse

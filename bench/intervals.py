@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 

@@ -22,7 +22,7 @@ from people import draw
 from stages import prepare
 from stages.base import paths
 from stages.base.talk import SILENT
-from stages.data import task
+from stages.data import task_and_classes
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, paired_difference, votes
 from stages.params.load import load
@@ -60,7 +60,7 @@ def measure(params: Params, sets: dict[str, list[Path]], people: int, seed: int)
         pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
         vote = votes.VOTES[params.ensemble.vote]
         answers = {
-            name: vote(predict_views(params, task.read(params), pixels, SILENT, weights))
+            name: vote(predict_views(params, task_and_classes.read(params), pixels, SILENT, weights))
             for name, weights in sets.items()
         }
         os.chdir("/")
@@ -82,7 +82,7 @@ def _rows(
 
 def _scores(person: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> bootstrap.Scores:
     losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12))
-    known: dict[str, Any] = {"classes": task.CONTEST.classes, "subsets": task.CONTEST.subsets}
+    known: dict[str, Any] = {"classes": task_and_classes.CONTEST.classes, "subsets": task_and_classes.CONTEST.subsets}
     return bootstrap.pick(bootstrap.of_run(person, labels, probabilities.argmax(1), losses, **known), SCORES)
 
 

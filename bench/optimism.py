@@ -25,7 +25,7 @@ from stages.base.talk import SILENT
 from stages.data import demo_faces
 from stages.data.fold_data import open_fold
 from stages.data.pixel_cache import open_cache
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge import epoch_rules, metrics
 from stages.params.load import load
 
@@ -52,7 +52,7 @@ def main() -> None:
 def train(results: Path, seed: int, params_file: Path) -> None:
     """Cross-validate one demo data set; write labels and the predicted class of every photo after every epoch."""
     from stages.learn import fit, loader, predict
-    from stages.learn.around import Around
+    from stages.learn.around_training import Around
     from stages.learn.learner import Learner, start
     from stages.learn.progress import Progress
 

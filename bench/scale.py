@@ -33,8 +33,8 @@ from scratch import report, say
 
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
-from stages.data import contest
-from stages.data.task import CONTEST
+from stages.data import contest_layout
+from stages.data.task_and_classes import CONTEST
 from stages.params.load import load
 from stages.params.schema import Params
 
@@ -141,11 +141,11 @@ def simulate(folder: Path, photos: int) -> None:
         sources.append(folder / f"sources/{number}.jpg")
         sources[-1].parent.mkdir(exist_ok=True)
         sources[-1].write_bytes(content)
-    people, files = _train(folder, photos // len(contest.PHOTO_MASKS), sources, rng)
+    people, files = _train(folder, photos // len(contest_layout.PHOTO_MASKS), sources, rng)
     _eval(folder, max(100, photos // 100), sources)
     (folder / paths.PARAMS).write_text(yaml.safe_dump(PARAMS))
     labels = _labels(people)
-    person = np.repeat(people["id"].to_numpy(str), len(contest.PHOTO_MASKS))
+    person = np.repeat(people["id"].to_numpy(str), len(contest_layout.PHOTO_MASKS))
     for name in ("a", "b"):
         _oof(folder / name, files, person, labels, rng)
         shutil.copy(folder / paths.PARAMS, folder / name / paths.PARAMS)
@@ -157,17 +157,18 @@ def _train(folder: Path, count: int, sources: list[Path], rng: np.random.Generat
     gender, age = rng.integers(0, 2, count), rng.integers(18, 69, count)
     ids = [f"{number + 1:06d}" for number in range(count)]
     names = [
-        f"{ident}_{contest.GENDERS[code]}_Asian_{years}" for ident, code, years in zip(ids, gender, age, strict=True)
+        f"{ident}_{contest_layout.GENDERS[code]}_Asian_{years}"
+        for ident, code, years in zip(ids, gender, age, strict=True)
     ]
     images = folder / paths.TRAIN_IMAGES
     images.mkdir(parents=True)
     files, links = [], [str(source) for source in sources]
     for number, name in enumerate(names):
         (images / name).mkdir()
-        for place, stem in enumerate(contest.PHOTO_MASKS):
+        for place, stem in enumerate(contest_layout.PHOTO_MASKS):
             files.append(f"{name}/{stem}.jpg")
             os.link(links[(number * 7 + place) % len(links)], f"{images}/{files[-1]}")
-    words = np.array(contest.GENDERS)[gender]
+    words = np.array(contest_layout.GENDERS)[gender]
     table = pd.DataFrame({"id": ids, "gender": words, "race": "Asian", "age": age, "path": names})
     table.to_csv(folder / paths.TRAIN_CSV, index=False)
     return table, np.array(files)
@@ -184,9 +185,9 @@ def _eval(folder: Path, count: int, sources: list[Path]) -> None:
 
 def _labels(people: pd.DataFrame) -> np.ndarray:
     """Class of each photo, [7 P]."""
-    gender = people["gender"].map(contest.GENDERS.index).to_numpy()
-    masks = np.array(list(contest.PHOTO_MASKS.values()))
-    photos = len(contest.PHOTO_MASKS)
+    gender = people["gender"].map(contest_layout.GENDERS.index).to_numpy()
+    masks = np.array(list(contest_layout.PHOTO_MASKS.values()))
+    photos = len(contest_layout.PHOTO_MASKS)
     columns = {"gender": np.repeat(gender, photos), "age": np.repeat(people["age"].to_numpy(), photos)}
     return CONTEST.labels({"mask": np.tile(masks, len(people))} | columns)
 

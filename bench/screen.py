@@ -33,7 +33,7 @@ from stages.base import environment, paths
 from stages.base.talk import SILENT
 from stages.by_hand import screen
 from stages.data.fold_data import open_fold
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.learn import backbones

@@ -99,7 +99,7 @@ def _on_eval() -> dict[str, Any]:
 
     from stages.base import paths
     from stages.base.talk import SILENT
-    from stages.data import task as tasks
+    from stages.data import task_and_classes as tasks
     from stages.data.pixel_cache import open_cache
     from stages.judge import bootstrap, paired_difference, votes
     from stages.params.load import load

@@ -18,11 +18,11 @@ from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.data import near_duplicates, photos
-from stages.data.cache_record import Files
 from stages.data.csv_rows import Fault
 from stages.data.decode import BadPhoto, decode
-from stages.data.found import Found
-from stages.data.task import Task
+from stages.data.found_photos import Found
+from stages.data.pixel_cache_record import Files
+from stages.data.task_and_classes import Task
 from stages.params.schema import Params
 from stages.report.png import eda_figures, histograms
 from stages.report.png.histograms import Histogram

@@ -10,8 +10,8 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
-from stages.data import photos, task
-from stages.data.task import Task
+from stages.data import photos, task_and_classes
+from stages.data.task_and_classes import Task
 from stages.params.schema import Params
 
 SHOWN = 8  # classes that a warning names
@@ -22,7 +22,7 @@ def run(params: Params, talk: Talk) -> None:
 
     Raises UserError where there are fewer groups than folds.
     """
-    own = task.read(params)
+    own = task_and_classes.read(params)
     groups = photos.read_groups(own)
     group, kinds, names = told(own, groups, params)
     folds = assign(group, kinds, len(params.folds), params.seed, own.units)

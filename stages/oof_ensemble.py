@@ -12,8 +12,8 @@ from stages.base.errors import UserError
 from stages.base.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
 from stages.base.talk import Talk
 from stages.data import photos
-from stages.data import task as tasks
-from stages.data.task import Task
+from stages.data import task_and_classes as tasks
+from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, calibration, epoch_rules, metrics, votes
 from stages.params.schema import Params
 from stages.records import run_record

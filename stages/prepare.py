@@ -14,13 +14,13 @@ from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import replacing, write_csv
 from stages.base.talk import Talk
-from stages.data import photos, pixel_cache, task, twins
-from stages.data.cache_record import Files
+from stages.data import duplicate_groups, photos, pixel_cache, task_and_classes
 from stages.data.csv_rows import Fault, shown
-from stages.data.found import Found
+from stages.data.found_photos import Found
 from stages.data.pixel_cache import Built
-from stages.data.pseudo_labelled import TwoCaches
-from stages.data.task import Task
+from stages.data.pixel_cache_record import Files
+from stages.data.pseudo_labelled_photos import TwoCaches
+from stages.data.task_and_classes import Task
 from stages.params.schema import Params
 
 SHOWN = 20
@@ -91,17 +91,17 @@ def _groups(
     groups = found.groups[found.groups["group"].isin(set(table["group"]))]
     ids = found.eval["ImageID"].tolist()
     pixels = None
-    if caches and (join or len(contents) <= twins.MOST_LOOKED_AT):
+    if caches and (join or len(contents) <= duplicate_groups.MOST_LOOKED_AT):
         train = pixel_cache.just_built(caches[0], photos.files(params, table["file"].tolist()), params)
         of_eval = pixel_cache.just_built(caches[1], photos.eval_files(params, ids), params)
         pixels = TwoCaches(train, of_eval, np.arange(len(ids)))
-    pairs = twins.find(table["group"], contents, pixels, talk)
+    pairs = duplicate_groups.find(table["group"], contents, pixels, talk)
     if not join:
-        return own, table, groups, twins.told(pairs, table, _labels(own, table), ids, own.units)
-    own, table, groups, line = twins.join(pairs, own, table, groups)
+        return own, table, groups, duplicate_groups.told(pairs, table, _labels(own, table), ids, own.units)
+    own, table, groups, line = duplicate_groups.join(pairs, own, table, groups)
     left = replace(pairs, pairs=pairs.pairs[pairs.pairs["b"] >= pairs.training])
     told = [line] if line else []
-    return own, table, groups, told + twins.told(left, table, _labels(own, table), ids, own.units)
+    return own, table, groups, told + duplicate_groups.told(left, table, _labels(own, table), ids, own.units)
 
 
 def _labels(own: Task, table: pd.DataFrame) -> np.ndarray:
@@ -110,7 +110,7 @@ def _labels(own: Task, table: pd.DataFrame) -> np.ndarray:
 
 def _write_tables(own: Task, table: pd.DataFrame, groups: pd.DataFrame) -> None:
     labels = _labels(own, table)
-    task.write(own)
+    task_and_classes.write(own)
     photos.write(own, table.assign(label=labels), groups)
 
 

@@ -18,16 +18,16 @@ from stages.base import environment, files, paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk
-from stages.data import pseudo_labelled
+from stages.data import pseudo_labelled_photos
 from stages.data.fold_data import FoldData, open_fold
-from stages.learn import budget, checkpoint, fit, interrupt, learner, model, predict, run_key, telling
-from stages.learn.around import Around
-from stages.learn.budget import Timing
+from stages.learn import checkpoint, epoch_lines, fit, interrupt, learner, model, predict, run_key, time_limit
+from stages.learn.around_training import Around
 from stages.learn.interrupt import Interrupt
 from stages.learn.learner import Learner
 from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
-from stages.learn.terms import BY_ITSELF, Terms
+from stages.learn.time_limit import Timing
+from stages.learn.training_terms import BY_ITSELF, Terms
 from stages.params.schema import Params
 from stages.records import lr_json, run_record
 from stages.records.run_record import Record
@@ -45,7 +45,7 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
     main = predict.accelerator(params).is_main_process
     talk = talk if main else SILENT
     _say_first(params, talk, several=fold is None)
-    began = budget.process_began()
+    began = time_limit.process_began()
     startup = time.time() - began + terms.imported
     timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1)
     with interrupt.noted() as noted:
@@ -104,7 +104,7 @@ def _say_first(params: Params, talk: Talk, several: bool) -> None:
 
 def _fold(params: Params, number: int, process: Process) -> None:
     """Train all repeats of one fold and write its outputs, unless another process has done so while this one waited for it."""
-    data = pseudo_labelled.join(params, open_fold(params, number), str(number), process.talk)
+    data = pseudo_labelled_photos.join(params, open_fold(params, number), str(number), process.talk)
     chosen = lr_json.read(params)
     torch.set_num_threads(lr_json.threads(chosen, number, params))
     accelerator = predict.accelerator(params)
@@ -172,7 +172,7 @@ def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progr
         )
     fold.done.append(progress)
     model.save(paths.weights(fold.number, repeat), made.bare.architecture, progress.selected_state, fold.record)
-    around.talk.say(telling.closing_line(fold.number, progress))
+    around.talk.say(epoch_lines.closing_line(fold.number, progress))
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def _write_epoch(fold: Fold, progress: Progress, board: Board, talk: Talk) -> No
     _write_history(fold, [*fold.done, progress])
     board.epoch(row)
     name = f"{fold.number}.{repeat}" if params.train.repeats > 1 else str(fold.number)
-    talk.say(telling.epoch_line(name, row, params.train.epochs))
+    talk.say(epoch_lines.epoch_line(name, row, params.train.epochs))
 
 
 def _write_history(fold: Fold, repeats: list[Progress]) -> None:

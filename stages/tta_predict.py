@@ -8,7 +8,7 @@ from stages.base import paths
 from stages.base.files import write_json, write_npz
 from stages.base.talk import Talk
 from stages.data import photos
-from stages.data import task as tasks
+from stages.data import task_and_classes as tasks
 from stages.data.pixel_cache import open_cache
 from stages.judge import votes
 from stages.params.schema import Params

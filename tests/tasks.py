@@ -1,6 +1,6 @@
 """Tasks that are not the contest's."""
 
-from stages.data.task import Axis, Task
+from stages.data.task_and_classes import Axis, Task
 
 
 def task_of(classes: int, unit: str = "photo", layout: str = "folder") -> Task:

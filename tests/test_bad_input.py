@@ -31,9 +31,9 @@ from stages import prepare
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
-from stages.data import task as tasks
-from stages.data.contest import PHOTO_MASKS
-from stages.data.task import CONTEST, Task
+from stages.data import task_and_classes as tasks
+from stages.data.contest_layout import PHOTO_MASKS
+from stages.data.task_and_classes import CONTEST, Task
 from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts

@@ -16,9 +16,9 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data import photos as data_photos
-from stages.data import task as tasks
-from stages.data.found import Found
-from stages.data.task import Task
+from stages.data import task_and_classes as tasks
+from stages.data.found_photos import Found
+from stages.data.task_and_classes import Task
 from stages.report.png import eda_figures
 from tests.conftest import ROOT, contest_axes, small
 from tests.report.made import CELLS, FOLDERS, MANY

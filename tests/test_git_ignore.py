@@ -9,7 +9,7 @@ from stages.base import paths
 from tests.conftest import ROOT, command
 
 # Too large for both. Beside each stands what it was made of, and no command reads one of another
-# run (stages/data/cache_record.py).
+# run (stages/data/pixel_cache_record.py).
 CHECKED = {path.with_suffix(suffix) for path in (paths.PIXELS, paths.EVAL_PIXELS) for suffix in (".npy", ".json")}
 
 

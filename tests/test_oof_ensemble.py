@@ -12,8 +12,8 @@ from stages.base import paths
 from stages.base.files import read_json, write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import compare
-from stages.data import task as tasks
-from stages.data.task import Task
+from stages.data import task_and_classes as tasks
+from stages.data.task_and_classes import Task
 from stages.judge import metrics
 from stages.judge.metrics import log_softmax
 from stages.params.load import parse

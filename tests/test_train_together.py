@@ -12,7 +12,7 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.learn import checkpoint
-from stages.learn.terms import Terms
+from stages.learn.training_terms import Terms
 from stages.params.schema import Params
 from tests.conftest import small
 

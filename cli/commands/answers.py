@@ -39,9 +39,9 @@ def score(
     """
     checked = params()
     from stages.by_hand import score as stage
-    from stages.data import task
+    from stages.data import task_and_classes
 
-    declared = task.read(checked)
+    declared = task_and_classes.read(checked)
     found = stage.run(declared, truth, submission, replicates, seed)
     if as_json:
         print_json(found)

@@ -10,7 +10,7 @@ import typer
 from cli.common import Json, answer, examples, params, print_json, rows, talk
 
 if TYPE_CHECKING:
-    from stages.new_project.declare import Declared, Said
+    from stages.new_project.declare_task import Declared, Said
 
 commands = typer.Typer()
 
@@ -70,7 +70,7 @@ def init(
         f"init: {'draws faces' if demo else f'looks at {into if update else data}'}"
     )  # what is imported takes seconds
     from stages.by_hand import init as stage
-    from stages.new_project.declare import Said
+    from stages.new_project.declare_task import Said
 
     said = Said(
         _layout(layout), tuple(label or ()), group, file, split, eval_set, model, scratch, overwrite, not no_add

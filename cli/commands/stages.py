@@ -16,11 +16,11 @@ def prepare(as_json: Json = False) -> None:
     """Check every row and photo, label them, decode each photo once."""
     from stages import prepare as stage
     from stages.base import paths
-    from stages.data import task
+    from stages.data import task_and_classes
 
     stage.run(params(), talk())
     if as_json:
-        units = task.read(params()).units  # people, groups, or photos, which are told below
+        units = task_and_classes.read(params()).units  # people, groups, or photos, which are told below
         tables = {units: paths.GROUPS, "photos": paths.PHOTOS, "eval_photos": paths.EVAL, "faults": paths.FAULTS}
         print_json({name: rows(path) for name, path in tables.items()})
 
@@ -47,11 +47,11 @@ def kfold(as_json: Json = False) -> None:
     """Give each person (group, photo) a fold, stratified by class."""
     from stages import kfold as stage
     from stages.base import paths
-    from stages.data import task
+    from stages.data import task_and_classes
 
     stage.run(params(), talk())
     if as_json:
-        print_json({task.read(params()).units: written(paths.FOLD_SUMMARY)})
+        print_json({task_and_classes.read(params()).units: written(paths.FOLD_SUMMARY)})
 
 
 @commands.command("lr-find", epilog=examples("maskcli lr-find --fold 0"))
@@ -101,7 +101,7 @@ def train(
             _print_trained([fold], as_json)
             return
     from stages import train as stage
-    from stages.learn.terms import Terms
+    from stages.learn.training_terms import Terms
 
     stage.run(checked, talk(), fold, Terms(fresh, _moment(until)))
     _print_trained(checked.folds if fold is None else [fold], as_json)
@@ -153,7 +153,7 @@ def _jobs(text: str) -> int | None:
 def _moment(until: str | None) -> datetime.datetime | None:
     if until is None:
         return None
-    from stages.learn.budget import in_words, parse_until
+    from stages.learn.time_limit import in_words, parse_until
 
     now = datetime.datetime.now().astimezone()
     moment = parse_until(until, now)

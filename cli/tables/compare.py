@@ -3,7 +3,7 @@
 from cli.lines import Column, Lines, Table, plain, table
 from cli.tables.judged_rows import ENDS, SHORT, interval
 from stages.by_hand.compare import of_classes
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge.paired_difference import TOO_FEW, Comparison, Difference, in_words
 from stages.report.class_lists import WHOLE, differing
 from stages.report.score_names import of_class, title

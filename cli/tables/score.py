@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from cli.lines import Column, Lines, Table, plain, table
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.report.score_names import title
 
 

@@ -17,7 +17,7 @@ from stages.base import cores, paths
 from stages.by_hand.check_trial import Trial
 from stages.data import near_duplicates, photos
 from stages.data.decode import decode
-from stages.data.found import Found
+from stages.data.found_photos import Found
 from stages.judge import bootstrap, metrics
 from stages.params.schema import Params
 from stages.submission import decision_rule

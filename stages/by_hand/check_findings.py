@@ -13,8 +13,8 @@ from stages import kfold
 from stages.base import memory, paths
 from stages.base.errors import UserError
 from stages.by_hand.check_estimates import Estimate
-from stages.data import photos, pseudo_labelled
-from stages.data.found import Found
+from stages.data import photos, pseudo_labelled_photos
+from stages.data.found_photos import Found
 from stages.learn import starting_weights
 from stages.params.schema import Params
 
@@ -109,17 +109,17 @@ def look_at_folds(params: Params, found: Found, report: Report) -> None:
 
 def look_at_pseudo_labels(params: Params, found: Found, report: Report) -> None:
     """Whether the file of pseudo.labels fits: the trial does without it, since it is about other photos and folds."""
-    if pseudo_labelled.is_off(params):
+    if pseudo_labelled_photos.is_off(params):
         return
     path = Path(params.pseudo.labels)
     try:
         if paths.FOLDS.is_file() and paths.EVAL.is_file():
-            labels = len(pseudo_labelled.read_labels(path, found.eval["ImageID"], found.task.classes))
+            labels = len(pseudo_labelled_photos.read_labels(path, found.eval["ImageID"], found.task.classes))
             report.findings.append(Finding("pseudo-labels", "ok", f"{path}: {labels} labels"))
             return
         if not path.is_file():
             raise UserError(f"params.yaml: pseudo.labels: {path} not found; run `maskcli pseudo-label`")
-        missing = sorted(set(pseudo_labelled.COLUMNS) - set(pd.read_csv(path).columns))
+        missing = sorted(set(pseudo_labelled_photos.COLUMNS) - set(pd.read_csv(path).columns))
         if missing:
             raise UserError(f"{path}: has no column `{missing[0]}`; run `maskcli pseudo-label` again")
         detail = f"{path}: a table; whether it fits the folds is seen only after `maskcli kfold`"

@@ -11,9 +11,9 @@ import pandas as pd
 import yaml
 
 from stages.base import paths
-from stages.data import contest, photos
-from stages.data.cache_record import Files
-from stages.data.found import Found
+from stages.data import contest_layout, photos
+from stages.data.found_photos import Found
+from stages.data.pixel_cache_record import Files
 from stages.params.schema import Params
 
 GROUPS_OF_A_CLASS = 3
@@ -114,12 +114,14 @@ def some_of(found: Found, folds: int) -> pd.DataFrame:
 
 
 def _write_contest(folder: Path, trial: Params, found: Found, few: Few) -> None:
-    places = contest.folders(trial)
+    places = contest_layout.folders(trial)
     _copy(few.files, folder / places.train, few.files.names)
     _copy(few.shown, folder / places.eval, few.shown.names)
     people = found.groups[found.groups["group"].isin(set(few.rows["group"]))]
-    table = people.assign(gender=[contest.GENDERS[code] for code in people["gender"]]).rename(columns={"group": "id"})
-    table[list(contest.TRAIN_COLUMNS)].to_csv(folder / places.train_table, index=False)
+    table = people.assign(gender=[contest_layout.GENDERS[code] for code in people["gender"]]).rename(
+        columns={"group": "id"}
+    )
+    table[list(contest_layout.TRAIN_COLUMNS)].to_csv(folder / places.train_table, index=False)
     pd.DataFrame({"ImageID": few.shown.names, "ans": 0}).to_csv(folder / places.eval_table, index=False)
 
 

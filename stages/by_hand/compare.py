@@ -14,8 +14,8 @@ from stages.base import paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import load_npz, write_csv
 from stages.base.talk import Talk
-from stages.data import task as tasks
-from stages.data.task import CONTEST, Task
+from stages.data import task_and_classes as tasks
+from stages.data.task_and_classes import CONTEST, Task
 from stages.judge import bootstrap, matched_photos, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Comparison, Difference

@@ -15,10 +15,18 @@ from stages.base import memory, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data import demo_faces
-from stages.new_project import choices, declare, look_at, machine, project_files, put, recognise
+from stages.new_project import (
+    choices,
+    declare_task,
+    look_at_data,
+    machine,
+    project_files,
+    recognise_layout,
+    write_files,
+)
 from stages.new_project.choices import Choices
-from stages.new_project.declare import Declared, Said
-from stages.new_project.look_at import Overview
+from stages.new_project.declare_task import Declared, Said
+from stages.new_project.look_at_data import Overview
 from stages.new_project.machine import Device
 from stages.new_project.project_files import Places
 from stages.params.load import load
@@ -48,27 +56,27 @@ class Plan:
 
 def declared(data: Path, folder: Path, said: Said) -> Declared:
     """What DATA is and how its labels stand there, as far as it shows. Raises UserError where no layout fits."""
-    layout, place = (said.layout, data) if said.layout else recognise.layout_of(data)
+    layout, place = (said.layout, data) if said.layout else recognise_layout.layout_of(data)
     if layout != "table":
         _apart(data, folder)
-    return declare.of_layout(layout, place, said)
+    return declare_task.of_layout(layout, place, said)
 
 
 def plan(
     of: Declared, folder: Path, said: Said, talk: Talk, can_have: Callable[[str], bool] = machine.can_have
 ) -> Plan:
     """Look at the data and choose. Raises UserError where the data is no task, or a file stands in the way."""
-    declare.require_labels(of)
-    declared_only = declare.params(of, folder, {})
-    found = look_at.look(declare.seen_from_here(declared_only, folder), of.place, talk)
+    declare_task.require_labels(of)
+    declared_only = declare_task.params(of, folder, {})
+    found = look_at_data.look(declare_task.seen_from_here(declared_only, folder), of.place, talk)
     if of.layout == "table" and not found.folders:
         _apart(of.root, folder)
     device = machine.device()
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
-    params = declare.params(of, folder, chosen.values)
+    params = declare_task.params(of, folder, chosen.values)
     inside = project_files.inside(params, found, folder)
     places = Places(folder, inside, _kept(inside, folder, talk) if said.add else ())
-    files = put.settle(folder, project_files.texts(places, params, found, chosen.reasons), said.overwrite)
+    files = write_files.settle(folder, project_files.texts(places, params, found, chosen.reasons), said.overwrite)
     return Plan(places, found, chosen, device, params, files)
 
 
@@ -87,7 +95,7 @@ def make(plan: Plan, talk: Talk) -> None:
     """Write the files, make git and DVC repositories where there are none, and let DVC keep photos that lie in the project."""
     if plan.places.added:
         talk.say(f"init: DVC takes {', '.join(plan.places.added)} into its cache")
-    put.put(plan.places.folder, plan.files, plan.places.added)
+    write_files.put(plan.places.folder, plan.files, plan.places.added)
 
 
 def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
@@ -102,9 +110,9 @@ def demo_project(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, A
         if not there:
             demo_faces.write(drawn, talk=talk)
             undo.callback(shutil.rmtree, drawn, ignore_errors=True)
-        files = {} if stands else put.settle(folder, _demo_files(folder, drawn, talk))
+        files = {} if stands else write_files.settle(folder, _demo_files(folder, drawn, talk))
         if not dry_run:
-            put.put(folder, files, () if there and stands else (str(DEMO),))
+            write_files.put(folder, files, () if there and stands else (str(DEMO),))
             undo.pop_all()
     return {"folder": str(folder), "data": str(data), "drawn": not there, "files": list(files), "dry_run": dry_run}
 
@@ -121,19 +129,21 @@ def update(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
             "--into"
         )
     params = load(folder / paths.PARAMS)
-    found = look_at.look(declare.seen_from_here(params, folder), folder, talk)
+    found = look_at_data.look(declare_task.seen_from_here(params, folder), folder, talk)
     places = Places(folder, project_files.inside(params, found, folder), ())
     files = project_files.following(project_files.texts(places, params, found, {}), folder)
     if not dry_run:
-        put.put(folder, files)
+        write_files.put(folder, files)
     return {"folder": str(folder), "files": list(files), "dry_run": dry_run}
 
 
 def _demo_files(folder: Path, data: Path, talk: Talk) -> dict[str, str]:
     """With the schema's defaults, which are the demo's: nothing is chosen for the machine."""
-    of = Declared("contest", data, values=declare.CONTEST)
-    params = declare.params(of, folder, {})
-    found = look_at.look(declare.seen_from_here(declare.params(of, data.parent, {}), data.parent), data, talk)
+    of = Declared("contest", data, values=declare_task.CONTEST)
+    params = declare_task.params(of, folder, {})
+    found = look_at_data.look(
+        declare_task.seen_from_here(declare_task.params(of, data.parent, {}), data.parent), data, talk
+    )
     return project_files.texts(Places(folder, (str(DEMO),), (str(DEMO),)), params, found, {})
 
 

@@ -10,10 +10,10 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv
 from stages.base.talk import Talk
-from stages.data import pseudo_labelled
-from stages.data import task as tasks
+from stages.data import pseudo_labelled_photos
+from stages.data import task_and_classes as tasks
 from stages.data.pixel_cache import open_cache
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import votes
 from stages.params.schema import Params
 from stages.records import run_record
@@ -30,7 +30,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
     Raises UserError if there is no eval set, if the folds were themselves trained on pseudo-labels, or if no photo is sure
     enough.
     """
-    if not pseudo_labelled.is_off(params):
+    if not pseudo_labelled_photos.is_off(params):
         raise UserError(
             f"params.yaml: pseudo.labels: {params.pseudo.labels} is in use, so the trained folds have learnt their own "
             "labels; set pseudo/none.csv and run `dvc repro` before choosing labels again"
@@ -42,7 +42,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
     found = predict_views(params, task, pixels, talk, weights)
     by_fold = found.reshape(len(params.folds), -1, *found.shape[1:])
     parts = {str(fold): votes.soft(own) for fold, own in zip(params.folds, by_fold, strict=True)}
-    parts[pseudo_labelled.ALL] = votes.soft(found)
+    parts[pseudo_labelled_photos.ALL] = votes.soft(found)
     tables = [_table(part, images, probabilities, params) for part, probabilities in parts.items()]
     table = pd.concat(tables, ignore_index=True)
     if table.empty:
@@ -76,14 +76,14 @@ def _table(part: str, images: "pd.Series[str]", probabilities: np.ndarray, param
         "ImageID": images.to_numpy()[which],
         "label": probabilities.argmax(1)[which],
         "confidence": probabilities.max(1)[which],
-        "split": pseudo_labelled.split(),
+        "split": pseudo_labelled_photos.split(),
     }
-    return pd.DataFrame(columns, columns=list(pseudo_labelled.COLUMNS), index=range(len(which)))
+    return pd.DataFrame(columns, columns=list(pseudo_labelled_photos.COLUMNS), index=range(len(which)))
 
 
 def _summary(task: Task, table: pd.DataFrame, parts: list[str], eval_photos: int, output: Path) -> dict[str, Any]:
     by_fold = table["fold"].value_counts()
-    there = set(table[table["fold"] == pseudo_labelled.ALL]["label"])
+    there = set(table[table["fold"] == pseudo_labelled_photos.ALL]["label"])
     missing = [name for number, name in enumerate(task.class_names) if number not in there]
     more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     return {

@@ -14,16 +14,16 @@ from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk, rate
 from stages.by_hand import epochs, folds
-from stages.data import photos, pseudo_labelled
+from stages.data import photos, pseudo_labelled_photos
 from stages.data.fold_data import FoldData, open_all
 from stages.data.pixel_cache import Pixels, open_cache
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import votes
 from stages.learn import checkpoint, fit, interrupt, learner, loader, model, objective, predict, run_key
-from stages.learn.around import Around
+from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
-from stages.learn.terms import Terms
+from stages.learn.training_terms import Terms
 from stages.parallel import side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params.schema import Params
@@ -51,7 +51,7 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
     own = params.model_copy(
         update={"train": params.train.model_copy(update={"epochs": passes, "patience": 0, "select": "last"})}
     )
-    data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, talk)
+    data = pseudo_labelled_photos.join(params, open_all(params), pseudo_labelled_photos.ALL, talk)
     objective.check(params, data.task)
     lr = lr_json.read(params).lr
     images = photos.read_eval()["ImageID"].to_numpy(str)
@@ -166,7 +166,7 @@ def train_seed(params: Params, talk: Talk, seed: int, terms: Terms) -> None:
     lr_json.check_device(chosen, predict.accelerator(params).device.type)
     run = run_key.record(params, chosen.lr, 1, chosen.threads).run
     with checkpoint.alone(_name(seed), run, talk, terms.stop):
-        data = pseudo_labelled.join(params, open_all(params), pseudo_labelled.ALL, SILENT)
+        data = pseudo_labelled_photos.join(params, open_all(params), pseudo_labelled_photos.ALL, SILENT)
         _fit_seed(params, data, seed, run, Around(talk, interrupt=terms.stop))
 
 

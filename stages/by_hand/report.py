@@ -22,7 +22,7 @@ from stages.learn import same_task
 from stages.params.schema import Params
 from stages.records import past_runs
 from stages.report.html import page
-from stages.report.html.numbers import Oof
+from stages.report.html.page_scores import Oof
 from stages.report.html.thumbnails import pictures
 
 AS_COMPARED = (10_000, 0)  # replicates and seed of `maskcli compare` by default: both must say the same

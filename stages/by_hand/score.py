@@ -9,7 +9,7 @@ import pandas as pd
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import require
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, metrics
 from stages.submission import write
 from stages.submission.eval_predictions import eval_photos

@@ -17,7 +17,7 @@ from stages.base.talk import Talk
 from stages.by_hand.compare import corrected
 from stages.data import photos
 from stages.data.fold_data import FoldData, open_fold
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, metrics, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Comparison, Difference

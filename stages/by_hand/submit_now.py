@@ -19,8 +19,8 @@ from stages.base.errors import UserError
 from stages.base.files import read_json, write_json
 from stages.base.talk import Talk
 from stages.data import photos, pixel_cache
-from stages.data import task as tasks
-from stages.data.task import Task
+from stages.data import task_and_classes as tasks
+from stages.data.task_and_classes import Task
 from stages.judge import votes
 from stages.learn import checkpoint, model, predict
 from stages.learn.checkpoint import DamagedCheckpoint

@@ -14,20 +14,20 @@ from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.by_hand.compare import with_p
 from stages.data import photos
-from stages.data import task as tasks
+from stages.data import task_and_classes as tasks
 from stages.data.fold_data import open_fold
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, nested_folds, paired_difference, votes
 from stages.judge.paired_difference import Difference
 from stages.learn import predict
-from stages.params import view_names
+from stages.params import tta_view_names
 from stages.params.schema import Params
 from stages.records import run_record
 
 DEFAULT = (
     "hflip",
-    *view_names.SHIFTS,
-    *view_names.CROPS,
+    *tta_view_names.SHIFTS,
+    *tta_view_names.CROPS,
     "scale_0.9",
     "scale_1.1",
     "rotate_-5",
@@ -105,16 +105,16 @@ def candidates(params: Params, views: Sequence[str]) -> list[Views]:
     """Sets of views to compare with identity alone: each view with identity, all together, and today's tta.views."""
     if views:
         try:
-            view_names.check(tuple(views))
+            tta_view_names.check(tuple(views))
         except ValueError as error:
             raise UserError(f"tta-search: --view {str(error).partition(': ')[2]}") from None
-        wide = next((name for name in views if view_names.margin_needed(name) > params.image.margin), None)
+        wide = next((name for name in views if tta_view_names.margin_needed(name) > params.image.margin), None)
         if wide:
             raise UserError(
-                f"tta-search: --view {wide}: needs image.margin: {view_names.margin_needed(wide)} or more, it is "
+                f"tta-search: --view {wide}: needs image.margin: {tta_view_names.margin_needed(wide)} or more, it is "
                 f"{params.image.margin}"
             )
-    kept = [name for name in views or DEFAULT if view_names.margin_needed(name) <= params.image.margin]
+    kept = [name for name in views or DEFAULT if tta_view_names.margin_needed(name) <= params.image.margin]
     single = [(*BASE, name) for name in kept if name not in BASE]
     if not single:
         raise UserError("tta-search: --view identity: every view is compared with identity; name another one")

@@ -17,7 +17,7 @@ import pandas as pd
 
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
-from stages.data import contest
+from stages.data import contest_layout
 
 # People per (gender, age bin): 60/40 female/male, 47 % under 30, 45 % 30-59, 8 % 60+; five or more for five folds.
 TRAIN_STRATA = {(0, 0): 25, (0, 1): 23, (0, 2): 5, (1, 0): 37, (1, 1): 36, (1, 2): 6}
@@ -98,12 +98,12 @@ def _write_train(folder: Path, seed: int, strata: list[tuple[int, int]], steps: 
         person = _person(rng, gender, age_bin)
         shown = 1 - gender if number == wrong_gender else gender
         race = RACES[int(rng.integers(len(RACES)))]
-        name = f"{number + 1:06d}_{contest.GENDERS[shown]}_{race}_{person.age}"
-        rows.append((f"{number + 1:06d}", contest.GENDERS[shown], race, person.age, name))
-        for photo, mask in contest.PHOTO_MASKS.items():
+        name = f"{number + 1:06d}_{contest_layout.GENDERS[shown]}_{race}_{person.age}"
+        rows.append((f"{number + 1:06d}", contest_layout.GENDERS[shown], race, person.age, name))
+        for photo, mask in contest_layout.PHOTO_MASKS.items():
             worn = 3 - mask if number == wrong_mask and mask else mask
             _save(folder / "images" / name / f"{photo}.jpg", _draw(rng, person, worn))
-    _save_table(folder / "train.csv", pd.DataFrame(rows, columns=list(contest.TRAIN_COLUMNS)))
+    _save_table(folder / "train.csv", pd.DataFrame(rows, columns=list(contest_layout.TRAIN_COLUMNS)))
 
 
 def _write_eval(folder: Path, seed: int, strata: list[tuple[int, int]], steps: Iterable[int]) -> None:
@@ -111,14 +111,14 @@ def _write_eval(folder: Path, seed: int, strata: list[tuple[int, int]], steps: I
     truth = []
     for number, ((gender, age_bin), _) in enumerate(zip(strata, steps, strict=False)):
         person = _person(rng, gender, age_bin)
-        for mask in contest.PHOTO_MASKS.values():
+        for mask in contest_layout.PHOTO_MASKS.values():
             image = f"{rng.bytes(20).hex()}.jpg"
             _save(folder / "eval" / "images" / image, _draw(rng, person, mask))
             truth.append((image, mask * 6 + gender * 3 + age_bin, number))
     # Sorted by their random names, so that the order tells nothing about the person.
-    table = pd.DataFrame(sorted(truth), columns=[*contest.EVAL_COLUMNS, "person"])
+    table = pd.DataFrame(sorted(truth), columns=[*contest_layout.EVAL_COLUMNS, "person"])
     _save_table(folder / "eval_truth.csv", table)
-    _save_table(folder / "eval" / "info.csv", table[list(contest.EVAL_COLUMNS)].assign(ans=0))
+    _save_table(folder / "eval" / "info.csv", table[list(contest_layout.EVAL_COLUMNS)].assign(ans=0))
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

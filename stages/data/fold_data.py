@@ -8,10 +8,10 @@ import pandas as pd
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv
-from stages.data import photos, task
+from stages.data import photos, task_and_classes
 from stages.data.pixel_cache import Pixels as Pixels
 from stages.data.pixel_cache import open_cache
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.params.schema import Params
 
 
@@ -38,7 +38,7 @@ def open_fold(params: Params, fold: int) -> FoldData:
     """Join photos.csv, folds.csv and the pixel cache. Raises UserError if one is missing or they disagree."""
     if fold not in params.folds:
         raise UserError(f"--fold {fold}: params.yaml has folds {list(params.folds)}; name one of them")
-    own = task.read(params)
+    own = task_and_classes.read(params)
     table = photos.read(own)
     unit = photos.unit_column(own)
     folds = read_csv(paths.FOLDS, "kfold", {unit: str, "fold": int}).set_index(unit)["fold"]
@@ -50,7 +50,7 @@ def open_fold(params: Params, fold: int) -> FoldData:
 
 def open_all(params: Params) -> FoldData:
     """All photos on the training side and none to validate on, as a refit wants them."""
-    own = task.read(params)
+    own = task_and_classes.read(params)
     table = photos.read(own)
     return _open(params, own, table, np.zeros(len(table), bool))
 

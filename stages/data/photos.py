@@ -7,14 +7,14 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.files import damaged, read_csv, write_csv
-from stages.data import contest, table
-from stages.data import folder as folders_of_classes
-from stages.data.cache_record import Files
-from stages.data.found import Found
-from stages.data.task import Task
+from stages.data import contest_layout, table_layout
+from stages.data import folder_layout as folders_of_classes
+from stages.data.found_photos import Found
+from stages.data.pixel_cache_record import Files
+from stages.data.task_and_classes import Task
 from stages.params.schema import Params
 
-READERS = {"contest": contest.find, "folder": folders_of_classes.find, "table": table.find}
+READERS = {"contest": contest_layout.find, "folder": folders_of_classes.find, "table": table_layout.find}
 
 
 def find(params: Params) -> Found:
@@ -25,15 +25,19 @@ def find(params: Params) -> Found:
 def folder(params: Params) -> Path:
     """The folder that the column `file` of photos.csv starts from."""
     if params.data.layout == "table":
-        return table.folder(params)
-    return folders_of_classes.folders(params).base if params.data.layout == "folder" else contest.folders(params).train
+        return table_layout.folder(params)
+    return (
+        folders_of_classes.folders(params).base
+        if params.data.layout == "folder"
+        else contest_layout.folders(params).train
+    )
 
 
 def eval_folder(params: Params) -> Path:
     """The folder that ImageID of eval.csv starts from."""
     if params.data.layout == "folder":
         return folders_of_classes.folders(params).eval or Path()
-    return table.folder(params) if params.data.layout == "table" else contest.folders(params).eval
+    return table_layout.folder(params) if params.data.layout == "table" else contest_layout.folders(params).eval
 
 
 def files(params: Params, names: list[str]) -> Files:
@@ -44,7 +48,7 @@ def files(params: Params, names: list[str]) -> Files:
 def eval_files(params: Params, names: list[str]) -> Files:
     """Eval photos by their ImageID; the contest's may be on the disk in the other normal form."""
     if params.data.layout == "contest" and names:
-        names = contest.eval_names(names, eval_folder(params))
+        names = contest_layout.eval_names(names, eval_folder(params))
     return Files(eval_folder(params), names)
 
 

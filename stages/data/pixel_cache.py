@@ -21,9 +21,9 @@ from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_npy, reserve
 from stages.base.talk import Talk
-from stages.data import cache_record, photos
-from stages.data.cache_record import Files
+from stages.data import photos, pixel_cache_record
 from stages.data.decode import BadPhoto, decode_content, read
+from stages.data.pixel_cache_record import Files
 from stages.params.schema import Params
 
 SLICE = 16  # photos that a thread decodes at a time
@@ -50,7 +50,7 @@ class Built:
     times: array = field(default_factory=lambda: array("q"))  # made_of.file_times of each, from before it was read
     faults: list[Fault] = field(default_factory=list)  # those that cannot be read, which are black there
     unended: list[int] = field(default_factory=list)  # positions of those that lack their end marker alone
-    hashed: cache_record.Hash = field(default_factory=cache_record.array_hash)  # of the cache file
+    hashed: pixel_cache_record.Hash = field(default_factory=pixel_cache_record.array_hash)  # of the cache file
 
     def take(self, other: "Built") -> None:
         """Add what has been seen of the photos that follow."""
@@ -135,14 +135,14 @@ def build(path: Path, files: Files, params: Params, talk: Talk, title: str, keep
 def record(path: Path, built: Built, params: Params) -> None:
     """Write beside the cache at `path` what it was made of."""
     times = np.array(built.times, np.int64).reshape(-1, 2)
-    cache_record.write(path, params, built.hashed.hexdigest(), built.contents, times)
+    pixel_cache_record.write(path, params, built.hashed.hexdigest(), built.contents, times)
 
 
 def open_cache(path: Path, photos: int, params: Params, files: Files | None = None) -> Pixels:
     """Open a cache for reading: an array, or photos read on the fly.
 
     Raises UserError unless it was made with these image params, by this decoder, of the photos as the tables list them and
-    as they are now (stages/data/cache_record.py). files: the photos of a cache that is none of prepare's two.
+    as they are now (stages/data/pixel_cache_record.py). files: the photos of a cache that is none of prepare's two.
     """
     found = read_npy(path, "prepare")
     expected = (photos, *params.cache_size, 3)
@@ -153,7 +153,7 @@ def open_cache(path: Path, photos: int, params: Params, files: Files | None = No
             "run `maskcli prepare` (or `dvc repro`) again"
         )
     files = files or _files_of(path, params)
-    cache_record.check(path, files, params)
+    pixel_cache_record.check(path, files, params)
     return OnTheFly(files, np.array(found), params) if on_the_fly else found
 
 
@@ -183,7 +183,7 @@ def _decoded(files: Files, which: np.ndarray, params: Params, seen: Built | None
     pixels = np.zeros((len(which), height, width, 3), np.uint8)
     for place, position in enumerate(which.tolist()):
         file, content = files[position], b""
-        times = cache_record.file_times(file) if seen is not None else (-1, -1)
+        times = pixel_cache_record.file_times(file) if seen is not None else (-1, -1)
         try:
             content = read(file)
             photo = decode_content(content, height, width, params.image.face, params.data.max_pixels)
@@ -195,7 +195,7 @@ def _decoded(files: Files, which: np.ndarray, params: Params, seen: Built | None
             if seen is not None and photo.unended:
                 seen.unended.append(position)
         if seen is not None:
-            seen.contents.append(cache_record.content_of(content) if times[0] >= 0 else "")
+            seen.contents.append(pixel_cache_record.content_of(content) if times[0] >= 0 else "")
             seen.times.extend(times)
     return pixels
 

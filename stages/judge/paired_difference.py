@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import bootstrap
 from stages.judge.bootstrap import Scores
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.learn import finite, loader, lr_schedule, objective
-from stages.learn.around import CHECK_EVERY, Around
+from stages.learn.around_training import CHECK_EVERY, Around
 from stages.learn.learner import Learner, key, set_mode
 from stages.learn.objective import Objective
 from stages.learn.progress import Progress, note, over

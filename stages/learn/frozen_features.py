@@ -11,7 +11,7 @@ from stages.base import paths
 from stages.base.environment import installed
 from stages.base.files import load_npz, replacing
 from stages.base.talk import Talk
-from stages.data import cache_record
+from stages.data import pixel_cache_record
 from stages.data.fold_data import Pixels
 from stages.learn import augment, loader, model, predict, tta_views
 from stages.learn.heads_on_features import Features
@@ -46,7 +46,7 @@ def key(nets: list[Classifier], names: tuple[str, ...], params: Params) -> str:
         "libraries": {name: installed(name) for name in LIBRARIES},
     }
     digest.update(json.dumps(chosen, sort_keys=True).encode())
-    digest.update(cache_record.checked_digest(paths.PIXELS).encode())
+    digest.update(pixel_cache_record.checked_digest(paths.PIXELS).encode())
     for path in [paths.PHOTOS, *map(Path, CODE)]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())

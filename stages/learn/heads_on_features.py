@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.data.fold_data import FoldData
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.learn import lr_schedule, objective, predict, samplers
 from stages.learn.losses import LOSSES
 from stages.learn.model import Architecture, to_numpy

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from stages.base.errors import UserError
 from stages.base.files import replacing
-from stages.data import task as tasks
-from stages.data.task import Task
+from stages.data import task_and_classes as tasks
+from stages.data.task_and_classes import Task
 from stages.learn import same_task, saved_weights
 from stages.learn.timm_import import load_timm
 from stages.params.schema import Params

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.base.errors import UserError
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.learn import losses
 from stages.params.schema import Params
 

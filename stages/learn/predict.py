@@ -12,9 +12,9 @@ from torch import Tensor
 
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import Pixels
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import metrics
-from stages.learn import heap, loader, merged_batch_norm, model, same_task, tta_views
+from stages.learn import loader, malloc, merged_batch_norm, model, same_task, tta_views
 from stages.learn.model import Architecture, Classifier, to_numpy
 from stages.params.schema import Params
 
@@ -27,9 +27,9 @@ AT_ONCE = 2**22  # probabilities computed at a time: 32 MB each of some arrays
 def accelerator(params: Params) -> Accelerator:
     """The device and the precision to compute in. (`no` would be false in YAML, so params.yaml says none.)
 
-    The heap of this process is set for it (stages/learn/heap.py).
+    The heap of this process is set for it (stages/learn/malloc.py).
     """
-    heap.keep_freed()
+    malloc.keep_freed()
     precision = params.train.mixed_precision
     return Accelerator(mixed_precision="no" if precision == "none" else precision)
 

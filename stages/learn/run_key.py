@@ -6,7 +6,7 @@ import torch
 
 from stages.base import paths
 from stages.base.environment import installed
-from stages.data import cache_record
+from stages.data import pixel_cache_record
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
@@ -18,8 +18,8 @@ CODE = (
         "stages/train.py",
         "stages/learn",
         "stages/data/fold_data.py",
-        "stages/data/task.py",
-        "stages/data/pseudo_labelled.py",
+        "stages/data/task_and_classes.py",
+        "stages/data/pseudo_labelled_photos.py",
     ),
     "stages/judge/metrics.py",
 )
@@ -41,7 +41,7 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
         "libraries": {name: installed(name) for name in LIBRARIES},
         "code": run_record.digest(*code()),
-        "pixel_cache": "-".join(cache_record.checked_digest(path)[:16] for path in pixels),
+        "pixel_cache": "-".join(pixel_cache_record.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
 

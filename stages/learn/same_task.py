@@ -2,7 +2,7 @@
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.data.task import Axis, Task
+from stages.data.task_and_classes import Axis, Task
 
 NAMED = 4  # levels of an axis
 

@@ -12,21 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.params import view_names
+from stages.params import tta_view_names
 
 View = Callable[[Tensor, int], Tensor]
 
 
 def make(name: str) -> View:
     """The view of a name such as `hflip`, `shift_left_2` or `rotate_5`. Raises ValueError for a name that is none."""
-    kind, amount = view_names.split(name)
+    kind, amount = tta_view_names.split(name)
     if kind == "identity":
         return _window(0, 0)
     if kind == "hflip":
         return lambda photos, margin: _window(0, 0)(photos, margin).flip(2)
-    if kind in view_names.SHIFTS:
+    if kind in tta_view_names.SHIFTS:
         return shift(*_WAYS[kind], None if amount is None else int(amount))
-    if kind in view_names.CROPS:
+    if kind in tta_view_names.CROPS:
         # A window that lies further up or left shows the photo further down or right.
         return shift(1 if "top" in kind else -1, 1 if "left" in kind else -1, None)
     assert amount is not None

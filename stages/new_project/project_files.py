@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stages.base import paths
-from stages.new_project import params_file, pinned_version, put, stage_file
-from stages.new_project.look_at import Overview
+from stages.new_project import dvc_yaml, params_file, pinned_version, write_files
+from stages.new_project.look_at_data import Overview
 from stages.params.schema import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,8 +38,8 @@ def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str,
         if axis.numeric
     }
     ages = params.data.layout == "contest"
-    has = stage_file.Has(dependencies(params, found), bool(found.eval_photos), found.task.classes, numbers, ages)
-    stages = stage_file.of_project(_template("stages.yaml"), has)
+    has = dvc_yaml.Has(dependencies(params, found), bool(found.eval_photos), found.task.classes, numbers, ages)
+    stages = dvc_yaml.of_project(_template("stages.yaml"), has)
     plots = {
         f".dvc/plots/{path.name}": path.read_text(encoding="utf-8")
         for path in sorted((TEMPLATES / "plots").glob("*.json"))
@@ -63,14 +63,14 @@ def following(files: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Those files that follow from params.yaml and the data, where they are not as they should be."""
     there = folder / paths.REQUIREMENTS
     told = dict(files) | {str(paths.REQUIREMENTS): pinned_version.renewed(there.read_text(encoding="utf-8"))}
-    told |= put.settle(folder, {".gitignore": files[".gitignore"]})
+    told |= write_files.settle(folder, {".gitignore": files[".gitignore"]})
     mine = {
         "dvc.yaml",
         str(paths.REQUIREMENTS),
         ".gitignore",
         *(name for name in files if name.startswith(".dvc/plots/")),
     }
-    return {name: text for name, text in told.items() if name in mine and put.differs(folder / name, text)}
+    return {name: text for name, text in told.items() if name in mine and write_files.differs(folder / name, text)}
 
 
 def dependencies(params: Params, found: Overview) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def inside(params: Params, found: Overview, folder: Path) -> tuple[str, ...]:
 def kept_by_dvc(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """Those of the places inside the project that DVC can begin to keep: it has them not yet, and git has none of them."""
     there = [name for name in names if not (folder / f"{name}.dvc").exists()]
-    return tuple(name for name in there if not put.is_tracked_by_git(folder, folder / name))
+    return tuple(name for name in there if not write_files.is_tracked_by_git(folder, folder / name))
 
 
 def size(names: tuple[str, ...], folder: Path) -> int:

@@ -16,7 +16,7 @@ from stages.base import cores
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.learn import interrupt
-from stages.learn.terms import Terms
+from stages.learn.training_terms import Terms
 from stages.parallel import training_process
 from stages.parallel.progress_display import TELL_EVERY, Bar
 from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Train, Worker, how_it_ended

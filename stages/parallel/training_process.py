@@ -18,7 +18,7 @@ from stages.base import memory
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.learn import interrupt
-from stages.learn.terms import Terms
+from stages.learn.training_terms import Terms
 from stages.parallel import sockets
 from stages.parallel.progress_display import Reporter
 from stages.params.schema import Params
@@ -140,7 +140,7 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
 
 
 def _train(order: Order, reporter: Reporter, stop: interrupt.Interrupt) -> None:
-    from stages.learn.budget import process_began
+    from stages.learn.time_limit import process_began
     from stages.parallel import preloaded
 
     terms = replace(order.terms, imported=preloaded.seconds_before(process_began()), stop=stop)

@@ -109,7 +109,7 @@ def _in_quotes(value: Any) -> Any:
 
 
 class AxisParams(Group):
-    """One axis as it is declared; stages/data/task.py makes the axis of it and the data."""
+    """One axis as it is declared; stages/data/task_and_classes.py makes the axis of it and the data."""
 
     column: str | None = Field(None, description="table: its column (null: the axis's name)")
     levels: (

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.base import paths
-from stages.params import view_names
+from stages.params import tta_view_names
 from stages.params.data_and_axes import CONTEST_AXES, AxisParams, Data, check_axes
 from stages.params.fields import MOST, Bins, Count, CountOrZero, Group, Positive, Share
 from stages.params.loss_options import Loss, Losses
@@ -42,13 +42,13 @@ class Ensemble(Group):
 class Tta(Group):
     views: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         ("identity", "hflip"),
-        description=f"Views of each eval photo that are predicted and joined: {view_names.LISTED}; `maskcli tta-search`",
+        description=f"Views of each eval photo that are predicted and joined: {tta_view_names.LISTED}; `maskcli tta-search`",
     )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         try:
-            view_names.check(self.views)
+            tta_view_names.check(self.views)
         except ValueError as error:
             raise ValueError(f"views.{error}") from None
         return self
@@ -145,7 +145,7 @@ class Params(Group):
     @model_validator(mode="after")
     def _views_fit_the_margin(self) -> Self:
         for place, name in enumerate(self.tta.views):
-            needed = view_names.margin_needed(name)
+            needed = tta_view_names.margin_needed(name)
             if needed > self.image.margin:
                 raise ValueError(
                     f"tta.views.{place}: `{name}` needs image.margin: {needed} or more, it is {self.image.margin}"

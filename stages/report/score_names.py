@@ -1,6 +1,6 @@
 """What each score of metrics.json and of a comparison is called, in short for tables and in whole for the page."""
 
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 
 SHORT = {"macro_f1": "macro F1", "nll": "val_nll"}  # val_nll, as in plots and histories
 

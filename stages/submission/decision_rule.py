@@ -9,7 +9,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_json
 from stages.base.talk import Talk
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, class_offsets, metrics, nested_folds, paired_difference
 from stages.judge.paired_difference import Difference
 from stages.params.schema import Params

@@ -11,7 +11,7 @@ from stages.base.files import require
 from stages.base.talk import Talk
 from stages.data import photos
 from stages.data.pixel_cache import Pixels
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import class_offsets
 from stages.learn import predict
 from stages.learn.predict import Asked

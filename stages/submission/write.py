@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages.base.errors import UserError
 from stages.base.files import write_csv
-from stages.data.task import Axis, Task
+from stages.data.task_and_classes import Axis, Task
 
 SHOWN = 8  # names that a line lists
 

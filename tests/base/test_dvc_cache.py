@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.base import dvc_cache
-from stages.data import contest
+from stages.data import contest_layout
 from tests.conftest import command
 
 ROW = "id,gender,race,age,path\n1,female,Asian,30,one\n"
@@ -22,7 +22,7 @@ def linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept.mkdir(parents=True)
     folder = project / "data/train/images/one"
     folder.mkdir(parents=True)
-    for stem in contest.PHOTO_MASKS:
+    for stem in contest_layout.PHOTO_MASKS:
         (kept / stem).write_bytes(b"x")
         (folder / f"{stem}.jpg").symlink_to(kept / stem)
     (project / "data/train/train.csv").write_text(ROW)
@@ -34,9 +34,9 @@ def linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def problems() -> set[str]:
-    people, _ = contest.read_people(Path("data/train/train.csv"))
-    faults = contest.find_photos(people, Path("data/train/images"))[1]
-    faults += contest.read_eval(Path("data/eval/info.csv"), Path("data/eval/images"))[1]
+    people, _ = contest_layout.read_people(Path("data/train/train.csv"))
+    faults = contest_layout.find_photos(people, Path("data/train/images"))[1]
+    faults += contest_layout.read_eval(Path("data/eval/info.csv"), Path("data/eval/images"))[1]
     return {fault.problem for fault in faults}
 
 

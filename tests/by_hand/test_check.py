@@ -17,9 +17,9 @@ from stages.base.talk import SILENT
 from stages.by_hand import check, check_batches, check_estimates, check_findings, check_trial
 from stages.by_hand.check_findings import Finding, Report
 from stages.by_hand.check_trial import Trial
-from stages.data import pseudo_labelled, task
-from stages.data.found import Found
-from stages.data.task import CONTEST, Task
+from stages.data import pseudo_labelled_photos, task_and_classes
+from stages.data.found_photos import Found
+from stages.data.task_and_classes import CONTEST, Task
 from stages.learn import losses, model, predict
 from stages.params.load import parse
 from stages.params.schema import Params
@@ -266,7 +266,7 @@ def test_photos_that_will_be_decoded_on_the_fly_are_in_the_trial_too() -> None:
 
 
 def made_of(photos: pd.DataFrame) -> Found:
-    return Found(task.CONTEST, photos, pd.DataFrame(), pd.DataFrame({"ImageID": []}))
+    return Found(task_and_classes.CONTEST, photos, pd.DataFrame(), pd.DataFrame({"ImageID": []}))
 
 
 def test_pseudo_labels_are_checked_against_the_real_folds_and_eval_photos(project: Path) -> None:
@@ -274,7 +274,9 @@ def test_pseudo_labels_are_checked_against_the_real_folds_and_eval_photos(projec
     failed = found(small(pseudo={"labels": "mine.csv"}, model={"name": "resnet18x"}))
     assert "mine.csv not found" in failures(failed)["pseudo-labels"]
     image = str(pd.read_csv(paths.EVAL_CSV)["ImageID"][30])  # not among the trial's
-    table = pd.DataFrame([["0", image, 3, 0.99, pseudo_labelled.split()]], columns=pseudo_labelled.COLUMNS)
+    table = pd.DataFrame(
+        [["0", image, 3, 0.99, pseudo_labelled_photos.split()]], columns=pseudo_labelled_photos.COLUMNS
+    )
     table.to_csv("mine.csv", index=False)
     assert of_pseudo_labels(params) == ("ok", "mine.csv: 1 labels")
     table.assign(split="other").to_csv("mine.csv", index=False)
@@ -290,7 +292,7 @@ def test_before_kfold_pseudo_labels_must_be_a_table_at_least(project: Path) -> N
         state, detail = of_pseudo_labels(params)
         assert state == "failed"
         assert message in detail
-    Path("mine.csv").write_text(",".join(pseudo_labelled.COLUMNS) + "\n")
+    Path("mine.csv").write_text(",".join(pseudo_labelled_photos.COLUMNS) + "\n")
     assert of_pseudo_labels(params)[0] == "warning"
 
 

@@ -11,7 +11,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_json, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.by_hand import compare, epochs
-from stages.data.task import CONTEST, to_json
+from stages.data.task_and_classes import CONTEST, to_json
 from stages.judge import bootstrap, metrics
 from stages.judge import paired_difference as judge
 from stages.judge.metrics import log_softmax

@@ -15,7 +15,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_json, write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import blend, compare, submit_now, tta_search
-from stages.data.task import CONTEST, to_json
+from stages.data.task_and_classes import CONTEST, to_json
 from stages.judge import class_offsets, ensemble_weights, nested_folds, votes
 from stages.judge.metrics import log_softmax
 from stages.judge.paired_difference import Difference

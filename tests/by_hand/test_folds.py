@@ -17,9 +17,9 @@ from stages.base.errors import UserError
 from stages.base.files import load_npz, read_json, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import folds
-from stages.learn import budget, checkpoint
-from stages.learn.budget import Clock
-from stages.learn.terms import Terms
+from stages.learn import checkpoint, time_limit
+from stages.learn.time_limit import Clock
+from stages.learn.training_terms import Terms
 from stages.parallel import preloaded, side_by_side, training_process
 from stages.params.schema import Params
 from tests.conftest import ENVIRONMENT, HANGS, small
@@ -93,7 +93,7 @@ def test_time_is_set_aside_for_the_processes_that_write_what_was_trained_ahead(
         made.append(Clock(**values))
         return made[-1]
 
-    monkeypatch.setattr(budget, "Clock", clock)
+    monkeypatch.setattr(time_limit, "Clock", clock)
     params = small(train={"epochs": 1}, budget={"minutes": 5})
     for later in (0, 4):
         train.run(params, SILENT, 0, Terms(fresh=True, jobs=2, later=later, imported=100.0))

@@ -18,7 +18,7 @@ from stages.by_hand import init
 from stages.by_hand.init import Plan
 from stages.data import demo_faces
 from stages.new_project import pinned_version
-from stages.new_project.declare import Said
+from stages.new_project.declare_task import Said
 from stages.params.load import load, parse
 from tests.conftest import ENVIRONMENT, ROOT, command
 from tests.new_project import made

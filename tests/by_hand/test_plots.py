@@ -12,7 +12,7 @@ from PIL import Image
 from stages import oof_ensemble
 from stages.base.errors import UserError
 from stages.by_hand import plots
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge import metrics
 from stages.report import colours
 from tests.conftest import ROOT

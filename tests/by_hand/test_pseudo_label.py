@@ -15,8 +15,8 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.by_hand import pseudo_label
 from stages.data.pixel_cache import open_cache
-from stages.data.pseudo_labelled import read_labels
-from stages.data.task import CONTEST
+from stages.data.pseudo_labelled_photos import read_labels
+from stages.data.task_and_classes import CONTEST
 from stages.learn import model
 from stages.params.schema import Params
 from stages.submission.eval_predictions import predict_views

@@ -16,7 +16,7 @@ from stages.base.talk import SILENT, Talk
 from stages.by_hand import epochs, refit
 from stages.data.fold_data import open_all, open_fold
 from stages.data.pixel_cache import open_cache
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import loader
 from stages.params.schema import Params
 from stages.submission import write

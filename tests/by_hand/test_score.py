@@ -11,7 +11,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv
 from stages.by_hand import score
-from stages.data.task import CONTEST, Task
+from stages.data.task_and_classes import CONTEST, Task
 from stages.submission import write
 from tests.tasks import PATIENTS, task_of
 

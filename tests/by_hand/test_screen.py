@@ -18,7 +18,7 @@ from stages.base.talk import SILENT
 from stages.by_hand import screen
 from stages.by_hand.screen import Choice
 from stages.data.fold_data import open_fold
-from stages.data.task import CONTEST, Axis, Task
+from stages.data.task_and_classes import CONTEST, Axis, Task
 from stages.learn import frozen_features, heads_on_features, model
 from stages.learn.heads_on_features import Plan
 from stages.params.schema import Params

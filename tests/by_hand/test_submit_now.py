@@ -24,7 +24,7 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import submit_now
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import checkpoint, model, predict
 from tests.conftest import ENVIRONMENT, ROOT, small
 

@@ -25,7 +25,7 @@ from cli.tables import tta_search as tta_search_table
 from stages.by_hand.check import Finding, Report
 from stages.by_hand.check_estimates import Estimate
 from stages.by_hand.compare import of_classes
-from stages.data.task import CONTEST, Task
+from stages.data.task_and_classes import CONTEST, Task
 from stages.judge.paired_difference import TOO_FEW, Comparison, Difference
 from tests.report.made import CELLS, MANY
 

@@ -8,7 +8,7 @@ from cli.tables.init import ending, plan
 from stages.base.talk import SILENT
 from stages.by_hand import init
 from stages.by_hand.init import Plan
-from stages.new_project.declare import Said
+from stages.new_project.declare_task import Said
 from tests.new_project import made
 
 

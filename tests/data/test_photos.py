@@ -9,7 +9,7 @@ import pytest
 from stages import kfold, prepare
 from stages.base import paths
 from stages.base.talk import SILENT
-from stages.data import photos, task
+from stages.data import photos, task_and_classes
 from stages.data.fold_data import open_all, open_fold
 from stages.params.load import load
 from tests import layouts
@@ -23,7 +23,7 @@ def run() -> None:
 def test_a_folder_goes_through_to_the_folds(tmp_path: Path) -> None:
     layouts.divided()
     run()
-    own = task.read(load())
+    own = task_and_classes.read(load())
     assert (own.layout, own.unit, own.class_names) == ("folder", "photo", ("cat", "dog"))
     assert own.axes[0].constant
     table = photos.read(own)
@@ -45,7 +45,7 @@ def test_groups_of_a_table_are_not_divided_and_constant_axes_are_found(tmp_path:
     layouts.photo(*(row.split(",")[0] for row in rows))()
     layouts.table(*rows, header=layouts.WITH_AGE, axes=layouts.AGES, group="patient")()
     run()
-    own = task.read(load())
+    own = task_and_classes.read(load())
     assert (own.unit, own.class_names) == (
         "group",
         ("cat <30", "cat 30-59", "cat 60+", "dog <30", "dog 30-59", "dog 60+"),
@@ -65,7 +65,7 @@ def test_groups_of_a_table_are_not_divided_and_constant_axes_are_found(tmp_path:
 def test_skip_leaves_out_the_group_of_a_faulty_row(tmp_path: Path) -> None:
     layouts.with_row("cat/9.png,p1,cat", group="patient", on_fault="skip")()
     prepare.run(load(), SILENT)
-    assert photos.read(task.read(load()))["group"].tolist() == ["p2", "p3", "p4"]
+    assert photos.read(task_and_classes.read(load()))["group"].tolist() == ["p2", "p3", "p4"]
     assert list(pd.read_csv(paths.FAULTS)) == ["where", "problem", "mend", "group"]
 
 
@@ -85,7 +85,7 @@ def test_without_a_root_files_start_from_the_folder_of_the_table(tmp_path: Path)
     layouts.TABLE.rename("pets/photos.csv")
     prepare.run(load(), SILENT)
     assert photos.folder(load()) == Path("pets")
-    assert len(photos.read(task.read(load()))) == 4
+    assert len(photos.read(task_and_classes.read(load()))) == 4
 
 
 def test_the_root_may_lie_outside_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_the_root_may_lie_outside_the_project(tmp_path: Path, monkeypatch: pytes
     outside = Path("pets").rename(tmp_path.parent / f"{tmp_path.name}-pets")
     layouts.params({"layout": "folder", "root": str(outside)})
     run()
-    assert photos.read(task.read(load()))["file"].iloc[0] == "cat/1.png"
+    assert photos.read(task_and_classes.read(load()))["file"].iloc[0] == "cat/1.png"
     assert not Path("pets").exists()
 
 
@@ -102,5 +102,5 @@ def test_numbers_are_kept_as_they_are_written_to_photos_csv(tmp_path: Path) -> N
     rows = ["cat/1.png,p1,cat,29.99999999", "cat/2.png,p2,cat,29", "dog/1.png,p3,dog,61", "dog/2.png,p4,dog,61.5"]
     layouts.table(*rows, header=layouts.WITH_AGE, axes=layouts.AGES)()
     run()
-    table = photos.read(task.read(load()))
+    table = photos.read(task_and_classes.read(load()))
     assert table["label"].tolist() == open_all(load()).labels.tolist()

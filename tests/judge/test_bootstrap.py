@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge import bootstrap, metrics
 from stages.judge.bootstrap import Scores
 

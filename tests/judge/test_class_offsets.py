@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge import class_offsets
 from stages.judge.metrics import log_softmax, macro_f1
 from stages.submission import decision_rule

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from stages.data.task import Axis, Task
+from stages.data.task_and_classes import Axis, Task
 from stages.judge import metrics, votes
 
 SIZES = st.lists(st.integers(2, 6), min_size=1, max_size=4)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages.data.fold_data import FoldData
-from stages.data.task import Axis, Task
+from stages.data.task_and_classes import Axis, Task
 
 TWO = Task("folder", (Axis("label", ("cat", "dog")),), "photo")
 MANY = Task("folder", (Axis("label", tuple(f"kind {number:03d}" for number in range(300))),), "photo")

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import FoldData
-from stages.data.task import CONTEST, Task
+from stages.data.task_and_classes import CONTEST, Task
 from stages.learn import fit, learner, model, objective, predict
 from stages.learn.progress import Progress
 from stages.params.schema import Params

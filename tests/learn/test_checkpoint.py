@@ -21,11 +21,11 @@ from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import open_fold
 from stages.learn import checkpoint, fit, loader
-from stages.learn.around import Around
+from stages.learn.around_training import Around
 from stages.learn.checkpoint import MAGIC, Keeper
 from stages.learn.learner import start
 from stages.learn.progress import Progress
-from stages.learn.terms import Terms
+from stages.learn.training_terms import Terms
 from stages.params.schema import Params
 from tests.conftest import ROOT, small
 

@@ -12,7 +12,7 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
 from stages.learn import fit, learner, model, predict
-from stages.learn.around import Around
+from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
 from stages.params.schema import Params

@@ -23,10 +23,10 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import FoldData, open_fold
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge import metrics
 from stages.learn import fit, loader, objective
-from stages.learn.around import Around
+from stages.learn.around_training import Around
 from stages.learn.learner import Learner, start
 from stages.learn.losses import LOSSES
 from stages.learn.progress import Progress, select

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from stages.data.fold_data import FoldData
-from stages.data.task import CONTEST, Task
+from stages.data.task_and_classes import CONTEST, Task
 from stages.learn import heads_on_features, losses, lr_schedule, model, objective, predict, samplers
 from stages.learn.heads_on_features import Features, Plan, Predicted
 from stages.params.schema import Params

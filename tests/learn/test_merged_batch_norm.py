@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.base.talk import Talk
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import merged_batch_norm, model
 from tests.conftest import small
 

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from stages.base.errors import UserError
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import model
 from tests.conftest import small
 from tests.learn.tasks import TWO

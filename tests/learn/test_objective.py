@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import losses, objective
 from tests.conftest import small
 from tests.learn.tasks import SIZED

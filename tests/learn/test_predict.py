@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stages.base.errors import UserError
-from stages.data.task import CONTEST, Task
+from stages.data.task_and_classes import CONTEST, Task
 from stages.learn import model, predict, tta_views
 from stages.learn.model import Classifier
 from tests.conftest import small

@@ -110,7 +110,7 @@ def test_the_key_covers_all_code_that_learns_whatever_folder_it_lies_in(
 ) -> None:
     files = {path.relative_to(ROOT).as_posix() for path in run_key.code()}
     learning = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages/learn").rglob("*.py")}
-    assert learning | {"stages/train.py", "stages/data/task.py", "stages/judge/metrics.py"} <= files
+    assert learning | {"stages/train.py", "stages/data/task_and_classes.py", "stages/judge/metrics.py"} <= files
     inner = Path("learn/inner/deeper.py").absolute()
     inner.parent.mkdir(parents=True)
     inner.write_text("one")

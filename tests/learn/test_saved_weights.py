@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.base.errors import UserError
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import model, saved_weights
 from tests.conftest import small
 

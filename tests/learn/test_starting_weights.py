@@ -12,7 +12,7 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT
 from stages.by_hand import refit
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import learner, model, starting_weights
 from stages.records.run_record import Record
 from tests.conftest import record_folds, small

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.learn import loader, objective
 from stages.learn.learner import Learner, start
 from stages.learn.loader import Batch

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.learn import tta_views
-from stages.params import view_names
+from stages.params import tta_view_names
 
 MARGIN = 4
 PHOTOS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 28, 24, 3), np.uint8))
 SEEN = PHOTOS[:, 4:24, 4:20]
-NAMES = (*view_names.EXAMPLES, "shift_up_3", "scale_0.75", "rotate_12.5", "brightness_1.5")
+NAMES = (*tta_view_names.EXAMPLES, "shift_up_3", "scale_0.75", "rotate_12.5", "brightness_1.5")
 
 
 def view(name: str, photos: torch.Tensor = PHOTOS, margin: int = MARGIN) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_brightness_clamps_at_white() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("margin", [0, MARGIN])
 def test_every_view_keeps_the_size_the_range_and_its_input_and_takes_photos_one_by_one(name: str, margin: int) -> None:
-    if view_names.margin_needed(name) > margin:
+    if tta_view_names.margin_needed(name) > margin:
         return
     before = PHOTOS.clone()
     made = view(name, margin=margin)
@@ -100,8 +100,8 @@ def test_every_view_keeps_the_size_the_range_and_its_input_and_takes_photos_one_
 def test_a_shift_beyond_the_margin_is_refused() -> None:
     with pytest.raises(ValueError, match="a shift of 5 px needs a margin as wide, not 4 px"):
         view("shift_left_5")
-    assert [view_names.margin_needed(name) for name in ("shift_left_5", "shift_left", "crop_top_left")] == [5, 1, 1]
-    assert view_names.margin_needed("rotate_5") == 0
+    assert [tta_view_names.margin_needed(name) for name in ("shift_left_5", "shift_left", "crop_top_left")] == [5, 1, 1]
+    assert tta_view_names.margin_needed("rotate_5") == 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -110,10 +110,10 @@ def test_other_names_are_refused_by_name(name: str) -> None:
     if name in NAMES:
         return
     try:
-        kind, amount = view_names.split(name)
+        kind, amount = tta_view_names.split(name)
     except ValueError as error:
         assert str(error).startswith(f"`{name}`")  # noqa: PT017 -- both outcomes are right
     else:
-        assert kind in view_names.AMOUNTS
+        assert kind in tta_view_names.AMOUNTS
         assert amount is not None
         tta_views.make(name)

@@ -2,7 +2,7 @@
 
 import yaml
 
-from stages.new_project import declare, params_file
+from stages.new_project import declare_task, params_file
 from stages.params.load import load, parse
 from stages.params.schema import Params
 from tests.conftest import ROOT
@@ -30,4 +30,4 @@ def test_every_key_that_dvc_yaml_names_is_there() -> None:
 
 
 def test_the_demo_has_this_repositorys_own_parameters() -> None:
-    assert parse(declare.CONTEST) == load(ROOT / "params.yaml")
+    assert parse(declare_task.CONTEST) == load(ROOT / "params.yaml")

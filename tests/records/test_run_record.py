@@ -12,7 +12,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_json, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import epochs
-from stages.learn.terms import Terms
+from stages.learn.training_terms import Terms
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from tests.conftest import small

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.data.task import CONTEST, Axis, Task
-from stages.report.html.numbers import Oof
+from stages.data.task_and_classes import CONTEST, Axis, Task
 from stages.report.html.page import Run
+from stages.report.html.page_scores import Oof
 
 FOLDERS = Task("folder", (Axis("label", tuple(f"digit {number}" for number in range(10))),), "photo")
 MANY = Task("folder", (Axis("label", tuple(f"species {number:03d}" for number in range(1000))),), "photo")

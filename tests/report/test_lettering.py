@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.data.task import Axis, Task
+from stages.data.task_and_classes import Axis, Task
 from stages.report import lettering
 from stages.report.html import class_section
 from stages.report.png import eda_figures

@@ -1,4 +1,4 @@
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.report import score_names
 from tests.report.made import CELLS, FOLDERS
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.base.errors import UserError
-from stages.data.task import CONTEST, Axis, Task
+from stages.data.task_and_classes import CONTEST, Axis, Task
 from stages.submission import write
 from tests.tasks import PATIENTS, task_of
 

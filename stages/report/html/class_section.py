@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import metrics
 from stages.judge.paired_difference import FEWEST_PEOPLE, Difference
 from stages.report import class_lists, lettering
 from stages.report.class_lists import WHOLE
-from stages.report.html import charts, numbers
-from stages.report.html.numbers import Intervals, Oof
+from stages.report.html import charts, page_scores
+from stages.report.html.page_scores import Intervals, Oof
 
 WIDTHS = (640, 320)  # px of a chart of F1: on a laptop, on a phone
 SIDES = (charts.MATRIX, 320)  # px of a matrix of many classes there
@@ -117,11 +117,11 @@ def rows(
             "cells": [
                 {
                     "value": f"{one.f1[number]:.3f}",
-                    "interval": numbers.interval_text(one.found.class_low[number], one.found.class_high[number]),
+                    "interval": page_scores.interval_text(one.found.class_low[number], one.found.class_high[number]),
                 }
                 for one in scored
             ],
-            "difference": numbers.difference(differences.get(f"f1_{number}")),
+            "difference": page_scores.difference(differences.get(f"f1_{number}")),
         }
         for number in group.numbers
     ]

@@ -12,12 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import calibration
 from stages.judge.paired_difference import Comparison
 from stages.params.keys import flat
 from stages.report import colours
-from stages.report.html import charts, class_section, numbers, worst_photos
+from stages.report.html import charts, class_section, page_scores, worst_photos
 from stages.report.html.class_section import Scored, picture
 from stages.report.html.thumbnails import jpeg
 
@@ -35,7 +35,7 @@ class Run:
 
     name: str
     task: Task
-    oof: numbers.Oof
+    oof: page_scores.Oof
     repeats: int
     scores: dict[str, float]  # metrics.json
     history: pd.DataFrame
@@ -69,13 +69,13 @@ def build(
     f1 = [class_section.f1_of(run.oof, task) for run in runs]
     groups = class_section.groups(task, photos, np.mean(f1, axis=0))
     shown = np.unique(np.concatenate([group.numbers for group in groups]))
-    found = [numbers.intervals(run.oof, task, shown, replicates, seed) for run in runs]
+    found = [page_scores.intervals(run.oof, task, shown, replicates, seed) for run in runs]
     scored = [Scored(run.name, own, ends) for run, own, ends in zip(runs, f1, found, strict=True)]
     differences = {row.metric: row for row in pair.rows} if isinstance(pair, Comparison) else {}
     content = {
         "task": task,
         "ungrouped": task.unit == "photo",
-        "headline": numbers.headline_rows(task, [run.scores for run in runs], found, differences),
+        "headline": page_scores.headline_rows(task, [run.scores for run in runs], found, differences),
         "paired": bool(differences),
         "unpaired": pair if isinstance(pair, str) else "",
         "notes": pair.notes if isinstance(pair, Comparison) else [run.not_run for run in runs if run.not_run],
@@ -99,7 +99,7 @@ def build(
 def _with_photos(content: dict[str, Any], runs: list[Run], find_pictures: Callable[[set[str]], Pictures]) -> str:
     """The page with its worst photos, at the first of QUALITIES with which it stays under LIMIT."""
     lists = [
-        {"highest": numbers.highest_loss(run.oof, MOST), "mistakes": numbers.confident_mistakes(run.oof, MOST)}
+        {"highest": page_scores.highest_loss(run.oof, MOST), "mistakes": page_scores.confident_mistakes(run.oof, MOST)}
         for run in runs
     ]
     shown = [np.concatenate(list(one.values())) for one in lists]

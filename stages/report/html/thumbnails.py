@@ -10,9 +10,9 @@ from PIL import Image, ImageOps
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_npy
-from stages.data import cache_record
-from stages.data.cache_record import Files
+from stages.data import pixel_cache_record
 from stages.data.decode import BadPhoto, decode
+from stages.data.pixel_cache_record import Files
 
 SIZE = 144  # px of the longer side: sharp at 72 px on a screen of two dots a pixel
 
@@ -56,7 +56,7 @@ def _cached(names: set[str], folder: Path) -> dict[str, np.ndarray]:
         pixels = read_npy(paths.PIXELS, "prepare")
         table = read_csv(paths.PHOTOS, "prepare", {"file": str, "content": str})
         files = table["file"].tolist()
-        cache_record.check_listed(paths.PIXELS, Files(folder, files, table["content"].tolist()))
+        pixel_cache_record.check_listed(paths.PIXELS, Files(folder, files, table["content"].tolist()))
     except UserError:
         return {}
     if pixels.ndim != 4:

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.data.task import Task
-from stages.report.html import numbers
-from stages.report.html.numbers import Oof
+from stages.data.task_and_classes import Task
+from stages.report.html import page_scores
+from stages.report.html.page_scores import Oof
 
 
 def gathered(oof: Oof, task: Task, places: np.ndarray, sources: dict[str, str]) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def gathered(oof: Oof, task: Task, places: np.ndarray, sources: dict[str, str]) 
             "all": int((oof.group == oof.group[group[0]]).sum()),
             "cards": _cards(oof, task, group, sources),
         }
-        for group in numbers.by_group(oof, places)
+        for group in page_scores.by_group(oof, places)
     ]
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stages.base.files import replacing
 from stages.data.decode import decode
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.report import lettering
 from stages.report.colours import INK, LEVELS, NEUTRAL
 from stages.report.png.histograms import Histogram, in_bins

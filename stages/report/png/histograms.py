@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages.data.task import Axis, Task
+from stages.data.task_and_classes import Axis, Task
 from stages.report.colours import LEVELS
 
 MOST_ONES = 120  # bars of one, for whole numbers: ages

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from stages.base.files import replacing
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge.epoch_rules import Advice
 from stages.judge.metrics import confusion
 from stages.judge.paired_difference import TOO_FEW, Difference

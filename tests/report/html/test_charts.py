@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from stages.data.task import Axis
+from stages.data.task_and_classes import Axis
 from stages.report.html import charts, page
 from tests.report.made import MANY, oof, run
 

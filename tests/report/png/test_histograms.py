@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.data.task import CONTEST, Axis
+from stages.data.task_and_classes import CONTEST, Axis
 from stages.report.png import histograms
 from tests.report.made import CELLS
 

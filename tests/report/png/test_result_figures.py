@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge.paired_difference import Difference
 from stages.report import colours
 from stages.report.png import result_figures

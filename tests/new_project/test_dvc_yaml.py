@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.new_project.stage_file import CODE, Has, of_project
+from stages.new_project.dvc_yaml import CODE, Has, of_project
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 from stages.judge import bootstrap
 from stages.judge.paired_difference import FEWEST_PEOPLE, TOO_FEW, Difference, in_words
 from stages.report.score_names import headlines

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from stages.base.errors import UserError
-from stages.data import levels, task
+from stages.data import level_names, task_and_classes
 from stages.data.csv_rows import Fault, normal, printable, shown
-from stages.data.found import Found
+from stages.data.found_photos import Found
 from stages.data.photo_files import OTHER_SUFFIXES, SUFFIXES, Places, is_litter
-from stages.data.task import MOST_CLASSES
+from stages.data.task_and_classes import MOST_CLASSES
 from stages.params.schema import Params
 
 TRAIN, VAL, TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
@@ -81,9 +81,9 @@ def find(params: Params) -> Found:
     if not walk.files and not walk.faults:
         raise UserError(f"{places.train[0]}: no folder in it holds a photo; the layout is class/photo (docs/data.md)")
     classes = _classes(places.train[0], walk)
-    own = task.made(params, dict.fromkeys(params.axes, classes), params.axes, "photo")
+    own = task_and_classes.made(params, dict.fromkeys(params.axes, classes), params.axes, "photo")
     name, known = own.axes[0].name, own.axes[0].levels
-    codes = levels.codes(walk.labels, known)
+    codes = level_names.codes(walk.labels, known)
     for unknown in sorted({label for label, code in zip(walk.labels, codes, strict=True) if code < 0}):
         mend = f"add it to axes.{name}.levels, or remove the folder"
         walk.faults.append(Fault(printable(str(places.train[0] / unknown)), "is no declared class", mend))
@@ -96,12 +96,12 @@ def find(params: Params) -> Found:
 
 def _classes(folder: Path, walk: Walk) -> tuple[str, ...]:
     classes = set(walk.labels)
-    problem = levels.clash(classes)
+    problem = level_names.clash(classes)
     if problem:
         raise UserError(f"{folder}: the classes {problem}; make them one folder, or rename one")
     if len(classes) > MOST_CLASSES:
         raise UserError(f"{folder}: holds {len(classes)} classes; at most {MOST_CLASSES} are possible")
-    return levels.ordered(classes)
+    return level_names.ordered(classes)
 
 
 def _walk_classes(folder: Path, walk: Walk) -> None:
@@ -169,7 +169,7 @@ def _eval(folder: Path | None, known: tuple[str, ...]) -> tuple[pd.DataFrame, li
         _walk(folder, "", walk)
         return pd.DataFrame({"ImageID": walk.files}, dtype=str), walk.faults, walk.others
     _walk_classes(folder, walk)
-    codes = levels.codes(walk.labels, known)
+    codes = level_names.codes(walk.labels, known)
     for label in sorted({label for label, code in zip(walk.labels, codes, strict=True) if code < 0}):
         mend = "remove it, add training photos of it, or put photos of unknown class right into the folder"
         walk.faults.append(Fault(printable(str(folder / label)), "is a class that no training photo has", mend))

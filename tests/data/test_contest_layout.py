@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.data import contest
+from stages.data import contest_layout
 
 HEADER = "id,gender,race,age,path\n"
 ROW = "1,female,Asian,30,one\n"
@@ -11,7 +11,9 @@ ROW = "1,female,Asian,30,one\n"
 
 def faults_of(path: Path, content: bytes) -> list[str]:
     path.write_bytes(content)
-    return [str(fault).replace(f"{path} ", "").replace(f"{path}: ", "") for fault in contest.read_people(path)[1]]
+    return [
+        str(fault).replace(f"{path} ", "").replace(f"{path}: ", "") for fault in contest_layout.read_people(path)[1]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,13 +61,13 @@ def person(folder: Path, names: list[str]) -> None:
         (folder / name).write_bytes(b"x")
 
 
-SEVEN = [f"{stem}.jpg" for stem in contest.PHOTO_MASKS]
+SEVEN = [f"{stem}.jpg" for stem in contest_layout.PHOTO_MASKS]
 
 
 def found(tmp_path: Path, path: str = "one") -> tuple[int, list[str]]:
     (tmp_path / "train.csv").write_text(HEADER + f"1,female,Asian,30,{path}\n", encoding="utf-8")
-    people, _ = contest.read_people(tmp_path / "train.csv")
-    photos, faults = contest.find_photos(people, tmp_path / "images")
+    people, _ = contest_layout.read_people(tmp_path / "train.csv")
+    photos, faults = contest_layout.find_photos(people, tmp_path / "images")
     return len(photos), [str(fault).replace(f"{tmp_path}/", "") for fault in faults]
 
 
@@ -102,7 +104,7 @@ def test_one_folder_under_two_spellings_is_a_fault_of_both_people(tmp_path: Path
     """The same photos under two ids would stand on both sides of a split."""
     table = tmp_path / "train.csv"
     table.write_text(HEADER + f"1,female,Asian,30,{unicodedata.normalize('NFC', '김é')}\n2,male,Asian,30,{again}\n")
-    faults = contest.read_people(table)[1]
+    faults = contest_layout.read_people(table)[1]
     assert [fault.group for fault in faults] == ["2", "1"]
     assert all(fault.problem.endswith("stands on line 2 already") for fault in faults)
 
@@ -112,7 +114,7 @@ def test_ids_are_compared_in_one_normal_form(tmp_path: Path) -> None:
     table.write_text(
         HEADER + "".join(f"{unicodedata.normalize(form, '김é')},male,A,30,{form}\n" for form in ("NFC", "NFD"))
     )
-    (fault,) = contest.read_people(table)[1]
+    (fault,) = contest_layout.read_people(table)[1]
     assert fault.group == unicodedata.normalize("NFC", "김é")
 
 
@@ -120,7 +122,7 @@ def test_eval_rows_must_have_one_photo_each(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").write_bytes(b"x")
     (tmp_path / "info.csv").write_text("ImageID,ans\na.jpg,0\na.jpg,0\nb.jpg,0\n../c.jpg,0\n")
-    ids, faults = contest.read_eval(tmp_path / "info.csv", tmp_path / "images")
+    ids, faults = contest_layout.read_eval(tmp_path / "info.csv", tmp_path / "images")
     assert ids == ["a.jpg"]
     problems = [fault.problem for fault in faults]
     assert problems[0] == "ImageID `a.jpg` stands on line 2 already"

@@ -19,7 +19,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_csv
 from stages.data.fold_data import FoldData
 from stages.learn.checkpoint import Header, Keeper
-from stages.learn.terms import Terms
+from stages.learn.training_terms import Terms
 from stages.params.schema import Params
 
 PAUSE = 60.0  # seconds between two processes of one run beyond which somebody had interrupted it, at least

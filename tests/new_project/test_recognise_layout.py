@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.base.errors import UserError
-from stages.new_project.recognise import layout_of
+from stages.new_project.recognise_layout import layout_of
 
 
 def lay(*names: str) -> Path:

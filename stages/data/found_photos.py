@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from stages.data.csv_rows import Fault
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 
 
 @dataclass(frozen=True)

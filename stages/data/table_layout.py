@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from stages.base.errors import UserError
-from stages.data import levels, listed_files, table_file, task
+from stages.data import level_names, listed_files, table_file, task_and_classes
 from stages.data.csv_rows import Fault, normal, printable, shown
-from stages.data.found import Found
+from stages.data.found_photos import Found
 from stages.data.table_file import Table
-from stages.data.task import MOST_CLASSES, Task
+from stages.data.task_and_classes import MOST_CLASSES, Task
 from stages.params.data_and_axes import AxisParams
 from stages.params.schema import Params
 
@@ -78,9 +78,9 @@ def find(params: Params) -> Found:
     photos = photos[train].reset_index(drop=True)
     for name, given in params.axes.items():
         if given.bins is not None and (photos[name] % 1).any():
-            found[name] = task.bin_names(given.bins, whole=False)
+            found[name] = task_and_classes.bin_names(given.bins, whole=False)
     constant = _constant(rows, photos, params)
-    own = task.made(params, found, constant, "group" if params.data.group else "photo")
+    own = task_and_classes.made(params, found, constant, "group" if params.data.group else "photo")
     if own.classes > MOST_CLASSES:
         raise UserError(
             f"{rows.path}: the axes make {own.classes} classes, and at most {MOST_CLASSES} are possible; name columns of "
@@ -103,7 +103,7 @@ def _rows(params: Params) -> Rows:
         read.append(_read(other, _columns(other, params, of_eval=True)))
     frame = pd.concat([part for part, _, _ in read]).fillna("")
     for name in (GROUP, SPLIT, *params.axes):
-        frame[name] = levels.normal_form(frame[name]) if name in frame else ""
+        frame[name] = level_names.normal_form(frame[name]) if name in frame else ""
     of_table = np.repeat(np.arange(len(read)), [len(part) for part, _, _ in read])
     if data.group is None:
         frame[GROUP] = frame[FILE]
@@ -228,19 +228,19 @@ def _levels(rows: Rows, name: str, given: AxisParams) -> tuple[str, ...]:
     values = rows.frame[name]
     if given.levels is not None:
         return given.levels
-    known = values.str.lower().isin(levels.MISSING).to_numpy() & rows.good
+    known = values.str.lower().isin(level_names.MISSING).to_numpy() & rows.good
     mend = f"leave it empty if it is not known; a class of that name goes into axes.{name}.levels"
     rows.tell(known, name, lambda _: "is what programs write for a missing value", mend)
     found = values[rows.good & ~rows.of_eval].unique()
-    problem = levels.clash(found)
+    problem = level_names.clash(found)
     if problem:
         raise UserError(
             f"{rows.path}: of the column `{given.column or name}`, {problem}; write them as one, or rename one"
         )
-    mixed = levels.mixed(found)
+    mixed = level_names.mixed(found)
     if mixed:
         rows.warnings.append(f"{rows.path}: the column `{given.column or name}` has {mixed}: all are taken as names")
-    return levels.ordered(found)
+    return level_names.ordered(found)
 
 
 def _codes(rows: Rows, name: str, given: AxisParams, known: tuple[str, ...]) -> np.ndarray:
@@ -254,7 +254,7 @@ def _codes(rows: Rows, name: str, given: AxisParams, known: tuple[str, ...]) -> 
         rows.tell(filled & np.isnan(found), name, lambda _: "is not a number", "write a number")
         whole = found[rows.good & ~rows.of_eval]
         return found if (whole % 1 != 0).any() else np.where(np.isnan(found), -1, found).astype(np.int64)
-    codes = levels.codes(values, known)
+    codes = level_names.codes(values, known)
     lacking = filled & (codes < 0)
     rows.tell(
         lacking & rows.of_eval,

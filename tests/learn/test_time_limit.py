@@ -16,10 +16,10 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import open_fold
-from stages.learn import budget, learner
-from stages.learn.budget import Clock
+from stages.learn import learner, time_limit
 from stages.learn.checkpoint import Header, headers
-from stages.learn.terms import Terms
+from stages.learn.time_limit import Clock
+from stages.learn.training_terms import Terms
 from stages.learn.validation import time_prediction
 from tests.conftest import small
 
@@ -85,7 +85,7 @@ NOW = "2026-05-04 17:00"
 )
 def test_until_is_a_moment_that_is_said_with_date_zone_and_time_left(text: str, now: str, line: str) -> None:
     started = datetime.datetime.fromisoformat(now).astimezone()
-    assert budget.in_words(budget.parse_until(text, started), started) == line
+    assert time_limit.in_words(time_limit.parse_until(text, started), started) == line
 
 
 @pytest.mark.usefixtures("zone")
@@ -104,7 +104,7 @@ def test_until_is_a_moment_that_is_said_with_date_zone_and_time_left(text: str, 
 )
 def test_until_that_cannot_be_met_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        budget.parse_until(text, datetime.datetime.fromisoformat(NOW).astimezone())
+        time_limit.parse_until(text, datetime.datetime.fromisoformat(NOW).astimezone())
 
 
 def clock(seconds: float, trainings: int = 1, **more: float) -> Clock:
@@ -115,11 +115,11 @@ def clock(seconds: float, trainings: int = 1, **more: float) -> Clock:
 
 def test_the_time_left_is_shared_evenly_after_what_comes_behind() -> None:
     alone, one_of_five = clock(1000).seconds(), clock(1000, trainings=5).seconds()
-    assert alone == pytest.approx(1000 * 0.98 - budget.TAIL)
+    assert alone == pytest.approx(1000 * 0.98 - time_limit.TAIL)
     assert one_of_five == pytest.approx(alone / 5)
     busy = clock(1000, trainings=2, processes=1, startup=10, photos=10_000, answers=5000)
     busy.predicted(100, 2.0)
-    assert busy.seconds() == pytest.approx((1000 * 0.98 - budget.TAIL - 10 - 20 - 100 - 10) / 2)
+    assert busy.seconds() == pytest.approx((1000 * 0.98 - time_limit.TAIL - 10 - 20 - 100 - 10) / 2)
 
 
 def test_the_share_of_the_schedule_runs_from_where_it_was_to_the_end_in_the_time_given() -> None:
@@ -160,12 +160,12 @@ def header(run: str, used: float, saved: float, asked: str = "90 minutes") -> He
 def test_time_used_is_that_of_the_run_under_its_limit_and_counts_short_gaps_only() -> None:
     known = [header("a", 7200.0, 2000.0, ""), header("a", 50.0, 1000.0), header("b", 7.0, 900.0)]
     asked = "90 minutes"
-    assert budget.used("a", asked, known, 1010.0, 60.0) == 60.0  # ten seconds of DVC between two folds
-    assert budget.used("a", asked, known, 9000.0, 60.0) == 50.0  # somebody came back after lunch
-    assert budget.used("a", asked, known, 980.0, 60.0) == 30.0  # saved by this very process
-    assert budget.used("a", "30 minutes", known, 1010.0, 60.0) == 0.0  # what came before the limit does not count
-    assert budget.used("c", asked, known, 1010.0, 60.0) == 0.0
-    assert budget.pause(small(checkpoint={"minutes": 5.0})) > 300  # time since the last checkpoint was worked
+    assert time_limit.used("a", asked, known, 1010.0, 60.0) == 60.0  # ten seconds of DVC between two folds
+    assert time_limit.used("a", asked, known, 9000.0, 60.0) == 50.0  # somebody came back after lunch
+    assert time_limit.used("a", asked, known, 980.0, 60.0) == 30.0  # saved by this very process
+    assert time_limit.used("a", "30 minutes", known, 1010.0, 60.0) == 0.0  # what came before the limit does not count
+    assert time_limit.used("c", asked, known, 1010.0, 60.0) == 0.0
+    assert time_limit.pause(small(checkpoint={"minutes": 5.0})) > 300  # time since the last checkpoint was worked
 
 
 @pytest.fixture
@@ -173,9 +173,9 @@ def timed(project: Path, monkeypatch: pytest.MonkeyPatch, ticking: Ticking) -> P
     """A project in which training may begin, in a process that has just begun."""
     write_json(paths.LR_CHOSEN, {"lr": 0.003})
     began = time.time()
-    monkeypatch.setattr(budget, "process_began", lambda: began)
-    monkeypatch.setattr(budget, "TAIL", 0.5)
-    monkeypatch.setattr(budget, "GAP", 0.0)
+    monkeypatch.setattr(time_limit, "process_began", lambda: began)
+    monkeypatch.setattr(time_limit, "TAIL", 0.5)
+    monkeypatch.setattr(time_limit, "GAP", 0.0)
     return project
 
 
@@ -200,7 +200,7 @@ def test_a_budget_shortens_the_schedule_evenly_and_the_learning_rate_comes_down(
     assert {one.limit for one in headers()} == {"0.15 minutes"}
     said.clear()
     again = time.time()
-    monkeypatch.setattr(budget, "process_began", lambda: again)
+    monkeypatch.setattr(time_limit, "process_began", lambda: again)
     other = small(train={"epochs": 10_000}, budget={"minutes": 0.08}, schedule={"min_share": 0.0})
     train.run(other, Talk(said.append), 0)
     assert any("was shortened by a time limit (0.15 minutes)" in line for line in said)

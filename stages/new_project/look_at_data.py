@@ -14,8 +14,8 @@ from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data import near_duplicates, photos
 from stages.data.csv_rows import normal
-from stages.data.found import Found
-from stages.data.task import Task
+from stages.data.found_photos import Found
+from stages.data.task_and_classes import Task
 from stages.new_project.choices import FOLDS, Seen
 from stages.params.schema import Params
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from stages.data.task import CONTEST
+from stages.data.task_and_classes import CONTEST
 from stages.judge.paired_difference import TOO_FEW, Difference
-from stages.report.html import numbers
+from stages.report.html import page_scores
 from tests.report.made import CELLS, FOLDERS, oof
 
 EVERY = np.arange(CONTEST.classes)
 
-SMALL = numbers.Oof(
+SMALL = page_scores.Oof(
     photo=np.array(["a", "b", "c", "d", "e"]),
     group=np.array(["1", "1", "2", "2", "3"]),
     labels=np.array([0, 0, 1, 1, 2]),
@@ -24,19 +24,19 @@ SMALL = numbers.Oof(
 
 
 def test_photos_with_the_highest_loss_come_worst_first() -> None:
-    assert SMALL.photo[numbers.highest_loss(SMALL, 3)].tolist() == ["e", "c", "b"]
+    assert SMALL.photo[page_scores.highest_loss(SMALL, 3)].tolist() == ["e", "c", "b"]
     assert SMALL.losses[:3] == pytest.approx(-np.log([0.9, 0.4, 0.2]))
     assert np.isfinite(SMALL.losses).all()
 
 
 def test_mistakes_come_most_confident_first_and_right_answers_never() -> None:
-    assert SMALL.photo[numbers.confident_mistakes(SMALL, 40)].tolist() == ["c", "e", "b"]
-    assert SMALL.photo[numbers.confident_mistakes(SMALL, 2)].tolist() == ["c", "e"]
+    assert SMALL.photo[page_scores.confident_mistakes(SMALL, 40)].tolist() == ["c", "e", "b"]
+    assert SMALL.photo[page_scores.confident_mistakes(SMALL, 2)].tolist() == ["c", "e"]
 
 
 def test_intervals_lie_around_their_scores_and_within_bounds() -> None:
     made = oof(1)
-    found = numbers.intervals(made, CONTEST, EVERY, 300, 0)
+    found = page_scores.intervals(made, CONTEST, EVERY, 300, 0)
     for name, score in (
         ("macro_f1", f1_score(made.labels, made.predictions, average="macro")),
         ("macro_f1_last", f1_score(made.labels, made.last, average="macro")),
@@ -60,21 +60,21 @@ def test_a_class_of_too_few_groups_has_no_interval() -> None:
     for people, known in ((4, False), (5, True)):
         labels[first_photos[:people]] = 4
         changed = replace(made, labels=labels, probabilities=probabilities)
-        found = numbers.intervals(changed, CONTEST, EVERY, 200, 0)
+        found = page_scores.intervals(changed, CONTEST, EVERY, 200, 0)
         assert np.isfinite([found.class_low[4], found.class_high[4]]).all() == known, people
-        assert (numbers.interval_text(found.class_low[4], found.class_high[4]) == "no interval") != known
+        assert (page_scores.interval_text(found.class_low[4], found.class_high[4]) == "no interval") != known
     assert np.isnan(found.class_low[17])  # nobody
     assert np.isfinite(found.class_low[:4]).all()
 
 
 def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_has_none() -> None:
-    found = numbers.Intervals({"macro_f1": (0.1, 0.2), "accuracy": (0.3, 0.4)}, np.zeros(18), np.ones(18))
+    found = page_scores.Intervals({"macro_f1": (0.1, 0.2), "accuracy": (0.3, 0.4)}, np.zeros(18), np.ones(18))
     scores = {"macro_f1": 0.5, "macro_f1_low": 0.45, "macro_f1_high": 0.55, "accuracy": 0.35, "ece": 0.01}
     better = Difference("macro_f1", 0.4, 0.5, 0.1, 0.05, 0.15, 1.0, 0.0, "better", 0, None)
     few = Difference("accuracy", 0.4, 0.5, 0.1, -1.0, 1.0, 0.5, 1.0, TOO_FEW, None, None)
     rows = {
         row["name"]: row
-        for row in numbers.headline_rows(
+        for row in page_scores.headline_rows(
             CONTEST, [scores, {"macro_f1": 0.6}], [found, found], {"macro_f1": better, "accuracy": few}
         )
     }
@@ -92,31 +92,31 @@ def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_
 
 def test_the_photos_of_one_group_stand_together_where_the_worst_of_them_does() -> None:
     made = replace(SMALL, group=np.array(["1", "1", "2", "3", "2"]))
-    places = numbers.highest_loss(made, 4)
+    places = page_scores.highest_loss(made, 4)
     assert made.photo[places].tolist() == ["e", "c", "b", "d"]
-    assert [made.photo[group].tolist() for group in numbers.by_group(made, places)] == [["e", "c"], ["b"], ["d"]]
-    assert numbers.by_group(made, places[:0]) == []
+    assert [made.photo[group].tolist() for group in page_scores.by_group(made, places)] == [["e", "c"], ["b"], ["d"]]
+    assert page_scores.by_group(made, places[:0]) == []
 
 
 def test_only_classes_that_are_shown_get_an_interval_and_it_is_the_same_one() -> None:
     made = oof(1)
-    whole, some = (numbers.intervals(made, CONTEST, np.array(shown), 200, 0) for shown in (EVERY, [3, 11]))
+    whole, some = (page_scores.intervals(made, CONTEST, np.array(shown), 200, 0) for shown in (EVERY, [3, 11]))
     assert np.flatnonzero(np.isfinite(some.class_low)).tolist() == [3, 11]
     assert some.class_low[[3, 11]] == pytest.approx(whole.class_low[[3, 11]], abs=1e-12)
     assert some.headline == whole.headline
 
 
 def test_every_axis_and_subset_of_a_task_has_its_interval_and_a_single_axis_none_of_its_own() -> None:
-    found = numbers.intervals(oof(1, task=CELLS), CELLS, np.arange(9), 200, 0).headline
+    found = page_scores.intervals(oof(1, task=CELLS), CELLS, np.arange(9), 200, 0).headline
     assert {"f1_large", "f1_strong_large", "f1_stain", "f1_size"} <= set(found)
     made = oof(1, task=CELLS)
     low, high = found["f1_stain"]
     assert low < f1_score(made.labels // 3, made.predictions // 3, average="macro") < high
-    alone = numbers.intervals(oof(1, task=FOLDERS), FOLDERS, np.arange(10), 200, 0).headline
+    alone = page_scores.intervals(oof(1, task=FOLDERS), FOLDERS, np.arange(10), 200, 0).headline
     assert set(alone) == {"macro_f1", "macro_f1_last", "accuracy", "nll"}
 
 
 def test_a_score_that_no_photo_has_is_left_open() -> None:
-    found = numbers.Intervals({"f1_large": (0.0, 0.0)}, np.zeros(9), np.ones(9))
-    (row,) = numbers.headline_rows(CELLS, [{"f1_large": float("nan"), "macro_f1_last": 0.5}], [found], {})[1:]
+    found = page_scores.Intervals({"f1_large": (0.0, 0.0)}, np.zeros(9), np.ones(9))
+    (row,) = page_scores.headline_rows(CELLS, [{"f1_large": float("nan"), "macro_f1_last": 0.5}], [found], {})[1:]
     assert row["cells"] == [{"value": "–", "interval": ""}]

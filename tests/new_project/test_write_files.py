@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from stages.base.errors import UserError
-from stages.new_project import put
-from stages.new_project.put import settle
+from stages.new_project import write_files
+from stages.new_project.write_files import settle
 from tests.conftest import command
 
 HERE = Path()
 
 
 def test_a_folder_becomes_a_git_repository_and_a_dvc_project() -> None:
-    put.put(Path("new"), {"params.yaml": "seed: 0\n", ".dvc/plots/a.json": "{}\n"})
+    write_files.put(Path("new"), {"params.yaml": "seed: 0\n", ".dvc/plots/a.json": "{}\n"})
     assert Path("new/params.yaml").read_text() == "seed: 0\n"
     assert Path("new/.dvc/plots/a.json").is_file()
     assert command(Path("new"), "git", "rev-parse", "--show-prefix").stdout == "\n"
@@ -22,7 +22,7 @@ def test_a_folder_becomes_a_git_repository_and_a_dvc_project() -> None:
 
 def test_in_a_repository_it_becomes_a_dvc_project_of_its_own(tmp_path: Path) -> None:
     command(tmp_path, "git", "init", "-q")
-    put.put(Path("below"), {"params.yaml": ""})
+    write_files.put(Path("below"), {"params.yaml": ""})
     assert not Path("below/.git").exists()
     assert command(Path("below"), "dvc", "root").stdout == ".\n"
 
@@ -31,19 +31,19 @@ def test_where_something_fails_nothing_of_it_stays(monkeypatch: pytest.MonkeyPat
     def broken(folder: Path, *words: str) -> None:
         raise UserError("dvc: broken")
 
-    monkeypatch.setattr(put, "dvc", broken)
+    monkeypatch.setattr(write_files, "dvc", broken)
     with pytest.raises(UserError):
-        put.put(Path("new"), {"a": ""})
+        write_files.put(Path("new"), {"a": ""})
     with pytest.raises(UserError):
-        put.put(HERE, {"a": ""})
+        write_files.put(HERE, {"a": ""})
     assert list(HERE.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_written_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(put, "_make_repositories", lambda folder: None)
+    monkeypatch.setattr(write_files, "_make_repositories", lambda folder: None)
     Path("taken").write_text("a file where a folder is wanted")
     with pytest.raises(UserError):
-        put.put(HERE, {"a": "1", "taken/b": "2"})
+        write_files.put(HERE, {"a": "1", "taken/b": "2"})
     assert [path.name for path in HERE.iterdir()] == ["taken"]
 
 
@@ -64,7 +64,7 @@ def test_a_requirement_of_another_version_is_in_the_way() -> None:
 
 def test_what_dvc_refuses_to_keep_leaves_no_project() -> None:
     with pytest.raises(UserError, match=r"^dvc add: "):
-        put.put(Path("new"), {"params.yaml": ""}, ["gone"])
+        write_files.put(Path("new"), {"params.yaml": ""}, ["gone"])
     assert not Path("new").exists()
 
 

@@ -13,7 +13,7 @@ from stages.base.talk import Talk
 from stages.data import near_duplicates
 from stages.data.csv_rows import shown
 from stages.data.pixel_cache import Pixels
-from stages.data.task import Task
+from stages.data.task_and_classes import Task
 
 MOST_LOOKED_AT = 50_000  # photos; among more, only identical files are looked for unless groups are to be joined
 

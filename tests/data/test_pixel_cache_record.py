@@ -14,8 +14,8 @@ from stages import prepare
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
-from stages.data import cache_record, photos, pixel_cache
-from stages.data.task import CONTEST
+from stages.data import photos, pixel_cache, pixel_cache_record
+from stages.data.task_and_classes import CONTEST
 from stages.params.schema import Params
 from tests.conftest import small
 
@@ -48,7 +48,7 @@ def test_the_tables_end_with_each_photos_content(project: Path) -> None:
         rows = pd.read_csv(table, dtype=str)
         assert rows.columns[-1] == "content"
         assert rows["content"].tolist() == [
-            cache_record.content_of((folder / file).read_bytes()) for file in rows[name]
+            pixel_cache_record.content_of((folder / file).read_bytes()) for file in rows[name]
         ]
         assert rows["content"].str.fullmatch("[0-9a-f]{16}").all()
 
@@ -77,7 +77,7 @@ def test_a_margin_and_a_height_that_add_up_to_the_same_size_are_refused(project:
 
 
 def test_another_decoder_is_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_record, "decoder", lambda: "OpenCV 9")
+    monkeypatch.setattr(pixel_cache_record, "decoder", lambda: "OpenCV 9")
     with pytest.raises(UserError, match=rf"was made by OpenCV .*, here is OpenCV 9; {AGAIN}"):
         opened(params)
 
@@ -124,8 +124,8 @@ def test_the_same_photos_with_new_times_are_no_fault_and_read_once_only(
     for path in [*paths.TRAIN_IMAGES.rglob("*.jpg"), paths.PIXELS]:
         os.utime(path, ns=(1, 1))
     assert (opened(params)[0][np.arange(PHOTOS)] == expected).all()
-    monkeypatch.setattr(cache_record, "_content_on_disk", lambda path: pytest.fail("was read again"))
-    monkeypatch.setattr(cache_record, "checked_digest", lambda path: pytest.fail("was read again"))
+    monkeypatch.setattr(pixel_cache_record, "_content_on_disk", lambda path: pytest.fail("was read again"))
+    monkeypatch.setattr(pixel_cache_record, "checked_digest", lambda path: pytest.fail("was read again"))
     opened(params)
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.data import task
-from stages.data.task import CONTEST, Axis, Task
+from stages.data import task_and_classes
+from stages.data.task_and_classes import CONTEST, Axis, Task
 from tests.conftest import small
 
 SIZES = st.lists(st.integers(2, 7), min_size=1, max_size=4)
@@ -58,8 +58,8 @@ def test_a_subset_is_the_classes_that_have_its_levels(sizes: list[int], data: st
 
 def test_a_task_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    task.write(CONTEST)
-    read = task.read(small(subsets={"old women": {"age": "60+", "gender": "female"}}))
+    task_and_classes.write(CONTEST)
+    read = task_and_classes.read(small(subsets={"old women": {"age": "60+", "gender": "female"}}))
     assert (read.axes, read.unit, read.layout, read.hash) == (
         CONTEST.axes,
         CONTEST.unit,
@@ -68,11 +68,11 @@ def test_a_task_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.Mo
     )
     assert read.subsets["old women"] == (5, 11, 17)
     with pytest.raises(UserError, match=r"subsets: '70\+' is no axis or level of out/prepare/task\.json"):
-        task.read(small(subsets={"70plus": {"age": "70+"}}))
+        task_and_classes.read(small(subsets={"70plus": {"age": "70+"}}))
     for broken in ('{"axes": 3}', "[]", '{"layout": "table", "unit": "photo", "axes": [{"name": "a"}]}'):
         paths.TASK.write_text(broken)
         with pytest.raises(UserError, match=r"task\.json: is not what this version of prepare writes"):
-            task.read(small())
+            task_and_classes.read(small())
 
 
 def test_the_hash_tells_tasks_apart_by_what_their_classes_mean() -> None:
@@ -100,4 +100,4 @@ def test_the_hash_tells_tasks_apart_by_what_their_classes_mean() -> None:
 def test_bins_are_named_by_the_numbers_that_they_hold(
     bins: tuple[float, ...], whole: bool, names: tuple[str, ...]
 ) -> None:
-    assert task.bin_names(bins, whole) == names
+    assert task_and_classes.bin_names(bins, whole) == names

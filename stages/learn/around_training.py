@@ -11,11 +11,11 @@ from accelerate.utils import broadcast_object_list
 
 from stages.base.talk import SILENT, Talk
 from stages.learn import finite, loader
-from stages.learn.budget import Clock
 from stages.learn.checkpoint import Keeper
 from stages.learn.interrupt import Interrupt, no_interrupt
 from stages.learn.learner import Learner
 from stages.learn.progress import Progress, impatient, over
+from stages.learn.time_limit import Clock
 from stages.learn.validation import time_prediction
 
 CHECK_EVERY = 50  # steps between looks at the loss for NaN; each look makes a GPU wait

@@ -10,7 +10,7 @@ from stages.base import paths
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
 from stages.learn import fit
-from stages.learn.around import Around
+from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper, headers
 from stages.learn.learner import Learner, start
 from stages.learn.progress import Progress, note

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from stages.base.errors import UserError
-from stages.data import csv_rows, task
+from stages.data import csv_rows, task_and_classes
 from stages.data.csv_rows import Fault, normal, printable, shown
-from stages.data.found import Found
+from stages.data.found_photos import Found
 from stages.data.photo_files import SUFFIXES, Places, by_normal_form, is_litter, unsafe
 from stages.params.data_and_axes import LAYOUTS, OLDEST
 from stages.params.schema import Params
@@ -62,7 +62,7 @@ def find(params: Params) -> Found:
     faults += photo_faults
     warnings = [] if faults else _unlisted(people["path"], places.train, places.train_table)
     return Found(
-        task.made(params, {}, CONSTANT, "person"),
+        task_and_classes.made(params, {}, CONSTANT, "person"),
         photos,
         people,
         pd.DataFrame({"ImageID": ids}, dtype=str),

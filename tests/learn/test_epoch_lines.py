@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.learn.telling import epoch_line
+from stages.learn.epoch_lines import epoch_line
 
 ROW = {"epoch": 3, "train_loss": 2.34567, "val_loss": 1.23456, "val_nll": 12.3456, "val_f1": 0.43216, "lr": 1.234e-3}
 

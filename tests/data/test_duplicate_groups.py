@@ -8,7 +8,7 @@ from PIL import Image
 from stages import kfold, prepare
 from stages.base import paths
 from stages.base.talk import SILENT, Talk
-from stages.data import near_duplicates, photos, task, twins
+from stages.data import duplicate_groups, near_duplicates, photos, task_and_classes
 from stages.params.load import parse
 from stages.params.schema import Params
 from tests import layouts
@@ -58,7 +58,7 @@ def test_photos_with_a_twin_become_one_group_and_stay_together(tmp_path: Path) -
     assert told(given) == [
         "warning: data.group_duplicates: 3 photos with near-duplicates became 1 groups, the largest of 3"
     ]
-    own = task.read(given)
+    own = task_and_classes.read(given)
     assert own.unit == "group"
     assert own.axes[0].constant
     table = photos.read(own)
@@ -74,7 +74,7 @@ def test_an_axis_is_constant_only_where_twins_agree(tmp_path: Path) -> None:
     layouts.folder()
     a_copy("dog/9.png", "cat/1.png")
     told(params(group_duplicates=True))
-    own = task.read(params())
+    own = task_and_classes.read(params())
     assert not own.axes[0].constant
     assert list(photos.read_groups(own)) == ["group"]
     kfold.run(params(group_duplicates=True), SILENT)
@@ -99,7 +99,7 @@ def test_among_very_many_photos_identical_files_are_told(tmp_path: Path, monkeyp
     layouts.folder()
     (layouts.PETS / "dog/9.png").write_bytes((layouts.PETS / "cat/1.png").read_bytes())
     a_copy("dog/8.png", "cat/2.png")
-    monkeypatch.setattr(twins, "MOST_LOOKED_AT", 3)
+    monkeypatch.setattr(duplicate_groups, "MOST_LOOKED_AT", 3)
     (warning,) = told(params())
     assert warning.startswith("warning: pairs of identical files: 1 between photos, 1 of them of different classes")
 

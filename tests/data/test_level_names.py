@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from stages.data import levels
+from stages.data import level_names
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from stages.data import levels
     ],
 )
 def test_names_are_in_sorted_order_and_numbers_by_their_value(names: list[str], ordered: tuple[str, ...]) -> None:
-    assert levels.ordered(names) == ordered
+    assert level_names.ordered(names) == ordered
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_names_are_in_sorted_order_and_numbers_by_their_value(names: list[str], 
     ],
 )
 def test_two_names_that_are_one_are_told(names: list[str], problem: str) -> None:
-    assert levels.clash(names).endswith(problem)
-    assert bool(levels.clash(names)) == bool(problem)
+    assert level_names.clash(names).endswith(problem)
+    assert bool(level_names.clash(names)) == bool(problem)
 
 
 def test_codes_of_names_and_of_those_that_are_no_level() -> None:
-    assert levels.codes(["b", "x", "a", ""], ("a", "b")).tolist() == [1, -1, 0, -1]
+    assert level_names.codes(["b", "x", "a", ""], ("a", "b")).tolist() == [1, -1, 0, -1]

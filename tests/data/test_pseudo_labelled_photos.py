@@ -14,7 +14,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT
-from stages.data import pseudo_labelled
+from stages.data import pseudo_labelled_photos
 from stages.data.fold_data import FoldData, open_fold
 from stages.data.pixel_cache import open_cache
 from stages.learn import augment, loader
@@ -28,8 +28,8 @@ def write_labels(rows: list[tuple[str, int, int]], split: str | None = None) -> 
     """A table of (fold, position in the eval set, label)."""
     images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
     table = pd.DataFrame(
-        [(fold, images[place], label, 0.99, split or pseudo_labelled.split()) for fold, place, label in rows],
-        columns=list(pseudo_labelled.COLUMNS),
+        [(fold, images[place], label, 0.99, split or pseudo_labelled_photos.split()) for fold, place, label in rows],
+        columns=list(pseudo_labelled_photos.COLUMNS),
     )
     Path("pseudo").mkdir(exist_ok=True)
     table.to_csv(LABELS, index=False)
@@ -41,14 +41,14 @@ def with_labels(**changes: object) -> Params:
 
 
 def joined(fold: int = 0) -> FoldData:
-    return pseudo_labelled.join(with_labels(), open_fold(small(), fold), str(fold))
+    return pseudo_labelled_photos.join(with_labels(), open_fold(small(), fold), str(fold))
 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 8), max_size=6), st.data())
 def test_two_caches_read_as_their_concatenation(first: int, rows: list[int], data: st.DataObject) -> None:
     pixels = np.arange((first + 9) * 12, dtype=np.uint8).reshape(-1, 2, 2, 3)
     a, b = pixels[:first], pixels[first:]
-    both = pseudo_labelled.TwoCaches(a, b, np.array(rows, int))
+    both = pseudo_labelled_photos.TwoCaches(a, b, np.array(rows, int))
     whole = np.concatenate([a, b[rows]])
     which = np.array(data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=12)), int)
     assert len(both) == len(whole)
@@ -106,7 +106,7 @@ def test_switched_off_nothing_changes_and_no_file_is_read(project: Path) -> None
     data = open_fold(small(), 0)
     assert small().pseudo.labels == "pseudo/none.csv"
     assert not Path("pseudo").exists()
-    assert pseudo_labelled.join(small(), data, "0") is data
+    assert pseudo_labelled_photos.join(small(), data, "0") is data
 
 
 @pytest.mark.parametrize(
@@ -132,25 +132,25 @@ def test_labels_of_an_eval_photo_that_was_replaced_under_its_name_are_refused(pr
     images.loc[3, "content"] = "0123456789abcdef"
     images.to_csv(paths.EVAL, index=False)
     with pytest.raises(UserError, match=r"line 2 .*split is not that of .* be of other eval photos"):
-        pseudo_labelled.join(with_labels(), open_fold(small(), 0), "0")
+        pseudo_labelled_photos.join(with_labels(), open_fold(small(), 0), "0")
 
 
 def test_files_of_other_kinds_are_refused(project: Path) -> None:
     data = open_fold(small(), 0)
     with pytest.raises(UserError, match=r"pseudo/labels\.csv not found; run `maskcli pseudo-label`"):
-        pseudo_labelled.join(with_labels(), data, "0")
+        pseudo_labelled_photos.join(with_labels(), data, "0")
     Path("pseudo").mkdir()
     for content in ("", "a,b\n1,2\n", '"'):
         Path(LABELS).write_text(content)
         with pytest.raises(UserError, match=r"pseudo/labels\.csv: (is not a CSV table|must have the columns)"):
-            pseudo_labelled.join(with_labels(), data, "0")
+            pseudo_labelled_photos.join(with_labels(), data, "0")
     write_labels([])
     with pytest.raises(UserError, match="lists no photo; to train without pseudo-labels set"):
-        pseudo_labelled.join(with_labels(), data, "0")
+        pseudo_labelled_photos.join(with_labels(), data, "0")
     write_labels([("0", 3, 1)])
     Path(LABELS).write_text(Path(LABELS).read_text().replace(".jpg", ".jpeg"))
     with pytest.raises(UserError, match="ImageID is not in the eval set"):
-        pseudo_labelled.join(with_labels(), data, "0")
+        pseudo_labelled_photos.join(with_labels(), data, "0")
 
 
 def test_a_labels_array_of_the_validation_side_is_untouched(project: Path) -> None:
