@@ -100,6 +100,14 @@ REFUSED: dict[str, Callable[[], object]] = {
         params({"layout": "folder", "root": "pets"}, regression={"weight": 0.1}),
     ),
     "train_bins of no axis": lambda: (folder(), params({"layout": "folder", "root": "pets"}, train_bins={"age": [3]})),
+    "a subset called by a number": lambda: (
+        table()(),
+        params(OF_TABLE, axes={"diagnosis": {}}, subsets={"3": {"diagnosis": "cat"}}),
+    ),
+    "a subset called as an axis": lambda: (
+        table()(),
+        params(OF_TABLE, axes={"diagnosis": {}}, subsets={"diagnosis": {"diagnosis": "cat"}}),
+    ),
     "a subset of an axis that is misspelt": lambda: (
         table()(),
         params(OF_TABLE, axes={"diagnosis": {}}, subsets={"cats": {"diagnosi": "cat"}}),

@@ -171,6 +171,10 @@ def check_axes(params: "Params") -> None:
         if unknown is not None:
             close = nearest(unknown, list(axes)) or f"; the axes are {', '.join(axes)}"
             raise ValueError(f"subsets.{short(subset)}: `{short(unknown)}` is no axis{close}")
+        if not subset or subset.isdecimal():
+            raise ValueError(
+                f"subsets: `{short(subset)}` would be taken for a class's number; give it a name of letters"
+            )
         if subset in axes:
             raise ValueError(
                 f"subsets: `{short(subset)}` is an axis, which has an F1 already; name the subset otherwise"

@@ -133,7 +133,7 @@ class Params(Group):
         data = value.get("data", {}) if isinstance(value, dict) else None
         layout = data.get("layout", "contest") if isinstance(data, dict) else getattr(data, "layout", None)
         known = {"contest": CONTEST_AXES, "folder": {"label": {}}}
-        if layout in known and value.get("axes", {}) == {}:
+        if isinstance(layout, str) and layout in known and value.get("axes", {}) == {}:
             return value | {"axes": known[layout]}
         return value
 

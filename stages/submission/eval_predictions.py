@@ -29,7 +29,7 @@ def eval_photos(who: str) -> pd.DataFrame:
 def no_eval_set(who: str) -> UserError:
     """What to say where `who` needs eval photos and there are none."""
     return UserError(
-        f"{who}: there is no eval set, so nothing to predict; to add one name it in data.eval of params.yaml (folder: put photos "
+        f"{who}: there is no eval set; to add one, name it in data.eval of params.yaml (folder: put photos "
         "into test/, table: leave their labels empty), then run `maskcli init --update` and `dvc repro`"
     )
 

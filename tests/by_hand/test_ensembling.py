@@ -129,9 +129,7 @@ def test_too_few_people_to_judge_weights_are_refused(runs: Path) -> None:
 
 def test_tta_predict_says_that_there_is_no_eval_set(project: Path) -> None:
     pd.read_csv(paths.EVAL)[:0].to_csv(paths.EVAL, index=False)
-    with pytest.raises(
-        UserError, match="tta-predict: there is no eval set, so nothing to predict; to add one name it in data"
-    ):
+    with pytest.raises(UserError, match="tta-predict: there is no eval set; to add one, name it in data"):
         tta_predict.run(small(), SILENT)
     with pytest.raises(UserError, match="submit-now: there is no eval set"):
         submit_now.run(small(), SILENT)

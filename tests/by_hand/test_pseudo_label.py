@@ -93,9 +93,7 @@ def test_a_fold_is_labelled_by_its_own_models_alone(params: Params) -> None:
 
 def test_without_an_eval_set_there_is_nothing_to_label(params: Params) -> None:
     pd.read_csv(paths.EVAL)[:0].to_csv(paths.EVAL, index=False)
-    with pytest.raises(
-        UserError, match="pseudo-label: there is no eval set, so nothing to predict; to add one name it in"
-    ):
+    with pytest.raises(UserError, match="pseudo-label: there is no eval set; to add one, name it in"):
         pseudo_label.run(params, SILENT)
 
 
