@@ -43,7 +43,11 @@ PROGRAMS = {
     *("docker", "podman", "sbatch", "srun", "apptainer", "export", "uv", "nox", "tox"),
 }
 # First words of blocks that hold no command: pictures and files.
-SHOWN = {"data ──> prepare": "the stages, drawn", "OOF macro F1": "the end of make demo"}
+SHOWN = {
+    "data ──> prepare": "the stages, drawn",
+    "dvc.yaml  params.yaml": "the rooms of the code",
+    "OOF macro F1": "the end of make demo",
+}
 # What is typed in the scratch project instead, and why. An empty text: nothing is.
 INSTEAD: dict[str, tuple[str, str]] = {
     "make demo": ("dvc repro -q; maskcli report; maskcli summary", "it installs an environment, then runs these"),
