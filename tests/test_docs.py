@@ -52,6 +52,18 @@ SHOWN = {
 INSTEAD: dict[str, tuple[str, str]] = {
     "make demo": ("dvc repro -q; maskcli report; maskcli summary", "it installs an environment, then runs these"),
     "make test": ("", "it would run this test in this test"),
+    "pip install .": ("", "it is installed, and the scratch project is no copy of the repository"),
+    "maskcli init photos --into project": (
+        "mkdir -p ../photos/mask ../photos/none; cd data/train/images; for person in *; do "
+        "cp $person/mask1.* ../../../../photos/mask/$person.jpg; cp $person/normal.* ../../../../photos/none/$person.jpg; done; "
+        "cd ../../../..; maskcli init photos --into own --yes",
+        "the photos are the reader's own",
+    ),
+    "cd project && maskcli check": ("cd ../own && maskcli check", "each line is typed in the scratch project"),
+    "dvc repro && maskcli report": (
+        "cd ../own && dvc repro && maskcli report",
+        "each line is typed in the scratch project",
+    ),
     "make versions": ("", "it builds an environment for each Python, which needs the network"),
     "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start": (
         "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start && while dvc queue status | grep -Eq "
