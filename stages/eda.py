@@ -200,7 +200,7 @@ def _sheet(table: pd.DataFrame, counts: pd.DataFrame, params: Params, talk: Talk
 def _usable(table: pd.DataFrame, bad: list[Fault], task: Task) -> pd.DataFrame:
     """Photos of the groups all of whose photos can be read, with their label."""
     table = table[~table["group"].isin({fault.group for fault in bad if fault.group})].reset_index(drop=True)
-    return table.assign(label=task.labels({axis.name: table[axis.name].to_numpy() for axis in task.axes}))
+    return table.assign(label=task.labels(table))
 
 
 def _sizes(sizes: np.ndarray, training: int) -> pd.DataFrame:

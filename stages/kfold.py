@@ -47,7 +47,7 @@ def told(
         table = photos.read(own) if table is None else table
         return pd.Index(groups["group"]).get_indexer(table["group"]), table["label"].to_numpy(), own.class_names
     constant = Task(own.layout, tuple(axis for axis in own.axes if axis.constant), own.unit)
-    kinds = constant.labels({axis.name: groups[axis.name].to_numpy() for axis in constant.axes})
+    kinds = constant.labels(groups)
     return np.arange(len(groups)), kinds, constant.class_names
 
 

@@ -97,19 +97,15 @@ def _groups(
         pixels = TwoCaches(train, of_eval, np.arange(len(ids)))
     pairs = duplicate_groups.find(table["group"], contents, pixels, talk)
     if not join:
-        return own, table, groups, duplicate_groups.told(pairs, table, _labels(own, table), ids, own.units)
+        return own, table, groups, duplicate_groups.told(pairs, table, own.labels(table), ids, own.units)
     own, table, groups, line = duplicate_groups.join(pairs, own, table, groups)
     left = replace(pairs, pairs=pairs.pairs[pairs.pairs["b"] >= pairs.training])
     told = [line] if line else []
-    return own, table, groups, told + duplicate_groups.told(left, table, _labels(own, table), ids, own.units)
-
-
-def _labels(own: Task, table: pd.DataFrame) -> np.ndarray:
-    return own.labels({axis.name: table[axis.name].to_numpy() for axis in own.axes})
+    return own, table, groups, told + duplicate_groups.told(left, table, own.labels(table), ids, own.units)
 
 
 def _write_tables(own: Task, table: pd.DataFrame, groups: pd.DataFrame) -> None:
-    labels = _labels(own, table)
+    labels = own.labels(table)
     task_and_classes.write(own)
     photos.write(own, table.assign(label=labels), groups)
 
@@ -118,7 +114,7 @@ def _rare(own: Task, table: pd.DataFrame) -> list[str]:
     """Warnings of classes with one photo, and of those without, where each is a name of its own."""
     if own.layout == "contest":  # `maskcli check` tells of it
         return []
-    labels = _labels(own, table)
+    labels = own.labels(table)
     counts = np.bincount(labels, minlength=own.classes)
     means = {1: "one that is scored has not been learnt", 0: "nothing can be learnt of it"}
     told = []

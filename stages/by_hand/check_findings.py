@@ -91,7 +91,7 @@ def look_at_data(params: Params, report: Report) -> Found | None:
 def look_at_folds(params: Params, found: Found, report: Report) -> None:
     """Whether the groups fill the folds, and which classes are in fewer groups than folds, or in none."""
     own = found.task
-    labels = own.labels({axis.name: found.photos[axis.name].to_numpy() for axis in own.axes})
+    labels = own.labels(found.photos)
     groups = found.groups[found.groups["group"].isin(set(found.photos["group"]))]
     group, kinds, names = kfold.told(own, groups, params, found.photos.assign(label=labels))
     try:

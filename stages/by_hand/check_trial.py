@@ -99,7 +99,7 @@ def lay_out(folder: Path, real: Params, trial: Params, found: Found) -> None:
 def some_of(found: Found, folds: int) -> pd.DataFrame:
     """Rows of some groups of every class: of a contest whole people, else a few photos of each group."""
     table = found.photos
-    labels = found.task.labels({axis.name: table[axis.name].to_numpy() for axis in found.task.axes})
+    labels = found.task.labels(table)
     table = table.assign(label=labels)
     firsts = table.drop_duplicates(["label", "group"]).groupby("label").head(GROUPS_OF_A_CLASS)
     groups = firsts["group"].drop_duplicates()

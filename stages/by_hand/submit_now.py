@@ -339,9 +339,5 @@ def _most_common_class(params: Params, task: Task) -> int:
         labels = photos.read(task)["label"].to_numpy()
     except UserError:  # not there yet, or damaged
         table = photos.find(params).photos
-        labels = (
-            task.labels({axis.name: table[axis.name].to_numpy() for axis in task.axes})
-            if len(table)
-            else np.zeros(1, int)
-        )
+        labels = task.labels(table) if len(table) else np.zeros(1, int)
     return int(np.bincount(labels).argmax())

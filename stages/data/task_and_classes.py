@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import damaged, read_json, write_json
 from stages.params.schema import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_CLASSES = 1000
 UNITS = {"person": "people", "group": "groups", "photo": "photos"}
@@ -114,7 +117,9 @@ class Task:
         """Logits of a model: one a class (joint), or one a level of each axis (factored)."""
         return self.classes if targets == "joint" else sum(self.sizes)
 
-    def labels(self, columns: Mapping[str, np.ndarray], bins: Mapping[str, Any] | None = None) -> np.ndarray:
+    def labels(
+        self, columns: "Mapping[str, np.ndarray] | pd.DataFrame", bins: Mapping[str, Any] | None = None
+    ) -> np.ndarray:
         """Class numbers, int [N], from the axes' columns of photos.csv; `bins` of an axis replace its own."""
         return self.numbers(
             tuple(axis.codes(np.asarray(columns[axis.name]), (bins or {}).get(axis.name)) for axis in self.axes)

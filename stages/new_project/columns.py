@@ -8,14 +8,14 @@ import pandas as pd
 
 from stages.data import table_file
 from stages.data.photo_files import SUFFIXES
+from stages.data.table_layout import SPLITS as SPLIT_WORDS
+from stages.data.task_and_classes import MOST_CLASSES
 
 LOOKED_AT = 2_000  # rows, for the files
-MOST_CLASSES = 1_000
 FILES = ("file", "filename", "file_name", "path", "filepath", "image", "photo", "image_path", "img")
 LABELS = ("label", "class", "target", "diagnosis", "dx", "category", "species", "y", "grade", "breed")
 GROUPS = ("group", "patient", "person", "subject", "individual", "animal", "user", "lesion", "case", "identity", "site")
 SPLITS = ("split", "set", "subset", "partition", "usage")
-SIDES = {"train", "training", "val", "valid", "validation", "test", "eval"}
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,4 @@ def _is_measure(table: pd.DataFrame, name: str) -> bool:
 
 
 def _is_split(column: pd.Series) -> bool:
-    return set(column.str.strip().str.lower().unique()) <= SIDES | {""}
+    return set(column.str.strip().str.lower().unique()) <= set(SPLIT_WORDS)

@@ -18,6 +18,7 @@ from stages.data.found_photos import Found
 from stages.data.task_and_classes import Task
 from stages.new_project.choices import FOLDS, Seen
 from stages.params.schema import Params
+from stages.report.class_lists import listed
 
 LOOKED_AT = 3_000  # photos that are decoded, spread evenly over all
 NAMED = 5  # classes or photos that a line names
@@ -88,7 +89,7 @@ def look(params: Params, place: Path, talk: Talk) -> Overview:
     found = photos.find(params)
     if found.photos.empty:
         raise UserError(str(found.faults[0]) if found.faults else f"{place}: has no photo in it; add some")
-    labels = found.task.labels({axis.name: found.photos[axis.name].to_numpy() for axis in found.task.axes})
+    labels = found.task.labels(found.photos)
     if len(np.unique(labels)) < 2:
         raise UserError(f"{place}: all photos are of one class; at least two are wanted")
     sizes, seen = _decode_some(found, params, talk)
@@ -153,8 +154,8 @@ def small_classes(classes: pd.DataFrame, units: str) -> list[str]:
     told = []
     if len(small):
         few = [f"{name} ({count})" for name, count in zip(small["class"], small["groups"], strict=True)][::-1]
-        told.append(f"too few {units} for {FOLDS} folds, so that some folds cannot score them: {_listed(few)}")
-    return told + ([f"no photo is of the class {_listed(absent)}: it is never learnt"] if absent else [])
+        told.append(f"too few {units} for {FOLDS} folds, so that some folds cannot score them: {listed(few, NAMED)}")
+    return told + ([f"no photo is of the class {listed(absent, NAMED)}: it is never learnt"] if absent else [])
 
 
 def _names(task: Task) -> list[str]:
@@ -176,10 +177,6 @@ def alike(names: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _folders(found: Found) -> tuple[str, ...]:
