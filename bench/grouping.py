@@ -40,6 +40,8 @@ from stages.base import paths
 from stages.data import task_and_classes
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, metrics, paired_difference
+from stages.judge.paired_difference import Asked
+from stages.judge.training_noise import Training
 from stages.learn import loader, model, predict
 from stages.params.load import load
 from stages.params.schema import Params
@@ -142,7 +144,9 @@ def row(person: np.ndarray, labels: np.ndarray, a: np.ndarray, b: np.ndarray) ->
     runs = [bootstrap.pick(one, SCORES) for one in scored]
     return {
         one.metric: {key: round(getattr(one, key), 4) for key in ("a", "b", "difference", "low", "high")}
-        for one in paired_difference.compare([runs[0]], [runs[1]], {}, 10_000, 0)
+        for one in paired_difference.compare(
+            [Training(runs[0])], [Training(runs[1])], Asked(10_000, 0, same_models=True)
+        )
     } | {"people": len(np.unique(person))}
 
 

@@ -25,6 +25,8 @@ from stages.base.talk import SILENT
 from stages.data import task_and_classes
 from stages.data.pixel_cache import open_cache
 from stages.judge import bootstrap, paired_difference, votes
+from stages.judge.paired_difference import Asked
+from stages.judge.training_noise import Training
 from stages.params.load import load
 from stages.params.schema import Params
 from stages.submission.eval_predictions import predict_views
@@ -76,7 +78,9 @@ def _rows(
     return [
         {"a": base, "b": other, "score": row.metric, "of_a": row.a, "of_b": row.b, "difference": row.difference}
         | {"low": row.low, "high": row.high, "verdict": row.verdict, "equal_answers": equal}
-        for row in paired_difference.compare([runs[0]], [runs[1]], {}, 10_000, 0)
+        for row in paired_difference.compare(
+            [Training(runs[0])], [Training(runs[1])], Asked(10_000, 0, same_models=True)
+        )
     ]
 
 

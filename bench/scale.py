@@ -262,7 +262,7 @@ def compare_two(params: Params) -> dict[str, Any]:
     for name in ("a", "b"):
         with contextlib.chdir(name):
             runs.append(compare.load(revisions.WORKSPACE))
-    found = compare.corrected([compare.against(*runs, "selected", REPLICATES, 0)])
+    found = [compare.against(*runs, compare.Asked("selected", REPLICATES))]
     forest(paths.FOREST_PNG, [("b", found[0].rows)], "a", found[0].task)
     return {}
 

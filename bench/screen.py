@@ -34,8 +34,10 @@ from stages.base.talk import SILENT
 from stages.by_hand import screen
 from stages.data.fold_data import open_fold
 from stages.data.task_and_classes import CONTEST
-from stages.judge import bootstrap, paired_difference
+from stages.judge import bootstrap, paired_difference, training_noise
 from stages.judge.bootstrap import Scores
+from stages.judge.paired_difference import BETTER, WORSE, Asked
+from stages.judge.training_noise import Training
 from stages.learn import backbones
 from stages.learn.losses import LOSSES
 from stages.params.load import load
@@ -184,7 +186,9 @@ def rank(project: Path, full: dict[str, Any]) -> dict[str, Any]:
     params = load()
     folds = [open_fold(params, fold) for fold in params.folds]
     person = pd.read_csv(paths.PHOTOS, dtype={"person": str})["person"].to_numpy(str)
-    labels = folds[0].labels
+    labels, fold_of = folds[0].labels, np.zeros(len(folds[0].labels), int)
+    for number, data in enumerate(folds):
+        fold_of[data.val] = number
     losses = [loss for loss in LOSSES if loss in full["losses"]]
     choice = screen.checked(params, screen.Choice(losses=tuple(losses), samplers=("none",)))
     _, nets = backbones.choose(params, "folds", folds, SILENT)
@@ -204,10 +208,14 @@ def rank(project: Path, full: dict[str, Any]) -> dict[str, Any]:
     rho = float(spearmanr(values["heads"], values["full"]).statistic)
     again = [spearmanr(drawn["heads"][:, b], drawn["full"][:, b]).statistic for b in range(REPLICATES)]
     low, high = np.nanquantile(again, [0.025, 0.975])
-    against = [
-        paired_difference.compare(by_full["ce"], by_full[loss], {}, REPLICATES, 0)[0] for loss in losses if loss != "ce"
-    ]
-    told = sum(row.verdict in ("better", "worse") for row in against)
+    cell, of_cell, _ = training_noise.of_cells(fold_of, fold_of)
+    trained = {
+        loss: [Training(scores(person, labels, answers[loss]), scores(cell, labels, answers[loss]), of_cell)]
+        for loss in losses
+    }
+    asked = Asked(REPLICATES, 0)
+    against = [paired_difference.compare(trained["ce"], trained[loss], asked)[0] for loss in losses if loss != "ce"]
+    told = sum(row.verdict in (BETTER, WORSE) for row in against)
     width = statistics.median((row.high - row.low) / 2 for row in against)
     order = sorted(range(len(losses)), key=lambda place: -values["full"][place])
     places = {name: (-np.array(found)).argsort().argsort() + 1 for name, found in values.items()}

@@ -1,101 +1,119 @@
-"""What people read on stdout of compare: the answer in a sentence, then tables, at any width."""
+"""What people read on stdout of compare: the answer in a sentence, then a table, at any width."""
 
 from cli.lines import Column, Lines, Table, plain, table
-from cli.tables.judged_rows import ENDS, SHORT, interval
+from cli.tables.judged_rows import ENDS, above, interval
 from stages.by_hand.compare import of_classes
 from stages.data.task_and_classes import Task
-from stages.judge.paired_difference import TOO_FEW, Comparison, Difference, in_words
+from stages.judge.paired_difference import BETTER, TOO_FEW, Comparison, Difference
+from stages.report import verdicts
 from stages.report.class_lists import WHOLE, differing
 from stages.report.score_names import of_class, title
 
-WIDEST_NAME = 9  # columns of a run's name above a column of numbers
+LONGEST = 9  # letters of a run's name that stands above a column of numbers
 
 
 def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
-    """The verdicts in words, then each comparison's scores; the F1 of every class if `classes`."""
-    lines = plain([verdict(one) for one in found], width)
-    for one in found:
-        lines += [("", ""), *_scores(one, classes, width)]
-        said = {verdict(one)} if classes else {verdict(one), of_classes(one.task)}
-        told = [f"note: {note}" for note in one.notes if note not in said]
-        spread = next(row.seed_sd for row in one.rows if row.metric == "macro_f1")
-        if spread is not None:
-            told.insert(
-                0, f"macro F1 varies by {spread:.4f} (standard deviation) from seed to seed; the intervals take it in"
-            )
-        lines += [("", ""), *plain(told, width)] if told else []
-    return lines
+    """The answer, then the scores of one candidate or the ranking of several; every score of each, classes too, if `classes`."""
+    several = len(found) > 1
+    lines = plain([_of_several(found) if several else verdicts.answer(found[0])], width)
+    lines += table(_ranking(found), width) if several else []
+    for one in found if classes or not several else []:
+        heading = "" if not several else verdicts.answer(one)
+        lines += [*([("", "")] * several), *plain([heading] * several, width), *_scores(one, width)]
+        lines += [("", ""), *_of_classes(one, width)] if classes else []
+    told = [] if several else _rates(found[0])
+    left_out = set() if classes else {of_classes(one.task) for one in found}
+    told += [f"note: {note}" for one in found for note in one.notes if note not in left_out]
+    told = [note for note in dict.fromkeys(told) if not several or note.removeprefix("note: ") not in _answers(found)]
+    spread = found[0].rows[0].seed_sd
+    if not several and spread is not None:
+        told.insert(0, f"macro F1 of one training varies by {spread:.4f} from seed to seed (standard deviation)")
+    return [*lines, *plain(told, width)]
 
 
-def verdict(found: Comparison) -> str:
-    """Which run is better by macro F1, and by how much, in one sentence."""
-    a, b = found.run_a, found.run_b
-    if found.same:
-        return f"{b} holds the same trained models as {a}: there is no difference to find"
-    row = next(row for row in found.rows if row.metric == "macro_f1")
-    scores = f"macro F1 {row.b:.4f} against {row.a:.4f}, {row.difference:+.4f}"
-    if _few(row):
-        return f"too few {row.units} to tell {b} from {a}: {scores}"
-    scores += f" (95 % interval {interval(row.low, row.high)})"
-    if row.verdict in ("better", "worse"):
-        return f"{b} is {row.verdict} than {a}: {scores}"
-    more = in_words(row).removeprefix(row.verdict)
-    return f"{row.verdict} on {b} against {a}: {scores}{more}"
+def _answers(found: list[Comparison]) -> set[str]:
+    return {verdicts.answer(one) for one in found}
 
 
-def _scores(found: Comparison, classes: bool, width: int) -> Lines:
-    """The scores of all photos, and of every class where asked for."""
-    heading = f"{found.run_b} against {found.run_a}"
-    of_all = [row for row in found.rows if not of_class(row.metric)]
+def _of_several(found: list[Comparison]) -> str:
+    """Which of several candidates are better than the base, and how large a difference would show."""
+    rows = {one.run_b: _macro_f1(one) for one in found}
+    better = [name for name, row in rows.items() if row.verdict == BETTER]
+    better.sort(key=lambda name: -rows[name].difference)
+    base, count = found[0].run_a, len(found)
+    known = [row.detectable for row in rows.values() if row.detectable is not None]
+    shows = f"; differences of {min(known):.2g} to {max(known):.2g} would show" if known else ""
+    over = f"over {found[0].groups:,} {_macro_f1(found[0]).units}, {count} comparisons sharing one error rate"
+    if better:
+        return f"better than {base}: {', '.join(better)}, of {count} candidates ({over}{shows})"
+    return f"none of {count} candidates is shown to be better than {base} ({over}{shows})"
+
+
+def _ranking(found: list[Comparison]) -> Table:
+    """All runs, best macro F1 first."""
+    numbers = ("macro F1", "difference", "95 % interval", "shows from")
+    columns = [Column("run"), *(Column(name, "number") for name in numbers), Column("verdict")]
+    rows = [
+        (row.b, (one.run_b, f"{row.b:.4f}", *_judged(row)), row.verdict)
+        for one, row in zip(found, map(_macro_f1, found), strict=True)
+    ]
+    base = found[0]
+    rows.append((_macro_f1(base).a, (base.run_a, f"{_macro_f1(base).a:.4f}", "", "", "", "base"), "base"))
+    rows.sort(key=lambda row: -row[0])
+    return Table(columns, [cells for _, cells, _ in rows], "", [verdict for *_, verdict in rows])
+
+
+def _macro_f1(found: Comparison) -> Difference:
+    return next(row for row in found.rows if row.metric == "macro_f1")
+
+
+def _rates(found: Comparison) -> list[str]:
+    """The learning rate that either run had, and why."""
+    if not any(found.rates):
+        return []
+    return [
+        "learning rate: "
+        + ", ".join(
+            f"{name} {rate or 'not known'}" for name, rate in zip((found.run_a, found.run_b), found.rates, strict=True)
+        )
+    ]
+
+
+def _judged(row: Difference) -> tuple[str, ...]:
+    few = row.verdict == TOO_FEW
+    return (
+        f"{row.difference:+.3f}",
+        "" if few else interval(row.low, row.high),
+        above(row.difference, row.detectable),
+        verdicts.SHORT.get(row.verdict, row.verdict),
+    )
+
+
+def _scores(found: Comparison, width: int) -> Lines:
+    """The scores of all photos."""
     names = (found.run_a, found.run_b)
-    shown = _table(heading, names, of_all, found.task)
-    if max(len(line) for line, _ in table(shown, 10_000)) > width:
-        names = ("base", "new")
-        shown = _table(f"{found.run_b} (new) against {found.run_a} (base)", names, of_all, found.task)
-    lines = table(shown, width)
-    if not classes:
-        return lines
-    rows = [row for row in found.rows if of_class(row.metric)]
-    told = ""
+    heading = ""
+    if max(map(len, names)) > LONGEST:
+        heading, names = f"base: {found.run_a}; new: {found.run_b}", ("base", "new")
+    numbers = (*names, "change", "95 % interval", "shows from")
+    columns = [Column("score"), *(Column(name, "number") for name in numbers), Column("verdict")]
+    rows = [row for row in found.rows if not of_class(row.metric)]
+    cells = [(title(row.metric, found.task), f"{row.a:.3f}", f"{row.b:.3f}", *_judged(row)) for row in rows]
+    return table(Table(columns, cells, heading, [row.verdict for row in rows]), width)
+
+
+def _of_classes(found: Comparison, width: int) -> Lines:
+    """The F1 of every class; of many classes, of those that differ most."""
+    rows, told = [row for row in found.rows if of_class(row.metric)], ""
     if len(rows) > WHOLE:
         shown_ones = differing(rows, 2 * ENDS)
         told = f"The {len(shown_ones)} of {len(rows)} classes that differ most; all are in --json and --csv"
         rows = sorted((row for row in rows if row.metric in shown_ones), key=lambda row: shown_ones.index(row.metric))
-    columns = [
-        Column("F1 of class"),
-        *(Column(name, "number") for name in (*names, "95 % of difference")),
-        Column("verdict"),
-    ]
-    cells = [
-        (
-            title(row.metric, found.task).removeprefix("F1 "),
-            f"{row.a:.4f}",
-            f"{row.b:.4f}",
-            "" if _few(row) else interval(row.low, row.high),
-            SHORT.get(row.verdict, row.verdict),
-        )
-        for row in rows
-    ]
-    return [*lines, ("", ""), *table(Table(columns, cells, told, [row.verdict for row in rows]), width)]
+    numbers = ("base", "new", "95 % of change", "shows from")
+    columns = [Column("F1 of class"), *(Column(name, "number") for name in numbers), Column("verdict")]
+    cells = [(_class_name(row, found.task), f"{row.a:.3f}", f"{row.b:.3f}", *_judged(row)[1:]) for row in rows]
+    return table(Table(columns, cells, told, [row.verdict for row in rows]), width)
 
 
-def _table(heading: str, names: tuple[str, str], rows: list[Difference], task: Task) -> Table:
-    numbers = (*names, "difference", "95 % interval", "P better")
-    columns = [Column("score"), *(Column(name, "number") for name in numbers), Column("verdict")]
-    cells = [
-        (
-            title(row.metric, task),
-            f"{row.a:.4f}",
-            f"{row.b:.4f}",
-            f"{row.difference:+.4f}",
-            "" if _few(row) else interval(row.low, row.high),
-            "" if _few(row) else f"{row.p_improved:.3f}",
-            SHORT.get(row.verdict, row.verdict),
-        )
-        for row in rows
-    ]
-    return Table(columns, cells, heading, [row.verdict for row in rows])
-
-
-def _few(row: Difference) -> bool:
-    return row.verdict == TOO_FEW
+def _class_name(row: Difference, task: Task) -> str:
+    return title(row.metric, task).removeprefix("F1 ")

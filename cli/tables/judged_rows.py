@@ -3,29 +3,34 @@
 from typing import Any
 
 from cli.lines import Column, Table
-from stages.judge.paired_difference import TOO_FEW, UNDECIDED
-
-SHORT = {UNDECIDED: "no evidence", TOO_FEW: "too few"}
-
+from stages.report.verdicts import SHORT
 
 ENDS = 10  # of many classes: so many commonest, and so many rarest
+REACHED = " *"  # beside the smallest difference that would show, where the one that was seen is as large
 
 
 def interval(low: float, high: float) -> str:
-    return f"{low:+.4f} to {high:+.4f}"
+    return f"{low:+.3f} to {high:+.3f}"
+
+
+def above(difference: float, detectable: float | None) -> str:
+    """The smallest difference that would show, marked where the one that was seen is as large; empty where none can be told."""
+    if detectable is None:
+        return ""
+    return f"{detectable:.3f}{REACHED if abs(difference) >= detectable else '  '}"
 
 
 def judged(title: str, head: str, key: str, rows: list[dict[str, Any]]) -> Table:
     """Rows of macro F1 against a base, named by their `key`."""
-    numbers = ("macro F1", "difference", "95 % interval", "p Holm")
+    numbers = ("macro F1", "difference", "95 % interval", "shows from")
     columns = [Column(head), *(Column(name, "number") for name in numbers), Column("verdict")]
     cells = [
         (
             row[key],
             f"{row['macro_f1']:.4f}",
-            f"{row['difference']:+.4f}",
+            f"{row['difference']:+.3f}",
             interval(row["low"], row["high"]),
-            f"{row['p_value']:.3f}",
+            above(row["difference"], row["detectable"]),
             SHORT.get(row["verdict"], row["verdict"]),
         )
         for row in rows

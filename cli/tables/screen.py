@@ -3,8 +3,9 @@
 from typing import Any
 
 from cli.lines import Column, Lines, Table, counted, labelled, plain, table
-from cli.tables.judged_rows import SHORT, interval
+from cli.tables.judged_rows import above, interval
 from stages.base import paths
+from stages.report.verdicts import SHORT
 
 
 def screen(found: dict[str, Any], top: int, width: int) -> Lines:
@@ -12,7 +13,7 @@ def screen(found: dict[str, Any], top: int, width: int) -> Lines:
     shown = [row for row in found["rows"] if row["rank"] <= top or row["verdict"] == "base"]
     several = len({row["head"] for row in found["rows"]}) > 1
     names = ("loss", "sampler", "head") if several else ("loss", "sampler")
-    numbers = ("macro F1", "difference", "95 % interval", "p Holm", *found["titles"].values(), "val_nll")
+    numbers = ("macro F1", "difference", "95 % interval", "shows from", *found["titles"].values(), "val_nll")
     columns = [Column("#", "text"), *(Column(name) for name in names), Column("verdict")]
     columns += [Column(name, "number") for name in numbers]
     head = "" if several else f" ({found['rows'][0]['head']})"
@@ -67,7 +68,7 @@ def _cells(row: dict[str, Any], names: tuple[str, ...], subsets: list[str]) -> t
         f"{row['macro_f1']:.4f}",
         "" if is_base else f"{row['difference']:+.4f}",
         "" if is_base else interval(row["low"], row["high"]),
-        "" if is_base else f"{row['p_value']:.3f}",
+        "" if is_base else above(row["difference"], row["detectable"]),
         *(f"{row[name]:.4f}" for name in subsets),
         f"{row['val_nll']:.4f}",
     )

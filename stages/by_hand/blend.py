@@ -19,6 +19,7 @@ from stages.judge import bootstrap, ensemble_weights, metrics, nested_folds
 from stages.judge import paired_difference as judge
 from stages.judge.nested_folds import Nested
 from stages.judge.paired_difference import Difference
+from stages.judge.training_noise import Training
 from stages.records import past_runs
 from stages.submission import write
 
@@ -127,11 +128,10 @@ class Judged:
         own = bootstrap.of_run(self.group, labels, probabilities.argmax(1), -np.log(true), classes=classes)
         return bootstrap.pick(own, SCORES)
 
-    def against(self, single: np.ndarray, blended: np.ndarray) -> dict[str, Difference]:
-        """Each score of a blend against a single run."""
-        rows = judge.compare(
-            [self.scores(single)], [self.scores(blended)], {}, self.replicates, self.seed, self.base.task.units
-        )
+    def against(self, single: np.ndarray, blended: np.ndarray, comparisons: int = 1) -> dict[str, Difference]:
+        """Each score of a blend against a single run. The answer is about these trained models, which a blend is made of."""
+        asked = judge.Asked(self.replicates, self.seed, self.base.task.units, comparisons=comparisons, same_models=True)
+        rows = judge.compare([Training(self.scores(single))], [Training(self.scores(blended))], asked)
         return {row.metric: row for row in rows}
 
 
@@ -163,16 +163,15 @@ def fit(judged: Judged, oof: np.ndarray, talk: Talk) -> tuple[Nested, Nested]:
 def table(
     judged: Judged, oof: np.ndarray, blends: Nested, single: Nested, headline: np.ndarray
 ) -> list[dict[str, Any]]:
-    """One row for the blend that is used, then one a weighting, p-values of these by Holm; each against the best single
-    run as other groups choose it.
+    """One row for the blend that is used, then one a weighting, which share one error rate; each against the best single run as
+    other groups choose it.
     """
-    reference = single.scores["single"]
-    each = {name: judged.against(reference, blends.scores[name]) for name in ensemble_weights.WEIGHTINGS}
-    adjusted = judge.holm([found["macro_f1"].p_value for found in each.values()])
-    rows = [_row("blend", judged.against(reference, headline), None)]
-    for (name, found), p_value in zip(each.items(), adjusted, strict=True):
+    reference, count = single.scores["single"], len(ensemble_weights.WEIGHTINGS)
+    rows = [_row("blend", judged.against(reference, headline))]
+    for name in ensemble_weights.WEIGHTINGS:
         flattering = judged.macro_f1(ensemble_weights.mix(blends.fitted[name], oof))
-        rows.append(_row(name, found, p_value) | {"macro_f1_fitted": flattering})
+        found = judged.against(reference, blends.scores[name], count)
+        rows.append(_row(name, found) | {"macro_f1_fitted": flattering})
     return rows
 
 
@@ -263,10 +262,8 @@ def in_words(row: dict[str, Any], best: str, units: str) -> str:
     return f"the blend is not shown to be better than the best single run: {gain}; without evidence {best} alone is as good"
 
 
-def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict[str, Any]:
+def _row(name: str, found: dict[str, Difference]) -> dict[str, Any]:
     row = found["macro_f1"]
-    if p_value is not None:
-        row = compare.with_p(row, p_value)
     return {
         "weights": name,
         "macro_f1": row.b,
@@ -274,8 +271,8 @@ def _row(name: str, found: dict[str, Difference], p_value: float | None) -> dict
         "difference": row.difference,
         "low": row.low,
         "high": row.high,
-        "p_improved": row.p_improved,
         "p_value": row.p_value,
+        "detectable": row.detectable,
         "verdict": row.verdict,
         "nll_difference": found["nll"].difference,
         "nll_low": found["nll"].low,

@@ -1,4 +1,5 @@
-"""compare: is one run better than another? Paired over groups (people), from the OOF predictions of revisions and experiments."""
+"""compare: is one run's method better than another's? From the OOF predictions of revisions and experiments, paired over groups
+(people), the luck of their trainings counted (stages/judge/paired_difference.py)."""
 
 import io
 import json
@@ -16,13 +17,17 @@ from stages.base.files import load_npz, write_csv
 from stages.base.talk import Talk
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
-from stages.judge import bootstrap, matched_photos, paired_difference
+from stages.judge import bootstrap, matched_photos, paired_difference, training_noise
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Comparison, Difference
+from stages.judge.training_noise import Training
 from stages.learn import same_task
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from stages.report.png.result_figures import forest
+from stages.report.verdicts import answer
+
+FAR_APART = 3.0  # learning rates of two runs, one over the other, above which their difference is told
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Run:
     seed: int
     content: np.ndarray | None = None  # uint64 [N], a hash of each photo's file; None in results of an earlier version
     record: Record = field(default_factory=Record)  # what was run
+    rate: str = ""  # its learning rate and where that came from, in words; empty where nothing says
 
 
 ARRAYS = ("label", "fold", "selected", "last", "select", "seed")
@@ -48,18 +54,20 @@ ARRAYS = ("label", "fold", "selected", "last", "select", "seed")
 
 @dataclass(frozen=True)
 class Asked:
-    """How runs are compared: which epochs (`selected`, `last`, or `auto`: selected if all runs chose by one rule, else last), and
-    the bootstrap."""
+    """How runs are compared: which epochs (`selected`, `last`, or `auto`: selected if all runs chose by one rule, else last), the
+    bootstrap, which scores (None: all), and how many comparisons share an error rate."""
 
     rule: str = "auto"
     replicates: int = 10_000
     seed: int = 0
+    only: tuple[str, ...] | None = None
+    comparisons: int = 1
 
 
 def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: Talk) -> list[Comparison]:
     """Compare the first of `names` with each of the others (with the workspace if there is no other).
 
-    Several candidates share one error rate: p-values are Holm's, per score. Writes a forest plot, and `csv` if given.
+    Several candidates share one error rate, score by score. Writes a forest plot, and `csv` if given.
     Raises UserError if a run has no OOF predictions, or runs hold other photos or classes.
     """
     names = list(names) if len(names) > 1 else [names[0], revisions.WORKSPACE]
@@ -67,26 +75,36 @@ def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: T
         raise UserError(f"compare: {', '.join(names)}: the same run stands twice; name each once")
     base = load(names[0])
     candidates = [load(name) for name in names[1:]]
-    rule = settle_rule(asked.rule, [base, *candidates])
-    found = [
-        against(base, candidate, rule, asked.replicates, asked.seed)
-        for candidate in talk.track(candidates, len(candidates), "compare")
-    ]
-    found = corrected(found)
+    asked = replace(asked, rule=settle_rule(asked.rule, [base, *candidates]), comparisons=len(candidates))
+    found = [against(base, candidate, asked) for candidate in talk.track(candidates, len(candidates), "compare")]
     if csv:
         write_csv(csv, pd.DataFrame(as_rows(found)))
     forest(png, [(result.run_b, result.rows) for result in found], base.name, base.task)
     return found
 
 
-def against(base: Run, candidate: Run, rule: str, replicates: int, seed: int) -> Comparison:
-    """Every score of `candidate` against `base`, on the photos that both saw alike; no correction for several candidates."""
+def against(base: Run, candidate: Run, asked: Asked) -> Comparison:
+    """Scores of `candidate` against `base`, on the photos that both saw alike; asked.rule: selected or last."""
     told, same = of_records(base, candidate), same_models(base, candidate)
     (base, candidate), left_out = alike([base, candidate])
-    a, b = scores(base, rule), scores(candidate, rule)
-    rows = paired_difference.compare(a, b, _groups_of_classes(base), replicates, seed, base.task.units)
-    told += [*left_out, *notes(base, candidate, rule)]
-    return Comparison(base.name, candidate.name, rows, told, base.task, same)
+    cell, *folds = training_noise.of_cells(base.fold, candidate.fold)
+    a, b = (trainings(run, asked, cell, own) for run, own in zip((base, candidate), folds, strict=True))
+    how = paired_difference.Asked(
+        asked.replicates, asked.seed, base.task.units, _groups_of_classes(base), asked.comparisons
+    )
+    rows = paired_difference.compare(a, b, how)
+    told += [*left_out, *notes(base, candidate, asked.rule)]
+    return Comparison(
+        base.name,
+        candidate.name,
+        rows,
+        told,
+        base.task,
+        same,
+        groups=a[0].over_groups.groups,
+        trainings=(len(a), len(b)),
+        rates=(base.rate, candidate.rate),
+    )
 
 
 def load(name: str) -> Run:
@@ -101,7 +119,8 @@ def load(name: str) -> Run:
         task = _task(arrays.pop("task", None), record)
         values: dict[str, Any] = arrays | {"select": str(arrays["select"]), "seed": int(arrays["seed"])}
         group = values.pop("person" if "person" in values else "group")
-        run = Run(name=name, task=task, photo=photo, group=group, record=record, **values)
+        rate = past_runs.rate_in_words(name, record)
+        run = Run(name=name, task=task, photo=photo, group=group, record=record, rate=rate, **values)
     except (ValueError, TypeError, KeyError):
         raise UserError(
             f"{name}: {paths.OOF_ARRAYS} is damaged or of another version; run `dvc repro oof-ensemble` there again"
@@ -236,17 +255,22 @@ def of_records(base: Run, other: Run) -> list[str]:
     return [*found, *run_record.settings_in_words({base.name: base.record, other.name: other.record}, but)]
 
 
-def scores(run: Run, rule: str) -> list[Scores]:
-    """Per group sums of each repeat, one entry a repeat: scores of the classes, then of each axis, where there are several."""
+def trainings(run: Run, asked: Asked, cell: np.ndarray, folds: np.ndarray) -> list[Training]:
+    """Sums of each repeat by group and by cell: scores of the classes, then of each axis, where there are several.
+
+    cell [N], folds [cells]: of training_noise.of_cells.
+    """
     rows, group, task = np.arange(len(run.label)), groups(run), run.task
-    chosen = run.selected if rule == "selected" else run.last
-    found = []
-    for one in chosen:
+    chosen = run.selected if asked.rule == "selected" else run.last
+
+    def summed(one: np.ndarray, units: np.ndarray) -> Scores:
         predictions, nll = one.argmax(1), -one[rows, run.label]
-        own = bootstrap.of_run(group, run.label, predictions, nll, classes=task.classes, subsets=task.subsets)
-        of_axes = bootstrap.of_axes(group, run.label, predictions, task.axis_sizes) if len(task.axes) > 1 else []
-        found.append(bootstrap.beside([own, *of_axes]))
-    return found
+        own = bootstrap.of_run(units, run.label, predictions, nll, classes=task.classes, subsets=task.subsets)
+        of_axes = bootstrap.of_axes(units, run.label, predictions, task.axis_sizes) if len(task.axes) > 1 else []
+        found = bootstrap.beside([own, *of_axes])
+        return bootstrap.pick(found, asked.only) if asked.only else found
+
+    return [Training(summed(one, group), summed(one, cell), folds) for one in chosen]
 
 
 def groups(run: Run) -> np.ndarray:
@@ -267,50 +291,41 @@ def notes(base: Run, other: Run, rule: str) -> list[str]:
         )
     if (base.fold != other.fold).any():
         found.append(
-            f"the folds differ: models were trained on other {base.task.units}, so part of the difference is the luck of the "
-            "split"
+            f"the folds differ: models were trained on other {base.task.units}; the luck of the split is counted with that of "
+            "the trainings"
+        )
+    rates = [run.record.lr for run in (base, other) if run.record.lr]
+    if len(rates) == 2 and max(rates) > FAR_APART * min(rates):
+        found.append(
+            f"the learning rates differ {max(rates) / min(rates):.2g}-fold, so part of the difference may be theirs: set `lr` to "
+            "one number in both to compare the rest"
         )
     found.append(of_classes(base.task))
-    fewest = min(len(base.selected), len(other.selected))
-    if fewest < 2:
-        seeds = "the same seed" if base.seed == other.seed else f"seeds {base.seed} and {other.seed}"
-        found.append(
-            f"one training a fold ({seeds}): the interval is about these trained models and leaves out the noise of the seed; "
-            "train.repeats: 3 in both runs would take it in"
-        )
     return found
 
 
-def corrected(found: list[Comparison]) -> list[Comparison]:
-    """Holm's correction over the candidates, score by score; a verdict that does not survive becomes no evidence."""
-    adjusted = [
-        paired_difference.holm([result.rows[place].p_value for result in found]) for place in range(len(found[0].rows))
-    ]
-    return [
-        replace(result, rows=[with_p(row, adjusted[place][number]) for place, row in enumerate(result.rows)])
-        for number, result in enumerate(found)
-    ]
-
-
 def as_rows(found: list[Comparison]) -> list[dict[str, Any]]:
-    """One flat row a score and candidate: run_a, run_b, then the fields of Difference in the words of its units (`more_people`,
-    `too few people`)."""
+    """One flat row a score and candidate: run_a, run_b, then the fields of Difference in the words of its units (`too few
+    people`)."""
     return [{"run_a": result.run_a, "run_b": result.run_b, **_in_units(row)} for result in found for row in result.rows]
 
 
 def _in_units(row: Difference) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(row).items() if name != "units"}
-    verdict = f"too few {row.units}" if row.verdict == paired_difference.TOO_FEW else row.verdict
-    return {
-        f"more_{row.units}" if name == "more_needed" else name: verdict if name == "verdict" else value
-        for name, value in fields.items()
-    }
+    return fields | ({"verdict": f"too few {row.units}"} if row.verdict == paired_difference.TOO_FEW else {})
 
 
 def as_json(found: list[Comparison]) -> str:
-    """The rows, and the notes of each comparison."""
-    remarks = {result.run_b: result.notes for result in found}
-    return json.dumps({"comparisons": as_rows(found), "notes": remarks}, allow_nan=False)
+    """The answer, the learning rates and the notes on each comparison, and all its rows."""
+    told = {
+        key: {result.run_b: of(result) for result in found}
+        for key, of in (
+            ("answers", answer),
+            ("learning_rates", lambda one: list(one.rates)),
+            ("notes", lambda one: one.notes),
+        )
+    }
+    return json.dumps({**told, "comparisons": as_rows(found)}, allow_nan=False)
 
 
 def of_classes(task: Task) -> str:
@@ -319,12 +334,6 @@ def of_classes(task: Task) -> str:
         f"the F1 of {task.classes} classes is tested one by one: about one in twenty would look better or worse by luck, so "
         "decide by macro_f1"
     )
-
-
-def with_p(row: Difference, p_value: float) -> Difference:
-    """The row with a corrected p-value; a verdict that does not survive it becomes no evidence."""
-    lost = row.verdict in ("better", "worse") and p_value >= 0.05
-    return replace(row, p_value=p_value, verdict=paired_difference.UNDECIDED if lost else row.verdict)
 
 
 def settle_rule(rule: str, runs: list[Run]) -> str:

@@ -25,8 +25,6 @@ from stages.report.html import page
 from stages.report.html.page_scores import Oof
 from stages.report.html.thumbnails import pictures
 
-AS_COMPARED = (10_000, 0)  # replicates and seed of `maskcli compare` by default: both must say the same
-
 
 def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.REPORT) -> dict[str, Any]:
     """Write the page for one or two revisions; thumbnails come from the workspace's photos.
@@ -64,7 +62,7 @@ def _pair(predictions: list[compare.Run]) -> Comparison | str:
     """The second run against the first as `maskcli compare` says it, or why they cannot be compared."""
     try:
         rule = compare.settle_rule("auto", predictions)
-        return compare.against(predictions[0], predictions[1], rule, *AS_COMPARED)
+        return compare.against(predictions[0], predictions[1], compare.Asked(rule))
     except UserError as error:
         return str(error)
 

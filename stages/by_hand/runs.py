@@ -15,12 +15,9 @@ from stages.base import git, paths, revisions
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.by_hand import compare
-from stages.judge import bootstrap
-from stages.judge import paired_difference as paired
 from stages.judge.paired_difference import Difference
 from stages.records import past_runs, run_record
 
-REPLICATES, SEED = 10_000, 0  # those of `maskcli compare` by default: both must say the same
 FAR_BACK = 5000  # commits looked at
 CODE = "stages/"
 
@@ -83,8 +80,8 @@ class Found:
 def run(talk: Talk, limit: int = 20, base: str | None = None, everywhere: bool = False) -> Found:
     """The newest `limit` runs of HEAD's history, DVC experiments and the workspace, best macro F1 first.
 
-    base: the run that the others are compared with, paired over groups as `maskcli compare` does, p-values by Holm's method over
-    all rows; None: the oldest one shown. everywhere: also commits of other branches and of tags.
+    base: the run that the others are compared with, as `maskcli compare` does, all rows sharing one error
+    rate; None: the oldest one shown. everywhere: also commits of other branches and of tags.
     Raises UserError if git cannot be asked, or if there are no results.
     """
     named = [_place_of(base)] if base else []
@@ -204,14 +201,12 @@ def judged(
     and what is to be said of them."""
     notes: list[str] = []
     base_made, rows = _made(first[-1], notes), []
+    asked = compare.Asked(only=("macro_f1",), comparisons=max(1, len(others)))
     for group in talk.track(others, len(others), "runs"):
         made = _made(group[-1], notes)
         row = replace(_row(group), changed=changes(base_made, made) if base_made and made else ["cannot be read"])
-        found = _against(base, group[-1], notes) if base else None
+        found = _against(base, group[-1], asked, notes) if base else None
         rows.append(_with(row, found) if found else row)
-    compared = [row.p_value for row in rows if row.p_value is not None]
-    adjusted = iter(paired.holm(compared) if compared else [])
-    rows = [row if row.p_value is None else _corrected(row, next(adjusted)) for row in rows]
     return [replace(_row(first), verdict="base"), *rows], list(dict.fromkeys(notes))
 
 
@@ -223,7 +218,7 @@ def _predictions(place: Place, notes: list[str]) -> compare.Run | None:
         return None
 
 
-def _against(base: compare.Run, place: Place, notes: list[str]) -> Difference | None:
+def _against(base: compare.Run, place: Place, asked: compare.Asked, notes: list[str]) -> Difference | None:
     """Macro F1 of a run against the base, as `maskcli compare` has it; None, with a note, where it has none."""
     other = _predictions(place, notes)
     if other is None:
@@ -234,9 +229,7 @@ def _against(base: compare.Run, place: Place, notes: list[str]) -> Difference | 
         notes.append(str(error))
         return None
     notes += left_out
-    rule = compare.settle_rule("auto", pair)
-    a, b = ([bootstrap.pick(one, ("macro_f1",)) for one in compare.scores(run, rule)] for run in pair)
-    return paired.compare(a, b, {}, REPLICATES, SEED)[0]
+    return compare.against(pair[0], pair[1], replace(asked, rule=compare.settle_rule("auto", pair))).rows[0]
 
 
 def _with(row: Row, found: Difference) -> Row:
@@ -249,11 +242,6 @@ def _with(row: Row, found: Difference) -> Row:
         p_value=found.p_value,
         verdict="the same predictions" if same else found.verdict,
     )
-
-
-def _corrected(row: Row, p_value: float) -> Row:
-    lost = row.verdict in ("better", "worse") and p_value >= 0.05
-    return replace(row, p_value=p_value, verdict=paired.UNDECIDED if lost else row.verdict)
 
 
 def _row(group: list[Place]) -> Row:

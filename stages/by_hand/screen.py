@@ -14,13 +14,13 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv
 from stages.base.talk import Talk
-from stages.by_hand.compare import corrected
 from stages.data import photos
 from stages.data.fold_data import FoldData, open_fold
 from stages.data.task_and_classes import Task
-from stages.judge import bootstrap, metrics, paired_difference
+from stages.judge import bootstrap, metrics, paired_difference, training_noise
 from stages.judge.bootstrap import Scores
-from stages.judge.paired_difference import Comparison, Difference
+from stages.judge.paired_difference import Asked, Difference
+from stages.judge.training_noise import Training
 from stages.learn import backbones, frozen_features, heads_on_features, learner, model, objective, predict
 from stages.learn.heads_on_features import Features, Plan
 from stages.learn.losses import CORRECTING, LOSSES
@@ -74,14 +74,14 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     """Write ranking.csv and features.npz below out/screen; return the ranking, best macro F1 first, and what it can tell.
 
     Every combination is compared with params.yaml's (loss, sampler, model.head), which is trained too if it is not among
-    those asked for: paired over groups, p-values by Holm over all candidates.
+    those asked for: paired over groups, all candidates sharing one error rate.
     """
     choice = checked(params, choice)
     folds = [open_fold(params, fold) for fold in params.folds]
     task = folds[0].task
     objective.check(params, task)
     epochs = choice.epochs or default_epochs(params, folds)
-    truth = Truth(task, folds[0].labels, np.unique(photos.read(task)["group"], return_inverse=True)[1])
+    truth = Truth(task, folds[0].labels, bootstrap.numbered(photos.read(task)["group"].to_numpy(str)), _fold_of(folds))
     began = time.perf_counter()
     source, nets = backbones.choose(params, choice.backbone, folds, talk)
     features_of = run_record.of_fold(params.folds[0]) if source.startswith(backbones.OWN_MODELS) else None
@@ -219,6 +219,7 @@ class Truth:
     task: Task
     labels: np.ndarray  # [N]
     group: np.ndarray  # [N] numbered
+    fold: np.ndarray  # [N] that validates on each photo
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -228,28 +229,30 @@ class Truth:
 def judge(
     params: Params, choice: Choice, tried: list[Tried], truth: Truth, talk: Talk
 ) -> tuple[Tried, dict[str, list[Difference]]]:
-    """params.yaml's combination, and every combination's scores against it by its name, p-values by Holm over the others."""
+    """params.yaml's combination, and every combination's scores against it by its name."""
     replicates = choice.replicates or params.ensemble.replicates
     own = (params.loss, params.sampler, params.model.head)
     base = next(one for one in tried if (one.loss, one.sampler, one.head) == own)
-    of_base = _scores(base, truth)
-
-    def against(other: Tried) -> Comparison:
-        of_other = _scores(other, truth)
-        rows = paired_difference.compare(of_base, of_other, {}, replicates, params.seed, truth.task.units)
-        return Comparison(base.name, other.name, rows, [], truth.task)
-
-    others = [one for one in tried if one is not base]
-    found = [against(one) for one in talk.track(others, len(others), "compare")]
-    return base, {one.run_b: one.rows for one in [against(base), *(corrected(found) if found else [])]}
+    of_base = _trainings(base, truth)
+    asked = Asked(replicates, params.seed, truth.task.units, comparisons=max(1, len(tried) - 1))
+    return base, {
+        one.name: paired_difference.compare(of_base, _trainings(one, truth), asked)
+        for one in talk.track(tried, len(tried), "compare")
+    }
 
 
-def _scores(tried: Tried, truth: Truth) -> list[Scores]:
-    """Sums of each group, one entry a repeat."""
-    sizes: dict[str, Any] = {"classes": truth.task.classes, "subsets": truth.task.subsets}
+def _trainings(tried: Tried, truth: Truth) -> list[Training]:
+    """Sums of each group and of each fold, one entry a repeat."""
+    cell, folds, _ = training_noise.of_cells(truth.fold, truth.fold)
+
+    def summed(units: np.ndarray, classes: np.ndarray, nll: np.ndarray) -> Scores:
+        task = truth.task
+        own = bootstrap.of_run(units, truth.labels, classes, nll, classes=task.classes, subsets=task.subsets)
+        return bootstrap.pick(own, truth.scores)
+
     return [
-        bootstrap.pick(bootstrap.of_run(truth.group, truth.labels, classes, nll, **sizes), truth.scores)
-        for classes, nll in zip(tried.classes, tried.nll, strict=True)
+        Training(summed(truth.group, *one), summed(cell, *one), folds)
+        for one in zip(tried.classes, tried.nll, strict=True)
     ]
 
 
@@ -260,7 +263,7 @@ def ranked(base: Tried, tried: list[Tried], compared: dict[str, list[Difference]
         by_name = {row.metric: row for row in compared[one.name]}
         f1, nll = by_name["macro_f1"], by_name["nll"]
         judged: dict[str, Any] = {
-            name: getattr(f1, name) for name in ("difference", "low", "high", "p_improved", "p_value")
+            name: getattr(f1, name) for name in ("difference", "low", "high", "p_value", "detectable")
         }
         rows.append(
             {"loss": one.loss, "sampler": one.sampler, "head": one.head, "macro_f1": f1.b}

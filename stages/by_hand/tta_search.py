@@ -12,13 +12,13 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
-from stages.by_hand.compare import with_p
 from stages.data import photos
 from stages.data import task_and_classes as tasks
 from stages.data.fold_data import open_fold
 from stages.data.task_and_classes import Task
-from stages.judge import bootstrap, nested_folds, paired_difference, votes
-from stages.judge.paired_difference import Difference
+from stages.judge import bootstrap, nested_folds, paired_difference, training_noise, votes
+from stages.judge.paired_difference import BETTER, Asked, Difference
+from stages.judge.training_noise import Training
 from stages.learn import predict
 from stages.params import tta_view_names
 from stages.params.schema import Params
@@ -77,8 +77,9 @@ def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> di
         lambda some, scores: 0.0,
         lambda fits: talk.track(fits, len(fits), f"search again on other {found.task.units}"),
     )
-    honest = _against(found, joined(BASE), inside.chosen, everyone, replicates, params.seed)
-    flattering = _against(found, joined(BASE), joined(chosen), everyone, replicates, params.seed)
+    asked = Asked(replicates, params.seed, found.task.units)
+    honest = _against(found, joined(BASE), inside.chosen, everyone, asked)
+    flattering = _against(found, joined(BASE), joined(chosen), everyone, asked)
     by_vote = judge_votes(params, found, replicates)
     result = {
         "run": record.run,
@@ -174,14 +175,15 @@ def judge(
     replicates: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Macro F1 of each set of views against identity alone on the photos at `places`, p-values by Holm."""
-    rows = [_against(found, joined(BASE), joined(one), places, replicates, seed) for one in tried]
-    return [{"views": " ".join(one), **row} for one, row in zip(tried, corrected(rows), strict=True)]
+    """Macro F1 of each set of views against identity alone on the photos at `places`; all share one error rate."""
+    asked = Asked(replicates, seed, found.task.units, comparisons=len(tried))
+    rows = [_against(found, joined(BASE), joined(one), places, asked) for one in tried]
+    return [{"views": " ".join(one), **_flat(row)} for one, row in zip(tried, rows, strict=True)]
 
 
 def recommended(rows: list[dict[str, Any]], tried: list[Views]) -> Views:
     """Identity and every view that is shown to help with it; failing these, the best set that is; else identity alone."""
-    good = [(one, row["difference"]) for one, row in zip(tried, rows, strict=True) if row["verdict"] == "better"]
+    good = [(one, row["difference"]) for one, row in zip(tried, rows, strict=True) if row["verdict"] == BETTER]
     single = [one for one, _ in good if len(one) == 2 and one[0] == BASE[0]]
     if single:
         return (*BASE, *(one[1] for one in single))
@@ -195,18 +197,16 @@ def judge_votes(params: Params, found: Predicted, replicates: int) -> list[dict[
     joined = {name: joiner(found, name)(params.tta.views) for name in votes.VOTES}
     everyone = np.arange(len(found.label))
     names = [name for name in joined if name != "soft"]
-    rows = [_against(found, joined["soft"], joined[name], everyone, replicates, params.seed) for name in names]
-    return [{"vote": name, **row} for name, row in zip(names, corrected(rows), strict=True)]
+    asked = Asked(replicates, params.seed, found.task.units, comparisons=len(names))
+    rows = [_against(found, joined["soft"], joined[name], everyone, asked) for name in names]
+    return [{"vote": name, **_flat(row)} for name, row in zip(names, rows, strict=True)]
 
 
-def corrected(rows: list[Difference]) -> list[dict[str, Any]]:
-    """Flat rows with Holm's p-values."""
-    adjusted = paired_difference.holm([row.p_value for row in rows])
-    found = [with_p(row, p_value) for row, p_value in zip(rows, adjusted, strict=True)]
-    return [{"macro_f1": row.b, **{name: getattr(row, name) for name in _COLUMNS[1:]}} for row in found]
+_COLUMNS = ("macro_f1", "difference", "low", "high", "p_value", "detectable", "verdict")
 
 
-_COLUMNS = ("macro_f1", "difference", "low", "high", "p_improved", "p_value", "verdict")
+def _flat(row: Difference) -> dict[str, Any]:
+    return {"macro_f1": row.b, **{name: getattr(row, name) for name in _COLUMNS[1:]}}
 
 
 def notes(task: Task, chosen: Views, by_vote: list[dict[str, Any]]) -> list[str]:
@@ -225,12 +225,15 @@ def notes(task: Task, chosen: Views, by_vote: list[dict[str, Any]]) -> list[str]
     return found
 
 
-def _against(
-    found: Predicted, base: np.ndarray, other: np.ndarray, places: np.ndarray, replicates: int, seed: int
-) -> Difference:
-    group, labels, task = found.group[places], found.label[places], found.task
-    both = [
-        bootstrap.pick(bootstrap.of_run(group, labels, one[places].argmax(1), classes=task.classes), ("macro_f1",))
-        for one in (base, other)
-    ]
-    return paired_difference.compare([both[0]], [both[1]], {}, replicates, seed, task.units)[0]
+def _against(found: Predicted, base: np.ndarray, other: np.ndarray, places: np.ndarray, asked: Asked) -> Difference:
+    """Macro F1 of probabilities [N, C] against others' on the photos at `places`. Both are of the same trained models; whether a
+    view helps other trainings too, the folds' models tell among themselves."""
+    labels, predicted = found.label[places], [one[places].argmax(1) for one in (base, other)]
+    cell, folds, _ = training_noise.of_cells(found.fold[places], found.fold[places])
+
+    def summed(units: np.ndarray, predictions: np.ndarray) -> bootstrap.Scores:
+        own = bootstrap.of_run(units, labels, predictions, classes=found.task.classes)
+        return bootstrap.pick(own, ("macro_f1",))
+
+    a, b = ([Training(summed(found.group[places], one), summed(cell, one), folds)] for one in predicted)
+    return paired_difference.compare(a, b, asked)[0]

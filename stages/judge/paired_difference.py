@@ -1,26 +1,64 @@
-"""Is run B better than run A? Paired differences over the same groups, with an interval and a verdict in words."""
+"""Is run B better than run A? Paired differences over the same groups, with an interval and a verdict in words.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+The question is about the method: would training again, with other seeds, on groups like these, come out ahead? So a verdict
+needs two things to speak for it.
+
+- The groups (people, say): symmetric bootstrap-t (Hall 1988, doi:10.1214/aos/1176350933). Its 95 % half-width, divided by
+  1.96, is the standard error of groups: a normal one that gives the same interval, so that it can be joined with others, and
+  read at other levels.
+- The trainings (stages/judge/training_noise.py). From two repeats on, their variance joins that of the groups, and the whole has
+  Student's t with degrees of freedom by Satterthwaite (1946, doi:10.2307/3002019). With one training a side the variance
+  between folds holds groups and trainings alike, with few degrees of freedom; then the difference must stand out against
+  both, so that neither luck is the answer (intersection-union test: Berger 1982, doi:10.1080/00401706.1982.10487790).
+
+Where groups alone speak for a difference it is one of these trained models, and the verdict says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import special
 
 from stages.data.task_and_classes import Task
-from stages.judge import bootstrap
-from stages.judge.bootstrap import Scores
+from stages.judge import bootstrap, training_noise
+from stages.judge.bootstrap import Replicates
+from stages.judge.training_noise import Noise, Training
 
-HIGHER_IS_BETTER = {"nll": False}  # every other score is better when higher
-POWER = 1.96 + 0.84  # standard errors at which a 95 % interval excludes zero in 80 of 100 samples
-MOST_GROUPS = 1_000_000
+HIGHER_IS_BETTER = {"nll": False}  # every other score is better when higher, and lies within 0..1
+LEVEL = 0.05  # error rate of all comparisons made together
+POWER = 0.80  # share of samples in which a difference that can be shown is shown
 ROUNDING = 1e-7  # differences and errors below this are rounding of float32 sums
 FEWEST_PEOPLE = 5  # with fewer groups (people) of a class, no interval of its F1 means anything
+BETTER, WORSE = "better", "worse"
+MODEL_BETTER, MODEL_WORSE = (
+    "better as trained",
+    "worse as trained",
+)  # these trained models; of the method nothing is known
 TOO_FEW = "too few to tell"
 UNDECIDED = "no evidence either way"
 
 
 @dataclass(frozen=True)
+class Asked:
+    """How runs are compared.
+
+    comparisons: that share an error rate of 5 %. Each is tested at 5 % divided by their number, and its interval is as much
+    wider, so that all of them hold together in 95 of 100 samples (Bonferroni: Dunn 1961, doi:10.1080/01621459.1961.10482090).
+    same_models: both sides use the same trained models, and the answer is about these; no training is left to luck.
+    """
+
+    replicates: int
+    seed: int
+    units: str = "groups"  # what the groups are called
+    groups_of: Mapping[str, int] = field(default_factory=dict)  # groups behind a class's score
+    comparisons: int = 1
+    same_models: bool = False
+
+
+@dataclass(frozen=True)
 class Difference:
-    """One score of two runs, B minus A."""
+    """One score of two runs, B minus A, with an interval that holds for all comparisons made together."""
 
     metric: str
     a: float
@@ -28,11 +66,15 @@ class Difference:
     difference: float
     low: float
     high: float
-    p_improved: float
-    p_value: float
-    verdict: str  # better, worse, UNDECIDED, TOO_FEW
-    more_needed: int | None  # groups more to tell, where there is no evidence; None where that cannot be said
-    seed_sd: float | None  # standard deviation of the score over seeds; None with one seed a run
+    p_value: float  # for all comparisons made together
+    verdict: str  # BETTER, WORSE, MODEL_BETTER, MODEL_WORSE, UNDECIDED, TOO_FEW
+    detectable: (
+        float | None
+    )  # the smallest true difference that would be shown in 80 of 100 samples like this; None: TOO_FEW
+    models_low: float  # the interval of these trained models, over groups alone
+    models_high: float
+    seed_sd: float | None  # standard deviation of one training's score over seeds; None with one training a side
+    groups: int | None = None  # behind the F1 of a class
     units: str = "groups"  # what the groups are called
 
 
@@ -46,107 +88,121 @@ class Comparison:
     notes: list[str]
     task: Task
     same: bool = False  # both hold the same trained models, so that there is nothing to compare
+    groups: int = 0  # compared over
+    trainings: tuple[int, int] = (1, 1)  # repeats of either run
+    rates: tuple[str, str] = ("", "")  # learning rate of either run and where it came from, in words
 
 
-def compare(
-    a: list[Scores], b: list[Scores], groups_of: Mapping[str, int], replicates: int, seed: int, units: str = "groups"
-) -> list[Difference]:
-    """Every score of runs `b` (one entry a seed) against runs `a`; groups_of: groups behind a class's score; units: their name.
+@dataclass(frozen=True)
+class _Error:
+    """Standard errors of M differences, and the degrees of freedom that they are known with."""
 
-    Symmetric bootstrap-t (Hall 1988): the interval is difference +- quantile of |t*| x standard error, and the p-value the
-    share of |t*| at or above that of the difference, so that p < 0.05 means that the interval excludes zero. With two or
-    more seeds on both sides, the seeds' own spread joins the standard error: then the verdict is about the methods, not
-    about the models that happened to be trained.
-    """
-    found = bootstrap.replicate(bootstrap.difference(a, b), replicates, seed)
-    of_a, of_b = (np.stack([bootstrap.estimate(run) for run in runs]) for runs in (a, b))
-    rng, t = np.random.default_rng([seed, 1]), found.t
+    value: np.ndarray  # [M]
+    freedom: np.ndarray  # [M]
+
+    def half(self, level: float) -> np.ndarray:
+        """Half the width of the interval that misses with probability `level`, [M]."""
+        return np.asarray(self.value * special.stdtrit(self.freedom, 1 - level / 2))
+
+    def detectable(self, level: float) -> np.ndarray:
+        """The true difference that is shown at `level` in POWER of all samples, to first order, [M]."""
+        return np.asarray(self.half(level) + self.value * special.stdtrit(self.freedom, POWER))
+
+    def p_value(self, difference: np.ndarray) -> np.ndarray:
+        size = np.divide(np.abs(difference), self.value, out=np.zeros_like(difference), where=self.value > 0)
+        return np.asarray(2 * special.stdtr(self.freedom, -size))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """M differences against one or several errors, each of which they have to stand out against."""
+
+    half: np.ndarray  # [M]
+    detectable: np.ndarray  # [M]
+    p_value: np.ndarray  # [M]
+
+
+def compare(a: Sequence[Training], b: Sequence[Training], asked: Asked) -> list[Difference]:
+    """Every score of a run's trainings `b`, one a repeat, against those of `a`."""
+    paired = bootstrap.difference([one.over_groups for one in a], [one.over_groups for one in b])
+    found = bootstrap.replicate(paired, asked.replicates, asked.seed)
+    difference = np.where(np.abs(found.estimate) > ROUNDING, found.estimate, 0.0)
+    noise = None if asked.same_models else training_noise.between_repeats([a, b])
+    of_groups = _of_groups(found)
+    of_method = _of_method(of_groups, noise, a, b, asked)
+    models = _judged([of_groups], difference, asked.comparisons)
+    method = _judged(of_method, difference, asked.comparisons) if of_method else models
+    of_a, of_b = (np.mean([bootstrap.estimate(one.over_groups) for one in run], axis=0) for run in (a, b))
     rows = []
-    for number, name in enumerate(a[0].names):
-        noise, spread = _seed_noise(of_a[:, number], of_b[:, number])
-        error = float(found.error[number]) if found.error[number] > ROUNDING else 0.0
-        luck = rng.standard_t(len(a) + len(b) - 2, replicates) * noise if noise else 0.0
-        difference = float(found.estimate[number]) if abs(found.estimate[number]) > ROUNDING else 0.0
-        total = float(np.hypot(error, noise))
-        low, high, p_value = _symmetric(t[:, number] * error + luck, difference, total)
-        if name != "nll":  # the other scores lie within 0..1
-            low, high = max(-1.0, low), min(1.0, high)
-        few = groups_of.get(name, FEWEST_PEOPLE) < FEWEST_PEOPLE or (total == 0 and name != "nll" and difference != 0)
+    for at, name in enumerate(paired.names):
+        few = asked.groups_of.get(name, FEWEST_PEOPLE) < FEWEST_PEOPLE
+        few |= name != "nll" and bool(method.half[at] == 0) and bool(difference[at] != 0)
+        low, high = (-1.0, 1.0) if few else _ends(name, difference[at], method.half[at])
+        models_low, models_high = (-1.0, 1.0) if few else _ends(name, difference[at], models.half[at])
         rows.append(
             Difference(
                 metric=name,
-                a=float(of_a[:, number].mean()),
-                b=float(of_b[:, number].mean()),
-                difference=difference,
-                low=-1.0 if few else low,
-                high=1.0 if few else high,
-                p_improved=_p_improved(found.values[:, number], name),
-                p_value=1.0 if few else p_value,
-                verdict=TOO_FEW if few else _verdict(name, difference, p_value),
-                more_needed=None if few else _more_needed(a[0].groups, difference, error, noise),
-                seed_sd=spread,
-                units=units,
+                a=float(of_a[at]),
+                b=float(of_b[at]),
+                difference=float(difference[at]),
+                low=low,
+                high=high,
+                p_value=1.0 if few else float(method.p_value[at]),
+                verdict=TOO_FEW if few else _verdict(name, at, difference, method if of_method else None, models),
+                detectable=float(method.detectable[at]) if of_method and not few else None,
+                models_low=models_low,
+                models_high=models_high,
+                seed_sd=None if noise is None else float(noise.sd[at]),
+                groups=asked.groups_of.get(name),
+                units=asked.units,
             )
         )
     return rows
 
 
-def _symmetric(t: np.ndarray, difference: float, error: float) -> tuple[float, float, float]:
-    """Symmetric 95 % interval, low and high, and p-value, from distances t [B] of replicates and the standard error."""
-    t = np.abs(t) / error if error else np.abs(t)
-    half = float(np.quantile(t, 0.95)) * error
-    return difference - half, difference + half, float((t >= abs(difference) / error).mean()) if error else 1.0
+def _judged(errors: Sequence[_Error], difference: np.ndarray, comparisons: int) -> _Judged:
+    level = LEVEL / comparisons
+    half = np.max([one.half(level) for one in errors], axis=0)
+    detectable = np.max([one.detectable(level) for one in errors], axis=0)
+    p_value = np.max([one.p_value(difference) for one in errors], axis=0)
+    return _Judged(half, detectable, np.minimum(1.0, comparisons * p_value))
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's correction for several comparisons: adjusted p-values, in the order given (Holm 1979)."""
-    order = np.argsort(p_values)
-    count = len(p_values)
-    scaled = np.asarray(p_values)[order] * (count - np.arange(count))
-    adjusted = np.minimum(1.0, np.maximum.accumulate(scaled))
-    return [float(adjusted[np.flatnonzero(order == place)[0]]) for place in range(count)]
-
-
-def in_words(row: Difference) -> str:
-    """The verdict, and how many groups more would settle it."""
-    if row.verdict != UNDECIDED or row.difference == 0 or not row.more_needed:
-        return row.verdict
-    return f"{row.verdict}; about {_two_digits(row.more_needed):,} more {row.units} would be needed to tell"
-
-
-def _two_digits(number: int) -> int:
-    size = 10 ** max(0, len(str(number)) - 2)
-    return round(number / size) * size
-
-
-def _seed_noise(a: np.ndarray, b: np.ndarray) -> tuple[float, float | None]:
-    """Standard error that the seeds bring to the difference, and the pooled standard deviation over seeds (or None)."""
-    if len(a) < 2 or len(b) < 2:
-        return 0.0, None
-    pooled = ((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()
-    sd = float(np.sqrt(pooled / (len(a) + len(b) - 2)))
-    return sd * float(np.sqrt(1 / len(a) + 1 / len(b))), sd
-
-
-def _p_improved(values: np.ndarray, name: str) -> float:
-    """Share of the replicates in which B is better; ties count half."""
-    signed = values if HIGHER_IS_BETTER.get(name, True) else -values
-    return float((signed > ROUNDING).mean() + (np.abs(signed) <= ROUNDING).mean() / 2)
-
-
-def _verdict(name: str, difference: float, p_value: float) -> str:
-    if p_value >= 0.05 or difference == 0:
+def _verdict(name: str, at: int, difference: np.ndarray, method: _Judged | None, models: _Judged) -> str:
+    """The verdict on the difference number `at`; method: None where nothing can be told of it."""
+    if difference[at] == 0:
         return UNDECIDED
-    return "better" if (difference > 0) == HIGHER_IS_BETTER.get(name, True) else "worse"
+    for judged, (up, down) in ((method, (BETTER, WORSE)), (models, (MODEL_BETTER, MODEL_WORSE))):
+        if judged is not None and judged.p_value[at] < LEVEL:
+            return up if (difference[at] > 0) == HIGHER_IS_BETTER.get(name, True) else down
+    return UNDECIDED
 
 
-def _more_needed(groups: int, difference: float, error: float, noise: float) -> int | None:
-    """Groups to add so that a difference of this size would be told from zero in 80 of 100 samples; 0 if enough.
+def _ends(name: str, difference: float, half: float) -> tuple[float, float]:
+    """The interval of a difference; of all scores but nll it lies within -1..1, since these lie within 0..1."""
+    low, high = float(difference - half), float(difference + half)
+    return (low, high) if name == "nll" else (max(-1.0, low), min(1.0, high))
 
-    The standard error falls with the root of the groups; seed noise does not, so more of them may never be enough (None).
-    """
-    room = (difference / POWER) ** 2 - noise**2
-    if room <= 0:
-        return None
-    needed = groups * error**2 / room
-    return max(0, int(np.ceil(needed - groups))) if needed < MOST_GROUPS else None
+
+def _of_groups(found: Replicates) -> _Error:
+    """Normal standard errors over groups that give the same 95 % intervals as the symmetric bootstrap-t."""
+    error = np.where(found.error > ROUNDING, found.error, 0.0)
+    scale = np.quantile(np.abs(found.t), 0.95, axis=0) / special.ndtri(0.975)
+    return _Error(error * scale, np.full(len(error), np.inf))
+
+
+def _of_method(
+    groups: _Error, noise: Noise | None, a: Sequence[Training], b: Sequence[Training], asked: Asked
+) -> list[_Error]:
+    """The errors that a difference of methods has to stand out against, each by itself; none where trainings cannot be told."""
+    if asked.same_models:
+        return [groups]
+    if noise is not None:
+        total = np.square(groups.value) + noise.variance
+        share = np.divide(total, noise.measured, out=np.full(len(total), np.inf), where=noise.measured > 0)
+        return [_Error(np.sqrt(total), np.maximum(1.0, noise.freedom * np.square(share)))]
+    folds = training_noise.between_folds(a[0], b[0])
+    if folds is None:
+        return []
+    variance, freedom = folds
+    return [groups, _Error(np.sqrt(variance), np.full(len(variance), float(freedom)))]

@@ -43,6 +43,18 @@ def of_revision(revision: str) -> Record:
     return Record(params=pick(source, (*TRAINING, *BEFORE_TASKS, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
 
 
+def rate_in_words(revision: str, record: Record) -> str:
+    """The learning rate of a revision's results and where it came from: `0.013 (valley of its own range test)`; empty where
+    nothing says."""
+    if record.lr is None:
+        return ""
+    found = mapping(_json(_read_quietly(revision, paths.LR_CHOSEN)))
+    if found.get("lr") != record.lr or not found.get("source"):  # settled anew since, or of another version
+        return f"{record.lr:.3g}"
+    source = found["source"]
+    return f"{record.lr:.3g} ({source if source == paths.PARAMS.name else f'lr-find: {source}'})"
+
+
 def params_of(revision: str, record: Record) -> dict[str, Any]:
     """All params of a revision, nested, each as it was run: by its record, else by dvc.lock's stages, else by params.yaml."""
     found = flat(params_yaml(revision))
@@ -99,4 +111,11 @@ def _yaml(content: bytes | None) -> Any:
     try:
         return yaml.load(content or b"", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+
+
+def _json(content: bytes | None) -> Any:
+    try:
+        return json.loads(content or b"null")
+    except ValueError:
         return None

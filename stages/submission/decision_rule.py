@@ -11,7 +11,8 @@ from stages.base.files import read_json
 from stages.base.talk import Talk
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, class_offsets, metrics, nested_folds, paired_difference
-from stages.judge.paired_difference import Difference
+from stages.judge.paired_difference import BETTER, Asked, Difference
+from stages.judge.training_noise import Training
 from stages.params.schema import Params
 
 
@@ -47,14 +48,16 @@ def judge(
         return bootstrap.pick(own, names)
 
     def against_argmax(scores: np.ndarray) -> list[Difference]:
-        both = [scored(log_probabilities)], [scored(scores)]
-        return paired_difference.compare(*both, {}, params.ensemble.replicates, params.seed, task.units)
+        a, b = ([Training(scored(one))] for one in (log_probabilities, scores))
+        return paired_difference.compare(a, b, asked)
 
+    # The rule is for these trained models: whoever trains again has it fitted and judged again.
+    asked = Asked(params.ensemble.replicates, params.seed, task.units, same_models=True)
     macro, *of_subsets, accuracy = against_argmax(found.chosen)
     offsets = found.fitted[found.choice]
     parts = int(part.max()) + 1
     return {
-        "offered": macro.verdict == "better",
+        "offered": macro.verdict == BETTER,
         "rule": found.choice,
         "offsets": [float(value) for value in offsets],
         "macro_f1_argmax": macro.a,

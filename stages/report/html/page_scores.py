@@ -7,7 +7,8 @@ import numpy as np
 
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap
-from stages.judge.paired_difference import FEWEST_PEOPLE, TOO_FEW, Difference, in_words
+from stages.judge.paired_difference import FEWEST_PEOPLE, TOO_FEW, Difference
+from stages.report import verdicts
 from stages.report.score_names import headlines
 
 SMALLEST = 1e-30  # a probability of 0 still has a finite loss
@@ -125,4 +126,4 @@ def difference(row: Difference | None) -> dict[str, str] | None:
     if row is None:
         return None
     interval = "" if row.verdict == TOO_FEW else f"{row.low:+.4f} to {row.high:+.4f}"
-    return {"value": f"{row.difference:+.4f}", "interval": interval, "verdict": in_words(row)}
+    return {"value": f"{row.difference:+.4f}", "interval": interval, "verdict": verdicts.of_row(row)}

@@ -15,15 +15,20 @@ from stages.base.files import replacing
 from stages.data.task_and_classes import Task
 from stages.judge.epoch_rules import Advice
 from stages.judge.metrics import confusion
-from stages.judge.paired_difference import TOO_FEW, Difference
+from stages.judge.paired_difference import MODEL_BETTER, MODEL_WORSE, TOO_FEW, Difference
 from stages.report import class_lists, lettering, score_names
 from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, VERDICTS, WRITTEN_LIGHT
 
 LONGEST_NAME = 40  # letters beside a forest plot
+RARE = 0.5  # of the classes' mean number of groups; classes of fewer have a panel of their own
+THICK = 3  # points, of the interval of trained models
+_OF_MODELS = {MODEL_BETTER: "better", MODEL_WORSE: "worse"}
+_MARKS = (*VERDICTS, *_OF_MODELS)
 # Panels of the forest plot from above, and what their axis shows.
 _FOREST = {
     "scores": "difference of F1 and accuracy (right: better)",
     "classes": "difference of each class's F1 (right: better)",
+    "rare": "difference of each rare class's F1 (right: better)",
     "nll": "difference of val_nll (left: better)",
 }
 
@@ -72,18 +77,23 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, classes: int) 
 def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str, task: Task) -> None:
     """Differences from `base` with 95 % intervals, a column a candidate: scores of all photos, classes, val_nll.
 
-    Each has an axis of its own, shared by the candidates: beside a rare class's whiskers macro F1 would be a mere dot. Of
-    many classes those are drawn whose F1 differs most.
+    Each has an axis of its own, shared by the candidates, rare classes too: beside their whiskers macro F1 would be a mere dot.
+    Of many classes those are drawn whose F1 differs most. A thick line is the interval of these trained models, over groups
+    alone, a thin one that of the method, with the luck of the trainings.
     """
     shown, labels = _shown_classes(candidates), dict(_FOREST)
     if len(shown) < task.classes:
         labels["classes"] = (
             f"difference of the F1 of the {len(shown)} of {task.classes} classes that differ most (right: better)"
         )
+    rare = _rare([row for _, rows in candidates for row in rows])
     grouped = {
-        name: [[row for row in rows if _group(row.metric) == name] for _, rows in candidates] for name in _FOREST
+        name: [
+            [row for row in rows if _group(row.metric, rare) == name and _is_shown(row.metric, shown)]
+            for _, rows in candidates
+        ]
+        for name in _FOREST
     }
-    grouped["classes"] = [[row for row in rows if row.metric in shown] for rows in grouped["classes"]]
     grouped = {name: rows_of for name, rows_of in grouped.items() if rows_of[0]}
     heights = [len(rows_of[0]) + 0.8 for rows_of in grouped.values()]
     size = (2.2 + 4.2 * len(candidates), 1.2 + 0.6 * len(grouped) + 0.27 * sum(heights))
@@ -117,39 +127,61 @@ def _shown_classes(candidates: list[tuple[str, list[Difference]]]) -> set[str]:
     return set(class_lists.differing(rows))
 
 
+def _is_shown(metric: str, shown: set[str]) -> bool:
+    return not score_names.of_class(metric) or metric in shown
+
+
 def _name_verdicts(figure: Figure, verdicts: list[str]) -> None:
-    """A legend of the verdicts that are drawn."""
+    """A legend of the verdicts that are drawn, and of the two intervals."""
     marks = [
-        Line2D([], [], color=colour, linewidth=2, markersize=5, label=verdict, **_mark(verdict))
-        for verdict, colour in VERDICTS.items()
+        Line2D([], [], linewidth=2, markersize=5, label=verdict, **_mark(verdict))
+        for verdict in _MARKS
         if verdict in verdicts
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    lines = [
+        Line2D([], [], color=INK, linewidth=width, label=label)
+        for width, label in ((THICK, "95 % interval of these trained models"), (1, "of the method, trained again"))
+    ]
+    figure.legend(handles=[*marks, *lines], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
 
 
 def _mark(verdict: str) -> dict[str, Any]:
-    """Too few to tell: a cross, for there is no interval."""
-    return {"marker": "x", "linestyle": "none"} if verdict == TOO_FEW else {"marker": "o", "linestyle": "-"}
+    """Too few to tell: a cross, for there is no interval. Of trained models alone: a hollow mark."""
+    found: dict[str, Any] = {"color": VERDICTS[_OF_MODELS.get(verdict, verdict)], "marker": "o", "linestyle": "-"}
+    if verdict in _OF_MODELS:
+        return found | {"markerfacecolor": "white"}
+    return found | {"marker": "x", "linestyle": "none"} if verdict == TOO_FEW else found
 
 
-def _group(metric: str) -> str:
+def _rare(rows: list[Difference]) -> set[str]:
+    """Metrics of the classes that few groups have, beside the others."""
+    groups = {row.metric: row.groups for row in rows if row.groups is not None}
+    mean = float(np.mean(list(groups.values()))) if groups else 0.0
+    return {metric for metric, count in groups.items() if count < RARE * mean}
+
+
+def _group(metric: str, rare: set[str]) -> str:
     if metric == "nll":
         return "nll"
+    if metric in rare:
+        return "rare"
     return "classes" if score_names.of_class(metric) else "scores"
 
 
 def _reach(rows: list[Difference]) -> float:
-    """How far an axis reaches to both sides of 0, so that every interval is seen whole."""
+    """How far an axis reaches to both sides of 0, so that every interval is seen whole; no further than a score can differ."""
     ends = [max(abs(row.low), abs(row.high)) for row in rows if row.verdict != TOO_FEW]
-    return 1.05 * max(*ends, *(abs(row.difference) for row in rows), 1e-6)
+    reach = 1.05 * max(*ends, *(abs(row.difference) for row in rows), 1e-6)
+    return reach if rows[0].metric == "nll" else min(1.0, reach)
 
 
 def _forest_panel(axes: Axes, rows: list[Difference], reach: float) -> None:
     for place, row in enumerate(rows):
-        drawn: dict[str, Any] = {"color": VERDICTS[row.verdict], "linewidth": 2, "markersize": 5} | _mark(row.verdict)
+        drawn: dict[str, Any] = {"markersize": 5} | _mark(row.verdict)
         if row.verdict != TOO_FEW:
-            axes.plot([row.low, row.high], [place, place], color=drawn["color"], linewidth=2)
-        axes.plot([row.difference], [place], **drawn)
+            axes.plot([row.low, row.high], [place, place], color=drawn["color"], linewidth=1)
+            axes.plot([row.models_low, row.models_high], [place, place], color=drawn["color"], linewidth=THICK)
+        axes.plot([row.difference], [place], clip_on=False, zorder=3, **drawn)
     axes.axvline(0, color=INK, linewidth=1, zorder=0)
     axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
     axes.tick_params(labelsize=8)

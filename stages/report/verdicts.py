@@ -1,0 +1,63 @@
+"""Differences between runs in words: one sentence that answers, and what a row of a table says."""
+
+from stages.judge.paired_difference import (
+    BETTER,
+    MODEL_BETTER,
+    MODEL_WORSE,
+    TOO_FEW,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+    Difference,
+)
+
+SHORT = {UNDECIDED: "no evidence", TOO_FEW: "too few", MODEL_BETTER: "as trained", MODEL_WORSE: "as trained"}
+AS_TRAINED = (MODEL_BETTER, MODEL_WORSE)
+
+
+def answer(found: Comparison) -> str:
+    """Whether run b's method is better than run a's by macro F1, and what these groups and trainings could show."""
+    a, b = found.run_a, found.run_b
+    if found.same:
+        return f"{b} holds the same trained models as {a}: there is no difference to find"
+    row = next(row for row in found.rows if row.metric == "macro_f1")
+    with_these = f"with {found.groups:,} {row.units} and {_trainings(found.trainings)}"
+    if row.verdict == TOO_FEW:
+        return f"{b} against {a}: too few {row.units} to tell (macro F1 {row.difference:+.3f})"
+    gain = f"macro F1 {row.difference:+.3f}, {row.low:+.3f} to {row.high:+.3f}"
+    if row.verdict in (BETTER, WORSE):
+        return f"{b} is {row.verdict} than {a} ({gain}), {with_these}"
+    if row.verdict in AS_TRAINED:
+        scores = "higher" if row.verdict == MODEL_BETTER else "lower"
+        models = f"macro F1 {row.difference:+.3f}, {row.models_low:+.3f} to {row.models_high:+.3f} over {row.units}"
+        more = max(2, *(number + 1 for number in found.trainings))
+        return (
+            f"{b} against {a}: this trained model scores {scores} ({models}), but another seed could have made it so; "
+            f"train.repeats: {more} in both would tell more of the method ({_shows(row, with_these)})"
+        )
+    return f"{b} against {a}: {UNDECIDED} ({gain}); {_shows(row, with_these)}"
+
+
+def _shows(row: Difference, with_these: str) -> str:
+    """How large a difference has to be to show."""
+    if row.detectable is None:
+        return f"{with_these} nothing can be told of the method"
+    if row.detectable >= 1:
+        return f"{with_these} no difference can show"
+    return f"{with_these} only differences of {row.detectable:.2g} or more show"
+
+
+def _trainings(repeats: tuple[int, int]) -> str:
+    a, b = repeats
+    if a == b:
+        return "one training each" if a == 1 else f"{a} trainings each"
+    return f"{a} and {b} trainings"
+
+
+def of_row(row: Difference) -> str:
+    """The verdict on one score, and how large a difference would show where there is no evidence."""
+    if row.verdict != UNDECIDED or row.detectable is None or row.difference == 0:
+        return row.verdict
+    if row.metric != "nll" and row.detectable >= 1:
+        return row.verdict
+    return f"{row.verdict}; differences of {row.detectable:.2g} or more would show"
