@@ -21,18 +21,13 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
         heading = "" if not several else verdicts.answer(one)
         lines += [*([("", "")] * several), *plain([heading] * several, width), *_scores(one, width)]
         lines += [("", ""), *_of_classes(one, width)] if classes else []
+    said = {verdicts.answer(one) for one in found} | (set() if classes else {of_classes(one.task) for one in found})
     told = [] if several else _rates(found[0])
-    left_out = set() if classes else {of_classes(one.task) for one in found}
-    told += [f"note: {note}" for one in found for note in one.notes if note not in left_out]
-    told = [note for note in dict.fromkeys(told) if not several or note.removeprefix("note: ") not in _answers(found)]
+    told += [f"note: {note}" for one in found for note in one.notes if note not in said]
     spread = found[0].rows[0].seed_sd
     if not several and spread is not None:
         told.insert(0, f"macro F1 of one training varies by {spread:.4f} from seed to seed (standard deviation)")
-    return [*lines, *plain(told, width)]
-
-
-def _answers(found: list[Comparison]) -> set[str]:
-    return {verdicts.answer(one) for one in found}
+    return [*lines, *plain(dict.fromkeys(told), width)]
 
 
 def _of_several(found: list[Comparison]) -> str:

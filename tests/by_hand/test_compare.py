@@ -11,10 +11,12 @@ from stages.base.errors import UserError
 from stages.base.files import read_json, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.by_hand import compare, epochs
+from stages.by_hand.compare import Asked
 from stages.data.task_and_classes import CONTEST, to_json
 from stages.judge import bootstrap, metrics
 from stages.judge import paired_difference as judge
 from stages.judge.metrics import log_softmax
+from stages.judge.training_noise import Training
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from stages.report.score_names import of_class
@@ -127,7 +129,7 @@ def test_results_of_before_tasks_are_the_contests_and_others_are_what_they_say(
     assert (new.task.unit, new.task.units, new.task.subsets) == ("group", "groups", {"worn": (0, 1, 2, 3, 4, 5)})
     assert (new.group == who).all()
     assert (compare.groups(alone) == np.arange(210)).all()
-    found = compare.against(old, new, "last", 100, 0)
+    found = compare.against(old, new, Asked("last", 100))
     assert [row.metric for row in found.rows if not of_class(row.metric)] == [
         *("macro_f1", "f1_60plus", "accuracy", "nll"),
         *("f1_mask", "f1_gender", "f1_age"),
@@ -158,7 +160,7 @@ def folder_run(name: str, seed: int, classes: int = 300) -> compare.Run:
 
 def test_a_task_of_many_classes_without_groups_is_compared_over_photos() -> None:
     base, other = folder_run("a", 1), folder_run("b", 2)
-    found = compare.against(base, other, "last", 200, 0)
+    found = compare.against(base, other, Asked("last", 200))
     assert [row.metric for row in found.rows] == ["macro_f1", *(f"f1_{c}" for c in range(300)), "accuracy", "nll"]
     by_name = {row.metric: row for row in found.rows}
     predicted = other.last[0].argmax(1)
@@ -170,7 +172,7 @@ def test_a_task_of_many_classes_without_groups_is_compared_over_photos() -> None
     # Renamed photos are the same photos: their own names are no group that they could have left.
     content = np.arange(1, 601, dtype=np.uint64)
     renamed = replace(other, photo=np.char.add("new/", other.photo), content=content)
-    again = compare.against(replace(base, content=content), replace(renamed, group=renamed.photo), "last", 200, 0)
+    again = compare.against(replace(base, content=content), replace(renamed, group=renamed.photo), Asked("last", 200))
     assert [row.difference for row in again.rows] == [row.difference for row in found.rows]
 
 
@@ -181,7 +183,7 @@ def test_what_is_left_out_and_what_differs_is_said_in_the_words_of_the_unit() ->
     _, (line,) = compare.alike([base, replace(other, label=label)])
     assert "1 of another label, first" in line
     notes = compare.notes(base, replace(other, fold=np.roll(other.fold, 1)), "last")
-    assert any("models were trained on other photos, so part" in note for note in notes)
+    assert any("models were trained on other photos; the luck" in note for note in notes)
 
 
 def test_the_same_trained_models_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +214,7 @@ def test_what_differs_between_two_runs_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_notes_say_what_the_interval_leaves_out() -> None:
     base, other = made("a", 0), replace(made("b", 1), seed=7, select="best_f1", fold=np.roll(made("b", 1).fold, 7))
     told = " ".join(compare.notes(base, other, "last"))
-    for part in ("different rules (last, best_f1)", "the folds differ", "seeds 0 and 7", "train.repeats: 3"):
+    for part in ("different rules (last, best_f1)", "the folds differ", "the luck of the split"):
         assert part in told
     assert compare.settle_rule("auto", [base, other]) == "last"
     assert compare.settle_rule("auto", [other, other]) == "selected"
@@ -241,15 +243,16 @@ def test_two_repeats_are_trained_apart_scored_together_and_never_mixed_up(projec
 
 def test_parts_are_compared_beside_the_classes_without_changing_their_scores() -> None:
     base, other = made("a", 0), made("b", 1)
-    found = {row.metric: row for row in compare.against(base, other, "last", 200, 0).rows}
+    found = {row.metric: row for row in compare.against(base, other, Asked("last", 200)).rows}
     predictions = other.last[0].argmax(1)
     for name, value in metrics.axis_f1(other.label, predictions, CONTEST.axis_sizes).items():
         assert found[name].b == pytest.approx(value, abs=1e-6)
         assert found[name].low < found[name].difference < found[name].high
-    of_classes = [[bootstrap.of_run(*of(run), classes=18, subsets=CONTEST.subsets)] for run in (base, other)]
-    for row in judge.compare(*of_classes, {}, 200, 0):
+    of_classes = [[Training(bootstrap.of_run(*of(run), classes=18, subsets=CONTEST.subsets))] for run in (base, other)]
+    for row in judge.compare(of_classes[0], of_classes[1], judge.Asked(200, 0)):
         assert (found[row.metric].a, found[row.metric].b) == pytest.approx((row.a, row.b), abs=1e-6)
-        assert found[row.metric].p_improved == pytest.approx(row.p_improved)
+        ends = found[row.metric].models_low, found[row.metric].models_high
+        assert ends == pytest.approx((row.models_low, row.models_high), abs=1e-6) or row.verdict == judge.TOO_FEW
 
 
 def of(run: compare.Run) -> tuple[np.ndarray, ...]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from stages.by_hand import blend, compare, submit_now, tta_search
 from stages.data.task_and_classes import CONTEST, to_json
 from stages.judge import class_offsets, ensemble_weights, nested_folds, votes
 from stages.judge.metrics import log_softmax
-from stages.judge.paired_difference import Difference
 from stages.submission import decision_rule
 from tests.conftest import small
 from tests.tasks import task_of
@@ -357,11 +355,25 @@ def test_only_views_with_evidence_are_recommended() -> None:
 
 
 def test_a_verdict_that_does_not_survive_the_correction_for_several_views_is_no_evidence() -> None:
-    row = Difference("macro_f1", 0.4, 0.42, 0.02, 0.001, 0.039, 0.98, 0.04, "better", 0, None)
-    assert [found["verdict"] for found in tta_search.corrected([row])] == ["better"]
-    pair = tta_search.corrected([row, replace(row, p_value=0.03)])
-    assert [found["verdict"] for found in pair] == ["no evidence either way"] * 2
-    assert [found["p_value"] for found in pair] == [0.06, 0.06]
+    rng, people = np.random.default_rng(0), 60
+    labels, person = rng.integers(0, 18, people * 7), np.repeat(np.arange(people), 7)
+    base = rng.normal(size=(1, people * 7, 18))
+    base[0, np.arange(people * 7), labels] += 2
+    helps = base.copy()
+    helps[0, np.arange(people * 7), labels] += 0.5
+    of_view = {name: np.exp(log_softmax(one)) for name, one in (("identity", base), ("hflip", helps))}
+    found = tta_search.Predicted(CONTEST, of_view, labels, person, np.arange(people * 7) // 7 % 5)
+    one = ("identity", "hflip")
+    alone, *shared = (
+        tta_search.judge(found, tta_search.joiner(found, "soft"), [one] * count, np.arange(people * 7), 500, 0)[0]
+        for count in (1, 2, 2000)
+    )
+    assert alone["verdict"] == "better"
+    assert [row["p_value"] for row in shared] == pytest.approx(
+        [min(1, count * alone["p_value"]) for count in (2, 2000)]
+    )
+    assert alone["low"] > 0 > shared[1]["low"]
+    assert shared[1]["verdict"] != "better"
 
 
 def test_views_of_no_worth_are_rarely_recommended() -> None:

@@ -26,7 +26,8 @@ from stages.by_hand.check import Finding, Report
 from stages.by_hand.check_estimates import Estimate
 from stages.by_hand.compare import of_classes
 from stages.data.task_and_classes import CONTEST, Task
-from stages.judge.paired_difference import TOO_FEW, Comparison, Difference
+from stages.judge.paired_difference import BETTER, MODEL_WORSE, TOO_FEW, UNDECIDED, WORSE, Comparison, Difference
+from tests.differences import made as made_difference
 from tests.report.made import CELLS, MANY
 
 WIDTHS = (60, 80, 120)
@@ -36,10 +37,8 @@ PATH = "out/tta-predict/submission.csv"
 Make = Callable[[int], Lines]
 
 
-def difference(metric: str, verdict: str = "no evidence either way", seed_sd: float | None = 0.0123) -> Difference:
-    return Difference(
-        metric, 0.4687, 0.4567, -0.0120, -0.0458, 0.0178, 0.2345, 0.1234, verdict, 123_456, seed_sd, "people"
-    )
+def difference(metric: str, verdict: str = UNDECIDED, seed_sd: float | None = 0.0123) -> Difference:
+    return replace(made_difference(metric, -0.0120, 0.0318, verdict, seed_sd), units="people")
 
 
 def compared(a: str = LONG, b: str = KOREAN, task: Task = CONTEST) -> Comparison:
@@ -47,13 +46,14 @@ def compared(a: str = LONG, b: str = KOREAN, task: Task = CONTEST) -> Comparison
     rows = [difference(name) for name in [*names, "accuracy", "nll"]]
     rows += [difference(f"f1_{axis.name}") for axis in task.axes if len(task.axes) > 1]
     rows[1] = difference(names[1], TOO_FEW)
-    notes = [f"one training a fold ({a}): the interval is about these trained models", of_classes(task)]
-    return Comparison(a, b, rows, notes, task)
+    notes = [f"the folds differ ({a}): the luck of the split is counted", of_classes(task)]
+    rates = ("0.0132 (lr-find: valley)", "0.003 (params.yaml)")
+    return Comparison(a, b, rows, notes, task, groups=132, rates=rates)
 
 
 def judged(**own: Any) -> dict[str, Any]:
     numbers = {"macro_f1": 0.4687, "difference": -0.0120, "low": -0.0458, "high": 0.0178, "p_value": 0.1234}
-    return numbers | {"verdict": "no evidence either way", "p_improved": 0.2} | own
+    return numbers | {"verdict": UNDECIDED, "detectable": 0.0445} | own
 
 
 def screened(heads: tuple[str, ...] = ("linear", "mlp")) -> dict[str, Any]:
@@ -269,20 +269,49 @@ def first(lines: Lines) -> str:
     return " ".join(line.strip() for line, _ in lines).split("  ")[0]
 
 
-def one(verdict: str, a: str = "HEAD", b: str = "focal") -> str:
-    return compare_table.verdict(Comparison(a, b, [difference("macro_f1", verdict)], [], CONTEST))
+def one(verdict: str, repeats: tuple[int, int] = (1, 1)) -> str:
+    found = Comparison("ce", "focal", [difference("macro_f1", verdict)], [], CONTEST, groups=132, trainings=repeats)
+    return compare_table.comparison([found], False, 500)[0][0]
 
 
-def test_compare_begins_with_the_verdict_on_macro_f1_in_words() -> None:
-    scores = "macro F1 0.4567 against 0.4687, -0.0120"
-    assert one("worse") == f"focal is worse than HEAD: {scores} (95 % interval -0.0458 to +0.0178)"
-    assert one(TOO_FEW) == f"too few people to tell focal from HEAD: {scores}"
-    assert one("no evidence either way") == (
-        f"no evidence either way on focal against HEAD: {scores} (95 % interval -0.0458 to +0.0178); about 120,000 more "
-        "people would be needed to tell"
+def test_compare_begins_with_the_answer_in_one_sentence() -> None:
+    gain = "(macro F1 -0.012, -0.044 to +0.020)"
+    assert one(WORSE) == f"focal is worse than ce {gain}, with 132 people and one training each"
+    assert one(TOO_FEW) == "focal against ce: too few people to tell (macro F1 -0.012)"
+    assert one(UNDECIDED, (3, 3)) == (
+        f"focal against ce: no evidence either way {gain}; with 132 people and 3 trainings each only differences of 0.045 or "
+        "more show"
     )
-    lines = [line for line, _ in compare_table.comparison([compared("HEAD", b) for b in ("b", "c")], False, 300)]
-    assert [line.split(":")[0] for line in lines[:2]] == [f"no evidence either way on {b} against HEAD" for b in "bc"]
+    assert one(MODEL_WORSE) == (
+        "focal against ce: this trained model scores lower (macro F1 -0.012, -0.028 to +0.004 over people), but another seed "
+        "could have made it so; train.repeats: 2 in both would tell more of the method (with 132 people and one training each "
+        "only differences of 0.045 or more show)"
+    )
+    assert "train.repeats: 4 in both would tell" in one(MODEL_WORSE, (1, 3))
+    assert "with 132 people and 1 and 3 trainings" in one(MODEL_WORSE, (1, 3))
+
+
+def test_after_the_answer_one_candidate_takes_at_most_twelve_lines_of_80_columns() -> None:
+    found = compared("HEAD", "focal")
+    lines = [line for line, _ in compare_table.comparison([replace(found, notes=found.notes[1:])], False, 80)]
+    answer = sum(len(line) > 0 for line in lines[: next(place for place, line in enumerate(lines) if "change" in line)])
+    assert len(lines) - answer <= 12
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "learning rate: HEAD 0.0132 (lr-find: valley), focal 0.003 (params.yaml)"
+
+
+def test_several_candidates_are_ranked_first_with_the_base_among_them() -> None:
+    found = [compared("HEAD", "focal"), compared("HEAD", "ldam")]
+    found[1].rows[0] = difference("macro_f1", BETTER)
+    found[1].rows[0] = replace(found[1].rows[0], b=0.6, difference=0.1, low=0.05, high=0.15, detectable=0.07)
+    lines = [line for line, _ in compare_table.comparison(found, False, 80)]
+    assert lines[0].startswith("better than HEAD: ldam, of 2 candidates (over 132 people, 2 comparisons sharing")
+    ranking = [line.split()[0] for line in lines if line.split()[0] in ("HEAD", "focal", "ldam")]
+    assert ranking == ["ldam", "HEAD", "focal"]
+    assert any("+0.100  +0.050 to +0.150     0.070 *  better" in line for line in lines), "above what would show"
+    assert not any("60+" in line for line in lines)
+    whole = [line for line, _ in compare_table.comparison(found, True, 80)]
+    assert sum(line.startswith("60+ F1") for line in whole) == 2
 
 
 def test_the_same_models_under_two_names_are_told_as_such_once() -> None:
@@ -306,7 +335,7 @@ def test_compare_shows_classes_and_their_note_only_when_asked() -> None:
     assert not any("wear male" in line or "one in twenty" in line for line in short)
     assert sum("wear " in line or "incorrect " in line or "none " in line for line in whole) >= 18
     assert any("one by one" in line for line in whole)
-    assert [line.split("  ")[0] for line in short if "0.4687" in line][1:] == (
+    assert [line.split("  ")[0] for line in short if " 0.500 " in line] == (
         ["macro F1", "60+ F1", "accuracy", "val_nll", "mask F1", "gender F1", "age F1"]
     )
 
@@ -349,7 +378,7 @@ def test_screen_has_a_column_for_each_subset_of_the_task() -> None:
     found["titles"] = {"f1_large": "10+ F1", "f1_odd": "odd F1"}
     found["rows"] = [{**row, "f1_large": 0.1234, "f1_odd": 0.5678} for row in found["rows"]]
     lines = [line for line, _ in screen.screen(found, 3, 500)]
-    (heading,) = [line for line in lines if "macro F1" in line and "p Holm" in line]
+    (heading,) = [line for line in lines if "macro F1" in line and "shows from" in line]
     assert "10+ F1  odd F1" in heading
     assert "60+" not in heading
     assert sum("0.1234" in line and "0.5678" in line for line in lines) >= 3

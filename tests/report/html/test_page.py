@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from stages.judge import bootstrap, paired_difference
+from stages.judge.paired_difference import Asked
+from stages.judge.training_noise import Training
 from stages.report.html import class_section, page
 from stages.report.html.page import Run
 from tests.report import browser
@@ -27,14 +29,16 @@ def nothing(names: set[str]) -> page.Pictures:
 def compared(first: Run, second: Run) -> paired_difference.Comparison:
     a, b = (
         [
-            bootstrap.of_run(
-                bootstrap.numbered(one.oof.group), one.oof.labels, one.oof.predictions, one.oof.losses, classes=18
+            Training(
+                bootstrap.of_run(
+                    bootstrap.numbered(one.oof.group), one.oof.labels, one.oof.predictions, one.oof.losses, classes=18
+                )
             )
         ]
         for one in (first, second)
     )
     return paired_difference.Comparison(
-        first.name, second.name, paired_difference.compare(a, b, {}, 200, 0), ["a note on <both>"], first.task
+        first.name, second.name, paired_difference.compare(a, b, Asked(200, 0)), ["a note on <both>"], first.task
     )
 
 

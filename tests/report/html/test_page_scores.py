@@ -5,8 +5,9 @@ import pytest
 from sklearn.metrics import f1_score
 
 from stages.data.task_and_classes import CONTEST
-from stages.judge.paired_difference import TOO_FEW, Difference
+from stages.judge.paired_difference import TOO_FEW
 from stages.report.html import page_scores
+from tests.differences import made as difference
 from tests.report.made import CELLS, FOLDERS, oof
 
 EVERY = np.arange(CONTEST.classes)
@@ -70,8 +71,7 @@ def test_a_class_of_too_few_groups_has_no_interval() -> None:
 def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_has_none() -> None:
     found = page_scores.Intervals({"macro_f1": (0.1, 0.2), "accuracy": (0.3, 0.4)}, np.zeros(18), np.ones(18))
     scores = {"macro_f1": 0.5, "macro_f1_low": 0.45, "macro_f1_high": 0.55, "accuracy": 0.35, "ece": 0.01}
-    better = Difference("macro_f1", 0.4, 0.5, 0.1, 0.05, 0.15, 1.0, 0.0, "better", 0, None)
-    few = Difference("accuracy", 0.4, 0.5, 0.1, -1.0, 1.0, 0.5, 1.0, TOO_FEW, None, None)
+    better, few = difference("macro_f1", 0.1, 0.05, "better"), difference("accuracy", 0.1, 0.05, TOO_FEW)
     rows = {
         row["name"]: row
         for row in page_scores.headline_rows(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from stages.data.task_and_classes import CONTEST
-from stages.judge.paired_difference import Difference
 from stages.report import colours
 from stages.report.png import result_figures
+from tests.differences import made as difference
 from tests.report.made import MANY
 
 
@@ -26,10 +27,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return found
 
 
-def difference(metric: str, value: float, half: float, verdict: str = "no evidence either way") -> Difference:
-    return Difference(metric, 0.5, 0.5 + value, value, value - half, value + half, 0.5, 0.5, verdict, None, None)
-
-
 ROWS = [
     difference("macro_f1", 0.01, 0.02),
     difference("accuracy", 0.01, 0.01, "better"),
@@ -37,6 +34,7 @@ ROWS = [
     difference("f1_0", 0.0, 0.02),
     difference("f1_17", -0.3, 0.7, "worse"),
     difference("f1_16", 0.5, 1.0, "too few to tell"),
+    difference("f1_15", 0.1, 0.15, "better as trained"),
 ]
 
 
@@ -45,20 +43,44 @@ def test_a_headline_number_has_an_axis_of_its_own_apart_from_rare_classes(drawn:
     scores, _, classes, _, nll, _ = drawn[0].axes
     assert [text.get_text() for text in scores.get_yticklabels()] == ["macro F1", "accuracy"]
     assert [text.get_text() for text in nll.get_yticklabels()] == ["val_nll"]
-    assert len(classes.get_yticklabels()) == 3
+    assert len(classes.get_yticklabels()) == 4
     low, high = scores.get_xlim()
     assert (0.03 - -0.01) / (high - low) > 0.3, "the interval of macro F1 is seen as one"
-    assert classes.get_xlim()[1] > 1, "and a rare class's whole interval too"
+    assert classes.get_xlim() == (-1, 1), "and a rare class's whole interval too, but nothing that cannot be"
+
+
+def test_classes_of_few_people_have_a_panel_of_their_own(drawn: list[Figure], tmp_path: Path) -> None:
+    groups = {f"f1_{number}": 40 if number % 6 % 3 < 2 else 6 for number in range(18)}
+    rows = [replace(difference(name, 0.01, 0.05 if count > 9 else 0.5), groups=count) for name, count in groups.items()]
+    result_figures.forest(tmp_path / "forest.png", [("one", [*ROWS[:3], *rows])], "base", CONTEST)
+    _, classes, rare, _ = drawn[0].axes
+    assert (len(classes.get_yticklabels()), len(rare.get_yticklabels())) == (12, 6)
+    assert all(text.get_text().endswith("60+") for text in rare.get_yticklabels())
+    assert classes.get_xlim()[1] < 0.1 < rare.get_xlim()[1]
+
+
+def test_both_intervals_are_drawn_the_models_within_the_methods(drawn: list[Figure], tmp_path: Path) -> None:
+    result_figures.forest(tmp_path / "forest.png", [("one", ROWS[:1])], "base", CONTEST)
+    thin, thick = (
+        line for line in drawn[0].axes[0].lines if len(line.get_xdata()) == 2 and line.get_color() != colours.INK
+    )
+    assert list(thin.get_xdata()) == pytest.approx([-0.01, 0.03])
+    assert list(thick.get_xdata()) == pytest.approx([0.0, 0.02])
+    assert thin.get_linewidth() < thick.get_linewidth()
 
 
 def test_a_forest_plot_names_the_verdicts_it_shows_by_colour_and_mark(drawn: list[Figure], tmp_path: Path) -> None:
     result_figures.forest(tmp_path / "forest.png", [("one", ROWS)], "base", CONTEST)
     (legend,) = drawn[0].legends
     named = {text.get_text(): line for text, line in zip(legend.texts, legend.legend_handles, strict=True)}
-    assert set(named) == {row.verdict for row in ROWS}
-    for verdict, line in named.items():
-        assert line.get_color() == colours.VERDICTS[verdict]  # type: ignore[union-attr]
+    assert {row.verdict for row in ROWS} == set(named) - {
+        "95 % interval of these trained models", "of the method, trained again",
+    }  # fmt: skip
+    for verdict in {row.verdict for row in ROWS}:
+        line = named[verdict]
+        assert line.get_color() == colours.VERDICTS[verdict.removesuffix(" as trained")]  # type: ignore[union-attr]
         assert line.get_marker() == ("x" if verdict == "too few to tell" else "o")  # type: ignore[attr-defined]
+        assert (line.get_markerfacecolor() == "white") == verdict.endswith("as trained")  # type: ignore[attr-defined]
 
 
 def test_suggestions_are_told_apart_by_shape(drawn: list[Figure], tmp_path: Path) -> None:
