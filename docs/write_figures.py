@@ -1,4 +1,4 @@
-"""Writes the figures of the demo set that README.md, docs/ and bench/STATISTICS.md quote, all from docs/figures.json.
+"""Writes the figures of the demo set that README.md and docs/ quote, all from docs/figures.json.
 
 python docs/write_figures.py            the pages again from docs/figures.json, and from bench/results.json
 python docs/write_figures.py PROJECT    measures first: PROJECT is a clone in which `make demo` has ended. In a copy of it
@@ -27,11 +27,12 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs/figures.json"
-PAGES = ("README.md", "docs/ensembling.md", "docs/screening.md", "bench/STATISTICS.md")
+PAGES = ("README.md", "docs/ensembling.md", "docs/screening.md", "docs/statistics.md")
 BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 EXPERIMENTS = {
     "focal": ("loss=focal",),
     "mixed": ("loss=balanced_softmax", "targets=factored"),
+    "seed": ("seed=1",),
 }
 SAMPLES = 2000  # bootstrap samples of people
 Figures = dict[str, Any]
@@ -89,6 +90,9 @@ def _measure() -> Figures:
     found["blend"] = json.loads(_run("maskcli", "blend", "HEAD", "focal", "--json"))
     found["blend_mixed"] = json.loads(_run("maskcli", "blend", "HEAD", "focal", "mixed", "--json"))
     found["compare"] = {name: _compared(name) for name in EXPERIMENTS}
+    found["compare_shown"] = {
+        " ".join(names): _run("maskcli", "compare", "HEAD", *names) for names in (("focal",), ("seed",), ("focal", "mixed"))
+    }
     return found
 
 
@@ -102,6 +106,8 @@ def _on_eval() -> dict[str, Any]:
     from stages.data import task_and_classes as tasks
     from stages.data.pixel_cache import open_cache
     from stages.judge import bootstrap, paired_difference, votes
+    from stages.judge.paired_difference import Asked
+    from stages.judge.training_noise import Training
     from stages.params.load import load
     from stages.records import run_record
     from stages.submission import decision_rule
@@ -123,8 +129,8 @@ def _on_eval() -> dict[str, Any]:
 
     def against(base: np.ndarray, other: np.ndarray) -> dict[str, float]:
         runs = (bootstrap.of_run(person, labels, answers, classes=task.classes) for answers in (base, other))
-        both = [bootstrap.pick(one, ("macro_f1",)) for one in runs]
-        return _plain(paired_difference.compare([both[0]], [both[1]], {}, SAMPLES, 0)[0])
+        a, b = ([Training(bootstrap.pick(one, ("macro_f1",)))] for one in runs)
+        return _plain(paired_difference.compare(a, b, Asked(SAMPLES, 0, same_models=True))[0])
 
     answers = soft.argmax(1)
     return {
@@ -238,7 +244,7 @@ def gains(figures: Figures) -> str:
             f"the same, {greedy['weights']} weights (the best of the three by p)",
             "OOF, nested",
             greedy,
-            f"p {greedy['p_value']:.3f} after Holm",
+            f"p {greedy['p_value']:.3f} for all three together",
         )
         + _row("the same blend against the run that looks best on all people", "OOF", blend["against_best_on_all"])
         + _row("blend of ce, focal and mixed, likewise", "OOF, nested", figures["blend_mixed"]["nested"][0])
@@ -279,9 +285,16 @@ def decision_output(figures: Figures) -> str:
     return _shown("maskcli oof-ensemble", figures["decided"])
 
 
+def compare_output(figures: Figures) -> str:
+    """What compare prints, command after command."""
+    return "".join(_shown(f"maskcli compare HEAD {names}", said) for names, said in figures["compare_shown"].items())
+
+
 def compared(figures: Figures) -> str:
     """The table of experiments against the base."""
-    names = {"focal": "focal loss", "mixed": "balanced softmax, factored targets"}
+    names = {
+        "focal": "focal loss", "mixed": "balanced softmax, factored targets", "seed": "cross entropy, another seed",
+    }  # fmt: skip
     rows = ((names[name], row) for name, row in figures["compare"].items())
     return "| candidate | macro F1 | difference, 95 % interval | verdict |\n|---|---|---|---|\n" + "".join(
         f"| {name} | {row['a']:.4f} to {row['b']:.4f} | {row['difference']:+.4f}, {row['low']:+.4f} to {row['high']:+.4f} | "
@@ -305,6 +318,7 @@ BLOCKS: dict[str, Callable[[Figures], str]] = {
     "blend": blend_output,
     "decision": decision_output,
     "compare": compared,
+    "compare-shown": compare_output,
     "screen": screen_notes,
 }
 

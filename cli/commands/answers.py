@@ -65,12 +65,13 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
-    classes: Annotated[bool, typer.Option("--classes", help="Also print the F1 of every class.")] = False,
+    classes: Annotated[bool, typer.Option("--classes", help="Also print the F1 of every class, and all scores of several.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Is a run better than the first? Intervals and a verdict.
+    """Is a run's method better than the first's? One answer, then a table.
 
-    Paired over the same people (groups), who are drawn again and again; several candidates are corrected by Holm's method.
+    Over the same people (groups), the luck of the trainings counted; several candidates share one error rate
+    (docs/statistics.md). "shows from": the smallest difference that would show; a * beside it where the one seen is as large.
     """
     from stages.by_hand import compare as stage
 

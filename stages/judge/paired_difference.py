@@ -28,6 +28,7 @@ from stages.judge.training_noise import Noise, Training
 HIGHER_IS_BETTER = {"nll": False}  # every other score is better when higher, and lies within 0..1
 LEVEL = 0.05  # error rate of all comparisons made together
 POWER = 0.80  # share of samples in which a difference that can be shown is shown
+MARGIN = 1.03  # on standard errors that count trainings, since they are known to first order only (bench/verdicts.py)
 ROUNDING = 1e-7  # differences and errors below this are rounding of float32 sums
 FEWEST_PEOPLE = 5  # with fewer groups (people) of a class, no interval of its F1 means anything
 BETTER, WORSE = "better", "worse"
@@ -200,9 +201,9 @@ def _of_method(
     if noise is not None:
         total = np.square(groups.value) + noise.variance
         share = np.divide(total, noise.measured, out=np.full(len(total), np.inf), where=noise.measured > 0)
-        return [_Error(np.sqrt(total), np.maximum(1.0, noise.freedom * np.square(share)))]
+        return [_Error(MARGIN * np.sqrt(total), np.maximum(1.0, noise.freedom * np.square(share)))]
     folds = training_noise.between_folds(a[0], b[0])
     if folds is None:
         return []
     variance, freedom = folds
-    return [groups, _Error(np.sqrt(variance), np.full(len(variance), float(freedom)))]
+    return [groups, _Error(MARGIN * np.sqrt(variance), np.full(len(variance), float(freedom)))]

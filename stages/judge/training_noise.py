@@ -9,7 +9,7 @@ contribute (delta method), and these contributions are independent over seeds.
   freedom a run; the spread of the k-fold score itself would have R - 1. Part of it is that people answer a little differently
   to every model, which the bootstrap over people counts already; so that part (its estimate from the same people) is taken off.
   This is the variance component of readers in studies of several readers and cases (Obuchowski & Rockette 1995,
-  doi:10.1080/03610919508813243; Gallas 2006, doi:10.1016/j.acra.2005.11.005).
+  doi:10.1080/03610919508813243; Gallas 2006, Academic Radiology 13:353).
 - One training a side: the k folds are k pairs of trainings. How far their differences lie apart is a variance with k - 1
   degrees of freedom that counts people and seeds alike: the cluster-robust variance with folds as clusters (Liang & Zeger
   1986, doi:10.1093/biomet/73.1.13). Where two runs have other folds, it is that of two ways of clustering (Cameron, Gelbach &
