@@ -91,7 +91,8 @@ def _measure() -> Figures:
     found["blend_mixed"] = json.loads(_run("maskcli", "blend", "HEAD", "focal", "mixed", "--json"))
     found["compare"] = {name: _compared(name) for name in EXPERIMENTS}
     found["compare_shown"] = {
-        " ".join(names): _run("maskcli", "compare", "HEAD", *names) for names in (("focal",), ("seed",), ("focal", "mixed"))
+        " ".join(names): _run("maskcli", "compare", "HEAD", *names)
+        for names in (("focal",), ("seed",), ("focal", "mixed"))
     }
     return found
 

@@ -65,7 +65,9 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     png: Annotated[Path, typer.Option(help="Forest plot.")] = Path("out/compare/forest.png"),
-    classes: Annotated[bool, typer.Option("--classes", help="Also print the F1 of every class, and all scores of several.")] = False,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Also print the F1 of every class, and all scores of several.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Is a run's method better than the first's? One answer, then a table.

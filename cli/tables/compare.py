@@ -104,9 +104,12 @@ def _of_classes(found: Comparison, width: int) -> Lines:
         shown_ones = differing(rows, 2 * ENDS)
         told = f"The {len(shown_ones)} of {len(rows)} classes that differ most; all are in --json and --csv"
         rows = sorted((row for row in rows if row.metric in shown_ones), key=lambda row: shown_ones.index(row.metric))
-    numbers = ("base", "new", "95 % of change", "shows from")
+    numbers = ("base", "new", "change", "95 % interval")
     columns = [Column("F1 of class"), *(Column(name, "number") for name in numbers), Column("verdict")]
-    cells = [(_class_name(row, found.task), f"{row.a:.3f}", f"{row.b:.3f}", *_judged(row)[1:]) for row in rows]
+    cells = []
+    for row in rows:
+        change, interval, _, verdict = _judged(row)
+        cells.append((_class_name(row, found.task), f"{row.a:.3f}", f"{row.b:.3f}", change, interval, verdict))
     return table(Table(columns, cells, told, [row.verdict for row in rows]), width)
 
 

@@ -69,9 +69,7 @@ class Difference:
     high: float
     p_value: float  # for all comparisons made together
     verdict: str  # BETTER, WORSE, MODEL_BETTER, MODEL_WORSE, UNDECIDED, TOO_FEW
-    detectable: (
-        float | None
-    )  # the smallest true difference that would be shown in 80 of 100 samples like this; None: TOO_FEW
+    detectable: float | None  # smallest true difference that would be shown in 80 of 100 such samples; None: none would
     models_low: float  # the interval of these trained models, over groups alone
     models_high: float
     seed_sd: float | None  # standard deviation of one training's score over seeds; None with one training a side
@@ -150,7 +148,7 @@ def compare(a: Sequence[Training], b: Sequence[Training], asked: Asked) -> list[
                 high=high,
                 p_value=1.0 if few else float(method.p_value[at]),
                 verdict=TOO_FEW if few else _verdict(name, at, difference, method if of_method else None, models),
-                detectable=float(method.detectable[at]) if of_method and not few else None,
+                detectable=_within_reach(name, method.detectable[at]) if of_method and not few else None,
                 models_low=models_low,
                 models_high=models_high,
                 seed_sd=None if noise is None else float(noise.sd[at]),
@@ -177,6 +175,10 @@ def _verdict(name: str, at: int, difference: np.ndarray, method: _Judged | None,
         if judged is not None and judged.p_value[at] < LEVEL:
             return up if (difference[at] > 0) == HIGHER_IS_BETTER.get(name, True) else down
     return UNDECIDED
+
+
+def _within_reach(name: str, difference: float) -> float | None:
+    return float(difference) if name == "nll" or difference < 1 else None
 
 
 def _ends(name: str, difference: float, half: float) -> tuple[float, float]:

@@ -41,8 +41,6 @@ def answer(found: Comparison) -> str:
 def _shows(row: Difference, with_these: str) -> str:
     """How large a difference has to be to show."""
     if row.detectable is None:
-        return f"{with_these} nothing can be told of the method"
-    if row.detectable >= 1:
         return f"{with_these} no difference can show"
     return f"{with_these} only differences of {row.detectable:.2g} or more show"
 
@@ -57,7 +55,5 @@ def _trainings(repeats: tuple[int, int]) -> str:
 def of_row(row: Difference) -> str:
     """The verdict on one score, and how large a difference would show where there is no evidence."""
     if row.verdict != UNDECIDED or row.detectable is None or row.difference == 0:
-        return row.verdict
-    if row.metric != "nll" and row.detectable >= 1:
         return row.verdict
     return f"{row.verdict}; differences of {row.detectable:.2g} or more would show"

@@ -117,7 +117,9 @@ def test_two_repeats_are_judged_by_their_own_spread() -> None:
     of_people = (together.models_high - together.models_low) / 2 / stats.norm.isf(0.025)
     total = of_people**2 + noise.variance[at]
     freedom = noise.freedom * (total / noise.measured[at]) ** 2
-    assert (together.high - together.low) / 2 == pytest.approx(1.03 * stats.t.isf(0.025, freedom) * np.sqrt(total), rel=1e-6)
+    assert (together.high - together.low) / 2 == pytest.approx(
+        1.03 * stats.t.isf(0.025, freedom) * np.sqrt(total), rel=1e-6
+    )
     assert together.a == pytest.approx(np.mean([bootstrap.estimate(one.over_groups)[at] for one in a]))
 
 
