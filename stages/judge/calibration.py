@@ -81,7 +81,7 @@ def temperature_interval(
     slope = mean - log_probabilities[np.arange(len(labels)), labels]
     unit = bootstrap.dealt(group)
     step, weight = (np.bincount(unit, each)[:, None] for each in (curvature / fitted - slope, curvature))
-    low, high = bootstrap.interval(bootstrap.replicate(_each_alone(step, weight, group), replicates, seed))
+    low, high = bootstrap.interval(bootstrap.replicate(_scores(step, weight, np.eye(1), group), replicates, seed))
     coldest, hottest = (1 / np.clip(end[0], 1 / HOTTEST, 1 / COLDEST) for end in (high, low))
     return min(float(coldest), fitted), max(float(hottest), fitted)
 
@@ -101,7 +101,8 @@ def reliability(
     if len(known):
         unit = bootstrap.dealt(group)
         hits, shown = (_sums(unit, place, each, bins)[:, known] for each in (right, np.ones(len(right))))
-        ends = bootstrap.interval(bootstrap.replicate(_each_alone(hits, shown, group), replicates, seed))
+        scores = _scores(hits, shown, np.eye(len(known)), group)
+        ends = bootstrap.interval(bootstrap.replicate(scores, replicates, seed))
         low[known], high[known] = _holding(np.clip(ends, 0, 1), accuracy[known], groups[known])
     return Reliability(mean, accuracy, low, high, photos, groups)
 
@@ -134,14 +135,15 @@ def calibration_error(
     error = ece(probabilities, labels, bins)
     confidence, right, place = _answers(probabilities, labels, bins)
     unit, filled = bootstrap.dealt(group), np.unique(place)
-    gaps = _sums(unit, place, right - confidence, bins)[:, filled]
-    photos = np.repeat(np.bincount(unit)[:, None], len(filled), axis=1)
-    found = bootstrap.replicate(_each_alone(gaps, photos, group), replicates, seed)
+    sums = np.hstack([_sums(unit, place, each, bins)[:, filled] for each in (right, confidence)])
+    photos = np.repeat(np.bincount(unit)[:, None], sums.shape[1], axis=1)
+    one = np.eye(len(filled))
+    found = bootstrap.replicate(_scores(sums, photos, np.vstack([one, -one]), group), replicates, seed)
     gap, noise = found.estimate, found.values - found.estimate
     clear = np.where(np.abs(gap) > CLEAR * found.error, gap, 0)
     most = float(np.quantile((np.abs(clear + noise) - np.abs(clear)).sum(1), 0.975))
     least = float(np.quantile(noise @ np.sign(gap), 0.025))
-    low, high = (0.0, 1.0) if _few(group) else bootstrap.within(error - max(most, 0), error - min(least, 0))
+    low, high = (0.0, 1.0) if _few(group) else (max(0.0, error - max(most, 0)), min(1.0, error - min(least, 0)))
     bias = max(0.0, float(np.abs(found.values).sum(1).mean()) - error)
     return CalibrationError(error, low, high, max(0.0, error - bias), float(np.abs(noise).sum(1).mean()))
 
@@ -159,14 +161,13 @@ def _sums(unit: np.ndarray, place: np.ndarray, values: np.ndarray, bins: int) ->
     return np.bincount(unit * bins + place, values, minlength=units * bins).reshape(units, bins)
 
 
-def _each_alone(numerators: np.ndarray, denominators: np.ndarray, group: np.ndarray) -> Scores:
-    """Ratios of sums over units, [U, J] each, every ratio a score of its own."""
-    ratios = numerators.shape[1]
+def _scores(numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, group: np.ndarray) -> Scores:
+    """Scores made with weights [J, M] of ratios of sums over units, [U, J] each."""
     return Scores(
         numerators=numerators.astype(np.float32),
         denominators=denominators.astype(np.float32),
-        weights=np.eye(ratios),
-        names=tuple(map(str, range(ratios))),
+        weights=weights,
+        names=tuple(map(str, range(weights.shape[1]))),
         groups=int(group.max()) + 1,
         many=False,
     )
