@@ -191,7 +191,7 @@ def score(truth: Truth, joined: Joined, history: pd.DataFrame, params: Params) -
         "accuracy": metrics.accuracy(labels, predictions),
         "nll": metrics.nll(selected, labels),
         "nll_last": metrics.nll(last, labels),
-        **_calibrated(selected, labels),
+        **_calibrated(selected, labels, group, params),
         **metrics.subset_f1(labels, predictions, task.classes, task.subsets),
         **(metrics.axis_f1(labels, predictions, task.axis_sizes) if len(task.axes) > 1 else {}),
         "classes_scored": len(metrics.present(labels, predictions)),
@@ -202,15 +202,30 @@ def score(truth: Truth, joined: Joined, history: pd.DataFrame, params: Params) -
     }
 
 
-def _calibrated(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Calibration error, and the same and the loss after dividing by the temperature that fits best."""
+def _calibrated(
+    log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, params: Params
+) -> dict[str, float]:
+    """Calibration error, and the same and the loss after dividing by the temperature that fits best, with their intervals."""
+    how = params.ensemble.replicates, params.seed
     temperature = calibration.temperature(log_probabilities, labels)
+    coldest, hottest = calibration.temperature_interval(log_probabilities, labels, group, temperature, *how)
     cooled = metrics.log_softmax(log_probabilities / temperature)
+    before, after = (
+        calibration.calibration_error(np.exp(logs), labels, group, *how) for logs in (log_probabilities, cooled)
+    )
     return {
-        "ece": calibration.ece(np.exp(log_probabilities), labels),
+        "ece": before.ece,
+        "ece_low": before.low,
+        "ece_high": before.high,
+        "ece_debiased": before.debiased,
+        "ece_by_chance": before.by_chance,
         "temperature": temperature,
+        "temperature_low": coldest,
+        "temperature_high": hottest,
         "nll_calibrated": metrics.nll(cooled, labels),
-        "ece_calibrated": calibration.ece(np.exp(cooled), labels),
+        "ece_calibrated": after.ece,
+        "ece_calibrated_low": after.low,
+        "ece_calibrated_high": after.high,
     }
 
 

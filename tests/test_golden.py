@@ -65,6 +65,12 @@ ADDED = (
     "/blend/photos",
     "/blend/eval_photos",
     *(f"/blend/weights.json/{n}" for n in ("people", "photos", "eval_photos")),
+    *(
+        f"/metrics of {run}/{score}_{end}"
+        for run in ("a", "b")
+        for score in ("ece", "ece_calibrated", "temperature")
+        for end in ("low", "high", "debiased", "by_chance")
+    ),
 )
 RUNS = {"a": 1, "b": 2}  # git tags, and how much more the second run's logits know
 

@@ -77,6 +77,10 @@ def test_300_classes_without_groups_are_scored_and_named(tmp_path: Path) -> None
     assert (found["photos"], "people" in found, "groups" in found) == (PHOTOS, False, False)
     assert not any(name.startswith("f1_") for name in found)
     assert found["macro_f1_low"] < found["macro_f1"] < found["macro_f1_high"]
+    for name in ("ece", "ece_calibrated"):
+        assert 0 <= found[f"{name}_low"] <= found[name] <= found[f"{name}_high"] <= 1
+    assert found["temperature_low"] <= found["temperature"] <= found["temperature_high"]
+    assert 0 <= found["ece_debiased"] <= found["ece"]
     decision = read_json(paths.DECISION, "oof-ensemble")
     assert (len(decision["offsets"]), decision["photos"], "people" in decision) == (300, PHOTOS, False)
     assert "on photos it was not fitted on" in said[1]

@@ -1,11 +1,55 @@
-"""Do probabilities mean what they say? Calibration error and temperature (Guo et al. 2017, arXiv:1706.04599)."""
+"""Do probabilities mean what they say? Reliability, calibration error and temperature (Guo et al. 2017, arXiv:1706.04599), with
+95 % intervals over groups.
+
+A bin's accuracy is a ratio of sums over groups, and so is its gap, the part of the error that it brings: (right answers -
+summed confidence) / all photos. stages.judge.bootstrap draws groups for both. The expected calibration error is the sum of the
+gaps' sizes. Noise alone makes each size positive, so the error reads too high, a calibrated model's most of all (Roelofs et al.
+2022, arXiv:2012.08668), and a percentile interval, whose replicates add noise to noise, lies higher still. With true gaps
+rho and their noise Z, drawn as replicate minus estimate, the error reads too high by
+
+    sum |rho + Z| - |rho|,  at most sum |Z| (all rho 0),  at least sum sign(rho) Z (no gap changes its sign).
+
+The low end of the interval takes off the upper 2.5 % of this where a gap that is not clear, below CLEAR standard errors, counts
+as 0, its worst case (moment selection: Andrews & Soares 2010, Econometrica 78); the high end the lower 2.5 % of the latter.
+So it covers at least as often as it says, near 0 too, where the error has no normal distribution (bench/calibration.py).
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from stages.judge import bootstrap
+from stages.judge.bootstrap import Scores
 from stages.judge.metrics import log_softmax, nll
+from stages.judge.paired_difference import FEWEST_PEOPLE
 
 BINS = 15
+CLEAR = 3  # standard errors from which a gap's sign is taken as known
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Photos by their largest probability, in bins of equal width over 0..1; [bins] each."""
+
+    confidence: np.ndarray  # mean; NaN where there is no photo
+    accuracy: np.ndarray  # NaN where there is no photo
+    low: np.ndarray  # of the accuracy's 95 % interval over groups; NaN with fewer than FEWEST_PEOPLE groups
+    high: np.ndarray
+    photos: np.ndarray
+    groups: np.ndarray  # with a photo in the bin
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """Expected calibration error, and what these groups can say of it."""
+
+    ece: float
+    low: float  # 95 % interval of the true error in these bins, within 0..1; it holds `ece`
+    high: float
+    debiased: float  # less the bias that the bootstrap finds, not below 0
+    by_chance: float  # what a calibrated model with the noise of these groups shows on average
 
 
 def temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -17,26 +61,117 @@ def temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
     def loss(log_temperature: float) -> float:
         return nll(log_softmax(log_probabilities / np.exp(log_temperature)), labels)
 
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
     return float(np.exp(found.x))
 
 
+def temperature_interval(
+    log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, fitted: float, replicates: int, seed: int
+) -> tuple[float, float]:
+    """95 % interval over numbered groups [N] of the `fitted` temperature, within 0.05..20.
+
+    Newton's step at the fitted factor b = 1 / temperature is a ratio of sums over groups, (b curvature - slope) / curvature of
+    the loss, so that no replicate is fitted anew (one-step bootstrap: Shao & Tu 1995, The Jackknife and Bootstrap, chapter 5).
+    """
+    if _few(group):
+        return COLDEST, HOTTEST
+    probabilities = np.exp(log_softmax(log_probabilities / fitted))
+    mean = np.einsum("nc,nc->n", probabilities, log_probabilities)
+    curvature = np.einsum("nc,nc,nc->n", probabilities, log_probabilities, log_probabilities) - mean**2
+    slope = mean - log_probabilities[np.arange(len(labels)), labels]
+    unit = bootstrap.dealt(group)
+    step, weight = (np.bincount(unit, each)[:, None] for each in (curvature / fitted - slope, curvature))
+    low, high = bootstrap.interval(bootstrap.replicate(_scores(step, weight, np.eye(1), group), replicates, seed))
+    coldest, hottest = (1 / np.clip(end[0], 1 / HOTTEST, 1 / COLDEST) for end in (high, low))
+    return min(float(coldest), fitted), max(float(hottest), fitted)
+
+
 def reliability(
-    probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per bin of the top probability, equal widths over 0..1: mean confidence, accuracy (NaN if empty), photos; each [bins]."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, replicates: int, seed: int, bins: int = BINS
+) -> Reliability:
+    """Confidence and accuracy of the photos [N] in each bin of the top probability, intervals over numbered groups [N]."""
+    confidence, right, place = _answers(probabilities, labels, bins)
     photos = np.bincount(place, minlength=bins)
+    groups = bootstrap.groups_per_class(group, place, bins)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(place, weights=confidence, minlength=bins) / photos
         accuracy = np.bincount(place, weights=right, minlength=bins) / photos
-    return mean, accuracy, photos
+    low, high = np.full((2, bins), np.nan)
+    known = np.flatnonzero(groups >= FEWEST_PEOPLE)
+    if len(known):
+        unit = bootstrap.dealt(group)
+        hits, shown = (_sums(unit, place, each, bins)[:, known] for each in (right, np.ones(len(right))))
+        scores = _scores(hits, shown, np.eye(len(known)), group)
+        ends = bootstrap.interval(bootstrap.replicate(scores, replicates, seed))
+        low[known], high[known] = _holding(np.clip(ends, 0, 1), accuracy[known], groups[known])
+    return Reliability(mean, accuracy, low, high, photos, groups)
+
+
+def _holding(ends: np.ndarray, share: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Intervals [2, J] of shares [J] that hold them, which those of bootstrap-t need not.
+
+    Where all or none of the answers are right nothing varies that could be resampled: there stand the exact limits of that many
+    trials (Clopper & Pearson 1934), a group being one, as if its photos were all alike.
+    """
+    reach = 0.025 ** (1 / groups)
+    low = np.where(share == 1, reach, share)
+    high = np.where(share == 0, 1 - reach, share)
+    return np.stack([np.minimum(ends[0], low), np.maximum(ends[1], high)])
 
 
 def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error: mean over photos of |confidence - accuracy| of their bin."""
-    mean, accuracy, photos = reliability(probabilities, labels, bins)
-    full = photos > 0
-    return float((photos[full] * np.abs(mean[full] - accuracy[full])).sum() / len(labels))
+    confidence, right, place = _answers(probabilities, labels, bins)
+    return float(np.abs(np.bincount(place, weights=right - confidence)).sum() / len(labels))
+
+
+def calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, replicates: int, seed: int, bins: int = BINS
+) -> CalibrationError:
+    """The same with its 95 % interval over numbered groups [N], bias and chance level; with few groups it may be anything.
+
+    Debiased as Kumar et al. 2019 (arXiv:1909.10155) do for this error, with groups drawn instead of normal numbers.
+    """
+    error = ece(probabilities, labels, bins)
+    confidence, right, place = _answers(probabilities, labels, bins)
+    unit, filled = bootstrap.dealt(group), np.unique(place)
+    sums = np.hstack([_sums(unit, place, each, bins)[:, filled] for each in (right, confidence)])
+    photos = np.repeat(np.bincount(unit)[:, None], sums.shape[1], axis=1)
+    one = np.eye(len(filled))
+    found = bootstrap.replicate(_scores(sums, photos, np.vstack([one, -one]), group), replicates, seed)
+    gap, noise = found.estimate, found.values - found.estimate
+    clear = np.where(np.abs(gap) > CLEAR * found.error, gap, 0)
+    most = float(np.quantile((np.abs(clear + noise) - np.abs(clear)).sum(1), 0.975))
+    least = float(np.quantile(noise @ np.sign(gap), 0.025))
+    low, high = (0.0, 1.0) if _few(group) else (max(0.0, error - max(most, 0)), min(1.0, error - min(least, 0)))
+    bias = max(0.0, float(np.abs(found.values).sum(1).mean()) - error)
+    return CalibrationError(error, low, high, max(0.0, error - bias), float(np.abs(noise).sum(1).mean()))
+
+
+def _answers(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Top probability of each photo, whether its class is right, and its bin, [N] each."""
+    confidence = probabilities.max(1).astype(np.float64)
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return confidence, probabilities.argmax(1) == labels, place
+
+
+def _sums(unit: np.ndarray, place: np.ndarray, values: np.ndarray, bins: int) -> np.ndarray:
+    """Values [N] summed over each unit's photos in each bin, [U, bins]."""
+    units = int(unit.max()) + 1
+    return np.bincount(unit * bins + place, values, minlength=units * bins).reshape(units, bins)
+
+
+def _scores(numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, group: np.ndarray) -> Scores:
+    """Scores made with weights [J, M] of ratios of sums over units, [U, J] each."""
+    return Scores(
+        numerators=numerators.astype(np.float32),
+        denominators=denominators.astype(np.float32),
+        weights=weights,
+        names=tuple(map(str, range(weights.shape[1]))),
+        groups=int(group.max()) + 1,
+        many=False,
+    )
+
+
+def _few(group: np.ndarray) -> bool:
+    return int(group.max()) + 1 < FEWEST_PEOPLE

@@ -58,7 +58,11 @@ def run(name: str, seed: int = 1, task: Task = CONTEST, **changes: Any) -> Run:
     lrs = np.geomspace(1e-5, 1, 20)
     curve = pd.DataFrame({"lr": lrs, "loss": np.linspace(3, 2, 20), "smoothed": np.linspace(3, 2, 20)})
     suggestions = pd.DataFrame({"lr": [0.01, 0.01], "smoothed": [2.4, 2.4], "name": ["valley", "chosen"]})
-    scores = {"macro_f1": 0.6543, "macro_f1_low": 0.6001, "macro_f1_high": 0.7002, "ece": 0.0321, "temperature": 1.25}
+    scores = {
+        "macro_f1": 0.6543, "macro_f1_low": 0.6001, "macro_f1_high": 0.7002,
+        "ece": 0.0321, "ece_low": 0.0, "ece_high": 0.04, "ece_debiased": 0.02, "ece_by_chance": 0.018,
+        "temperature": 1.25, "temperature_low": 1.1, "temperature_high": 1.4,
+    }  # fmt: skip
     params = {"seed": 0, "loss": "ce", "train": {"epochs": 3}}
     made = Run(name, task, oof(seed, task=task), 1, scores, history, curve, suggestions, 0.01, params)
     return replace(made, **changes)

@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, WRITTEN_LIGHT
+from stages.judge.calibration import Reliability
+from stages.judge.paired_difference import FEWEST_PEOPLE
+from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, VERDICTS, WRITTEN_LIGHT
 from stages.report.lettering import families
 
 INCH = 96  # px, CSS
@@ -28,6 +30,10 @@ PANEL = 288  # px wide: one fits a phone, four a laptop
 MATRIX = 596  # px wide and high: two fit a laptop, and 18 classes with a number in each cell
 CELL = 25  # px of such a cell
 LABELS = 146  # px of names and titles beside the cells
+LARGEST = 90  # area of a bin's dot, points squared: that of the most photos
+SMALLEST = 0.2  # share of it that the fewest have
+TOO_FEW = VERDICTS["too few to tell"]
+HOLLOW = {"facecolors": "white", "edgecolors": TOO_FEW, "linewidths": 1.4}
 DOTS = 0.8  # a px of a matrix without, whose names take no room
 STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
@@ -204,26 +210,41 @@ def _dots(axes: Any, run: ClassF1, places: np.ndarray, colour: str) -> None:
     axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")
 
 
-def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray, colour: str) -> str:
-    """Accuracy against confidence over equal-width bins [B], the number of photos beneath."""
-    bins = len(count)
-    edges = np.linspace(0, 1, bins + 1)
+def reliability(bins: Reliability, units: str, colour: str) -> str:
+    """Accuracy against confidence, a dot for each bin, as large as it has photos, with its interval; the photos beneath.
+
+    A bin of too few groups (units: what they are called) is a hollow dot in the colour of what cannot be told.
+    """
+    edges = np.linspace(0, 1, len(bins.photos) + 1)
+    known, few = np.isfinite(bins.low), (bins.photos > 0) & ~np.isfinite(bins.low)
+    area = LARGEST * np.maximum(bins.photos / bins.photos.max(), SMALLEST)
     with _style():
-        figure = _figure(PANEL, 430)
+        figure = _figure(PANEL, 470)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        top.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
-        filled = count > 0
-        top.bar(
-            edges[:-1][filled], accuracy[filled], 1 / bins, align="edge", color=colour, alpha=0.35, edgecolor="white"
-        )
-        top.plot(confidence[filled], accuracy[filled], "o-", color=colour, markersize=4, label="accuracy in each bin")
-        top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-        bottom.bar(edges[:-1], count, 1 / bins, align="edge", color=colour, alpha=0.8, edgecolor="white")
+        top.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
+        top.vlines(bins.confidence[known], bins.low[known], bins.high[known], color=colour, linewidth=1.6)
+        for which, look in ((known, {"color": colour, "edgecolors": "white"}), (few, HOLLOW)):
+            top.scatter(bins.confidence[which], bins.accuracy[which], area[which], zorder=3, **look)
+        top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="accuracy")
+        shades = np.where(few, TOO_FEW, colour)
+        bottom.bar(edges[:-1], bins.photos, 1 / len(bins.photos), align="edge", color=shades, edgecolor="white")
         bottom.set(xlabel="confidence (largest probability)", ylabel="photos")
         bottom.set_xticks(np.linspace(0, 1, 6))
-        figure.legend(loc="outside lower center")  # inside, bars would stand behind it
+        figure.legend(
+            handles=_bin_legend(colour, f"fewer than {FEWEST_PEOPLE} {units}" if few.any() else ""),
+            loc="outside lower center",
+        )
         figure.align_ylabels()
         return _svg(figure)
+
+
+def _bin_legend(colour: str, few: str) -> list[Line2D]:
+    diagonal = Line2D([], [], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
+    label = "a bin with its 95 % interval,\nthe larger the more photos"
+    dot = Line2D([], [], color=colour, marker="o", linestyle="none", markersize=6, label=label)
+    ring = Line2D([], [], color=TOO_FEW, marker="o", linestyle="none", markersize=6, fillstyle="none")
+    ring.set_label(f"{few}: too few to tell")
+    return [diagonal, dot, *([ring] if few else [])]
 
 
 def limits(histories: list[pd.DataFrame], *columns: str, highest: float = np.inf) -> Limits:

@@ -13,7 +13,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
 from stages.data.task_and_classes import Task
-from stages.judge import calibration
+from stages.judge import bootstrap, calibration
 from stages.judge.paired_difference import Comparison
 from stages.params.keys import flat
 from stages.report import colours
@@ -80,7 +80,7 @@ def build(
         "unpaired": pair if isinstance(pair, str) else "",
         "notes": pair.notes if isinstance(pair, Comparison) else [run.not_run for run in runs if run.not_run],
         "replicates": replicates,
-        "views": _views(runs, talk),
+        "views": _views(runs, replicates, seed, talk),
         "class_charts": class_section.f1_charts(task, photos, scored, groups),
         "class_tables": [
             {"title": group.title, "rows": class_section.rows(task, photos, scored, differences, group)}
@@ -126,12 +126,13 @@ def _template() -> Any:
     return environment.get_template(TEMPLATE)
 
 
-def _views(runs: list[Run], talk: Talk) -> list[dict[str, Any]]:
+def _views(runs: list[Run], replicates: int, seed: int, talk: Talk) -> list[dict[str, Any]]:
     """Per run its name, facts and charts."""
     histories = [run.history for run in runs]
     views = []
     for run, colour in talk.track(zip(runs, colours.REVISIONS, strict=False), len(runs), "report: charts"):
-        table = calibration.reliability(run.oof.probabilities, run.oof.labels)
+        group = bootstrap.numbered(run.oof.group)
+        bins = calibration.reliability(run.oof.probabilities, run.oof.labels, group, replicates, seed)
         views.append(
             {
                 "name": run.name,
@@ -142,11 +143,11 @@ def _views(runs: list[Run], talk: Talk) -> list[dict[str, Any]]:
                 "repeats": run.repeats,
                 "absent": class_section.absent(run.oof, run.task),
                 "photos": len(run.oof.labels),
-                "groups": len(np.unique(run.oof.group)),
+                "groups": int(group.max()) + 1,
                 "curves": [picture(chart) for chart in _curves(run, colour, histories)],
                 "lr": [picture(chart) for chart in _learning_rate(run, colour)],
                 "confusion": class_section.confusion(run.oof, run.task),
-                "reliability": [picture(charts.reliability(*table, colour))],
+                "reliability": [picture(charts.reliability(bins, run.task.units, colour))],
             }
         )
     return views

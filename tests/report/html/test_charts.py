@@ -2,10 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from stages.data.task_and_classes import Axis
+from stages.judge.calibration import reliability
+from stages.report.colours import VERDICTS
 from stages.report.html import charts, page
 from tests.report.made import MANY, oof, run
 
@@ -51,3 +54,32 @@ def test_of_many_classes_no_mistake_is_lost_between_the_dots(monkeypatch: pytest
     assert dots[-1, 0] == pytest.approx(0.5**0.5)
     assert (np.diag(dots)[:-1] == 1).all()
     assert np.count_nonzero(dots) == len(dots) + 1
+
+
+def test_a_bin_of_one_photo_is_a_hollow_dot_without_interval_and_nothing_leaves_the_possible_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
+    confidence = np.array([*[0.95] * 30, *[0.75] * 12, 0.35])  # the last is alone in its bin, and right
+    right = np.array([*[1] * 30, *[1, 0] * 6, 1])
+    probabilities = np.stack([confidence, *np.tile((1 - confidence) / 4, (4, 1))], axis=1)
+    bins = reliability(probabilities, 1 - right, np.arange(43), 100, 0)
+    charts.reliability(bins, "people", "#00786c")
+    top, bottom = drawn[0].axes
+    assert not top.patches, "no bars that fill a bin's height"
+    intervals, known, few = top.collections
+    ends = np.array([path.vertices for path in intervals.get_paths()])
+    assert len(ends) == len(known.get_offsets()) == 2
+    assert ends.min() >= 0
+    assert ends.max() <= 1
+    assert np.asarray(few.get_offsets()).tolist() == [[0.35, 1.0]]
+    assert few.get_facecolor().tolist() == [[1, 1, 1, 1]], "hollow"
+    small, large = known.get_sizes()
+    assert small / large == pytest.approx(12 / 30)
+    assert few.get_sizes()[0] < small
+    shades = {round(bar.get_height()): to_hex(bar.get_facecolor()) for bar in bottom.patches if bar.get_height()}
+    assert shades == {30: "#00786c", 12: "#00786c", 1: VERDICTS["too few to tell"]}
+    assert "fewer than 5 people: too few to tell" in [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    charts.reliability(reliability(probabilities[:42], 1 - right[:42], np.arange(42), 100, 0), "people", "#00786c")
+    assert len(drawn[1].legends[0].get_texts()) == 2, "nothing is said of what is not there"

@@ -78,11 +78,27 @@ def test_the_page_says_the_numbers_of_the_run(blank_charts: None) -> None:
     shown = text_of(page.build([made], None, 100, 0, nothing))
     assert "0.6543 macro F1, 0.6001 to 0.7002 30 people, 210 photos, 2 folds, loss ce" in shown
     assert "in neither truth nor prediction: none female 60+" in shown
-    assert "ECE 0.0321, fitted temperature 1.250." in shown
+    assert (
+        "ECE 0.0321 (0.0000 to 0.0400: not told from chance), debiased 0.0200, by chance 0.0180, "
+        "fitted temperature 1.250 (1.100 to 1.400)." in shown
+    )
+    assert "expected calibration error (ECE) ↓ 0.0321 0.0000 to 0.0400" in shown
     assert "train.epochs 3" in shown
     worst = made.oof.losses.argmax()
     assert f"loss {made.oof.losses[worst]:.2f} true" in shown
     assert shown.count("photo not found") == 40 + min(40, int((made.oof.predictions != made.oof.labels).sum()))
+
+
+def test_a_calibration_error_above_chance_is_not_called_chance_and_one_of_an_earlier_version_stands_alone(
+    blank_charts: None,
+) -> None:
+    made = run("workspace")
+    told = text_of(page.build([replace(made, scores=made.scores | {"ece_low": 0.01})], None, 100, 0, nothing))
+    assert "ECE 0.0321 (0.0100 to 0.0400), debiased 0.0200" in told
+    earlier = {"macro_f1": 0.6, "ece": 0.0321, "temperature": 1.25}
+    assert "ECE 0.0321, fitted temperature 1.250." in text_of(
+        page.build([replace(made, scores=earlier)], None, 100, 0, nothing)
+    )
 
 
 def test_two_runs_stand_side_by_side_with_their_difference_and_only_the_params_that_differ(two: str) -> None:
