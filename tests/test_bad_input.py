@@ -459,6 +459,9 @@ def one_axis() -> None:
 
 LOGITS, HISTORY, WEIGHTS = paths.oof_logits(0), paths.history(1), paths.weights(0)
 RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
+    "--ahead without --fold": (("train", "--ahead"), lambda: None),
+    "--top beside --json": (("screen", "--top", "3", "--json"), lambda: None),
+    "a list without a name": (("screen", "--losses", ","), lambda: None),
     "pixels.npy is missing": (TRAIN, lambda: paths.PIXELS.unlink()),
     "pixels.npy is truncated": (TRAIN, cut(paths.PIXELS)),
     "pixels.npy is cut within its header": (TRAIN, cut(paths.PIXELS, 0.00005)),

@@ -12,6 +12,7 @@ from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 Format = Literal["png", "svg"]
+ROWS = 15  # of screen's table
 
 
 class Rule(StrEnum):
@@ -211,25 +212,37 @@ def screen(
         int | None,
         typer.Option(min=100, help="Bootstrap samples of people (groups, photos); ensemble.replicates if not given."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Rows to print; the file has all.")] = 15,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Rows to print, 15 if not given; the file and --json have all.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rank losses x samplers x heads on a frozen backbone.
 
     In minutes, with 95 % intervals over people (groups, photos); what it can and cannot tell is printed with it.
     """
+    from stages.base.errors import UserError
+
+    if as_json and top is not None:
+        raise UserError("--top: --json prints all rows; leave one of the two out")
     checked = params()
     from stages.by_hand import screen as stage
 
-    choice = stage.Choice(backbone, _names(losses), _names(samplers), _names(heads), epochs, repeats, replicates)
+    names = (_names("--losses", losses), _names("--samplers", samplers), _names("--heads", heads))
+    choice = stage.Choice(backbone, *names, epochs, repeats, replicates)
     found = stage.run(checked, choice, talk())
     if as_json:
         print_json(found)
         return
     from cli.tables import screen
 
-    answer(lambda width: screen.screen(found, top, width))
+    answer(lambda width: screen.screen(found, top or ROWS, width))
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+def _names(flag: str, text: str | None) -> tuple[str, ...]:
+    from stages.base.errors import UserError
+
+    found = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if text is not None and not found:
+        raise UserError(f"{flag}: names nothing; leave it out, or write names with commas between")
+    return found

@@ -70,13 +70,14 @@ def init(
         f"init: {'draws faces' if demo else f'looks at {into if update else data}'}"
     )  # what is imported takes seconds
     from stages.by_hand import init as stage
-    from stages.new_project.declare_task import Said
+    from stages.new_project.declare_task import Said, require_used
 
     said = Said(
         _layout(layout), tuple(label or ()), group, file, split, eval_set, model, scratch, overwrite, not no_add
     )
     asks = sys.stdin.isatty() and sys.stderr.isatty() and not (yes or as_json)
     if demo or update:
+        require_used(said, "--demo" if demo else "--update")
         _without_data(into, demo, dry_run, as_json)
         return
     assert data is not None

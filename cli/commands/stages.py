@@ -94,8 +94,12 @@ def train(
     The validation photos are predicted too: history, OOF logits, TensorBoard and weights are in out/train/<fold>.
     """
     checked = params()
-    if ahead and fold is not None:
+    if ahead:
+        from stages.base.errors import UserError
         from stages.by_hand import folds
+
+        if fold is None:
+            raise UserError("--ahead: is said of one fold, beside which others train; name it by --fold, as `--fold 0`")
 
         if folds.ahead(checked, talk(), fold, fresh, _moment(until)):
             _print_trained([fold], as_json)

@@ -1,6 +1,5 @@
 """screen: which losses, samplers and heads suit these features? Heads alone are trained, on a frozen backbone's outputs."""
 
-import difflib
 import itertools
 import time
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError
+from stages.base.errors import UserError, nearest
 from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.data import photos
@@ -119,9 +118,8 @@ def checked(params: Params, choice: Choice) -> Choice:
         given: tuple[str, ...] = getattr(choice, option)
         for name in given:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-                hint = f"did you mean `{close[0]}`?" if close else f"valid: {', '.join(known)}"
-                raise UserError(f"screen: --{option}: `{name}` is not known; {hint}")
+                hint = nearest(name, known, otherwise=f"valid: {', '.join(known)}")
+                raise UserError(f"screen: --{option}: `{name}` is not known{hint}")
         named[option] = tuple(dict.fromkeys(given)) or ((params.model.head,) if option == "heads" else known)
     return Choice(choice.backbone, **named, epochs=choice.epochs, repeats=choice.repeats, replicates=choice.replicates)
 

@@ -2,13 +2,18 @@
 
 import csv
 import io
+import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 NOT_FOUND = (
     "put the contest's data set there, or let `maskcli init` see which layout your photos have (contest, folder, table)"
 )
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # a quoted value may hold the tabs that separate values
 LONGEST = 80  # characters of a value that a message shows
 
 
@@ -41,32 +46,70 @@ def shown(value: str) -> str:
 
 
 def read(path: Path, columns: tuple[str, ...]) -> tuple[list[tuple[int, dict[str, str]]], list[Fault]]:
-    """Rows of a CSV with their line numbers, and what is wrong with it. Values are text without blanks around it.
-
-    Other columns than `columns` may be there. Rows without any value, which spreadsheets leave at the end, are passed over.
-    """
+    """Rows of a CSV with commas by `columns`, with their line numbers; and what is wrong with it. Other columns may be there."""
     text = text_of(path)
-    if isinstance(text, Fault):
-        return [], [text]
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    names = text if isinstance(text, Fault) else header(path, text)
+    problem = names if isinstance(names, Fault) else _header_fault(path, names, columns)
+    if problem or isinstance(text, Fault):
+        return [], [problem] if problem else []
     rows: list[tuple[int, dict[str, str]]] = []
     faults: list[Fault] = []
-    line = 1  # where the row begins; reader.line_num is where it ends
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        problem = _header_fault(path, names, columns)
-        if problem:
-            return [], [problem]
-        line = reader.line_num + 1
-        for values in reader:
-            _take(f"{path} line {line}", line, names, [value.strip() for value in values], rows, faults)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        mend = "mend the row; look for a quote that is not closed"
-        faults.append(Fault(f"{path} line {line}", f"is not valid CSV ({error})", mend))
+    for line, values, fault in walk(path, text, columns):
+        row = dict(zip(columns, values, strict=True))
+        if fault:
+            faults.append(replace(fault, group=normal(printable(row.get("id", "")))))
+        else:
+            rows.append((line, row))
     if not rows and not faults:
         faults.append(Fault(str(path), "has a header but no rows", "add the rows"))
     return rows, faults
+
+
+def header(path: Path, text: str, separator: str = ",") -> list[str] | Fault:
+    """Names of a CSV's columns, or why they cannot be read."""
+    try:
+        return [name.strip() for name in next(_reader(text, separator), [])]
+    except csv.Error as error:
+        return _broken(path, 1, error)
+
+
+def walk(
+    path: Path, text: str, columns: Sequence[str], separator: str = ","
+) -> Iterator[tuple[int, list[str], Fault | None]]:
+    """Rows of a CSV below its header: the line on which each begins, its values in `columns`, without blanks around them, and
+    what is wrong with it. Rows without any value, which spreadsheets leave at the end, are passed over.
+    """
+    reader = _reader(text, separator)
+    names = [name.strip() for name in next(reader)]
+    places = [names.index(column) for column in columns]
+    line = reader.line_num + 1  # where the row begins; reader.line_num is where it ends
+    try:
+        for values in reader:
+            while len(values) > len(names) and not values[-1].strip():
+                values.pop()
+            row = [values[place].strip() if place < len(values) else "" for place in places]
+            if any(row) or any(value.strip() for value in values):
+                problem = ("", "")
+                if reader.line_num > line:
+                    problem = "a quoted value goes on over the end of the line", "close the quote"
+                elif len(values) != len(names):
+                    mend = f"mend the row (quote values that hold {SEPARATORS[separator]})"
+                    problem = f"{len(values)} values where the header has {len(names)}", mend
+                elif CONTROL.search("".join(row)):
+                    problem = "holds a control character", "write the row anew"
+                yield line, row, Fault(f"{path} line {line}", *problem) if problem[0] else None
+            line = reader.line_num + 1
+    except csv.Error as error:
+        yield line, [""] * len(columns), _broken(path, line, error)
+
+
+def _reader(text: str, separator: str) -> Any:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+
+
+def _broken(path: Path, line: int, error: csv.Error) -> Fault:
+    mend = "mend the row; look for a quote that is not closed"
+    return Fault(f"{path} line {line}", f"is not valid CSV ({error})", mend)
 
 
 def text_of(path: Path) -> str | Fault:
@@ -92,36 +135,10 @@ def _header_fault(path: Path, names: list[str], columns: tuple[str, ...]) -> Fau
     missing = [name for name in columns if name not in names]
     if missing:
         mend = f"the header must be {header}"
-        other = next((sign for sign in (";", "\t") if len(names) == 1 and sign in names[0]), None)
+        other = next((sign for sign in SEPARATORS if len(names) == 1 and sign in names[0]), None)
         if other:
-            mend = f"separate the columns by commas, not by {'semicolons' if other == ';' else 'tabs'}"
+            mend = f"separate the columns by commas, not by {SEPARATORS[other]}"
         return Fault(f"{path} line 1", f"column `{missing[0]}` is missing", mend)
     if any(name and names.count(name) > 1 for name in names):
         return Fault(f"{path} line 1", "a column stands twice", f"the header must be {header}")
     return None
-
-
-def _take(
-    where: str,
-    line: int,
-    names: list[str],
-    values: list[str],
-    rows: list[tuple[int, dict[str, str]]],
-    faults: list[Fault],
-) -> None:
-    """Add one row to `rows`, or what is wrong with it to `faults`."""
-    if not any(values):
-        return
-    while len(values) > len(names) and not values[-1]:
-        values = values[:-1]
-    row = dict(zip(names, values, strict=False))
-    person = normal(printable(row.get("id", "")))
-    if len(values) != len(names):
-        problem = f"{len(values)} values where the header has {len(names)}"
-        faults.append(Fault(where, problem, "mend the row (quote values that hold commas)", person))
-    elif any(unicodedata.category(character) == "Cc" for value in values for character in value):
-        several = any(character in value for value in values for character in "\r\n")
-        problem = "a quoted value goes on over the end of the line" if several else "holds a control character"
-        faults.append(Fault(where, problem, "close the quote" if several else "write the row anew", person))
-    else:
-        rows.append((line, row))

@@ -1,9 +1,6 @@
 """A table that a person brings, CSV or parquet: some of its columns as text, each row with its number in the file."""
 
-import csv
-import io
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +11,6 @@ from stages.base.errors import UserError
 from stages.data import csv_rows
 from stages.data.csv_rows import Fault
 
-SEPARATORS = (",", ";", "\t")
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 PARQUET = (".parquet", ".pq")
 
 
@@ -43,7 +38,9 @@ def open_table(path: Path, key: str) -> Table:
             raise UserError(f"{path}: not found; name the table by {key} in params.yaml")
         raise UserError(str(text))
     separator = _separator(text)
-    names = [name.strip() for name in _header(text, separator)]
+    names = csv_rows.header(path, text, separator)
+    if isinstance(names, Fault):
+        raise UserError(str(names))
     if not any(names):
         raise UserError(f"{path}: is empty; it must begin with a line of column names")
     twice = next((name for name in names if name and names.count(name) > 1), None)
@@ -58,68 +55,24 @@ def columns(table: Table, wanted: Sequence[str]) -> tuple[pd.DataFrame, list[Fau
     """
     if not isinstance(table.content, str):
         return _of_parquet(table.content, wanted), []
-    places, width = [table.names.index(name) for name in wanted], len(table.names)
     found: list[list[str]] = [[] for _ in wanted]
     numbers: list[int] = []
     faults: list[Fault] = []
-    suspicious = CONTROL.search(table.content) is not None
-    line = 1
-    try:
-        for line, end, values in _rows(table.content, table.separator):
-            if line == 1 or not any(values):
-                continue
-            fault = None
-            if suspicious or end > line or len(values) != width:
-                values, fault = _checked(table.where(line), values, width, end > line)
-            if fault:
-                faults.append(fault)
-                continue
-            row = [values[place].strip() for place in places]
-            if any(row) or any(value.strip() for value in values):
-                numbers.append(line)
-                for column, value in zip(found, row, strict=True):
-                    column.append(value)
-    except csv.Error as error:
-        mend = "mend the row; look for a quote that is not closed"
-        faults.append(Fault(table.where(line + 1), f"is not valid CSV ({error})", mend))
+    for line, row, fault in csv_rows.walk(table.path, table.content, wanted, table.separator):
+        if fault:
+            faults.append(fault)
+            continue
+        numbers.append(line)
+        for column, value in zip(found, row, strict=True):
+            column.append(value)
     data = dict(zip(wanted, found, strict=True))
     return pd.DataFrame(data, index=numbers, dtype=object), faults
-
-
-def _header(text: str, separator: str) -> list[str]:
-    try:
-        return next(_rows(text, separator), (1, 1, []))[2]
-    except csv.Error:
-        return []
-
-
-def _rows(text: str, separator: str) -> Iterator[tuple[int, int, list[str]]]:
-    """Rows of a CSV with the lines where each begins and ends. Raises csv.Error."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    line = 1
-    for values in reader:
-        yield line, reader.line_num, values
-        line = reader.line_num + 1
-
-
-def _checked(where: str, values: list[str], width: int, spread: bool) -> tuple[list[str], Fault | None]:
-    """A row without empty values beyond the header's, or what is wrong with it."""
-    while len(values) > width and not values[-1].strip():
-        values = values[:-1]
-    if spread:
-        return values, Fault(where, "a quoted value goes on over the end of the line", "close the quote")
-    if len(values) != width and any(value.strip() for value in values):
-        problem = f"{len(values)} values where the header has {width}"
-        return values, Fault(where, problem, "mend the row (quote values that hold the separator)")
-    if any(CONTROL.search(value) for value in values):
-        return values, Fault(where, "holds a control character", "write the row anew")
-    return values + [""] * (width - len(values)), None
 
 
 def _separator(text: str) -> str:
     """Comma, semicolon or tab: the one that parts the header into most columns."""
     header = text.partition("\n")[0]
-    return max(SEPARATORS, key=lambda sign: header.count(sign))
+    return max(csv_rows.SEPARATORS, key=lambda sign: header.count(sign))
 
 
 def _open_parquet(path: Path, key: str) -> Table:

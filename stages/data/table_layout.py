@@ -4,7 +4,6 @@ Files start from data.root, or without one from the folder of the table. Rows wi
 whose split is test, and those of a second table (data.eval).
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, nearest
 from stages.data import level_names, listed_files, table_file, task_and_classes
 from stages.data.csv_rows import Fault, normal, printable, shown
 from stages.data.found_photos import Found
@@ -148,9 +147,8 @@ def _columns(table: Table, params: Params, of_eval: bool = False) -> dict[str, s
         return {name: keys[name][1] for name in (FILE, *labels)}
     for name in missing:
         key, column = keys[name]
-        close = difflib.get_close_matches(column, table.names, n=1, cutoff=0.6)
-        mend = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(table.names[:8])}"
-        raise UserError(f"{table.path} line 1: column {shown(column)} ({key}) is missing; {mend}")
+        mend = nearest(column, table.names, otherwise=f"there are {', '.join(table.names[:8])}")
+        raise UserError(f"{table.path} line 1: column {shown(column)} ({key}) is missing{mend}")
     return {name: column for name, (_, column) in keys.items()}
 
 
@@ -264,8 +262,7 @@ def _codes(rows: Rows, name: str, given: AxisParams, known: tuple[str, ...]) -> 
     )
 
     def problem(position: int) -> str:
-        close = difflib.get_close_matches(rows.text(name, position), known, n=1, cutoff=0.6)
-        return "is no level" + (f" (did you mean `{close[0]}`?)" if close else "")
+        return "is no level" + nearest(rows.text(name, position), known)
 
     rows.tell(lacking, name, problem, f"mend it, or add it to axes.{name}.levels")
     return codes

@@ -5,7 +5,6 @@ they stay off a small model's back; albumentations, photo by photo, costs ten ti
 """
 
 import copy
-import difflib
 import os
 import threading
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, nearest
 from stages.params.schema import Params
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -120,11 +119,8 @@ def _transform(albumentations: Any, entry: str | dict[str, dict[str, Any]], plac
     name, arguments = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
     kind = getattr(albumentations, name, None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
-        by_lower = {known.lower(): known for known in dir(albumentations)}
-        close = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=1)]
-        raise UserError(
-            f"{where}: albumentations has no `{name}`; {f'did you mean `{close[0]}`?' if close else 'check the name'}"
-        )
+        hint = nearest(name, dir(albumentations), otherwise="check the name")
+        raise UserError(f"{where}: albumentations has no `{name}`{hint}")
     import warnings
 
     try:

@@ -1,6 +1,5 @@
 """The model: a timm backbone, a head, and where asked for one more output for the number of an axis."""
 
-import difflib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, nearest
 from stages.base.files import replacing
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import Task
@@ -163,9 +162,8 @@ def check_name(name: str) -> None:
     """Raise UserError, with the nearest names, if timm has no model of this name."""
     timm = load_timm()
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
-        raise UserError(f"params.yaml: model.name: timm has no model `{name}`; {hint}")
+        hint = nearest(name, timm.list_models(), most=3, otherwise="see timm.list_models()")
+        raise UserError(f"params.yaml: model.name: timm has no model `{name}`{hint}")
 
 
 def build(shape: Architecture, pretrained: bool = False) -> Classifier:

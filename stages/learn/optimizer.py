@@ -1,13 +1,12 @@
 """The optimizer by timm's factory, with layer-wise learning-rate decay."""
 
-import difflib
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, nearest
 from stages.learn import compiling
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
@@ -36,9 +35,9 @@ def check_name(name: str) -> None:
     known = list_optimizers()
     own = name.removeprefix(LOOKAHEAD)
     if own not in known:
-        close = difflib.get_close_matches(own, known, n=1)
-        hint = f"did you mean `{name.removesuffix(own)}{close[0]}`?" if close else "see timm.optim.list_optimizers()"
-        raise UserError(f"params.yaml: optimizer.name: timm has no optimizer `{name}`; {hint}")
+        all_names = [f"{name.removesuffix(own)}{other}" for other in known]
+        hint = nearest(name, all_names, otherwise="see timm.optim.list_optimizers()")
+        raise UserError(f"params.yaml: optimizer.name: timm has no optimizer `{name}`{hint}")
     if get_optimizer_info(own).second_order:
         raise UserError(
             f"params.yaml: optimizer.name: `{name}` needs second derivatives, which training does not take; try adamw"

@@ -1,12 +1,11 @@
 """How a person's photos are declared in params.yaml: the layout, where they lie, which columns tell what."""
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, nearest
 from stages.new_project import columns
 from stages.new_project.columns import Columns
 from stages.params.data_and_axes import TAKEN, Layout
@@ -16,6 +15,24 @@ from stages.params.schema import Params
 BINS = re.compile(r"(?P<column>.+):(?P<bins>[-+.\d]+(,[-+.\d]+)*)")
 DEPTH = 3  # folders below a table, in which its photos are looked for
 CONTEST = {"subsets": {"60plus": {"age": "60+"}}}
+PHOTOS = get_args(Layout)  # the layouts of photos that a person has
+# For each field of Said the flag of `maskcli init`, and what it can be said of: a layout, --demo, --update.
+SAID_OF = {
+    "layout": ("--layout", PHOTOS),
+    "labels": ("--label", ("table",)),
+    "group": ("--group", ("table",)),
+    "file": ("--file", ("table",)),
+    "split": ("--split", ("table",)),
+    "eval": ("--eval", ("folder", "table")),
+    "model": ("--model", PHOTOS),
+    "scratch": ("--scratch", PHOTOS),
+    "overwrite": ("--overwrite", PHOTOS),
+    "add": ("--no-add", PHOTOS),
+}
+INSTEAD = {
+    "--demo": "leave it out, or name photos of your own in place of --demo",
+    "--update": "leave it out: what the project is stands in params.yaml",
+}
 
 
 @dataclass(frozen=True)
@@ -57,20 +74,23 @@ class Declared:
         return self.table or self.root
 
 
+def require_used(said: Said, of: str) -> None:
+    """Raise UserError where something is said that means nothing of `of`: a layout, --demo or --update."""
+    nothing = Said()
+    for name, (flag, meant) in SAID_OF.items():
+        if getattr(said, name) != getattr(nothing, name) and of not in meant:
+            what = f"the layout {of}" if of in PHOTOS else of
+            raise UserError(f"{flag}: {what} has no use for it; {INSTEAD.get(of, 'leave it out, or name a table')}")
+
+
 def of_layout(layout: Layout, place: Path, said: Said) -> Declared:
     """The declaration of the data at `place`, a folder or a table.
 
     Raises UserError where it is another kind of place, or a flag is given that this layout has no use for.
     """
-    if layout != "table":
-        flags = {"--label": said.labels, "--group": said.group, "--file": said.file, "--split": said.split}
-        unused = next((flag for flag, value in flags.items() if value), None)
-        if unused or (layout == "contest" and said.eval):
-            raise UserError(
-                f"{unused or '--eval'}: the layout {layout} has no use for it; leave it out, or name a table"
-            )
-        if not place.is_dir():
-            raise UserError(f"{place}: is no folder; the layout {layout} begins with one")
+    require_used(said, layout)
+    if layout != "table" and not place.is_dir():
+        raise UserError(f"{place}: is no folder; the layout {layout} begins with one")
     if layout == "contest":
         return Declared(layout, place, values=CONTEST)
     if layout == "folder":
@@ -138,9 +158,8 @@ def _scale(bins: list[float]) -> float:
 def _must_be(name: str | None, names: list[str], place: Path, flag: str) -> None:
     if name is None or name in names:
         return
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    mend = f"did you mean `{close[0]}`?" if close else f"its columns are {', '.join(names)}"
-    raise UserError(f"{flag} {name}: is no column of {place}; {mend}")
+    mend = nearest(name, names, otherwise=f"its columns are {', '.join(names)}")
+    raise UserError(f"{flag} {name}: is no column of {place}{mend}")
 
 
 def require_labels(of: Declared) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from stages.params.error_line import nearest, short
+from stages.base.errors import nearest
+from stages.params.error_line import short
 from stages.params.fields import Edge, Group, NotNegative, Positive
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Data(Group):
     def _known(cls, value: Any) -> Any:
         if value in get_args(Layout):
             return value
-        close = nearest(str(value), list(get_args(Layout)))
+        close = nearest(str(value), get_args(Layout))
         raise PydanticCustomError(
             "told",
             "`{value}` is no layout{close}; there are contest, folder and table, and `maskcli init` sees which your photos have",
@@ -169,7 +170,7 @@ def check_axes(params: "Params") -> None:
     for subset, chosen in params.subsets.items():
         unknown = next((name for name in chosen if name not in axes), None)
         if unknown is not None:
-            close = nearest(unknown, list(axes)) or f"; the axes are {', '.join(axes)}"
+            close = nearest(unknown, axes, otherwise=f"the axes are {', '.join(axes)}")
             raise ValueError(f"subsets.{short(subset)}: `{short(unknown)}` is no axis{close}")
         if not subset or subset.isdecimal():
             raise ValueError(

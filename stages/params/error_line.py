@@ -1,11 +1,12 @@
 """A wrong params.yaml in one line: the key, what is wrong, and the nearest valid spelling."""
 
-import difflib
 import re
 import reprlib
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+from stages.base.errors import nearest
 
 MOVED = {
     "data.age_bins": "axes: {age: {bins: [30, 60], regress: true, scale: 10}}",
@@ -26,7 +27,9 @@ def one_line(error: ValidationError, schema: type[BaseModel]) -> str:
     if unknown:
         if key in MOVED:
             return f"`{key}` is no more; write `{MOVED[key]}`"
-        close = nearest(str(last), _keys_beside(keys, schema)) or "; remove it, or see docs/methods.md for the keys"
+        close = nearest(
+            str(last), _keys_beside(keys, schema), otherwise="remove it, or see docs/methods.md for the keys"
+        )
         return f"unknown key `{key}`{close}"
     if fault["type"] == "told":
         return f"{key}: {fault['msg']}"
@@ -99,8 +102,3 @@ def _literals(annotation: Any) -> list[Any]:
     if getattr(annotation, "__origin__", None) is Literal:
         return list(get_args(annotation))
     return [option for inner in get_args(annotation) for option in _literals(inner)]
-
-
-def nearest(word: str, options: list[Any]) -> str:
-    close = difflib.get_close_matches(word, [str(option) for option in options], n=1, cutoff=0.5)
-    return f"; did you mean `{close[0]}`?" if close else ""

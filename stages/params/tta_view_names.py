@@ -3,8 +3,9 @@
 No torch here, so that params.yaml is checked before anything heavy is imported; the views are in stages/learn/tta_views.py.
 """
 
-import difflib
 import re
+
+from stages.base.errors import nearest
 
 # Kinds with an amount: its lowest and highest value, its unit, and an example.
 SHIFTS = ("shift_left", "shift_right", "shift_up", "shift_down")
@@ -32,10 +33,8 @@ def split(name: str) -> tuple[str, float | None]:
         return name, None
     kind, _, text = name.rpartition("_")
     if kind not in AMOUNTS:
-        close = difflib.get_close_matches(name, (*EXAMPLES, *AMOUNTS), n=1, cutoff=0.5)
-        raise ValueError(
-            f"`{name}` is not known{f'; did you mean `{close[0]}`?' if close else ''}; valid: {LISTED} and their like"
-        )
+        close = nearest(name, (*EXAMPLES, *AMOUNTS))
+        raise ValueError(f"`{name}` is not known{close}; valid: {LISTED} and their like")
     low, high, unit = AMOUNTS[kind]
     if not re.fullmatch(r"-?\d+" if kind in SHIFTS else r"-?\d+(\.\d+)?", text) or not low <= float(text) <= high:
         raise ValueError(

@@ -44,6 +44,17 @@ def test_a_quote_that_is_not_closed_is_told_by_its_line(tmp_path: Path) -> None:
     assert faults[0].startswith("line 3: is not valid CSV (unexpected end of data); mend the row")
 
 
+def test_a_header_whose_quote_is_not_closed_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"t.csv line 1: is not valid CSV \(unexpected end of data\); mend the row"):
+        read(tmp_path / "t.csv", 'a,"b\n1,2\n', "a")
+
+
+def test_control_characters_count_in_the_columns_that_are_read(tmp_path: Path) -> None:
+    rows, faults = read(tmp_path / "t.csv", "a,note\n1,it\x92s\n\x9b2J,x\n", "a")
+    assert rows == {2: ["1"]}
+    assert faults == ["line 3: holds a control character; write the row anew"]
+
+
 def test_na_and_leading_zeros_stay_text(tmp_path: Path) -> None:
     assert read(tmp_path / "t.csv", "a,b\nNA,007\n,null\n", "a", "b")[0] == {2: ["NA", "007"], 3: ["", "null"]}
 

@@ -142,7 +142,7 @@ def test_weights_that_are_unsafe_damaged_or_foreign_are_refused(tmp_path: Path) 
 
 
 def test_an_unknown_model_is_named_with_its_like() -> None:
-    with pytest.raises(UserError, match=r"timm has no model `resnet18d_x`; did you mean resnet18"):
+    with pytest.raises(UserError, match=r"timm has no model `resnet18d_x`; did you mean `resnet18"):
         built(model={"name": "resnet18d_x"})
 
 

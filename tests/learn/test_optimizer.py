@@ -92,7 +92,7 @@ def test_those_that_cannot_train_here_are_refused_in_one_line(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("adamww", "`adamw`"), ("lookahead_adamww", "`lookahead_adamw`"), ("lookahead_", "see timm")]
+    ("name", "hint"), [("adamww", "`adamw`"), ("lookahead_adamww", "`lookahead_adamw`"), ("qqq", "see timm")]
 )
 def test_an_unknown_name_is_told_with_its_like(name: str, hint: str) -> None:
     with pytest.raises(UserError, match=rf"timm has no optimizer `{name}`; .*{hint}"):

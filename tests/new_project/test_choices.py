@@ -77,7 +77,7 @@ def test_published_weights_are_taken_where_they_can_be_had() -> None:
 
 def test_a_model_that_timm_does_not_have_is_told_whatever_it_begins_with() -> None:
     for can_have in (None, lambda repository: True):
-        with pytest.raises(UserError, match="timm has no model `resnet18x`; did you mean resnet18"):
+        with pytest.raises(UserError, match="timm has no model `resnet18x`; did you mean `resnet18`"):
             choose(seen(), CPU, "resnet18x", can_have)
 
 
