@@ -102,7 +102,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
         "rows": rows,
         "titles": {f"f1_{name}": title(f"f1_{name}", task) for name in task.subsets},
         "luck_sd": luck(rows),
-        "notes": notes(features_of, rows, choice.repeats, task.units),
+        "notes": notes(features_of, rows, task.units),
         "seconds": {
             "features": extracted - began,
             "heads": trained - extracted,
@@ -297,7 +297,7 @@ def luck(rows: list[dict[str, Any]]) -> float | None:
     return float(np.sqrt(squares / sum(len(scores) - 1 for scores in several)))
 
 
-def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int, units: str) -> list[str]:
+def notes(features_of: Record | None, rows: list[dict[str, Any]], units: str) -> list[str]:
     """What the ranking can tell and what it cannot, and how much of it is noise. features_of: the folds whose features."""
     widths = [(row["high"] - row["low"]) / 2 for row in rows if row["verdict"] != "base"]
     scatter = luck(rows)
@@ -316,8 +316,8 @@ def notes(features_of: Record | None, rows: list[dict[str, Any]], repeats: int, 
         )
     if widths:
         found.append(
-            f"noise: the 95 % intervals are +-{np.median(widths):.3f} macro F1 wide (median) by the luck of these {units}"
-            f"{' and of the seeds' if repeats > 1 else ''}; rows "
+            f"noise: the intervals, which hold for all rows together, are +-{np.median(widths):.3f} macro F1 wide (median) by the "
+            f"luck of these {units} and of the trainings; rows "
             "nearer to each other than that stand in no certain order, and the best of "
             f"{len(rows)} rows flatters itself, because it was picked on the {units} it is scored on"
         )
