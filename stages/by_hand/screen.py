@@ -316,8 +316,8 @@ def notes(features_of: Record | None, rows: list[dict[str, Any]], units: str) ->
         )
     if widths:
         found.append(
-            f"noise: the intervals, which hold for all rows together, are +-{np.median(widths):.3f} macro F1 wide (median) by the "
-            f"luck of these {units} and of the trainings; rows "
+            f"noise: the intervals, which hold for all rows together, are +-{np.median(widths):.3f} macro F1 wide (median) by "
+            f"the luck of these {units} and of the trainings; rows "
             "nearer to each other than that stand in no certain order, and the best of "
             f"{len(rows)} rows flatters itself, because it was picked on the {units} it is scored on"
         )

@@ -16,7 +16,7 @@ from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, calibration
 from stages.judge.paired_difference import Comparison
 from stages.params.keys import flat
-from stages.report import colours
+from stages.report import colours, verdicts
 from stages.report.html import charts, class_section, page_scores, worst_photos
 from stages.report.html.class_section import Scored, picture
 from stages.report.html.thumbnails import jpeg
@@ -77,6 +77,7 @@ def build(
         "ungrouped": task.unit == "photo",
         "headline": page_scores.headline_rows(task, [run.scores for run in runs], found, differences),
         "paired": bool(differences),
+        "answer": verdicts.answer(pair) if isinstance(pair, Comparison) else "",
         "unpaired": pair if isinstance(pair, str) else "",
         "notes": pair.notes if isinstance(pair, Comparison) else [run.not_run for run in runs if run.not_run],
         "replicates": replicates,

@@ -10,6 +10,7 @@ import pytest
 from stages.judge import bootstrap, paired_difference
 from stages.judge.paired_difference import Asked
 from stages.judge.training_noise import Training
+from stages.report import verdicts
 from stages.report.html import class_section, page
 from stages.report.html.page import Run
 from tests.report import browser
@@ -106,6 +107,7 @@ def test_two_runs_stand_side_by_side_with_their_difference_and_only_the_params_t
     row = compared(*RUNS).rows[0]
     assert f"{row.difference:+.4f} {row.low:+.4f} to {row.high:+.4f} {row.verdict}" in shown
     assert "a note on <both>" in shown
+    assert f"{verdicts.answer(compared(*RUNS))}." in shown
     assert "key main a-rather-long-name-of-an-experiment loss ce focal" in shown
     assert "train.epochs" not in shown
     # Of each run four curves, two of the learning rate, two matrices, calibration; one chart of F1 for both.
