@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from stages.judge import bootstrap
-from stages.judge.bootstrap import Scores
+from stages.judge.bootstrap import Replicates, Scores
 from stages.judge.metrics import log_softmax, nll
 from stages.judge.paired_difference import FEWEST_PEOPLE
 
@@ -139,13 +139,20 @@ def calibration_error(
     photos = np.repeat(np.bincount(unit)[:, None], sums.shape[1], axis=1)
     one = np.eye(len(filled))
     found = bootstrap.replicate(_scores(sums, photos, np.vstack([one, -one]), group), replicates, seed)
+    least, most = _too_high(found)
+    low, high = (0.0, 1.0) if _few(group) else (max(0.0, error - most), min(1.0, error - least))
+    bias = max(0.0, float(np.abs(found.values).sum(1).mean()) - error)
+    by_chance = float(np.abs(found.values - found.estimate).sum(1).mean())
+    return CalibrationError(error, low, high, max(0.0, error - bias), by_chance)
+
+
+def _too_high(found: Replicates) -> tuple[float, float]:
+    """By how much the sum of the gaps' sizes reads too high: 2.5 % quantile where that is least, 97.5 % where it is most."""
     gap, noise = found.estimate, found.values - found.estimate
     clear = np.where(np.abs(gap) > CLEAR * found.error, gap, 0)
-    most = float(np.quantile((np.abs(clear + noise) - np.abs(clear)).sum(1), 0.975))
-    least = float(np.quantile(noise @ np.sign(gap), 0.025))
-    low, high = (0.0, 1.0) if _few(group) else (max(0.0, error - max(most, 0)), min(1.0, error - min(least, 0)))
-    bias = max(0.0, float(np.abs(found.values).sum(1).mean()) - error)
-    return CalibrationError(error, low, high, max(0.0, error - bias), float(np.abs(noise).sum(1).mean()))
+    least = np.quantile(noise @ np.sign(gap), 0.025)
+    most = np.quantile((np.abs(clear + noise) - np.abs(clear)).sum(1), 0.975)
+    return min(float(least), 0.0), max(float(most), 0.0)
 
 
 def _answers(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
