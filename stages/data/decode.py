@@ -73,7 +73,7 @@ def decode_content(content: bytes, height: int, width: int, face: float = 1.0, m
         raise BadPhoto(*DAMAGED)
     pixels = _decode_opencv(judged.content, kind, mode, min(source_height / height, source_width / width) * face)
     pixels = _centre(pixels, face)
-    return Photo(_resize(pixels, height, width), source_height, source_width, judged.state == State.UNENDED)
+    return Photo(resized(pixels, height, width), source_height, source_width, judged.state == State.UNENDED)
 
 
 def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
@@ -135,8 +135,14 @@ def _centre(pixels: np.ndarray, face: float) -> np.ndarray:
     return pixels[top : top + height, left : left + width]
 
 
-def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Area averages where photos shrink, bilinear where they grow; where they do one each way, first what shrinks.
+
+    OpenCV averages areas only where neither side grows: else a side that shrinks would be sampled and alias.
+    """
     if pixels.shape[:2] == (height, width):
         return np.ascontiguousarray(pixels)
-    smaller = pixels.shape[0] >= height and pixels.shape[1] >= width
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    shrunk = min(pixels.shape[0], height), min(pixels.shape[1], width)
+    if pixels.shape[:2] != shrunk:
+        pixels = cv2.resize(pixels, shrunk[::-1], interpolation=cv2.INTER_AREA)
+    return pixels if shrunk == (height, width) else cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)

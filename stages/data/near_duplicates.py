@@ -20,6 +20,7 @@ import pandas as pd
 from stages.base import cores
 from stages.base.files import make_folder, reserve, unwritable
 from stages.base.talk import Talk
+from stages.data.decode import resized
 
 SIDE = 32  # px of the small grey image
 LOW = 8  # lowest frequencies kept, in each direction
@@ -77,7 +78,7 @@ def look_at(pixels: Pixels, greys: np.ndarray, talk: Talk) -> tuple[np.ndarray, 
     def work(start: int) -> None:
         part = slice(start, min(start + CHUNK, len(greys)))
         for place, photo in enumerate(pixels[np.arange(part.start, part.stop)], start):
-            small = grey(cv2.resize(photo, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+            small = grey(resized(photo, SIDE, SIDE))
             greys[place], hashes[place], comparable[place] = small, phash(small), not is_blank(small)
 
     starts = range(0, len(greys), CHUNK)

@@ -1,6 +1,7 @@
 """The model: a timm backbone, a head, and where asked for one more output for the number of an axis."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Classifier(nn.Module):
     """Photos [N, 3, H, W] (normalised) to raw outputs [N, outputs], and the regressed number in units of its scale [N] or None.
 
     Raw outputs go into the loss. `logits = scale * raw` are for predictions; scale is 1 but for the cosine classifier.
+    What follows the backbone computes in float32, also under mixed precision: with the 8 bits of bf16 the two largest of a
+    photo's logits are now and then equal, and the lower class number would win.
     """
 
     def __init__(self, architecture: Architecture, backbone: nn.Module, features: int) -> None:
@@ -70,12 +73,14 @@ class Classifier(nn.Module):
         self.regression = nn.Linear(features, 1) if architecture.regression else None
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
-        features = self.body(self.backbone(photos))
-        return self.head(features), None if self.regression is None else self.regression(features).squeeze(1)
+        pooled = self.backbone(photos)
+        with _without_autocast(pooled.device):
+            features = self.body(pooled.float())
+            return self.head(features), None if self.regression is None else self.regression(features).squeeze(1)
 
-    def head_parameters(self) -> list[nn.Parameter]:
-        modules = [self.body, self.head] + ([self.regression] if self.regression is not None else [])
-        return [parameter for module in modules for parameter in module.parameters()]
+    def head_modules(self) -> nn.ModuleList:
+        """What follows the backbone."""
+        return nn.ModuleList([self.body, self.head] + ([self.regression] if self.regression is not None else []))
 
 
 class Cosine(nn.Module):
@@ -88,6 +93,12 @@ class Cosine(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Within it products are computed in their operands' own precision."""
+    # Only where it is on, so that a model that is exported has no trace of it.
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def _body(architecture: Architecture, features: int) -> tuple[nn.Module, int]:

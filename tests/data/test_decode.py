@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.data.decode import BadPhoto, decode
+from stages.data.decode import BadPhoto, decode, resized
 
 RED_TOP = np.zeros((80, 60, 3), np.uint8)
 RED_TOP[:40, :, 0] = 220
@@ -87,6 +87,30 @@ def test_one_pixel_and_reduced_decoding(tmp_path: Path) -> None:
     large = np.asarray(Image.fromarray(RED_TOP).resize((960, 1280)))
     reduced = decode(saved(tmp_path / "b.jpg", Image.fromarray(large), quality=95), 80, 60).pixels
     assert np.abs(reduced.astype(int) - RED_TOP).mean() < 3
+
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (13, 40), (40, 7), (40, 40)])
+def test_a_photo_that_shrinks_is_averaged_over_areas(size: tuple[int, int]) -> None:
+    assert np.array_equal(resized(PHOTO, *size), cv2.resize(PHOTO, size[::-1], interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize("size", [(60, 80), (40, 41), (99, 40)])
+def test_a_photo_that_grows_is_interpolated(size: tuple[int, int]) -> None:
+    assert np.array_equal(resized(PHOTO, *size), cv2.resize(PHOTO, size[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_side_that_shrinks_does_not_alias_though_the_other_grows(turned: bool) -> None:
+    """Of five lines of one pixel each, two or three are white: their mean is grey; one of them would be black or white."""
+    lines = np.zeros((250, 40, 3), np.uint8)
+    lines[::2] = 255
+    photo, (height, width) = (lines.swapaxes(0, 1), (60, 50)) if turned else (lines, (50, 60))
+    found = resized(np.ascontiguousarray(photo), height, width)
+    assert found.shape == (height, width, 3)
+    assert set(np.unique(found)) == {255 * 2 // 5, 255 * 3 // 5}
 
 
 def test_face_crop_keeps_the_centre(tmp_path: Path) -> None:
