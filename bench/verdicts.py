@@ -1,7 +1,7 @@
 """How often do equal methods look unequal because their seeds differ, and what differences show?
 
 python bench/verdicts.py real PROJECT ... [--pairs 2000]      (projects that were trained with many train.repeats; prints JSON)
-python bench/verdicts.py simulate [--people 900] [--sd 0.01] [--pairs 2000]
+python bench/verdicts.py simulate [--people 900] [--sd 0.01] [--pairs 2000] [--other-folds]
 python bench/verdicts.py power [--people 900] [--sd 0.01] [--pairs 500]
 
 real: pairs of runs of one method are put together from the trainings of each fold, 2 x repeats of them drawn without
@@ -17,7 +17,7 @@ what people answer differently. Pairs are independent.
 import argparse
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,14 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=900)
     parser.add_argument("--sd", type=float, default=0.01, help="of macro F1 from seed to seed")
     parser.add_argument("--replicates", type=int, default=500)
+    parser.add_argument("--other-folds", action="store_true", help="the second run's people are dealt to folds anew")
     options = parser.parse_args()
     if options.what == "real":
         found: Any = {str(one): real(one, options.pairs, options.replicates) for one in options.projects}
     elif options.what == "simulate":
-        found = simulate(options.people, options.sd, options.pairs, options.replicates)
+        found = simulate(options.people, options.sd, options.pairs, Drawn(options.replicates, options.other_folds))
     else:
-        found = power(options.people, options.sd, options.pairs, options.replicates)
+        found = power(options.people, options.sd, options.pairs, Drawn(options.replicates))
     print(json.dumps(found, indent=2))
 
 
@@ -118,20 +119,29 @@ def shared_rate(hits: np.ndarray, drawn: np.ndarray, trainings: int) -> dict[str
     return {"share": share, "low": max(0.0, share - half), "high": share + half}
 
 
-def simulate(people: int, sd: float, pairs: int, replicates: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Drawn:
+    """How a simulated pair is drawn: with how many bootstrap samples, whether the second run has other folds, and its number."""
+
+    replicates: int
+    other_folds: bool = False
+    number: int = 0
+
+
+def simulate(people: int, sd: float, pairs: int, drawn: Drawn) -> dict[str, Any]:
     """Share of independent pairs of equal methods that get a verdict on macro F1, by repeats."""
     scale = spread_for(sd)
     rates = {}
     for repeats in REPEATS:
-        found = [judged(people, repeats, scale, 0.0, (number, replicates)) for number in range(pairs)]
+        found = [judged(people, repeats, scale, 0.0, replace(drawn, number=number)) for number in range(pairs)]
         rates[str(repeats)] = {
             "method": rate([row.verdict in (BETTER, WORSE) for row in found]),
             "as_trained": rate([row.verdict in (MODEL_BETTER, MODEL_WORSE) for row in found]),
         }
-    return {"people": people, "seed_sd": sd, "pairs": pairs, "verdicts": rates}
+    return {"people": people, "seed_sd": sd, "pairs": pairs, "other_folds": drawn.other_folds, "verdicts": rates}
 
 
-def power(people: int, sd: float, pairs: int, replicates: int) -> dict[str, Any]:
+def power(people: int, sd: float, pairs: int, drawn: Drawn) -> dict[str, Any]:
     """Share of pairs with the verdict better on macro F1 by true difference, beside that of a normal test at 5 % that knows the
     standard deviation of the difference over people and seeds (taken from these very pairs)."""
     scale = spread_for(sd)
@@ -140,7 +150,7 @@ def power(people: int, sd: float, pairs: int, replicates: int) -> dict[str, Any]
         gain = gain_for(target)
         row: dict[str, Any] = {"true_difference": true_score(gain) - true_score(0.0)}
         for repeats in REPEATS:
-            found = [judged(people, repeats, scale, gain, (number, replicates)) for number in range(pairs)]
+            found = [judged(people, repeats, scale, gain, replace(drawn, number=number)) for number in range(pairs)]
             difference = np.array([one.difference for one in found])
             row[str(repeats)] = {
                 "better": rate([one.verdict == BETTER for one in found]),
@@ -152,16 +162,17 @@ def power(people: int, sd: float, pairs: int, replicates: int) -> dict[str, Any]
     return {"people": people, "seed_sd": sd, "pairs": pairs, "power": table}
 
 
-def judged(people: int, repeats: int, scale: float, gain: float, drawn: tuple[int, int]) -> Difference:
-    """Macro F1 of one pair: `repeats` trainings with the share `gain` less noise against as many without; drawn: number of the
-    pair, replicates."""
-    number, replicates = drawn
-    rng = np.random.default_rng([people, repeats, number, 7])
-    truth = People.drawn(people, rng)
+def judged(people: int, repeats: int, scale: float, gain: float, drawn: Drawn) -> Difference:
+    """Macro F1 of one pair: `repeats` trainings with the share `gain` less noise against as many without."""
+    rng = np.random.default_rng([people, repeats, drawn.number, 7])
+    first = People.drawn(people, rng)
+    second = replace(first, fold=rng.permutation(first.fold)) if drawn.other_folds else first
+    cell, *folds = training_noise.of_cells(first.fold, second.fold)
     a, b = (
-        [truth.training(mean + scale * rng.normal(size=FOLDS), rng) for _ in range(repeats)] for mean in (0.0, gain)
+        [one.training(mean + scale * rng.normal(size=FOLDS), rng, (cell, own)) for _ in range(repeats)]
+        for one, mean, own in ((first, 0.0, folds[0]), (second, gain, folds[1]))
     )
-    return paired_difference.compare(a, b, Asked(replicates, number))[0]
+    return paired_difference.compare(a, b, Asked(drawn.replicates, drawn.number))[0]
 
 
 @dataclass(frozen=True)
@@ -195,16 +206,16 @@ class People:
         masks = np.where(wrong, rng.integers(0, 3, wrong.shape), MASKS)
         return np.asarray(masks * 6 + (looks > 0) * 3 + (years > -0.3) + (years > 1.7))
 
-    def training(self, gain: np.ndarray, rng: np.random.Generator) -> Training:
+    def training(self, gain: np.ndarray, rng: np.random.Generator, cells: tuple[np.ndarray, np.ndarray]) -> Training:
+        """cells: of each person, and the fold of each (training_noise.of_cells)."""
         answers, person = self.answers(gain, rng).ravel(), np.repeat(np.arange(len(self.age)), len(MASKS))
-        folds = np.arange(FOLDS)
-        of_people, of_folds = (
+        of_people, of_cells = (
             bootstrap.pick(
                 bootstrap.of_run(units, self.labels.ravel(), answers, classes=CONTEST.classes), ("macro_f1",)
             )
-            for units in (person, self.fold[person])
+            for units in (person, cells[0][person])
         )
-        return Training(of_people, of_folds, folds)
+        return Training(of_people, of_cells, cells[1])
 
 
 @cache

@@ -71,7 +71,7 @@ def temperature_interval(
     """95 % interval over numbered groups [N] of the `fitted` temperature, within 0.05..20.
 
     Newton's step at the fitted factor b = 1 / temperature is a ratio of sums over groups, (b curvature - slope) / curvature of
-    the loss, so that no replicate is fitted anew (one-step bootstrap: Shao & Tu 1995, The Jackknife and Bootstrap, chapter 5).
+    the loss, so that no replicate is fitted anew (one-step bootstrap: Shao & Tu 1995, The Jackknife and Bootstrap).
     """
     if _few(group):
         return COLDEST, HOTTEST
