@@ -268,8 +268,13 @@ def _holder(path: Path) -> dict[str, Any]:
 def _write(path: Path, header: Header, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    payload = buffer.getbuffer()
-    with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+    # The view is let go of where writing fails too: the garbage collector of Python 3.12.0 and 3.12.1 ends the process where
+    # it finds one, as in the frames of an exception.
+    with (
+        buffer.getbuffer() as payload,
+        replacing(path, durable=True) as temporary,
+        temporary.open("wb") as file,
+    ):
         file.write(MAGIC)
         file.write(json.dumps(asdict(header)).encode() + b"\n")
         file.write(hashlib.sha256(payload).digest())

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,18 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch_in_place(project: 
         fit.fit(learner, Around(keeper=keep), progress)
     kept = checkpoint.model_of(keep.path)
     assert all(torch.isfinite(value).all() for value in kept.state_dict().values())
+
+
+def test_a_write_that_fails_lets_go_of_what_it_would_have_written(tmp_path: Path) -> None:
+    """Python 3.12.0 and 3.12.1 end with a segmentation fault where the garbage collector finds a view of a BytesIO, as in the
+    frames of this exception (gh-111049 of CPython).
+    """
+    header = checkpoint.Header("run", 0, 0, 0, 1, 0, False, "", 0.0, "", 0.0, 0.0, 0.0)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot make this folder") as told:
+        checkpoint._write(tmp_path / "file/0.ckpt", header, {"tensor": torch.ones(9)})
+    [buffer] = [frame.f_locals["buffer"] for frame, _ in traceback.walk_tb(told.tb) if "buffer" in frame.f_locals]
+    buffer.close()  # BufferError while there is a view of it
 
 
 def test_code_hidden_in_a_checkpoint_is_not_run(project: Path, tmp_path: Path) -> None:
