@@ -51,7 +51,8 @@ def train_epoch(
 ) -> tuple[dict[str, float], np.ndarray]:
     """Train the rest of the running epoch; its row of history, and the positions of the photos it drew.
 
-    The row: epoch (from 1), train_loss, its parts, lr of the last step. Ends early where the time is up.
+    The row: epoch (from 1), train_loss, its parts, lr of the last step, and where model.freeze_epochs is set lr_backbone, what
+    the backbone had of it. Ends early where the time is up.
     """
     began = time.perf_counter() - progress.epoch_seconds
     params, epoch, seen = learner.params, len(progress.history), progress.seen
@@ -60,11 +61,13 @@ def train_epoch(
     drawn = loader.training_split(order, params, process[1])
     place = loader.Place(learner.fold, epoch, len(seen), process)
     batches = loader.training(params, learner.data, order, learner.augment, place)
-    set_mode(learner, int(_gone(progress, params, len(seen) / len(drawn))))
-    now = _lr(learner, progress, max(0, len(seen) - 1) / len(drawn))
+    frozen = set_mode(learner, _gone(progress, params, len(seen) / len(drawn)))
+    now, backbone = _rates(learner, progress, max(0, len(seen) - 1) / len(drawn))
     for batch in batches:
-        now = _lr(learner, progress, len(seen) / len(drawn))
-        seen.append(step(learner, goal, batch, now, key(params, learner.fold, epoch + 1, len(seen))))
+        now, backbone = _rates(learner, progress, len(seen) / len(drawn))
+        if frozen and backbone:  # within an epoch where a time limit shortens the schedule
+            frozen = set_mode(learner, _gone(progress, params, len(seen) / len(drawn)))
+        seen.append(step(learner, goal, batch, now, key(params, learner.fold, epoch + 1, len(seen)), backbone))
         progress.epoch_seconds = time.perf_counter() - began
         around.after_step(learner, progress, now)
         if progress.share >= 1:
@@ -76,7 +79,8 @@ def train_epoch(
     if len(means) > 1:
         row |= {f"train_{name}_loss": value for name, value in means.items()}
     progress.epoch_seconds = time.perf_counter() - began  # once more: the means have waited for a GPU
-    return row | {"lr": now}, np.concatenate(drawn[: len(seen)])
+    row |= {"lr": now} | ({"lr_backbone": now * backbone} if params.model.freeze_epochs else {})
+    return row, np.concatenate(drawn[: len(seen)])
 
 
 def _gone(progress: Progress, params: Params, part: float) -> float:
@@ -87,12 +91,15 @@ def _gone(progress: Progress, params: Params, part: float) -> float:
     return max(by_steps, progress.share * params.train.epochs) if progress.limit else by_steps
 
 
-def _lr(learner: Learner, progress: Progress, part: float) -> float:
-    """The learning rate there, with what ReduceLROnPlateau has taken off, and less at the end of a shortened training."""
+def _rates(learner: Learner, progress: Progress, part: float) -> tuple[float, float]:
+    """The learning rate there, with what ReduceLROnPlateau has taken off, and less at the end of a shortened training; and the
+    share of it that the backbone has.
+    """
     params, peak = learner.params, learner.lr * learner.plateau.optimizer.param_groups[0]["lr"]
     gone, epochs = _gone(progress, params, part), params.train.epochs
     share = lr_schedule.share(params.schedule, gone, epochs)
-    return peak * share * (lr_schedule.cooldown(params.schedule, gone / epochs) if progress.limit else 1.0)
+    lr = peak * share * (lr_schedule.cooldown(params.schedule, gone / epochs) if progress.limit else 1.0)
+    return lr, lr_schedule.backbone_share(params, gone)
 
 
 def _mean(learner: Learner, values: Tensor, sizes: list[int]) -> float:

@@ -116,13 +116,14 @@ def check(params: Params) -> augment.Augment:
     return augment.make(params)
 
 
-def set_mode(learner: Learner, epoch: int) -> None:
-    """Training mode; in the first model.freeze_epochs the backbone stands still, its batch norm included."""
+def set_mode(learner: Learner, epoch: float) -> bool:
+    """Training mode; in the first model.freeze_epochs the backbone stands still, its batch norm included: whether it does."""
     frozen = epoch < learner.params.model.freeze_epochs
     learner.model.train()
     learner.bare.backbone.requires_grad_(not frozen)
     if frozen:
         learner.bare.backbone.eval()
+    return frozen
 
 
 def key(params: Params, *parts: int) -> int:

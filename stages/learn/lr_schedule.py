@@ -3,10 +3,12 @@
 import math
 
 from stages.params.model_and_training import Schedule
+from stages.params.schema import Params
 
 COOLDOWN = 0.2  # share of training that a shortened constant or plateau schedule spends falling
 ONECYCLE_RISE = 0.25  # share of training that one-cycle spends rising (fastai's default)
 ONECYCLE_START = 1 / 25  # its first share of the peak (fastai's and PyTorch's default)
+FIRST = 1e-3  # least share of a linear warm-up: its first step would learn nothing at 0
 
 
 def share(schedule: Schedule, epoch: float, epochs: float) -> float:
@@ -23,10 +25,27 @@ def share(schedule: Schedule, epoch: float, epochs: float) -> float:
         return _cosine(1.0, schedule.min_share, (epoch - rise) / (epochs - rise))
     warmup = min(schedule.warmup_epochs, epochs)
     if epoch < warmup:
-        return max(epoch / warmup, 1e-3)
+        return max(epoch / warmup, FIRST)
     if schedule.name == "cosine" and epochs > warmup:
         return _cosine(1.0, schedule.min_share, (epoch - warmup) / (epochs - warmup))
     return 1.0
+
+
+def backbone_share(params: Params, epoch: float) -> float:
+    """The backbone's learning rate at time `epoch` as a share of the head's: 0 while it is frozen, then a linear warm-up of
+    its own, over warmup_epochs but no more than half of the epochs that are left; 1 where nothing is frozen.
+
+    The head goes on by the schedule. At once at the full rate, gradients of a head that has only begun to learn would pull
+    pretrained features about (Kumar et al. 2022, arXiv:2202.10054), and the optimizer's averages of them begin from nothing.
+    """
+    frozen = params.model.freeze_epochs
+    if not frozen:
+        return 1.0
+    since = epoch - frozen
+    warmup = min(params.schedule.warmup_epochs, (params.train.epochs - frozen) / 2)
+    if since < 0:
+        return 0.0
+    return max(since / warmup, FIRST) if since < warmup else 1.0
 
 
 def cooldown(schedule: Schedule, share: float) -> float:

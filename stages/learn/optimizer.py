@@ -2,6 +2,7 @@
 
 import difflib
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -63,21 +64,52 @@ def stepping(params: Optimizer) -> AbstractContextManager[None]:
     return compiling.eager_code() if params.name.removeprefix(LOOKAHEAD).startswith("kron") else nullcontext()
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set every group's learning rate to `lr` times the group's own share."""
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, backbone: float = 1.0) -> None:
+    """Set every group's learning rate to `lr` times the group's own share, and `backbone` besides for those of the backbone."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)
+        group["lr"] = lr * group.get("lr_scale", 1.0) * (backbone if group.get("backbone") else 1.0)
 
 
 def _groups(model: Classifier, params: Optimizer) -> list[dict[str, Any]]:
-    """Parameter groups: no weight decay on biases and norms; lr_scale falls by layer_decay from layer to layer."""
+    """timm's parameter groups, each of the backbone or of the head alone.
+
+    Without weight decay: biases, norms, and what the backbone's no_weight_decay() names (position embeddings, class tokens).
+    lr_scale falls by layer_decay from layer to layer, as `_as_one` numbers them.
+    """
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
-    head = nn.ModuleList([model.body, model.head] + ([model.regression] if model.regression is not None else []))
+    decay, head = params.weight_decay, model.head_modules()
+    spared: set[str] = getattr(model.backbone, "no_weight_decay", set)()
     if params.layer_decay < 1:
-        backbone = param_groups_layer_decay(model.backbone, params.weight_decay, layer_decay=params.layer_decay)
-        backbone = [group | {"lr_scale": group["lr_scale"] * params.layer_decay} for group in backbone]
+        whole = _as_one(model.backbone, head)
+        groups = param_groups_layer_decay(whole, decay, no_weight_decay_list=spared, layer_decay=params.layer_decay)
     else:
-        backbone = param_groups_weight_decay(model.backbone, params.weight_decay)
-    groups = [*backbone, *param_groups_weight_decay(head, params.weight_decay)]
-    return [{key: value for key, value in group.items() if key != "param_names"} for group in groups if group["params"]]
+        groups = param_groups_weight_decay(model.backbone, decay, no_weight_decay_list=spared)
+        groups += param_groups_weight_decay(head, decay)
+    return _apart(groups, {id(parameter) for parameter in head.parameters()})
+
+
+def _as_one(backbone: nn.Module, head: nn.Module) -> Any:
+    """Backbone and head as timm looks at a whole model, the head under the name of timm's own classifier.
+
+    So the layers have timm's numbers where the backbone's group_matcher gives them, with the head at the top, beside what timm
+    counts to its classifier's layer. For the few models without one timm takes twelve arrays a layer.
+    """
+    config = getattr(backbone, "pretrained_cfg", None) or {}
+    names = config.get("classifier") or "head"
+    classifier = names if isinstance(names, str) else names[0]
+    named = [*backbone.named_parameters()]
+    named += [(f"{classifier}.{name}", parameter) for name, parameter in head.named_parameters()]
+    matcher = {"group_matcher": backbone.group_matcher} if hasattr(backbone, "group_matcher") else {}
+    return SimpleNamespace(named_parameters=lambda: named, pretrained_cfg={"classifier": classifier}, **matcher)
+
+
+def _apart(groups: list[dict[str, Any]], head: set[int]) -> list[dict[str, Any]]:
+    """The groups, cut in two where they hold parameters of backbone and head (`head`: ids); each says whose they are."""
+    found = []
+    for group in groups:
+        for backbone in (True, False):
+            own = [parameter for parameter in group["params"] if (id(parameter) not in head) == backbone]
+            if own:
+                found.append(group | {"params": own, "backbone": backbone})
+    return found

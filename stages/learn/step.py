@@ -22,14 +22,17 @@ from stages.learn.predict import normalise
 NO_MEMORY = ("out of memory", "_status_alloc_failed", "can't allocate memory", "allocator: not enough memory")
 
 
-def step(learner: Learner, goal: Objective, batch: Batch, lr: float, seed: int) -> dict[str, Tensor]:
-    """One step of the optimizer on one batch; the loss parts it had before the step.
+def step(
+    learner: Learner, goal: Objective, batch: Batch, lr: float, seed: int, backbone: float = 1.0
+) -> dict[str, Tensor]:
+    """One step of the optimizer on one batch, at learning rate `lr`, in the backbone at the share `backbone` of it; the loss
+    parts it had before the step.
 
     Where memory runs out: with train.auto_batch the batch is cut in two, again and again, and the gradients of its pieces
     are added up, in this step and all later ones; without it, UserError names the batch size that fits. Batch norm and
     losses that look at a whole batch (f1, weighted_ce) then see pieces.
     """
-    optimizer.set_lr(learner.optimizer, lr)
+    optimizer.set_lr(learner.optimizer, lr, backbone)
     with _in_one_line("the photos of a batch do not fit the device; lower train.batch_size or take smaller photos"):
         mixed = _mixed(learner, batch, seed)
     parts = _gradients_that_fit(learner, goal, mixed, seed)

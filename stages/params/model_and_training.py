@@ -44,7 +44,11 @@ class Model(Group):
     drop_path: ShareBelowOne = Field(
         0.0, description="Stochastic depth rate, for backbones that have it (Huang et al. 2016)"
     )
-    freeze_epochs: CountOrZero = Field(0, description="First epochs in which only the head learns, epochs")
+    freeze_epochs: CountOrZero = Field(
+        0,
+        description="First epochs in which only the head learns, epochs; then the backbone's rate rises from 0 to the head's "
+        "over schedule.warmup_epochs, or half of the epochs left where that is less",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="More arguments for timm.create_model, as `pad_type: same`"
     )
@@ -74,10 +78,13 @@ class Optimizer(Group):
     name: str = Field(
         "adamw", description="A name of timm's optimizer factory: adamw, sgd, lion, ..., also with lookahead_ before it"
     )
-    weight_decay: NotNegative = Field(0.05, description="Weight decay, not applied to biases and norms")
+    weight_decay: NotNegative = Field(
+        0.05, description="Weight decay, not applied to biases, norms and what the backbone's no_weight_decay() names"
+    )
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
         1.0,
-        description="Each layer's learning rate as a share of the one above it; 1 = the same everywhere (Clark et al. 2020)",
+        description="Each layer's learning rate as a share of the one above it, by timm's layer numbers, the head on top; "
+        "1 = the same everywhere (Clark et al. 2020)",
     )
     clip_grad: NotNegative = Field(0.0, description="Largest gradient norm; 0 = unclipped")
 
@@ -86,7 +93,9 @@ class Schedule(Group):
     name: Literal["constant", "plateau", "cosine", "onecycle"] = Field(
         "cosine", description="plateau: ReduceLROnPlateau on val_nll; onecycle: Smith & Topin 2018"
     )
-    warmup_epochs: NotNegative = Field(1.0, description="Linear warm-up, epochs (onecycle has its own)")
+    warmup_epochs: NotNegative = Field(
+        1.0, description="Linear warm-up, epochs (onecycle has its own), and the backbone's after model.freeze_epochs"
+    )
     min_share: ShareBelowOne = Field(
         0.01, description="Final learning rate as a share of lr (cosine, plateau, onecycle)"
     )
@@ -114,7 +123,9 @@ class Train(Group):
     ema_decay: ShareBelowOne = Field(
         0.0, description="Exponential moving average of weights (timm's ModelEmaV3); 0 = off"
     )
-    mixed_precision: Literal["none", "bf16", "fp16"] = Field("none", description="AMP through accelerate")
+    mixed_precision: Literal["none", "bf16", "fp16"] = Field(
+        "none", description="AMP through accelerate; the head computes in float32"
+    )
     auto_batch: StrictBool = Field(
         False,
         description="Where memory runs out: cut batches in pieces and add up their gradients, instead of stopping",

@@ -21,6 +21,7 @@ TAGS = {
     "val_f1": "f1/val",
     "val_acc": "accuracy/val",
     "lr": "lr",
+    "lr_backbone": "lr/backbone",
     "photos_per_second": "photos_per_second/train",
 }
 # Parts of the objective and the error of a regressed axis: train_class_loss, train_age_loss, val_age_mae.

@@ -83,6 +83,23 @@ def test_training_cut_off_at_any_step_ends_bit_identical(project: Path) -> None:
         keeper(params).path.unlink()
 
 
+def test_training_cut_off_while_the_backbone_is_frozen_or_warms_up_ends_bit_identical(project: Path) -> None:
+    params = small(
+        model={"freeze_epochs": 1, "dropout": 0.2},
+        train={"epochs": 3, "batch_size": 16},
+        schedule={"warmup_epochs": 0.7},
+        optimizer={"layer_decay": 0.7},
+    )
+    whole = trained(params)
+    assert 0 == whole.history[0]["lr_backbone"] < whole.history[1]["lr_backbone"] == whole.history[1]["lr"]
+    steps = len(loader.split(open_fold(params, 0).train, 16))
+    for cut in (2, steps, steps + 1, steps + 3):  # frozen; between the two; its warm-up's first step, and within it
+        with pytest.raises(KeyboardInterrupt):
+            trained(params, keeper(params), stop_after=cut)
+        assert same(trained(params, keeper(params)), whole), cut
+        keeper(params).path.unlink()
+
+
 def test_the_learning_rate_in_the_history_is_that_of_the_last_step_also_where_only_validation_was_left(
     project: Path,
 ) -> None:

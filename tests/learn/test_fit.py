@@ -144,6 +144,52 @@ def test_a_frozen_backbone_stands_still_and_the_head_learns(project: Path) -> No
     assert not any(key.startswith("backbone.") for key in changed)
 
 
+def test_after_its_frozen_epochs_the_backbone_warms_up_by_itself_and_the_history_shows_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = small(
+        model={"freeze_epochs": 1},
+        train={"epochs": 4, "batch_size": 32},
+        schedule={"name": "constant", "warmup_epochs": 1.0},
+        optimizer={"layer_decay": 0.5},
+    )
+    made, rates = learner(params), []
+    real = made.optimizer.step
+
+    def noted(*words: object) -> object:
+        rates.append([max(g["lr"] for g in made.optimizer.param_groups if g["backbone"] == own) for own in (0, 1)])
+        return real(*words)
+
+    monkeypatch.setattr(made.optimizer, "step", noted)
+    history = fit.fit(made).history
+    steps = len(rates) // 4
+    head, backbone = np.array(rates).T
+    assert head[steps:] == pytest.approx(0.003)
+    assert (backbone[:steps] == 0).all()
+    shares = np.maximum(np.arange(steps) / steps, 0.001)
+    # 0.5: of the head's, by layer_decay.
+    assert backbone[steps:] == pytest.approx(0.5 * 0.003 * np.concatenate([shares, np.ones(2 * steps)]))
+    assert [row["lr_backbone"] / row["lr"] for row in history] == pytest.approx([0, (steps - 1) / steps, 1, 1])
+    assert "lr_backbone" not in run(small(train={"epochs": 1})).history[0]
+
+
+def test_where_a_time_limit_shortens_the_frozen_epochs_the_backbone_is_let_go_within_an_epoch(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = learner(small(model={"freeze_epochs": 2}, train={"epochs": 4, "batch_size": 16}))
+    before = {key: value.clone() for key, value in made.bare.backbone.state_dict().items()}
+    moved: list[bool] = []
+
+    def after_step(around: Around, learner: Learner, progress: Progress, lr: float) -> None:
+        moved.append(any(not torch.equal(value, before[key]) for key, value in made.bare.backbone.state_dict().items()))
+        if len(moved) == 2:
+            progress.limit, progress.share = "so many minutes", 0.55
+
+    monkeypatch.setattr(Around, "after_step", after_step)
+    fit.fit(made)
+    assert moved[:4] == [False, False, True, True]
+
+
 def test_layer_decay_slows_lower_layers(project: Path) -> None:
     made = learner(small(optimizer={"layer_decay": 0.5}))
     scales = sorted({group.get("lr_scale", 1.0) for group in made.optimizer.param_groups})

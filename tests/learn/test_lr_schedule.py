@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from stages.learn.lr_schedule import share
+from stages.learn.lr_schedule import backbone_share, share
 from stages.params.model_and_training import Schedule
+from tests.conftest import small
 
 
 def curve(name: str, **options: float) -> np.ndarray:
@@ -29,3 +30,34 @@ def test_onecycle_rises_for_a_quarter_and_falls() -> None:
     assert found[0] == pytest.approx(1 / 25)
     assert found.argmax() == 25
     assert found[-1] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "frozen", "warmup", "length"),
+    [(10, 2, 1.0, 1.0), (10, 1, 0.5, 0.5), (3, 2, 1.0, 0.5), (4, 1, 3.0, 1.5)],  # no more than half of those left
+)
+def test_after_the_frozen_epochs_the_backbone_has_a_warm_up_of_its_own(
+    epochs: int, frozen: int, warmup: float, length: float
+) -> None:
+    for name in ("cosine", "constant", "onecycle", "plateau"):
+        params = small(
+            model={"freeze_epochs": frozen},
+            train={"epochs": epochs},
+            schedule={"name": name, "warmup_epochs": warmup},
+        )
+        assert [backbone_share(params, frozen * part) for part in (0, 0.5, 0.999)] == [0, 0, 0]
+        assert 0 < backbone_share(params, frozen) <= 0.001  # not 0: a step that learns nothing is wasted
+        rising = [backbone_share(params, frozen + length * part) for part in (0.25, 0.5, 0.75)]
+        assert rising == pytest.approx([0.25, 0.5, 0.75])
+        assert [backbone_share(params, frozen + length * part) for part in (1, 1.01, 9)] == [1, 1, 1]
+
+
+def test_without_frozen_epochs_or_a_warm_up_the_backbone_has_the_whole_rate() -> None:
+    assert [backbone_share(small(), epoch) for epoch in (0, 0.5, 2)] == [1, 1, 1]
+    params = small(model={"freeze_epochs": 1}, train={"epochs": 3}, schedule={"warmup_epochs": 0.0})
+    assert [backbone_share(params, epoch) for epoch in (0, 0.99, 1, 3)] == [0, 0, 1, 1]
+
+
+def test_a_backbone_that_is_frozen_to_the_end_never_moves() -> None:
+    params = small(model={"freeze_epochs": 5}, train={"epochs": 3})
+    assert {backbone_share(params, epoch) for epoch in (0, 1.5, 3)} == {0}
