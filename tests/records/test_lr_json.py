@@ -27,8 +27,10 @@ def test_what_lr_find_writes_is_taken_and_refused_for_another_loss(project: obje
     [
         {"model": {"freeze_epochs": 1}},
         {"model": {"head": "mlp"}},
+        {"model": {"pretrained": True}},
         {"model": {"weights": "start.pth"}},
         {"image": {"height": 48}},
+        {"image": {"width": 48}},
         {"optimizer": {"layer_decay": 0.8}},
         {"optimizer": {"weight_decay": 0.1}},
         {"losses": {"ce": {}}, "loss": "label_smoothing"},
