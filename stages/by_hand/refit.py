@@ -19,7 +19,7 @@ from stages.data.fold_data import FoldData, open_all
 from stages.data.pixel_cache import Pixels, open_cache
 from stages.data.task_and_classes import Task
 from stages.judge import votes
-from stages.learn import checkpoint, fit, interrupt, learner, loader, model, objective, predict, run_key
+from stages.learn import checkpoint, cpu_threads, fit, interrupt, learner, loader, model, objective, predict, run_key
 from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.progress import Progress
@@ -117,12 +117,11 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
     accelerator = predict.accelerator(params)
     main = accelerator.is_main_process
     chosen = lr_json.read(params)
-    all_threads = torch.get_num_threads()
-    torch.set_num_threads(lr_json.refit_threads(chosen, params))
     record = run_key.record(params, lr, accelerator.num_processes, chosen.threads)
     run = record.run
     tables: list[pd.DataFrame] = []
     with ExitStack() as stack:
+        stack.enter_context(cpu_threads.taken(lr_json.refit_threads(chosen, params)))
         here = stack.enter_context(interrupt.noted())
         asked = interrupt.agreed(here, accelerator)
         stack.enter_context(checkpoint.alone("refit", run, talk, here) if main else nullcontext())
@@ -144,7 +143,6 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:
             checkpoint.prune(len(params.folds), run, params.refit.seeds)
-    torch.set_num_threads(all_threads)
 
 
 def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:

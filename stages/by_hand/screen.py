@@ -20,7 +20,7 @@ from stages.judge import bootstrap, metrics, paired_difference, training_noise
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Asked, Difference
 from stages.judge.training_noise import Training
-from stages.learn import backbones, frozen_features, heads_on_features, learner, model, objective, predict
+from stages.learn import backbones, cpu_threads, frozen_features, heads_on_features, learner, model, objective, predict
 from stages.learn.heads_on_features import Features, Plan
 from stages.learn.losses import CORRECTING, LOSSES
 from stages.learn.model import Classifier
@@ -86,7 +86,8 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     features_of = run_record.of_fold(params.folds[0]) if source.startswith(backbones.OWN_MODELS) else None
     made = extract(params, nets, folds, talk)
     extracted = time.perf_counter()
-    tried = train(params, choice, made, folds, talk)
+    with cpu_threads.taken(min(_threads(params).values())):  # as the folds and a refit's seeds
+        tried = train(params, choice, made, folds, talk)
     trained = time.perf_counter()
     base, compared = judge(params, choice, tried, truth, talk)
     rows = ranked(base, tried, compared)
@@ -160,6 +161,11 @@ def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldDa
     for _ in ticks:
         pass
     return found
+
+
+def _threads(params: Params) -> dict[int, int]:
+    """CPU threads of each fold, by the rule of trainings; lr-find need not have run."""
+    return cpu_threads.choose(params, predict.accelerator(params).device.type, cpu_threads.most(params))
 
 
 def at_once(plan: Plan, width: int, folds: int, batch: int) -> list[Plan]:

@@ -3,6 +3,9 @@
 Rounding follows the number of threads, so the rule looks at nothing that another moment would change: cores, folds and batch.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from stages.base import cores
@@ -36,6 +39,17 @@ def choose(params: Params, device: str, most: int) -> dict[int, int]:
     plans = [_plan(side_by_side, len(folds), most, useful) for side_by_side in range(1, min(len(folds), most) + 1)]
     best = min(plans, key=lambda plan: plan[1])  # of equal ones the first, with most threads
     return dict(zip(folds, best[0], strict=True))
+
+
+@contextmanager
+def taken(threads: int) -> Iterator[None]:
+    """Within it torch computes with so many CPU threads in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _plan(side_by_side: int, folds: int, most: int, useful: int) -> tuple[list[int], float]:

@@ -66,7 +66,7 @@ def stepping(params: Optimizer) -> AbstractContextManager[None]:
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, backbone: float = 1.0) -> None:
     """Set every group's learning rate to `lr` times the group's own share, and `backbone` besides for those of the backbone."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0) * (backbone if group["backbone"] else 1.0)
+        group["lr"] = lr * group.get("lr_scale", 1.0) * (backbone if group.get("backbone") else 1.0)
 
 
 def _groups(model: Classifier, params: Optimizer) -> list[dict[str, Any]]:

@@ -10,6 +10,9 @@ import torch
 from stages import lr_find
 from stages.base import paths
 from stages.base.talk import SILENT
+from stages.by_hand import screen
+from stages.by_hand.screen import Choice
+from stages.data.fold_data import open_fold
 from stages.learn import cpu_threads
 from tests.conftest import small
 
@@ -56,6 +59,49 @@ def test_most_threads_are_those_of_params_or_one_a_core(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)  # cores with two threads each
     assert cpu_threads.most(small()) == 4
     assert cpu_threads.most(small(parallel={"threads": 16})) == 16
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads that are asked for, on a machine with two cores."""
+    asked: list[int] = []
+    monkeypatch.setattr(cpu_threads.cores, "available", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: asked[-1] if asked else 2)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    return asked
+
+
+@pytest.mark.parametrize(("fold", "threads"), [(0, 1), (2, 2)])
+def test_the_range_test_has_the_threads_of_the_fold_it_stands_for(
+    project: object, two_cores: list[int], monkeypatch: pytest.MonkeyPatch, fold: int, threads: int
+) -> None:
+    """Of three folds two train side by side with a thread each, and the third has both cores."""
+    data, during = open_fold(small(), 0), []
+    monkeypatch.setattr(lr_find, "open_fold", lambda params, fold: data)
+    monkeypatch.setattr(
+        lr_find, "step", lambda *words: during.append(torch.get_num_threads()) or {"class": torch.tensor(1.0)}
+    )
+    lr_find.run(small(folds=[0, 1, 2]), SILENT, fold)
+    assert set(during) == {threads}
+    assert two_cores == [threads, 2]  # and then as before
+
+
+def test_screens_heads_have_the_threads_of_the_folds(
+    project: object, two_cores: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during: list[int] = []
+
+    def train(*words: object) -> None:
+        during.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(screen.backbones, "choose", lambda *words: ("", []))
+    monkeypatch.setattr(screen, "extract", lambda *words: during.append(torch.get_num_threads()))
+    monkeypatch.setattr(screen, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        screen.run(small(), Choice(), SILENT)
+    assert during == [2, 1]  # features as in tta-predict, on all cores
+    assert two_cores == [1, 2]
 
 
 @pytest.mark.filterwarnings("ignore:Creating legend")  # so long it seems to take
