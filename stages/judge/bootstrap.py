@@ -7,13 +7,13 @@ form, the standard error follows from it (delta method), and the bootstrap can b
 from the estimate is divided by the replicate's own standard error. For macro F1 over rare classes this covers the truth
 where the percentile interval does not (bench/intervals.py). Efron & Tibshirani 1993, chapter 12; DiCiccio & Efron 1996.
 
-A class without hits, or without misses, has no variance of its own, though the next group may bring the first. So what is
-drawn from holds pseudo-groups besides the groups, as Agresti & Coull 1998 add successes and failures to a share: of each
-class one all right and one all wrong, with as many photos of it as its groups have, each drawn PSEUDO times on average
-(Poisson), between the half of Jeffreys' prior and the one that Clopper & Pearson 1934 add at either end. Replicates and
-standard errors are those of the groups with them, while the estimate stays. They weigh as one group among those of the
-class: with many of these the interval is as without them. A difference of runs has none, and nll, which has no highest
-value that a group could bring, has none either.
+A class without hits, or without misses, has no variance of its own, though the next group may bring the first. So the upper
+end is that of a sample in which each class has one pseudo-group more that is all right, the lower end that of one in which
+each has one more that is all wrong, as Clopper & Pearson 1934 add one success or one failure for the two ends of a share
+(quantiles of beta(x + 1, n - x) and beta(x, n - x + 1)). It holds as many photos of its class as the class's groups do, and
+replicates draw it Poisson(1) times. Standard errors and distances are those of that sample, while the estimate stays. It
+weighs as one among the class's groups: where these are many, the interval is as without it. Differences of runs have no
+pseudo-groups; nor has nll, which has no highest value that one could bring.
 
 More than UNITS groups are dealt at random to units of equal size that are drawn whole (random groups: Wolter 2007,
 Introduction to Variance Estimation, chapter 2). A unit's influence is the sum of independent influences, so its square
@@ -33,9 +33,7 @@ import numpy as np
 
 from stages.judge.metrics import Axes, Subsets, by_axis, present
 
-PSEUDO = 0.8  # pseudo-groups of each kind and class that a replicate draws on average
 ERROR_FLOOR = 0.5  # of the estimate's standard error: keeps replicates that lost a rare class from ruling the interval
-PSEUDO_FLOOR = 0.4  # the same where there are pseudo-groups: if none of n groups has a hit, 0.8 / 0.4 = 2 in n may
 FEW = 30  # classes
 LOST = 0.1  # standard errors that classes which are not drawn may take off a score
 UNITS = 10_000  # drawn at most: groups, or several of them together
@@ -65,15 +63,16 @@ class Replicates:
     estimate: np.ndarray  # [M]
     error: np.ndarray  # [M]
     values: np.ndarray  # [B, M]
-    errors: np.ndarray  # [B, M], none below a share of `error`
+    errors: np.ndarray  # [B, M]
     lowest: np.ndarray  # [M] the least and the largest value that a score can have
     highest: np.ndarray  # [M]
+    upper: "Replicates | None" = None  # those that the upper end is taken from; None: these
 
     @property
     def t(self) -> np.ndarray:
         """Studentised distances from the estimate, [B, M]; 0 where the sample's own standard error is 0."""
-        away = self.values - self.estimate
-        return np.divide(away, self.errors, out=np.zeros_like(away), where=self.errors > 0)
+        floor = np.maximum(self.errors, ERROR_FLOOR * self.error)
+        return np.divide(self.values - self.estimate, floor, out=np.zeros_like(self.values), where=floor > 0)
 
 
 def of_run(
@@ -222,35 +221,51 @@ def estimate(scores: Scores) -> np.ndarray:
 
 
 def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
-    """Draw units with replacement, and pseudo-groups, `replicates` times; the same seed draws the same ones.
+    """Draw units with replacement `replicates` times; the same seed draws the same ones.
 
-    Pseudo-groups move the middle of the replicates; they are moved back to the estimate.
+    With pseudo-groups there are two sets of replicates, of the same units: for the lower end with those that are all wrong,
+    for the upper end with those that are all right. They move the middle of the replicates, which is moved back.
     """
     units, ratios = scores.numerators.shape
-    values = np.empty((replicates, len(scores.names)))
-    errors = np.empty_like(values)
     alike, rng = _alike(scores), np.random.default_rng([seed, 1])
-    expected = np.full((2, 1, ratios), PSEUDO, np.float32)
-    middle, error = _scored(scores, np.ones((1, units), np.float32), expected, alike)
-    kept, prior = _kept(scores, error[0]), bool(scores.pseudo.any())
+    expected = _expected(scores)
+    of_sample = [_scored(scores, np.ones((1, units), np.float32), times, alike) for times in expected]
+    kept = [_kept(scores, times[:, 0], error[0]) for times, (_, error) in zip(expected, of_sample, strict=True)]
+    values = np.empty((len(expected), replicates, len(scores.names)))
+    errors = np.empty_like(values)
     for rows, drawn in _draws(units, replicates, np.random.default_rng(seed)):
-        pseudo = rng.poisson(PSEUDO, (2, len(drawn), ratios)) if prior else expected
-        values[rows], errors[rows] = _scored(scores, drawn, pseudo.astype(np.float32), alike, kept)
-    np.maximum(errors, (PSEUDO_FLOOR if prior else ERROR_FLOOR) * error, out=errors)
+        for end, times in enumerate(expected):
+            pseudo = rng.poisson(times, (2, len(drawn), ratios)).astype(np.float32) if times.any() else times
+            values[end, rows], errors[end, rows] = _scored(scores, drawn, pseudo, alike, kept[end])
     lowest, highest = _range(scores)
     own = np.clip(estimate(scores), lowest, highest)
-    return Replicates(own, error[0], values - middle[0] + own, errors, lowest, highest)
+    lower, *upper = (
+        Replicates(own, error[0], values[end] - middle[0] + own, errors[end], lowest, highest)
+        for end, (middle, error) in enumerate(of_sample)
+    )
+    return replace(lower, upper=upper[0]) if upper else lower
 
 
-def _kept(scores: Scores, error: np.ndarray) -> np.ndarray | None:
-    """What a ratio brings to each score in replicates that draw nothing of it, [J, M]; None where that is always 0."""
+def _expected(scores: Scores) -> np.ndarray:
+    """How many pseudo-groups all right, and all wrong, a replicate draws on average, for the lower and for the upper end,
+    float32 [2, 2, 1, J]; without any, for both, [1, 2, 1, J]. Of a class that no group has, and of which anything is
+    possible, one of each."""
+    if not scores.pseudo.any():
+        return np.zeros((1, 2, 1, scores.pseudo.shape[1]), np.float32)
+    of_end = np.array([[0, 1], [1, 0]], np.float32)[:, :, None, None]
+    return np.where(scores.denominators.any(axis=0), of_end, 1) * (scores.pseudo > 0)[:, None]
+
+
+def _kept(scores: Scores, pseudo: np.ndarray, error: np.ndarray) -> np.ndarray | None:
+    """What a ratio brings to each score in replicates that draw nothing of it, [J, M]; None where that is always 0. pseudo:
+    how many pseudo-groups all right and all wrong are expected, [2, J]."""
     if not scores.many:
         return None
     there = np.count_nonzero(scores.denominators, axis=0)
-    right, wrong = PSEUDO * scores.pseudo
+    right, wrong = pseudo * scores.pseudo
     ratio = _ratios(scores.numerators.sum(0) + right, scores.denominators.sum(0) + right + wrong)
     brought = ratio[:, None] * scores.weights
-    absent = (1 - there / len(scores.denominators)) ** len(scores.denominators) * np.exp(-2 * PSEUDO * (right > 0))
+    absent = (1 - there / len(scores.denominators)) ** len(scores.denominators) * np.exp(-pseudo.sum(0))
     kept = np.where(np.abs(absent @ brought) > LOST * error, brought, 0)
     return kept if kept.any() else None
 
@@ -267,10 +282,10 @@ def _range(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
 
 def interval(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap-t interval of each score, low [M] and high [M], with the estimate in it, within what a score can be."""
-    low, high = np.quantile(found.t, [(1 - share) / 2, (1 + share) / 2], axis=0)
-    ends = found.estimate - high * found.error, found.estimate - low * found.error
-    least, most = np.minimum(ends[0], found.estimate), np.maximum(ends[1], found.estimate)
-    return np.maximum(least, found.lowest), np.minimum(most, found.highest)
+    upper = found.upper or found
+    low = found.estimate - np.quantile(found.t, (1 + share) / 2, axis=0) * found.error
+    high = found.estimate - np.quantile(upper.t, (1 - share) / 2, axis=0) * upper.error
+    return np.clip(low, found.lowest, found.estimate), np.clip(high, found.estimate, found.highest)
 
 
 def percentile(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
