@@ -2,16 +2,19 @@
 
 python bench/intervals.py [--people 2700] [--sets 1000] [--replicates 1000]     (no photos, no training; prints JSON)
 python bench/intervals.py --alarms-only --first 1000 --sets 9250 --people 900   (more A/A pairs, after the first 1000)
+python bench/intervals.py --cell 132_poor [--first 0] [--sets 1000]             (one run's scores, in one of CELLS)
 
 Simulated people have the contest's shape: 60 % female, 47/45/8 % in the age bins, 7 photos each. Predictions err in age and
 gender by a part that all photos of a person share, a part that all models share, and a part of each photo, and in the
 mask by photo. The truth is the score over 400,000 people. Compared: bootstrap over people (as maskcli does: bootstrap-t),
-its percentile variant, and the bootstrap over photos that users would do by habit.
+its percentile variant, and the bootstrap over photos that users would do by habit. Cells of CELLS have models that seldom
+say 60+, fewer old people, or photos of other classes without groups.
 """
 
 import argparse
 import json
 import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,40 @@ from stages.judge.bootstrap import Scores
 MASKS = np.array([0, 0, 0, 0, 0, 1, 2])
 NAMES = ("macro_f1", "f1_60plus")
 TRUTH_PEOPLE = 400_000
+CLASSES = tuple(f"f1_{number}" for number in range(CONTEST.classes))
 PHOTOS_EVERY = 4  # the bootstrap over photos is several times slower, so it sees every fourth data set
+
+
+@dataclass(frozen=True)
+class People:
+    """Simulated people; a model says 60+ where the age it sees, in its own unit, is above `says_old`."""
+
+    people: int
+    says_old: float = 1.7
+    old: float = 0.08  # share of people of 60 and more
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos without groups, of classes of about one size; a model is right in `right` of them, else says any class."""
+
+    photos: int
+    classes: int
+    right: float = 0.8
+
+
+CELLS: dict[str, People | Photos] = {
+    "132": People(132),
+    "132_fair": People(132, says_old=2.79),
+    "132_poor": People(132, says_old=3.59),
+    "900": People(900),
+    "900_few_old": People(900, says_old=3.62, old=0.03),
+    "2700": People(2700),
+    "10_classes": Photos(300, 10),
+    "10_classes_half": Photos(300, 10, right=0.4),
+    "300_classes": Photos(1500, 300),
+    "300_classes_half": Photos(1500, 300, right=0.5),
+}
 
 
 def main() -> None:
@@ -34,7 +70,14 @@ def main() -> None:
     parser.add_argument("--power-sets", type=int, default=200)
     parser.add_argument("--alarms-only", action="store_true", help="only the A/A pairs, over people")
     parser.add_argument("--first", type=int, default=0, help="number of the first data set")
+    parser.add_argument(
+        "--cell", choices=CELLS, help="only the coverage and width of one run's intervals, in this cell"
+    )
     options = parser.parse_args()
+    if options.cell:
+        numbers = range(options.first, options.first + options.sets)
+        print(json.dumps({"cell": options.cell} | coverage(CELLS[options.cell], numbers, options.replicates), indent=2))
+        return
     if options.alarms_only:
         numbers = range(options.first, options.first + options.sets)
         print(json.dumps(alarm_rates(options.people, numbers, options.replicates), indent=2))
@@ -74,6 +117,50 @@ def simulate(people: int, sets: int, replicates: int, power_sets: int) -> dict[s
     }
 
 
+def coverage(cell: People | Photos, numbers: range, replicates: int) -> dict[str, Any]:
+    """How often 95 % intervals of one run's scores cover the truth, and how wide they are on average."""
+    names = (*NAMES, *CLASSES, "accuracy") if isinstance(cell, People) else ("macro_f1", "f1_0", "accuracy")
+    true = truth_of(cell, names)
+    ends = np.empty((len(numbers), 3, len(names)))
+    for place, number in enumerate(numbers):
+        found = bootstrap.replicate(bootstrap.pick(one_run(cell, number + 1), names), replicates, number)
+        ends[place] = *bootstrap.interval(found), found.estimate
+    low, high, estimate = ends.transpose(1, 0, 2)
+    return {
+        "sets": len(numbers),
+        "first": numbers.start,
+        "replicates": replicates,
+        "scores": {
+            name: {
+                "truth": float(true[place]),
+                "mean_estimate": float(estimate[:, place].mean()),
+                "covered": rate(((low <= true) & (true <= high))[:, place].tolist()),
+                "too_low": float((high < true)[:, place].mean()),
+                "too_high": float((true < low)[:, place].mean()),
+                "mean_width": float((high - low)[:, place].mean()),
+            }
+            for place, name in enumerate(names)
+        },
+    }
+
+
+def truth_of(cell: People | Photos, names: tuple[str, ...]) -> np.ndarray:
+    """The cell's true scores: over TRUTH_PEOPLE people; of photos, in closed form, as true and predicted classes are alike."""
+    if isinstance(cell, Photos):
+        return np.full(len(names), cell.right + (1 - cell.right) / cell.classes)
+    return bootstrap.estimate(bootstrap.pick(one_run(replace(cell, people=TRUTH_PEOPLE), 0), names))
+
+
+def one_run(cell: People | Photos, seed: int) -> Scores:
+    """Scores of one model on one simulated data set."""
+    if isinstance(cell, People):
+        return one_set(cell.people, seed, [0.0], cell=cell)[0]
+    rng = np.random.default_rng([cell.photos, cell.classes, seed])
+    labels, said = rng.integers(0, cell.classes, (2, cell.photos))
+    answers = np.where(rng.random(cell.photos) < cell.right, labels, said)
+    return bootstrap.of_run(np.arange(cell.photos), labels, answers, classes=cell.classes)
+
+
 def alarm_rates(people: int, numbers: range, replicates: int) -> dict[str, Any]:
     """Share of the A/A pairs of the data sets `numbers` that get the verdict better or worse."""
     alarms: dict[str, list[bool]] = {name: [] for name in NAMES}
@@ -108,11 +195,14 @@ def gain_for(target: float, truth: float) -> float:
     return (low + high) / 2
 
 
-def one_set(people: int, seed: int, gains: list[float], by_photo: bool = False) -> list[Scores]:
+def one_set(
+    people: int, seed: int, gains: list[float], by_photo: bool = False, cell: People = People(0)
+) -> list[Scores]:
     """Scores of one simulated data set under one model for each gain (share of its own noise taken away)."""
     rng = np.random.default_rng([people, seed])
     gender = (rng.random(people) < 0.6).astype(int)
-    age = rng.choice(3, people, p=[0.47, 0.45, 0.08])
+    younger = (1 - cell.old) / 0.92
+    age = rng.choice(3, people, p=[0.47 * younger, 0.45 * younger, cell.old])
     shared_age, shared_gender = rng.normal(size=(2, people))
     labels = (MASKS * 6 + (gender * 3 + age)[:, None]).ravel()
     person = np.arange(len(labels)) if by_photo else np.repeat(np.arange(people), len(MASKS))
@@ -125,7 +215,7 @@ def one_set(people: int, seed: int, gains: list[float], by_photo: bool = False) 
         looks = (2 * gender - 1) + (1 - gain) * 0.5 * shared_gender + 0.25 * own[1]
         looks = looks[:, None] + 0.3 * photo[1]
         masks = np.where(rng.random((people, 7)) < 0.04 * (1 - gain), rng.integers(0, 3, (people, 7)), MASKS)
-        answer = masks * 6 + (looks > 0) * 3 + (years > -0.3) + (years > 1.7)
+        answer = masks * 6 + (looks > 0) * 3 + (years > -0.3) + (years > cell.says_old)
         runs.append(bootstrap.of_run(person, labels, answer.ravel(), classes=CONTEST.classes, subsets=CONTEST.subsets))
     return runs
 

@@ -63,7 +63,7 @@ def _of_file(truth: Path, task: Task) -> tuple["pd.Series[int]", np.ndarray | No
 def _with_intervals(
     task: Task, group: np.ndarray, labels: np.ndarray, predictions: np.ndarray, how: tuple[int, int]
 ) -> Found:
-    """Each score with its 95 % bootstrap-t interval over numbered groups [N], within 0..1; how: replicates and seed."""
+    """Each score with its 95 % bootstrap-t interval over numbered groups [N]; how: replicates and seed."""
     scored: Mapping[str, float] = {
         "macro_f1": metrics.macro_f1(labels, predictions, task.classes),
         "accuracy": metrics.accuracy(labels, predictions),
@@ -77,6 +77,6 @@ def _with_intervals(
     for scores in (bootstrap.pick(own, tuple(name for name in scored if name in own.names)), *of_axes):
         low, high = bootstrap.interval(bootstrap.replicate(scores, *how))
         for place, name in enumerate(scores.names):
-            ends = bootstrap.within(float(low[place]), float(high[place]))
-            found |= {name: scored[name], f"{name}_low": ends[0], f"{name}_high": ends[1]}
+            ends = {f"{name}_low": float(low[place]), f"{name}_high": float(high[place])}
+            found |= {name: scored[name]} | ends
     return found

@@ -7,6 +7,14 @@ form, the standard error follows from it (delta method), and the bootstrap can b
 from the estimate is divided by the replicate's own standard error. For macro F1 over rare classes this covers the truth
 where the percentile interval does not (bench/intervals.py). Efron & Tibshirani 1993, chapter 12; DiCiccio & Efron 1996.
 
+A class without hits, or without misses, has no variance of its own, though the next group may bring the first. So the upper
+end is that of a sample in which each class has one pseudo-group more that is all right, the lower end that of one in which
+each has one more that is all wrong, as Clopper & Pearson 1934 add one success or one failure for the two ends of a share
+(quantiles of beta(x + 1, n - x) and beta(x, n - x + 1)). It holds as many photos of its class as the class's groups do, and
+replicates draw it Poisson(1) times. Standard errors and distances are those of that sample, while the estimate stays. It
+weighs as one among the class's groups: where these are many, the interval is as without it. Differences of runs have no
+pseudo-groups; nor has nll, which has no highest value that one could bring.
+
 More than UNITS groups are dealt at random to units of equal size that are drawn whole (random groups: Wolter 2007,
 Introduction to Variance Estimation, chapter 2). A unit's influence is the sum of independent influences, so its square
 has the expectation of the sum of theirs: interval and skewness are estimated as before, with the noise of UNITS squares
@@ -44,6 +52,8 @@ class Scores:
     names: tuple[str, ...]  # [M]
     groups: int  # that the units hold
     many: bool  # classes: more than FEW
+    pseudo: np.ndarray  # float32 [2, J]: what a pseudo-group all right, and one all wrong, brings to a denominator
+    highest: np.ndarray  # float64 [J]: the largest value that a ratio can have; the least is 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,9 @@ class Replicates:
     error: np.ndarray  # [M]
     values: np.ndarray  # [B, M]
     errors: np.ndarray  # [B, M]
+    lowest: np.ndarray  # [M] the least and the largest value that a score can have
+    highest: np.ndarray  # [M]
+    upper: "Replicates | None" = None  # those that the upper end is taken from; None: these
 
     @property
     def t(self) -> np.ndarray:
@@ -91,7 +104,24 @@ def of_run(
     denominators[:, :classes] = count(unit, labels) + count(unit, predictions)
     denominators[:, classes:] = photos[:, None]
     weights, names = _weights(present(labels, predictions), classes, subsets)
-    return Scores(numerators, denominators, weights, names, int(index.max()) + 1, classes > FEW)
+    highest = np.append(np.ones(classes + 1), np.inf)
+    groups = int(index.max()) + 1
+    return Scores(
+        numerators, denominators, weights, names, groups, classes > FEW, _pseudo_groups(index, labels, classes), highest
+    )
+
+
+def _pseudo_groups(group: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """What pseudo-groups bring to each ratio's denominator (classes, accuracy, nll), float32 [2, C + 2]: all right, all wrong.
+
+    As many photos of a class as the groups that have any of it have on average; of a class that none has, as of any class. A
+    photo that is right counts twice in F1, as true and as predicted. nll has no highest value, so it has none.
+    """
+    having, photos = groups_per_class(group, labels, classes), np.bincount(labels, minlength=classes)
+    found = np.zeros((2, classes + 2), np.float32)
+    found[:, :classes] = np.outer((2, 1), np.where(having, photos / np.maximum(having, 1), len(labels) / having.sum()))
+    found[:, classes] = len(labels) / (group.max() + 1)
+    return found
 
 
 def _weights(among: np.ndarray, classes: int, subsets: Subsets) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -156,13 +186,22 @@ def beside(parts: list[Scores]) -> Scores:
         np.concatenate([getattr(part, side)[:, used] for part, used in zip(parts, needed, strict=True)], axis=1)
         for side in ("numerators", "denominators")
     )
+    pseudo, highest = (
+        np.concatenate([getattr(part, side)[..., used] for part, used in zip(parts, needed, strict=True)], axis=-1)
+        for side in ("pseudo", "highest")
+    )
     names = tuple(name for part in parts for name in part.names)
-    return Scores(numerators, denominators, weights, names, parts[0].groups, any(part.many for part in parts))
+    many = any(part.many for part in parts)
+    return Scores(numerators, denominators, weights, names, parts[0].groups, many, pseudo, highest)
 
 
 def difference(a: list[Scores], b: list[Scores]) -> Scores:
-    """Mean over the runs `b` minus mean over the runs `a`: paired, because all hold the same units in the same order."""
+    """Mean over the runs `b` minus mean over the runs `a`: paired, because all hold the same units in the same order.
+
+    Without pseudo-groups: what either run could do with one is no evidence of a difference.
+    """
     runs = [(run, -1 / len(a)) for run in a] + [(run, 1 / len(b)) for run in b]
+    highest = np.concatenate([run.highest for run, _ in runs])
     return Scores(
         np.concatenate([run.numerators for run, _ in runs], axis=1),
         np.concatenate([run.denominators for run, _ in runs], axis=1),
@@ -170,6 +209,8 @@ def difference(a: list[Scores], b: list[Scores]) -> Scores:
         a[0].names,
         a[0].groups,
         a[0].many,
+        np.zeros((2, len(highest)), np.float32),
+        highest,
     )
 
 
@@ -180,33 +221,71 @@ def estimate(scores: Scores) -> np.ndarray:
 
 
 def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
-    """Draw units with replacement `replicates` times; the same seed draws the same ones."""
-    units = len(scores.numerators)
-    values = np.empty((replicates, len(scores.names)))
+    """Draw units with replacement `replicates` times; the same seed draws the same ones.
+
+    With pseudo-groups there are two sets of replicates, of the same units: for the lower end with those that are all wrong,
+    for the upper end with those that are all right. They move the middle of the replicates, which is moved back.
+    """
+    units, ratios = scores.numerators.shape
+    alike, rng = _alike(scores), np.random.default_rng([seed, 1])
+    expected = _expected(scores)
+    of_sample = [_scored(scores, np.ones((1, units), np.float32), times, alike) for times in expected]
+    kept = [_kept(scores, times[:, 0], error[0]) for times, (_, error) in zip(expected, of_sample, strict=True)]
+    values = np.empty((len(expected), replicates, len(scores.names)))
     errors = np.empty_like(values)
-    alike = _alike(scores)
-    own, error = _scored(scores, np.ones((1, units), np.float32), alike)
-    kept = _kept(scores, error[0])
     for rows, drawn in _draws(units, replicates, np.random.default_rng(seed)):
-        values[rows], errors[rows] = _scored(scores, drawn, alike, kept)
-    return Replicates(own[0], error[0], values, errors)
+        for end, times in enumerate(expected):
+            pseudo = rng.poisson(times, (2, len(drawn), ratios)).astype(np.float32) if times.any() else times
+            values[end, rows], errors[end, rows] = _scored(scores, drawn, pseudo, alike, kept[end])
+    lowest, highest = _range(scores)
+    own = np.clip(estimate(scores), lowest, highest)
+    lower, *upper = (
+        Replicates(own, error[0], values[end] - middle[0] + own, errors[end], lowest, highest)
+        for end, (middle, error) in enumerate(of_sample)
+    )
+    return replace(lower, upper=upper[0]) if upper else lower
 
 
-def _kept(scores: Scores, error: np.ndarray) -> np.ndarray | None:
-    """What a ratio brings to each score in replicates that draw nothing of it, [J, M]; None where that is always 0."""
+def _expected(scores: Scores) -> np.ndarray:
+    """How many pseudo-groups all right, and all wrong, a replicate draws on average, for the lower and for the upper end,
+    float32 [2, 2, 1, J]; without any, for both, [1, 2, 1, J]. Of a class that no group has, and of which anything is
+    possible, one of each."""
+    if not scores.pseudo.any():
+        return np.zeros((1, 2, 1, scores.pseudo.shape[1]), np.float32)
+    of_end = np.array([[0, 1], [1, 0]], np.float32)[:, :, None, None]
+    return np.where(scores.denominators.any(axis=0), of_end, 1) * (scores.pseudo > 0)[:, None]
+
+
+def _kept(scores: Scores, pseudo: np.ndarray, error: np.ndarray) -> np.ndarray | None:
+    """What a ratio brings to each score in replicates that draw nothing of it, [J, M]; None where that is always 0. pseudo:
+    how many pseudo-groups all right and all wrong are expected, [2, J]."""
     if not scores.many:
         return None
     there = np.count_nonzero(scores.denominators, axis=0)
-    brought = _ratios(scores.numerators.sum(0), scores.denominators.sum(0))[:, None] * scores.weights
-    lost = (1 - there / len(scores.denominators)) ** len(scores.denominators) @ brought
-    kept = np.where(np.abs(lost) > LOST * error, brought, 0)
+    right, wrong = pseudo * scores.pseudo
+    ratio = _ratios(scores.numerators.sum(0) + right, scores.denominators.sum(0) + right + wrong)
+    brought = ratio[:, None] * scores.weights
+    absent = (1 - there / len(scores.denominators)) ** len(scores.denominators) * np.exp(-pseudo.sum(0))
+    kept = np.where(np.abs(absent @ brought) > LOST * error, brought, 0)
     return kept if kept.any() else None
 
 
+def _range(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest value that each score can have, [M] each; rounded, as weights of 1 / C do not add up to 1."""
+    by_ratio = scores.highest[:, None]
+    falling, rising = (
+        np.multiply(scores.weights, by_ratio, out=np.zeros_like(scores.weights), where=where).sum(0).round(12)
+        for where in (scores.weights < 0, scores.weights > 0)
+    )
+    return falling, rising
+
+
 def interval(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Bootstrap-t interval of each score, low [M] and high [M]."""
-    low, high = np.quantile(found.t, [(1 - share) / 2, (1 + share) / 2], axis=0)
-    return found.estimate - high * found.error, found.estimate - low * found.error
+    """Bootstrap-t interval of each score, low [M] and high [M], with the estimate in it, within what a score can be."""
+    upper = found.upper or found
+    low = found.estimate - np.quantile(found.t, (1 + share) / 2, axis=0) * found.error
+    high = found.estimate - np.quantile(upper.t, (1 - share) / 2, axis=0) * upper.error
+    return np.clip(low, found.lowest, found.estimate), np.clip(high, found.estimate, found.highest)
 
 
 def percentile(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -218,15 +297,10 @@ def percentile(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.n
 def macro_f1_interval(
     group: np.ndarray, labels: np.ndarray, predictions: np.ndarray, replicates: int, seed: int, classes: int
 ) -> tuple[float, float]:
-    """95 % bootstrap-t interval of macro F1 over groups, within 0..1."""
+    """95 % bootstrap-t interval of macro F1 over groups."""
     scores = pick(of_run(group, labels, predictions, classes=classes), ("macro_f1",))
     low, high = interval(replicate(scores, replicates, seed))
-    return within(float(low[0]), float(high[0]))
-
-
-def within(low: float, high: float) -> tuple[float, float]:
-    """An interval of a score that lies within 0..1."""
-    return min(1.0, max(0.0, low)), min(1.0, max(0.0, high))
+    return float(low[0]), float(high[0])
 
 
 def _draws(units: int, replicates: int, rng: np.random.Generator) -> Iterator[tuple[slice, np.ndarray]]:
@@ -271,39 +345,48 @@ def _alike(scores: Scores) -> list[_Alike | None]:
 
 
 def _scored(
-    scores: Scores, drawn: np.ndarray, alike: list[_Alike | None], kept: np.ndarray | None = None
+    scores: Scores,
+    drawn: np.ndarray,
+    pseudo: np.ndarray,
+    alike: list[_Alike | None],
+    kept: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and their standard errors, each [rows, M], for units drawn so often, [rows, U].
+    """Scores and their standard errors, each [rows, M], for units drawn so often, [rows, U], and pseudo-groups that are all
+    right or all wrong in a ratio, [2, rows, J].
 
     Influence of unit p on score m: sum over j of weight_jm (n_pj - ratio_j d_pj) / D_j, D the summed denominator.
     Its sum over the drawn units is 0, so the sum of its squares is the variance.
     """
-    bottom = drawn @ scores.denominators
-    ratio = _ratios(drawn @ scores.numerators, bottom)
+    right, wrong = pseudo * scores.pseudo[:, None]
+    bottom = drawn @ scores.denominators + right + wrong
+    ratio = _ratios(drawn @ scores.numerators + right, bottom)
+    of_pseudo = right * scores.pseudo[0] * np.square(1 - ratio) + wrong * scores.pseudo[1] * np.square(ratio)
     errors = np.empty((len(drawn), len(scores.names)))
     by_unit = np.ascontiguousarray(drawn.T)
     for number, (column, kinds) in enumerate(zip(scores.weights.T, alike, strict=True)):
         used = np.flatnonzero(column)
         slope = _ratios(column[used].astype(np.float32), bottom[:, used])
-        if kinds is not None:
-            errors[:, number] = _error_by_kind(kinds, slope, slope * ratio[:, used], by_unit)
-            continue
-        influence = slope @ scores.numerators[:, used].T
-        influence -= (slope * ratio[:, used]) @ scores.denominators[:, used].T
-        np.square(influence, out=influence)
-        errors[:, number] = np.sqrt(np.einsum("bp,bp->b", drawn, influence))
+        shrunk = slope * ratio[:, used]
+        if kinds is None:
+            influence = slope @ scores.numerators[:, used].T
+            influence -= shrunk @ scores.denominators[:, used].T
+            np.square(influence, out=influence)
+            variance = np.einsum("bp,bp->b", drawn, influence)
+        else:
+            variance = _variance_by_kind(kinds, slope, shrunk, by_unit)
+        errors[:, number] = np.sqrt(variance + np.einsum("bj,bj->b", np.square(slope), of_pseudo[:, used]))
     values = ratio.astype(np.float64) @ scores.weights
     return values if kept is None else values + (bottom == 0) @ kept, errors
 
 
-def _error_by_kind(kinds: _Alike, slope: np.ndarray, shrunk: np.ndarray, by_unit: np.ndarray) -> np.ndarray:
-    """Standard error of a score, [rows], from the slopes of its ratios [rows, K], these times the ratio, and how often each
+def _variance_by_kind(kinds: _Alike, slope: np.ndarray, shrunk: np.ndarray, by_unit: np.ndarray) -> np.ndarray:
+    """Variance of a score, [rows], from the slopes of its ratios [rows, K], these times the ratio, and how often each
     unit is drawn, [U, rows]."""
     if not len(kinds.units):
         return np.zeros(by_unit.shape[1])
     times = np.add.reduceat(by_unit[kinds.units], kinds.starts, axis=0)
     influence = kinds.numerators @ slope.T - kinds.denominators @ shrunk.T
-    return np.asarray(np.sqrt((times * np.square(influence)).sum(axis=0)))
+    return np.asarray((times * np.square(influence)).sum(axis=0))
 
 
 def _ratios(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

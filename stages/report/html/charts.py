@@ -203,8 +203,7 @@ def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: 
 def _dots(axes: Any, run: ClassF1, places: np.ndarray, colour: str) -> None:
     """A revision's F1 with intervals at these heights."""
     known = np.isfinite(run.low)
-    # A bootstrap-t interval need not hold the value itself.
-    reach = np.maximum([(run.f1 - run.low)[known], (run.high - run.f1)[known]], 0)
+    reach = np.maximum([(run.f1 - run.low)[known], (run.high - run.f1)[known]], 0)  # rounding may make them negative
     drawn: dict[str, Any] = {"fmt": "o", "color": colour, "markersize": 5, "elinewidth": 1.6, "label": run.name}
     axes.errorbar(run.f1[known], places[known], xerr=reach, **drawn)
     axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")

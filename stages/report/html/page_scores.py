@@ -60,7 +60,6 @@ def intervals(oof: Oof, task: Task, shown: np.ndarray, replicates: int, seed: in
     sizes: dict[str, Any] = {"classes": task.classes, "subsets": task.subsets}
     scores = bootstrap.of_run(group, oof.labels, oof.predictions, oof.losses, **sizes)
     low, high = bootstrap.interval(bootstrap.replicate(bootstrap.pick(scores, names), replicates, seed))
-    low, high = np.maximum(low, 0), np.where(np.array(names) == "nll", high, np.minimum(high, 1))
     found = {name: (float(low[place]), float(high[place])) for place, name in enumerate(of_all)}
     found["macro_f1_last"] = bootstrap.macro_f1_interval(group, oof.labels, oof.last, replicates, seed, task.classes)
     for axis, true, predicted in zip(task.axes, task.parts(oof.labels), task.parts(oof.predictions), strict=True):
