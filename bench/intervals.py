@@ -22,6 +22,8 @@ import numpy as np
 from stages.data.task_and_classes import CONTEST
 from stages.judge import bootstrap, paired_difference
 from stages.judge.bootstrap import Scores
+from stages.judge.paired_difference import BETTER, WORSE, Asked, Difference
+from stages.judge.training_noise import Training
 
 MASKS = np.array([0, 0, 0, 0, 0, 1, 2])
 NAMES = ("macro_f1", "f1_60plus")
@@ -102,9 +104,8 @@ def simulate(people: int, sets: int, replicates: int, power_sets: int) -> dict[s
                 for place, name in enumerate(NAMES):
                     inside = bool(low[place] <= truth[place] <= high[place])
                     covered.setdefault(f"{name} {kind} over {unit}", []).append(inside)
-            a, b = ([bootstrap.pick(run, NAMES)] for run in runs)
-            for row in paired_difference.compare(a, b, {}, replicates, number):
-                alarms.setdefault(f"{row.metric} over {unit}", []).append(row.verdict in ("better", "worse"))
+            for row in over_people(runs, NAMES, replicates, number):
+                alarms.setdefault(f"{row.metric} over {unit}", []).append(row.verdict in (BETTER, WORSE))
     return {
         "people": people,
         "sets": sets,
@@ -165,9 +166,8 @@ def alarm_rates(people: int, numbers: range, replicates: int) -> dict[str, Any]:
     """Share of the A/A pairs of the data sets `numbers` that get the verdict better or worse."""
     alarms: dict[str, list[bool]] = {name: [] for name in NAMES}
     for number in numbers:
-        a, b = ([bootstrap.pick(run, NAMES)] for run in one_set(people, number + 1, [0.0, 0.0]))
-        for row in paired_difference.compare(a, b, {}, replicates, number):
-            alarms[row.metric].append(row.verdict in ("better", "worse"))
+        for row in over_people(one_set(people, number + 1, [0.0, 0.0]), NAMES, replicates, number):
+            alarms[row.metric].append(row.verdict in (BETTER, WORSE))
     return {name: rate(hits) for name, hits in alarms.items()}
 
 
@@ -179,8 +179,8 @@ def power(people: int, sets: int, replicates: int, truth: float) -> list[dict[st
         true = float(bootstrap.estimate(bootstrap.pick(one_set(TRUTH_PEOPLE, 0, [gain])[0], ("macro_f1",)))[0]) - truth
         hits = []
         for number in range(sets):
-            a, b = ([bootstrap.pick(run, ("macro_f1",))] for run in one_set(people, 10_000 + number, [0.0, gain]))
-            hits.append(paired_difference.compare(a, b, {}, replicates, number)[0].verdict == "better")
+            pair = one_set(people, 10_000 + number, [0.0, gain])
+            hits.append(over_people(pair, ("macro_f1",), replicates, number)[0].verdict == BETTER)
         rows.append({"true_difference": true, "better": rate(hits)})
     return rows
 
@@ -220,6 +220,12 @@ def one_set(
     return runs
 
 
+def over_people(pair: list[Scores], names: tuple[str, ...], replicates: int, seed: int) -> list[Difference]:
+    """The second of two models against the first, as these models (for methods: bench/verdicts.py)."""
+    a, b = ([Training(bootstrap.pick(run, names))] for run in pair)
+    return paired_difference.compare(a, b, Asked(replicates, seed, same_models=True))
+
+
 def rate(hits: list[bool]) -> dict[str, float]:
     """A share with its 95 % Wilson interval (Wilson 1927)."""
     n, p, z = len(hits), float(np.mean(hits)), 1.96
@@ -233,9 +239,9 @@ def rate(hits: list[bool]) -> dict[str, float]:
 
 def full_comparison() -> float:
     """Seconds of a comparison of all scores, 10,000 replicates over 2,700 people x 7 photos x 18 classes."""
-    a, b = one_set(2700, 1, [0.0, 0.05])
+    pair = one_set(2700, 1, [0.0, 0.05])
     began = time.perf_counter()
-    paired_difference.compare([a], [b], {}, 10_000, 0)
+    over_people(pair, pair[0].names, 10_000, 0)
     return time.perf_counter() - began
 
 

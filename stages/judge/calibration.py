@@ -81,7 +81,9 @@ def temperature_interval(
     slope = mean - log_probabilities[np.arange(len(labels)), labels]
     unit = bootstrap.dealt(group)
     step, weight = (np.bincount(unit, each)[:, None] for each in (curvature / fitted - slope, curvature))
-    low, high = bootstrap.interval(bootstrap.replicate(_scores(step, weight, np.eye(1), group), replicates, seed))
+    low, high = bootstrap.interval(
+        bootstrap.replicate(_scores(step, weight, np.eye(1), group, np.inf), replicates, seed)
+    )
     coldest, hottest = (1 / np.clip(end[0], 1 / HOTTEST, 1 / COLDEST) for end in (high, low))
     return min(float(coldest), fitted), max(float(hottest), fitted)
 
@@ -168,8 +170,10 @@ def _sums(unit: np.ndarray, place: np.ndarray, values: np.ndarray, bins: int) ->
     return np.bincount(unit * bins + place, values, minlength=units * bins).reshape(units, bins)
 
 
-def _scores(numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, group: np.ndarray) -> Scores:
-    """Scores made with weights [J, M] of ratios of sums over units, [U, J] each."""
+def _scores(
+    numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, group: np.ndarray, highest: float = 1.0
+) -> Scores:
+    """Scores made with weights [J, M] of ratios of sums over units, [U, J] each, of which none is above `highest`."""
     return Scores(
         numerators=numerators.astype(np.float32),
         denominators=denominators.astype(np.float32),
@@ -177,6 +181,8 @@ def _scores(numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarra
         names=tuple(map(str, range(weights.shape[1]))),
         groups=int(group.max()) + 1,
         many=False,
+        pseudo=np.zeros((2, len(weights)), np.float32),  # bins all right or all wrong are seen to below
+        highest=np.full(len(weights), highest),
     )
 
 
