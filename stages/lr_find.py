@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stages.base import paths
 from stages.base.errors import UserError
@@ -28,15 +29,13 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     The test runs also where `lr` is a number, so that a guess can be seen against the curve.
     """
     check(params)
-    accelerator, most = predict.accelerator(params), cpu_threads.most(params)
-    device = accelerator.device.type
-    threads = cpu_threads.choose(params, device, most)
+    most = cpu_threads.most(params)
+    torch.set_num_threads(most)
     data = open_fold(params, fold)
-    with cpu_threads.taken(threads[fold]):  # as it will be trained: on all cores another program's load would stall it
-        # Its end: corrected weight decay (adamc, sgdc, ...) is lr^2 / peak, and the first, smallest rate as the peak would blow
-        # up.
-        learner = start(uncompiled(params), data, fold, params.lr_find.end, accelerator, talk)
-        lrs, losses = range_test(learner, talk)
+    # Its end: corrected weight decay (adamc, sgdc, ...) is lr^2 / peak, and the first, smallest rate as the peak would blow up.
+    learner = start(uncompiled(params), data, fold, params.lr_find.end, predict.accelerator(params), talk)
+    device = learner.accelerator.device.type
+    lrs, losses = range_test(learner, talk)
     if len(lrs) < 3:
         raise UserError(f"lr-find: the loss diverged after {len(lrs)} steps; lower lr_find.start")
     smooth = lr_range_test.smoothed(losses, params.lr_find.smoothing)
@@ -52,7 +51,7 @@ def run(params: Params, talk: Talk, fold: int = 0) -> None:
     found = lr_json.Settled(
         lr=chosen,
         source=source,
-        threads=threads,
+        threads=cpu_threads.choose(params, device, most),
         cores=most,
         device=device,
         measured_with=lr_json.measured_with(params),

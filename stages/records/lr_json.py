@@ -29,7 +29,9 @@ class Settled(BaseModel):
     lr: FiniteFloat = Field(gt=0)
     source: str = ""  # params.yaml, or the name of the suggestion
     threads: dict[int, PositiveInt] = {}  # of each fold
-    cores: int = 0  # that it counted, fewer where OMP_NUM_THREADS said so, or parallel.threads
+    cores: int = (
+        0  # that it counted, fewer where OMP_NUM_THREADS said so, or parallel.threads: threads of the range test
+    )
     device: str = ""  # kind of device that it was measured on
     measured_with: dict[str, Any] = {}
 

@@ -12,7 +12,6 @@ from stages.base import paths
 from stages.base.talk import SILENT
 from stages.by_hand import screen
 from stages.by_hand.screen import Choice
-from stages.data.fold_data import open_fold
 from stages.learn import cpu_threads
 from tests.conftest import small
 
@@ -69,21 +68,6 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(torch, "get_num_threads", lambda: asked[-1] if asked else 2)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     return asked
-
-
-@pytest.mark.parametrize(("fold", "threads"), [(0, 1), (2, 2)])
-def test_the_range_test_has_the_threads_of_the_fold_it_stands_for(
-    project: object, two_cores: list[int], monkeypatch: pytest.MonkeyPatch, fold: int, threads: int
-) -> None:
-    """Of three folds two train side by side with a thread each, and the third has both cores."""
-    data, during = open_fold(small(), 0), []
-    monkeypatch.setattr(lr_find, "open_fold", lambda params, fold: data)
-    monkeypatch.setattr(
-        lr_find, "step", lambda *words: during.append(torch.get_num_threads()) or {"class": torch.tensor(1.0)}
-    )
-    lr_find.run(small(folds=[0, 1, 2]), SILENT, fold)
-    assert set(during) == {threads}
-    assert two_cores == [threads, 2]  # and then as before
 
 
 def test_screens_heads_have_the_threads_of_the_folds(
