@@ -1,7 +1,8 @@
 """The contest's results stay what they were before other tasks were thought of.
 
 tests/golden/contest.json holds what the code of commit 2a309eb made of the small data set and the made-up predictions below.
-They pass through the command line and the files in out/ alone, so the test holds wherever the code lies. To write it again:
+They pass through the command line and the files in out/ alone, so the test holds wherever the code lies. The 95 % intervals of
+one run's scores (`_low`, `_high` of metrics.json and of `maskcli score`) are of later code. To write the others again:
 
     git worktree add /tmp/before 2a309eb
     cp tests/test_golden.py /tmp/before/tests/

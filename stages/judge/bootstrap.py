@@ -166,6 +166,11 @@ def pick(scores: Scores, names: tuple[str, ...]) -> Scores:
     return replace(scores, weights=scores.weights[:, columns], names=names)
 
 
+def plain(scores: Scores) -> Scores:
+    """The same without pseudo-groups: the groups alone are drawn."""
+    return replace(scores, pseudo=np.zeros_like(scores.pseudo))
+
+
 def beside(parts: list[Scores]) -> Scores:
     """Scores of the same groups side by side; ratios that none of them needs are left out."""
     needed = [part.weights.any(axis=1) for part in parts]
@@ -282,7 +287,7 @@ def interval(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.nda
 
 
 def percentile(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of each score; kept to show in bench/intervals.py what it misses."""
+    """Percentile interval of each score, of plain ones; kept to show in bench/intervals.py what it misses."""
     low, high = np.quantile(found.values, [(1 - share) / 2, (1 + share) / 2], axis=0)
     return low, high
 
