@@ -107,13 +107,11 @@ def of_run(
     denominators[:, classes:] = photos[:, None]
     weights, names = _weights(present(labels, predictions), classes, subsets)
     highest = np.append(np.ones(classes + 1), np.inf)
-    usual = pseudo_groups.usual_photos(groups_per_class(index, labels, classes), true.sum(0))
     pseudo = np.zeros(
         (2, classes + 2), np.float32
     )  # a photo that is right counts twice in F1, as true and as predicted
-    pseudo[:, :classes] = np.outer((2, 1), pseudo_groups.photos(hits, true, usual))
-    every = (hits.sum(1)[:, None], photos[:, None], np.array([len(labels) / groups]))
-    pseudo[:, classes] = pseudo_groups.photos(*every)
+    pseudo[:, :classes] = np.outer((2, 1), pseudo_groups.photos(hits, true))
+    pseudo[:, classes] = pseudo_groups.photos(hits.sum(1)[:, None], photos[:, None])
     return Scores(numerators, denominators, weights, names, groups, classes > FEW, pseudo, highest)
 
 

