@@ -98,9 +98,12 @@ def simulate(people: int, sets: int, replicates: int, power_sets: int) -> dict[s
         if number % PHOTOS_EVERY == 0:
             units["photos"] = one_set(people, number + 1, [0.0, 0.0], by_photo=True)
         for unit, runs in units.items():
-            found = bootstrap.replicate(bootstrap.pick(runs[0], NAMES), replicates, number)
-            for kind, interval in (("bootstrap_t", bootstrap.interval), ("percentile", bootstrap.percentile)):
-                low, high = interval(found)
+            run = bootstrap.pick(runs[0], NAMES)
+            ends = {
+                "bootstrap_t": bootstrap.interval(bootstrap.replicate(run, replicates, number)),
+                "percentile": bootstrap.percentile(bootstrap.replicate(bootstrap.plain(run), replicates, number)),
+            }
+            for kind, (low, high) in ends.items():
                 for place, name in enumerate(NAMES):
                     inside = bool(low[place] <= truth[place] <= high[place])
                     covered.setdefault(f"{name} {kind} over {unit}", []).append(inside)

@@ -264,7 +264,7 @@ def estimate(runs: list[Scores]) -> float:
 
 def replicates(runs: list[Scores]) -> np.ndarray:
     """The same for REPLICATES draws of people, [REPLICATES]; the same draws for every loss."""
-    return np.mean([bootstrap.replicate(run, REPLICATES, 0).values[:, 0] for run in runs], axis=0)
+    return np.mean([bootstrap.replicate(bootstrap.plain(run), REPLICATES, 0).values[:, 0] for run in runs], axis=0)
 
 
 def maskcli(folder: Path, *words: str) -> str:

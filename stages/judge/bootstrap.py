@@ -10,9 +10,9 @@ where the percentile interval does not (bench/intervals.py). Efron & Tibshirani 
 A class without hits, or without misses, has no variance of its own, though the next group may bring the first. So the upper
 end is that of a sample in which each class has one pseudo-group more that is all right, the lower end that of one in which
 each has one more that is all wrong, as Clopper & Pearson 1934 add one success or one failure for the two ends of a share
-(quantiles of beta(x + 1, n - x) and beta(x, n - x + 1)). It holds as many photos of its class as the class's groups do, and
-replicates draw it Poisson(1) times. Standard errors and distances are those of that sample, while the estimate stays. It
-weighs as one among the class's groups: where these are many, the interval is as without it. Differences of runs have no
+(quantiles of beta(x + 1, n - x) and beta(x, n - x + 1)). Replicates draw it Poisson(1) times; standard errors and distances
+are those of that sample, while the estimate stays. It holds as many photos as one effective observation of its class
+(stages.judge.pseudo_groups), so where the class has many groups, the interval is as without it. Differences of runs have no
 pseudo-groups; nor has nll, which has no highest value that one could bring.
 
 More than UNITS groups are dealt at random to units of equal size that are drawn whole (random groups: Wolter 2007,
@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from stages.judge import pseudo_groups
 from stages.judge.metrics import Axes, Subsets, by_axis, present
 
 ERROR_FLOOR = 0.5  # of the estimate's standard error: keeps replicates that lost a rare class from ruling the interval
@@ -96,32 +97,22 @@ def of_run(
     def count(who: np.ndarray, which: np.ndarray) -> np.ndarray:
         return np.bincount(who * classes + which, minlength=units * classes).reshape(units, classes)
 
-    hits, photos = count(unit[right], labels[right]), np.bincount(unit, minlength=units)
+    hits, true = count(unit[right], labels[right]), count(unit, labels)
+    photos, groups = np.bincount(unit, minlength=units), int(index.max()) + 1
     losses = np.bincount(unit, weights=nll, minlength=units) if nll is not None else np.zeros(units)
     numerators = np.empty((units, classes + 2), np.float32)
     numerators[:, :classes], numerators[:, classes], numerators[:, classes + 1] = 2 * hits, hits.sum(1), losses
     denominators = np.empty_like(numerators)
-    denominators[:, :classes] = count(unit, labels) + count(unit, predictions)
+    denominators[:, :classes] = true + count(unit, predictions)
     denominators[:, classes:] = photos[:, None]
     weights, names = _weights(present(labels, predictions), classes, subsets)
     highest = np.append(np.ones(classes + 1), np.inf)
-    groups = int(index.max()) + 1
-    return Scores(
-        numerators, denominators, weights, names, groups, classes > FEW, _pseudo_groups(index, labels, classes), highest
-    )
-
-
-def _pseudo_groups(group: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """What pseudo-groups bring to each ratio's denominator (classes, accuracy, nll), float32 [2, C + 2]: all right, all wrong.
-
-    As many photos of a class as the groups that have any of it have on average; of a class that none has, as of any class. A
-    photo that is right counts twice in F1, as true and as predicted. nll has no highest value, so it has none.
-    """
-    having, photos = groups_per_class(group, labels, classes), np.bincount(labels, minlength=classes)
-    found = np.zeros((2, classes + 2), np.float32)
-    found[:, :classes] = np.outer((2, 1), np.where(having, photos / np.maximum(having, 1), len(labels) / having.sum()))
-    found[:, classes] = len(labels) / (group.max() + 1)
-    return found
+    pseudo = np.zeros(
+        (2, classes + 2), np.float32
+    )  # a photo that is right counts twice in F1, as true and as predicted
+    pseudo[:, :classes] = np.outer((2, 1), pseudo_groups.photos(hits, true))
+    pseudo[:, classes] = pseudo_groups.photos(hits.sum(1)[:, None], photos[:, None])
+    return Scores(numerators, denominators, weights, names, groups, classes > FEW, pseudo, highest)
 
 
 def _weights(among: np.ndarray, classes: int, subsets: Subsets) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -171,6 +162,11 @@ def pick(scores: Scores, names: tuple[str, ...]) -> Scores:
     """The same with the named scores only."""
     columns = [scores.names.index(name) for name in names]
     return replace(scores, weights=scores.weights[:, columns], names=names)
+
+
+def plain(scores: Scores) -> Scores:
+    """The same without pseudo-groups: the groups alone are drawn."""
+    return replace(scores, pseudo=np.zeros_like(scores.pseudo))
 
 
 def beside(parts: list[Scores]) -> Scores:
@@ -289,7 +285,7 @@ def interval(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.nda
 
 
 def percentile(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of each score; kept to show in bench/intervals.py what it misses."""
+    """Percentile interval of each score, of plain ones; kept to show in bench/intervals.py what it misses."""
     low, high = np.quantile(found.values, [(1 - share) / 2, (1 + share) / 2], axis=0)
     return low, high
 

@@ -43,8 +43,7 @@ class Oof:
 class Intervals:
     """95 % intervals over groups: low and high end by key of metrics.json, and of each class's F1, [C] each.
 
-    The ends of a class are NaN where it has too few groups for an interval, where all its replicates are alike, and where it
-    was not asked for.
+    The ends of a class are NaN where it has too few groups for an interval, and where it was not asked for.
     """
 
     headline: dict[str, tuple[float, float]]
@@ -67,10 +66,8 @@ def intervals(oof: Oof, task: Task, shown: np.ndarray, replicates: int, seed: in
             key = f"f1_{axis.name}"
             found[key] = bootstrap.macro_f1_interval(group, true, predicted, replicates, seed, len(axis.levels))
     few = bootstrap.groups_per_class(group, oof.labels, task.classes)[shown] < FEWEST_PEOPLE
-    ends = low[len(of_all) :], high[len(of_all) :]
-    unknown = few | (ends[0] == ends[1])
     class_low, class_high = np.full((2, task.classes), np.nan)
-    class_low[shown], class_high[shown] = (np.where(unknown, np.nan, end) for end in ends)
+    class_low[shown], class_high[shown] = (np.where(few, np.nan, end[len(of_all) :]) for end in (low, high))
     return Intervals(found, class_low, class_high)
 
 
