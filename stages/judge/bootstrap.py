@@ -23,7 +23,9 @@ time nor memory grows with the groups: counts [UNITS, C] of 1,000 classes take 8
 
 A class of few photos is not in every replicate, and its ratio there is 0. That shifts a mean over C classes of one size by
 some share of its standard error that grows with the root of C. Of more than FEW classes, where the shift is more than LOST, a
-class that is not drawn keeps the ratio that it has in the sample.
+class that is not drawn keeps the ratio that it has in the sample. The F1 of few photos is biased, too, and the more so the
+fewer they are, of which pseudo-groups hide a part from the replicates: of more than FEW classes, the interval reaches as far
+as that without them as well.
 """
 
 from collections.abc import Iterator, Mapping
@@ -68,12 +70,17 @@ class Replicates:
     lowest: np.ndarray  # [M] the least and the largest value that a score can have
     highest: np.ndarray  # [M]
     upper: "Replicates | None" = None  # those that the upper end is taken from; None: these
+    without: "Replicates | None" = None  # those without pseudo-groups, where both ends reach as far as theirs
 
     @property
     def t(self) -> np.ndarray:
         """Studentised distances from the estimate, [B, M]; 0 where the sample's own standard error is 0."""
         floor = np.maximum(self.errors, ERROR_FLOOR * self.error)
         return np.divide(self.values - self.estimate, floor, out=np.zeros_like(self.values), where=floor > 0)
+
+    def end(self, share: float) -> np.ndarray:
+        """The end of an interval, [M], that lies this quantile of the distances from the estimate, on the other side of it."""
+        return np.asarray(self.estimate - np.quantile(self.t, share, axis=0) * self.error)
 
 
 def of_run(
@@ -224,7 +231,7 @@ def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
     """
     units, ratios = scores.numerators.shape
     alike, rng = _alike(scores), np.random.default_rng([seed, 1])
-    expected = _expected(scores)
+    expected = pseudo_groups.expected(scores.pseudo, np.count_nonzero(scores.denominators, axis=0) > 0, scores.many)
     of_sample = [_scored(scores, np.ones((1, units), np.float32), times, alike) for times in expected]
     kept = [_kept(scores, times[:, 0], error[0]) for times, (_, error) in zip(expected, of_sample, strict=True)]
     values = np.empty((len(expected), replicates, len(scores.names)))
@@ -235,21 +242,12 @@ def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
             values[end, rows], errors[end, rows] = _scored(scores, drawn, pseudo, alike, kept[end])
     lowest, highest = _range(scores)
     own = np.clip(estimate(scores), lowest, highest)
-    lower, *upper = (
+    lower, *others = (
         Replicates(own, error[0], values[end] - middle[0] + own, errors[end], lowest, highest)
         for end, (middle, error) in enumerate(of_sample)
     )
-    return replace(lower, upper=upper[0]) if upper else lower
-
-
-def _expected(scores: Scores) -> np.ndarray:
-    """How many pseudo-groups all right, and all wrong, a replicate draws on average, for the lower and for the upper end,
-    float32 [2, 2, 1, J]; without any, for both, [1, 2, 1, J]. Of a class that no group has, and of which anything is
-    possible, one of each."""
-    if not scores.pseudo.any():
-        return np.zeros((1, 2, 1, scores.pseudo.shape[1]), np.float32)
-    of_end = np.array([[0, 1], [1, 0]], np.float32)[:, :, None, None]
-    return np.where(scores.denominators.any(axis=0), of_end, 1) * (scores.pseudo > 0)[:, None]
+    upper, without, *_ = (*others, None, None)
+    return replace(lower, upper=upper, without=without)
 
 
 def _kept(scores: Scores, pseudo: np.ndarray, error: np.ndarray) -> np.ndarray | None:
@@ -278,9 +276,10 @@ def _range(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
 
 def interval(found: Replicates, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap-t interval of each score, low [M] and high [M], with the estimate in it, within what a score can be."""
-    upper = found.upper or found
-    low = found.estimate - np.quantile(found.t, (1 + share) / 2, axis=0) * found.error
-    high = found.estimate - np.quantile(upper.t, (1 - share) / 2, axis=0) * upper.error
+    low, high = found.end((1 + share) / 2), (found.upper or found).end((1 - share) / 2)
+    if found.without:
+        low = np.minimum(low, found.without.end((1 + share) / 2))
+        high = np.maximum(high, found.without.end((1 - share) / 2))
     return np.clip(low, found.lowest, found.estimate), np.clip(high, found.estimate, found.highest)
 
 
