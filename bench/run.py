@@ -225,7 +225,7 @@ def page(found: dict[str, Any]) -> str:
         "Written by `bench/run.py` from [results.json](results.json); do not edit. `make bench` measures all of it anew,\n"
         "`.venv-bench/bin/python bench/run.py --only input,startup` some of it, and each script runs by itself too\n"
         "(`python bench/NAME.py --help`). Set `TIMM_TRAIN` to the `train.py` of a timm checkout to have it among the peers.\n"
-        "[STATISTICS.md](STATISTICS.md) has what was measured about intervals, verdicts and choices.",
+        "[STATISTICS.md](STATISTICS.md) has what was measured about choices, kills and time limits.",
         *machine_lines(newest),
         "## Goals",
         table(["key", "measured", "goal", "verdict"], [[f"`{row[0]}`", *row[1:]] for row in verdicts(found["goals"])]),
