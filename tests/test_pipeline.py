@@ -205,7 +205,9 @@ def test_compare_pairs_revisions_experiments_and_the_workspace(repository: Path)
     assert row["b"] == pytest.approx(scores["macro_f1"], abs=1e-6)  # the experiment's results stand in the workspace
     assert all(rows[name]["b"] == pytest.approx(scores[name], abs=1e-6) for name in parts)
     assert row["low"] <= row["difference"] <= row["high"]
-    assert any("noise of the seed" in note for note in shown["notes"]["smooth"])
+    assert shown["answers"]["smooth"].startswith("smooth ")
+    assert "one training each" in shown["answers"]["smooth"]
+    assert all(rate.endswith(("(params.yaml)", "valley)")) for rate in shown["learning_rates"]["smooth"])
     alone = command(repository, "maskcli", "compare", "smooth", "--csv", "out/compare/table.csv").stdout
     assert alone.startswith("workspace holds the same trained models as smooth: there is no difference to find\n")
     assert (pd.read_csv(repository / "out/compare/table.csv")["difference"] == 0).all()

@@ -71,7 +71,7 @@ def compare(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Is a run's method better than the first's? One answer, then a table.
+    """Is a run's method better than the first's? One answer first.
 
     Over the same people (groups), the luck of the trainings counted; several candidates share one error rate
     (docs/statistics.md). "shows from": the smallest difference that would show; a * beside it where the one seen is as large.
