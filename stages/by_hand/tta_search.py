@@ -16,7 +16,7 @@ from stages.data import photos
 from stages.data import task_and_classes as tasks
 from stages.data.fold_data import open_fold
 from stages.data.task_and_classes import Task
-from stages.judge import bootstrap, nested_folds, paired_difference, training_noise, votes
+from stages.judge import bootstrap, nested_folds, paired_difference, votes
 from stages.judge.paired_difference import BETTER, Asked, Difference
 from stages.judge.training_noise import Training
 from stages.learn import predict
@@ -77,7 +77,7 @@ def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> di
         lambda some, scores: 0.0,
         lambda fits: talk.track(fits, len(fits), f"search again on other {found.task.units}"),
     )
-    asked = Asked(replicates, params.seed, found.task.units)
+    asked = Asked(replicates, params.seed, found.task.units, same_models=True)
     honest = _against(found, joined(BASE), inside.chosen, everyone, asked)
     flattering = _against(found, joined(BASE), joined(chosen), everyone, asked)
     by_vote = judge_votes(params, found, replicates)
@@ -176,7 +176,7 @@ def judge(
     seed: int,
 ) -> list[dict[str, Any]]:
     """Macro F1 of each set of views against identity alone on the photos at `places`; all share one error rate."""
-    asked = Asked(replicates, seed, found.task.units, comparisons=len(tried))
+    asked = Asked(replicates, seed, found.task.units, comparisons=len(tried), same_models=True)
     rows = [_against(found, joined(BASE), joined(one), places, asked) for one in tried]
     return [{"views": " ".join(one), **_flat(row)} for one, row in zip(tried, rows, strict=True)]
 
@@ -197,7 +197,7 @@ def judge_votes(params: Params, found: Predicted, replicates: int) -> list[dict[
     joined = {name: joiner(found, name)(params.tta.views) for name in votes.VOTES}
     everyone = np.arange(len(found.label))
     names = [name for name in joined if name != "soft"]
-    asked = Asked(replicates, params.seed, found.task.units, comparisons=len(names))
+    asked = Asked(replicates, params.seed, found.task.units, comparisons=len(names), same_models=True)
     rows = [_against(found, joined["soft"], joined[name], everyone, asked) for name in names]
     return [{"vote": name, **_flat(row)} for name, row in zip(names, rows, strict=True)]
 
@@ -212,6 +212,7 @@ def _flat(row: Difference) -> dict[str, Any]:
 def notes(task: Task, chosen: Views, by_vote: list[dict[str, Any]]) -> list[str]:
     """What the numbers leave out."""
     found = [
+        "views are judged for these trained models; after training again, search again",
         "an OOF photo is predicted by one fold's models; on eval photos the folds vote as well, so a view may bring less there",
         "folds vote on eval photos only (no two of them may predict the same OOF photo), so that vote is not scored here",
     ]
@@ -226,14 +227,10 @@ def notes(task: Task, chosen: Views, by_vote: list[dict[str, Any]]) -> list[str]
 
 
 def _against(found: Predicted, base: np.ndarray, other: np.ndarray, places: np.ndarray, asked: Asked) -> Difference:
-    """Macro F1 of probabilities [N, C] against others' on the photos at `places`. Both are of the same trained models; whether a
-    view helps other trainings too, the folds' models tell among themselves."""
-    labels, predicted = found.label[places], [one[places].argmax(1) for one in (base, other)]
-    cell, folds, _ = training_noise.of_cells(found.fold[places], found.fold[places])
-
-    def summed(units: np.ndarray, predictions: np.ndarray) -> bootstrap.Scores:
-        own = bootstrap.of_run(units, labels, predictions, classes=found.task.classes)
-        return bootstrap.pick(own, ("macro_f1",))
-
-    a, b = ([Training(summed(found.group[places], one), summed(cell, one), folds)] for one in predicted)
-    return paired_difference.compare(a, b, asked)[0]
+    """Macro F1 of probabilities [N, C] against others' of the same trained models, on the photos at `places`."""
+    group, labels, task = found.group[places], found.label[places], found.task
+    a, b = (
+        bootstrap.pick(bootstrap.of_run(group, labels, one[places].argmax(1), classes=task.classes), ("macro_f1",))
+        for one in (base, other)
+    )
+    return paired_difference.compare([Training(a)], [Training(b)], asked)[0]
