@@ -56,8 +56,12 @@ def of_cells(fold: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     fold, other: [N]. Runs of the same folds have these as cells.
     """
-    pairs, cell = np.unique(np.stack([fold, other]), axis=1, return_inverse=True)
-    return cell.ravel(), pairs[0], pairs[1]
+    names, others = np.unique(fold), np.unique(other)
+    pair = np.searchsorted(names, fold) * len(others) + np.searchsorted(others, other)
+    there = np.flatnonzero(
+        np.bincount(pair, minlength=len(names) * len(others))
+    )  # sorting a million pairs takes its time
+    return np.searchsorted(there, pair), names[there // len(others)], others[there % len(others)]
 
 
 def contributions(scores: Scores, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
