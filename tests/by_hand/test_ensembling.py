@@ -360,7 +360,7 @@ def test_a_verdict_that_does_not_survive_the_correction_for_several_views_is_no_
     base = rng.normal(size=(1, people * 7, 18))
     base[0, np.arange(people * 7), labels] += 2
     helps = base.copy()
-    helps[0, np.arange(people * 7), labels] += 0.5
+    helps[0, np.arange(people * 7), labels] += 0.2
     of_view = {name: np.exp(log_softmax(one)) for name, one in (("identity", base), ("hflip", helps))}
     found = tta_search.Predicted(CONTEST, of_view, labels, person, np.arange(people * 7) // 7 % 5)
     one = ("identity", "hflip")
@@ -373,7 +373,7 @@ def test_a_verdict_that_does_not_survive_the_correction_for_several_views_is_no_
         [min(1, count * alone["p_value"]) for count in (2, 2000)]
     )
     assert alone["low"] > 0 > shared[1]["low"]
-    assert shared[1]["verdict"] != "better"
+    assert shared[1]["verdict"] == "no evidence either way"
 
 
 def test_views_of_no_worth_are_rarely_recommended() -> None:

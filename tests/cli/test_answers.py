@@ -308,7 +308,7 @@ def test_several_candidates_are_ranked_first_with_the_base_among_them() -> None:
     assert lines[0].startswith("better than HEAD: ldam, of 2 candidates (over 132 people, 2 comparisons sharing")
     ranking = [line.split()[0] for line in lines if line.split()[0] in ("HEAD", "focal", "ldam")]
     assert ranking == ["ldam", "HEAD", "focal"]
-    assert any("+0.100  +0.050 to +0.150     0.070*  better" in line for line in lines), "above what would show"
+    assert any("+0.100  +0.050 to +0.150      0.070*  better" in line for line in lines), "above what would show"
     assert not any("60+" in line for line in lines)
     whole = [line for line, _ in compare_table.comparison(found, True, 80)]
     assert sum(line.startswith("60+ F1") for line in whole) == 2
