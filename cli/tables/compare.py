@@ -17,11 +17,12 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
     several = len(found) > 1
     lines = plain([_of_several(found) if several else verdicts.answer(found[0])], width)
     lines += table(_ranking(found), width) if several else []
-    for one in found if classes or not several else []:
+    whole = found if classes or not several else []  # those whose own answer is printed
+    for one in whole:
         heading = "" if not several else verdicts.answer(one)
         lines += [*([("", "")] * several), *plain([heading] * several, width), *_scores(one, width)]
         lines += [("", ""), *_of_classes(one, width)] if classes else []
-    said = {verdicts.answer(one) for one in found} | (set() if classes else {of_classes(one.task) for one in found})
+    said = {verdicts.answer(one) for one in whole} | (set() if classes else {of_classes(one.task) for one in found})
     told = [] if several else _rates(found[0])
     told += [f"note: {note}" for one in found for note in one.notes if note not in said]
     spread = found[0].rows[0].seed_sd
@@ -108,8 +109,8 @@ def _of_classes(found: Comparison, width: int) -> Lines:
     columns = [Column("F1 of class"), *(Column(name, "number") for name in numbers), Column("verdict")]
     cells = []
     for row in rows:
-        change, interval, _, verdict = _judged(row)
-        cells.append((_class_name(row, found.task), f"{row.a:.3f}", f"{row.b:.3f}", change, interval, verdict))
+        change, ends, _, verdict = _judged(row)
+        cells.append((_class_name(row, found.task), f"{row.a:.3f}", f"{row.b:.3f}", change, ends, verdict))
     return table(Table(columns, cells, told, [row.verdict for row in rows]), width)
 
 

@@ -324,6 +324,10 @@ def test_the_same_models_under_two_names_are_told_as_such_once() -> None:
     ]
     assert lines[0] == same
     assert sum("the same trained models" in line for line in lines) == 1
+    # In a ranking, whose rows do not tell, it is a note.
+    two = [replace(compared("HEAD", "focal"), same=True, notes=[same]), compared("HEAD", "ldam")]
+    ranked = " ".join(line.strip() for line, _ in compare_table.comparison(two, False, 80))
+    assert ranked.count(f"note: {same}") == 1
 
 
 def test_compare_shows_classes_and_their_note_only_when_asked() -> None:
