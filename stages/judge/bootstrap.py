@@ -220,7 +220,7 @@ def difference(a: list[Scores], b: list[Scores]) -> Scores:
 def estimate(scores: Scores) -> np.ndarray:
     """The scores of the whole sample, [M]."""
     sums = (values.sum(0, dtype=np.float64) for values in (scores.numerators, scores.denominators))
-    return _ratios(*sums) @ scores.weights
+    return ratios(*sums) @ scores.weights
 
 
 def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
@@ -229,7 +229,7 @@ def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
     With pseudo-groups there are two sets of replicates, of the same units: for the lower end with those that are all wrong,
     for the upper end with those that are all right. They move the middle of the replicates, which is moved back.
     """
-    units, ratios = scores.numerators.shape
+    units, count = scores.numerators.shape
     alike, rng = _alike(scores), np.random.default_rng([seed, 1])
     expected = pseudo_groups.expected(scores.pseudo, np.count_nonzero(scores.denominators, axis=0) > 0, scores.many)
     of_sample = [_scored(scores, np.ones((1, units), np.float32), times, alike) for times in expected]
@@ -238,7 +238,7 @@ def replicate(scores: Scores, replicates: int, seed: int) -> Replicates:
     errors = np.empty_like(values)
     for rows, drawn in _draws(units, replicates, np.random.default_rng(seed)):
         for end, times in enumerate(expected):
-            pseudo = rng.poisson(times, (2, len(drawn), ratios)).astype(np.float32) if times.any() else times
+            pseudo = rng.poisson(times, (2, len(drawn), count)).astype(np.float32) if times.any() else times
             values[end, rows], errors[end, rows] = _scored(scores, drawn, pseudo, alike, kept[end])
     lowest, highest = _range(scores)
     own = np.clip(estimate(scores), lowest, highest)
@@ -257,7 +257,7 @@ def _kept(scores: Scores, pseudo: np.ndarray, error: np.ndarray) -> np.ndarray |
         return None
     there = np.count_nonzero(scores.denominators, axis=0)
     right, wrong = pseudo * scores.pseudo
-    ratio = _ratios(scores.numerators.sum(0) + right, scores.denominators.sum(0) + right + wrong)
+    ratio = ratios(scores.numerators.sum(0) + right, scores.denominators.sum(0) + right + wrong)
     brought = ratio[:, None] * scores.weights
     absent = (1 - there / len(scores.denominators)) ** len(scores.denominators) * np.exp(-pseudo.sum(0))
     kept = np.where(np.abs(absent @ brought) > LOST * error, brought, 0)
@@ -354,13 +354,13 @@ def _scored(
     """
     right, wrong = pseudo * scores.pseudo[:, None]
     bottom = drawn @ scores.denominators + right + wrong
-    ratio = _ratios(drawn @ scores.numerators + right, bottom)
+    ratio = ratios(drawn @ scores.numerators + right, bottom)
     of_pseudo = right * scores.pseudo[0] * np.square(1 - ratio) + wrong * scores.pseudo[1] * np.square(ratio)
     errors = np.empty((len(drawn), len(scores.names)))
     by_unit = np.ascontiguousarray(drawn.T)
     for number, (column, kinds) in enumerate(zip(scores.weights.T, alike, strict=True)):
         used = np.flatnonzero(column)
-        slope = _ratios(column[used].astype(np.float32), bottom[:, used])
+        slope = ratios(column[used].astype(np.float32), bottom[:, used])
         shrunk = slope * ratio[:, used]
         if kinds is None:
             influence = slope @ scores.numerators[:, used].T
@@ -384,7 +384,7 @@ def _variance_by_kind(kinds: _Alike, slope: np.ndarray, shrunk: np.ndarray, by_u
     return np.asarray((times * np.square(influence)).sum(axis=0))
 
 
-def _ratios(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def ratios(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """top / bottom, 0 where bottom is 0 (scikit-learn's zero_division=0)."""
     top = np.broadcast_to(top, bottom.shape)
     return np.divide(top, bottom, out=np.zeros(bottom.shape, np.result_type(top, bottom)), where=bottom > 0)

@@ -32,10 +32,8 @@ MARGIN = 1.03  # on standard errors that count trainings, since they are known t
 ROUNDING = 1e-7  # differences and errors below this are rounding of float32 sums
 FEWEST_PEOPLE = 5  # with fewer groups (people) of a class, no interval of its F1 means anything
 BETTER, WORSE = "better", "worse"
-MODEL_BETTER, MODEL_WORSE = (
-    "better as trained",
-    "worse as trained",
-)  # these trained models; of the method nothing is known
+# Of these trained models; of the method nothing is known.
+MODEL_BETTER, MODEL_WORSE = "better as trained", "worse as trained"
 TOO_FEW = "too few to tell"
 UNDECIDED = "no evidence either way"
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stages.judge import bootstrap
 from stages.judge.bootstrap import Scores
 
 
@@ -33,12 +34,10 @@ class Training:
     """Scores of one training of all folds, with one seed a fold: J ratios, M scores."""
 
     over_groups: Scores
-    over_cells: Scores | None = (
-        None  # the same summed over cells (of_cells) instead; None where nothing is known of folds
-    )
-    folds: np.ndarray = field(
-        default_factory=lambda: np.empty(0, np.int64)
-    )  # int [cells], the fold of this run that each cell is, or is part of
+    # The same summed over cells (of_cells) instead, and the fold of this run that each cell is, or is part of, int [cells]; None
+    # where nothing is known of folds.
+    over_cells: Scores | None = None
+    folds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,15 @@ def of_cells(fold: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     names, others = np.unique(fold), np.unique(other)
     pair = np.searchsorted(names, fold) * len(others) + np.searchsorted(others, other)
-    there = np.flatnonzero(
-        np.bincount(pair, minlength=len(names) * len(others))
-    )  # sorting a million pairs takes its time
+    # Counted: sorting a million pairs takes its time.
+    there = np.flatnonzero(np.bincount(pair, minlength=len(names) * len(others)))
     return np.searchsorted(there, pair), names[there // len(others)], others[there % len(others)]
 
 
 def contributions(scores: Scores, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """What each unit brings to each score beyond what it would at the ratios top / bottom [J], to first order, [U, M]."""
-    there = bottom > 0
-    ratio = np.divide(top, bottom, out=np.zeros(len(top)), where=there)
-    scale = np.divide(1.0, bottom, out=np.zeros(len(top)), where=there)
-    return np.asarray((scores.numerators - ratio * scores.denominators) * scale @ scores.weights, float)
+    beyond = scores.numerators - bootstrap.ratios(top, bottom) * scores.denominators
+    return np.asarray(beyond * bootstrap.ratios(np.ones(1), bottom) @ scores.weights, float)
 
 
 def between_repeats(runs: Sequence[Sequence[Training]]) -> Noise | None:
