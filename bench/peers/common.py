@@ -16,6 +16,7 @@ timm_import.load_torchvision()
 import timm  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageEnhance  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in timm
@@ -30,9 +31,15 @@ def options(description: str | None) -> Options:
     return found
 
 
-def new_model(name: str, channels_last: bool) -> torch.nn.Module:
-    """A timm model with random weights."""
+def new_model(name: str, channels_last: bool, weights: Path | None = None) -> torch.nn.Module:
+    """A timm model with random weights, or but for its last layer those of a file."""
     model = timm.create_model(name, pretrained=False, num_classes=CLASSES)
+    if weights:
+        head = f"{model.pretrained_cfg['classifier']}."
+        found = {name: value for name, value in load_file(weights).items() if not name.startswith(head)}
+        unfit = [name for name in model.load_state_dict(found, strict=False).missing_keys if not name.startswith(head)]
+        if unfit:
+            sys.exit(f"{weights}: has no {unfit[0]}, which {name} has")
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
@@ -41,8 +48,12 @@ class Photos(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
     def __init__(self, files: list[Path], labels: np.ndarray | None, asked: Options, training: bool) -> None:
         self.files, self.labels, self.asked, self.training = files, labels, asked, training
-        self.mean = np.array(MEAN, np.float32) * 255
-        self.scale = 1 / (np.array(STD, np.float32) * 255)
+        mean, std = MEAN, STD
+        if asked.weights:  # what they were trained with
+            cfg = timm.get_pretrained_cfg(asked.model)
+            mean, std = cfg.mean, cfg.std
+        self.mean = np.array(mean, np.float32) * 255
+        self.scale = 1 / (np.array(std, np.float32) * 255)
 
     def __len__(self) -> int:
         return len(self.files)

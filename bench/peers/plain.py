@@ -22,7 +22,7 @@ def main() -> None:
     ]
     training = common.loader(sides[0], asked, asked.batch_size, shuffle=True)
     validation = common.loader(sides[1], asked, 2 * asked.batch_size)
-    model = common.new_model(asked.model, asked.channels_last)
+    model = common.new_model(asked.model, asked.channels_last, asked.weights)
     format_ = torch.channels_last if asked.channels_last else torch.contiguous_format
     optimizer = torch.optim.AdamW(model.parameters(), lr=asked.lr, weight_decay=work.WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -42,6 +42,7 @@ class Options:
     workers: int
     threads: int
     channels_last: bool
+    weights: Path | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,6 +66,7 @@ def parser(description: str | None, actions: tuple[str, ...] = ("fit", "predict"
     made.add_argument("--workers", type=int, default=2)
     made.add_argument("--threads", type=int, default=0, help="torch's threads in the main process; 0: its own choice")
     made.add_argument("--channels-last", action="store_true")
+    made.add_argument("--weights", type=Path, help=".safetensors of timm's model to begin with; left out: from nothing")
     return made
 
 
