@@ -4,10 +4,10 @@ python bench/presets.py presets/laptop.yaml DATA TRUTH FOLDER [--weights FILE] [
 
 DATA: photos in the contest's layout; TRUTH: a submission's form with a column person. The preset's stages run in
 FOLDER/ours, lr-find to tta-predict; the plain loop begins with the same weights, sees the photos in the same size with the
-same crops, flips and changes of colour, and answers from the photo and its mirror image. It is trained once with the preset's epochs on
-fold 0's training side, and once with as many as take the time of all that ours took. Time is that of all cores together, so
-that another program beside it does not count. A stage that has run in FOLDER is not run again. Differences in macro F1 on
-the eval photos have 95 % intervals over people: of these trained models, since each is trained once.
+same crops, flips and changes of colour, and answers from the photo and its mirror image. It is trained on fold 0's training
+side, once with the preset's epochs, and once with as many as take the time of all that ours took. Time is that of all cores
+together, so that another program beside it does not count. A stage that has run in FOLDER is not run again. Differences in
+macro F1 on the eval photos have 95 % intervals over people: of these trained models, since each is trained once.
 """
 
 import argparse
