@@ -86,7 +86,7 @@ def _suggested(reading: Reading | None, lrs: np.ndarray) -> float:
     if reading is None:
         raise UserError(
             "lr-find: the training loss does not fall in the range test, so it suggests no learning rate; write a number in "
-            "`lr` (AdamW's habit is 0.001), or lower lr_find.start, or raise lr_find.steps"
+            "`lr` (AdamW's habit is 0.001), or lower lr_find.start, or raise lr_find.end"
         )
     if reading.suggestion > lrs[-1]:
         raise UserError(

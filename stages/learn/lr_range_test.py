@@ -12,6 +12,7 @@ from stages.params.schema import Params
 
 WIDTH = 0.25  # decades; standard deviation of the kernel that smooths the curve
 BEGIN = 0.25  # share of the steps, the first ones, whose mean loss is where the curve begins
+LEAST_FALL = 1e-3  # share of the first losses, beyond their scatter
 FACTOR = 7.0  # from the middle of the fall to the peak learning rate of a training
 COST = 0.05  # share of all folds' steps that the test may take, within LEAST and MOST
 LEAST, MOST = 50, 100  # steps: with fewer the readings of seeds spread, with more they lie no closer together
@@ -68,7 +69,7 @@ def read(lrs: np.ndarray, losses: np.ndarray) -> Reading | None:
     half = (begin + smooth[lowest]) / 2
     first = int((smooth <= half).argmax())
     scatter = float((losses[: lowest + 1] - smooth[: lowest + 1]).std())
-    if first == 0 or begin - smooth[lowest] <= scatter:
+    if first == 0 or begin - smooth[lowest] <= scatter + LEAST_FALL * begin:
         return None
     share = (smooth[first - 1] - half) / (smooth[first - 1] - smooth[first])
     middle = float(np.exp(np.log(lrs[first - 1]) + share * np.log(lrs[first] / lrs[first - 1])))
