@@ -215,7 +215,7 @@ def _curves(folder: Path) -> None:
     write_csv(folder / paths.OOF_HISTORY, pd.concat([one.assign(fold=fold) for fold in range(5)]))
     rates = np.geomspace(1e-6, 1, 50)
     write_csv(folder / paths.LR_CURVE, pd.DataFrame({"lr": rates, "loss": 1.0, "smoothed": 1.0}))
-    write_csv(folder / paths.LR_SUGGESTIONS, pd.DataFrame({"lr": [0.01], "smoothed": [1.0], "name": ["valley"]}))
+    write_csv(folder / paths.LR_SUGGESTIONS, pd.DataFrame({"lr": [0.01], "smoothed": [1.0], "name": ["half the fall"]}))
     write_json(folder / paths.LR_CHOSEN, {"lr": 0.01})
 
 

@@ -27,12 +27,13 @@ from torch import Tensor
 
 from stages.base.talk import SILENT
 from stages.data import photos
-from stages.data.fold_data import open_fold
+from stages.data.fold_data import FoldData, open_fold
 from stages.learn import fit, predict
 from stages.learn.around_training import Around
 from stages.learn.learner import start
 from stages.params.keys import flat, nested
 from stages.params.load import load, parse
+from stages.params.schema import Params
 
 VIEWS = ("identity", "hflip")
 
@@ -80,15 +81,8 @@ def keep(path: Path, arrays: dict[str, np.ndarray], told: dict[str, Any]) -> Non
 
 def trained(entry: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Train an entry of the plan; what it says of the judged photos, and how the training went."""
-    os.chdir(entry["project"])
-    params = load()
-    wanted = nested(flat(params.model_dump(mode="json")) | entry["changes"] | {"seed": entry["seed"]})
-    params = parse(wanted)
-    whole = open_fold(params, 0)
+    params, whole, data = side(entry)
     groups = photos.read(whole.task)["group"].to_numpy(str)
-    names = np.unique(groups[whole.train])
-    some = np.random.default_rng(0).permutation(names)[: entry["groups"]]
-    data = replace(whole, train=whole.train[np.isin(groups[whole.train], some)], val=whole.val[:0])
     learner = start(params, data, 0, entry["lr"], predict.accelerator(params), SILENT)
     states: list[dict[str, Tensor]] = []
     around = Around(on_epoch=lambda _: states.append({k: v.clone() for k, v in learner.validated.state_dict().items()}))
@@ -103,6 +97,17 @@ def trained(entry: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any
     }
     told = {"photos": len(data.train), "steps": learner.updates, "train_loss": progress.history[-1]["train_loss"]}
     return arrays, told
+
+
+def side(entry: dict[str, Any]) -> tuple[Params, FoldData, FoldData]:
+    """An entry's params, fold 0 of its project, whose folder it goes into, and the side of it that is trained on."""
+    os.chdir(entry["project"])
+    params = load()
+    params = parse(nested(flat(params.model_dump(mode="json")) | entry["changes"] | {"seed": entry["seed"]}))
+    whole = open_fold(params, 0)
+    groups = photos.read(whole.task)["group"].to_numpy(str)
+    some = np.random.default_rng(0).permutation(np.unique(groups[whole.train]))[: entry["groups"]]
+    return params, whole, replace(whole, train=whole.train[np.isin(groups[whole.train], some)], val=whole.val[:0])
 
 
 def mean(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:

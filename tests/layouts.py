@@ -115,6 +115,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "data.age_bins, as it was called": lambda: params({"age_bins": [30, 60]}),
     "data.train_age_bins, as it was called": lambda: params({"train_age_bins": [30, 58]}),
     "age_regression, as it was called": lambda: params({}, age_regression={"weight": 0.1}),
+    "lr_find.take, as it was called": lambda: params({}, lr_find={"take": "valley"}),
     "folder: no such folder": lambda: params({"layout": "folder", "root": "pets"}),
     "folder: no photo": lambda: (
         (PETS / "cat").mkdir(parents=True),

@@ -502,6 +502,10 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "tta-predict without an eval set": (TTA, no_rows(paths.EVAL)),
     "score without an eval set": (("score",), no_rows(paths.EVAL)),
     "score without a truth, whose eval set has none": (("score",), lambda: None),
+    "a range test whose loss does not fall": (
+        ("lr-find",),
+        params_yaml(yaml.safe_dump(SMALL | {"lr": "auto", "lr_find": {"start": 1e-9, "end": 1e-8, "steps": 10}})),
+    ),
     "lr.json is missing": (TRAIN, lambda: paths.LR_CHOSEN.unlink()),
     "lr.json is cut off": (TRAIN, cut(paths.LR_CHOSEN)),
     "lr.json is of an older version": (TRAIN, lambda: write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": 2})),

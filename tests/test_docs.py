@@ -47,6 +47,7 @@ SHOWN = {
     "data ──> prepare": "the stages, drawn",
     "dvc.yaml  params.yaml": "the rooms of the code",
     "OOF macro F1": "the end of make demo",
+    "regret of lr: auto": "what bench/regret.py prints",
 }
 # What is typed in the scratch project instead, and why. An empty text: nothing is.
 INSTEAD: dict[str, tuple[str, str]] = {

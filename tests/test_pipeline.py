@@ -207,7 +207,7 @@ def test_compare_pairs_revisions_experiments_and_the_workspace(repository: Path)
     assert row["low"] <= row["difference"] <= row["high"]
     assert shown["answers"]["smooth"].startswith("smooth ")
     assert "one training each" in shown["answers"]["smooth"]
-    assert all(rate.endswith(("(params.yaml)", "valley)")) for rate in shown["learning_rates"]["smooth"])
+    assert all(rate.endswith(("(params.yaml)", "range test)")) for rate in shown["learning_rates"]["smooth"])
     alone = command(repository, "maskcli", "compare", "smooth", "--csv", "out/compare/table.csv").stdout
     assert alone.startswith("workspace holds the same trained models as smooth: there is no difference to find\n")
     assert (pd.read_csv(repository / "out/compare/table.csv")["difference"] == 0).all()

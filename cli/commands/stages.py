@@ -58,7 +58,11 @@ def kfold(as_json: Json = False) -> None:
 def lr_find(
     fold: Annotated[int, typer.Option(min=0, help="Fold whose training side is used.")] = 0, as_json: Json = False
 ) -> None:
-    """Run a learning-rate range test and settle the learning rate."""
+    """Run a learning-rate range test and settle the learning rate.
+
+    It measures plain cross entropy, whatever loss, sampler, targets and head params.yaml has, so that runs which differ in
+    them are compared at one rate; `lr: auto` takes it, and a number in `lr` is taken as it stands.
+    """
     checked = params()
     from stages import lr_find as stage
     from stages.base import paths

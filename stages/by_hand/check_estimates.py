@@ -19,6 +19,7 @@ from stages.data import near_duplicates, photos
 from stages.data.decode import decode
 from stages.data.found_photos import Found
 from stages.judge import bootstrap, metrics
+from stages.learn import lr_range_test
 from stages.params.schema import Params
 from stages.submission import decision_rule
 
@@ -57,7 +58,11 @@ def of_stages(trial: Trial, seconds: dict[str, float], measured: dict[str, Any])
         Estimate("prepare", f"{decode:.0f} photos/s", (count + answers) / decode + light),
         _of_eda(trial, seconds["eda"], light),
         Estimate("kfold", "", light),
-        Estimate("lr-find", f"{rate:.0f} photos/s", params.lr_find.steps * measured["batch"] / rate + startup),
+        Estimate(
+            "lr-find",
+            f"{rate:.0f} photos/s",
+            lr_range_test.number_of_steps(params, int(train_side)) * measured["batch"] / rate + startup,
+        ),
         Estimate(
             f"train, {folds} folds"
             + (f" x {repeats}" if repeats > 1 else "")

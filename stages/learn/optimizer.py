@@ -51,6 +51,11 @@ def check_name(name: str) -> None:
         raise UserError(f"params.yaml: optimizer.name: `{name}` does not run here ({why}); try adamw") from None
 
 
+def follows_loss(name: str) -> bool:
+    """Whether steps grow with the scale of the loss: SGD's and its kin's; of Adam's and others' kin they do not."""
+    return any(part in name for part in ("sgd", "momentum", "nesterov"))
+
+
 def _create(parameters: Any, name: str, lr: float) -> torch.optim.Optimizer:
     from timm.optim import create_optimizer_v2
 

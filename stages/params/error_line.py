@@ -12,6 +12,8 @@ MOVED = {
     "data.age_bins": "axes: {age: {bins: [30, 60], regress: true, scale: 10}}",
     "data.train_age_bins": "train_bins: {age: [30, 58]}",
     "age_regression": "regression: {weight: 0.0}",
+    "lr_find.take": "lr: auto",
+    "lr_find.smoothing": "lr_find: {steps: auto}",
 }
 
 

@@ -172,15 +172,13 @@ class Augment(Group):
 
 
 class LrFind(Group):
-    take: Literal["steepest", "valley", "minimum/10"] = Field(
-        "valley", description="The suggestion that `lr: auto` uses"
-    )
     start: Positive = Field(1e-6, description="First learning rate")
     end: Positive = Field(1.0, description="Last learning rate")
-    steps: Annotated[int, Field(ge=10, le=100_000, strict=True)] = Field(100, description="Batches from start to end")
-    smoothing: ShareBelowOne = Field(0.9, description="Decay of the bias-corrected moving average of the loss")
+    steps: Annotated[int, Field(ge=10, le=100_000, strict=True)] | Literal["auto"] = Field(
+        "auto", description="Batches from start to end; auto: 5 % of those that all folds train on, from 50 to 100"
+    )
     diverge: Annotated[Number, Field(gt=1)] = Field(
-        4.0, description="Stop when the smoothed loss is so many times its minimum"
+        2.0, description="Stop when the running mean of the loss is so many times its lowest"
     )
 
     @model_validator(mode="after")

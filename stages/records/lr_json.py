@@ -15,11 +15,14 @@ from stages.params.keys import flat
 from stages.params.schema import Params
 from stages.records import run_record
 
-# Groups and keys of params.yaml that decide which learning rate is a good one (besides losses.<loss>).
+# Keys of params.yaml that the range test depends on, besides the data. Loss, sampler, targets and head are not among them: it
+# measures with its own (stages/lr_find.py). Nor is what moves its rate by less than another seed does: flips, threads.
 DECISIVE = (
-    *("model", "targets", "loss", "regression", "sampler", "optimizer", "image.height", "image.width"),
-    *("train.batch_size", "train.mixed_precision"),
+    *("model.name", "model.pretrained", "model.weights", "model.dropout", "model.drop_path", "model.options"),
+    *("image", "optimizer", "augment.pipeline", "train.batch_size", "train.mixed_precision"),
 )
+CONTENT = "content of model.weights"
+RANGE_TEST = "range test"  # the source of a rate that lr-find took from its curve
 AGAIN = "run `maskcli lr-find` again"
 
 
@@ -27,21 +30,18 @@ class Settled(BaseModel):
     """lr.json."""
 
     lr: FiniteFloat = Field(gt=0)
-    source: str = ""  # params.yaml, or the name of the suggestion
+    source: str = ""  # params.yaml, or RANGE_TEST
     threads: dict[int, PositiveInt] = {}  # of each fold
-    cores: int = (
-        0  # that it counted, fewer where OMP_NUM_THREADS said so, or parallel.threads: threads of the range test
-    )
+    cores: int = 0  # that it counted, fewer where OMP_NUM_THREADS said so, or parallel.threads
     device: str = ""  # kind of device that it was measured on
     measured_with: dict[str, Any] = {}
 
 
 def measured_with(params: Params) -> dict[str, Any]:
     """What a learning rate depends on, as lr.json records it: dotted keys, and the content of the starting weights."""
-    keys = (*DECISIVE, f"losses.{params.loss}")
-    chosen = flat(run_record.pick(params.model_dump(mode="json"), keys))
+    chosen = flat(run_record.pick(params.model_dump(mode="json"), DECISIVE))
     weights = run_record.contents(params).get("weights")
-    return chosen | ({"content of model.weights": weights} if weights else {})
+    return chosen | ({CONTENT: weights} if weights else {})
 
 
 def read(params: Params) -> Settled:
@@ -53,12 +53,8 @@ def read(params: Params) -> Settled:
     differing: dict[str, Any] = {}
     if params.lr == "auto":
         now = measured_with(params)
-        differing = {
-            key: value
-            for key, value in found.measured_with.items()
-            if now.get(key) != value
-            and (now["loss"] == found.measured_with.get("loss") or not key.startswith("losses."))
-        }
+        recorded = {key: value for key, value in found.measured_with.items() if _decisive(key)}
+        differing = {key: value for key, value in recorded.items() if now.get(key) != value}
     elif float(params.lr) != found.lr:
         differing = {"lr": found.lr}
     if params.parallel.threads != "auto" and set(found.threads.values()) - {params.parallel.threads}:
@@ -67,6 +63,11 @@ def read(params: Params) -> Settled:
         told = ", ".join(f"{key}: {run_record.value_in_words(value)}" for key, value in differing.items())
         raise UserError(f"{paths.LR_CHOSEN}: was made with {told}, which params.yaml no longer says; {AGAIN}")
     return found
+
+
+def _decisive(key: str) -> bool:
+    """Whether the range test depends on a key; earlier versions recorded others too."""
+    return any(f"{key}.".startswith(f"{one}.") for one in (*DECISIVE, CONTENT))
 
 
 def threads(found: Settled, fold: int, params: Params) -> int:

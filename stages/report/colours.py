@@ -11,4 +11,4 @@ VERDICTS = {"better": "#0069b4", "worse": "#c83200", "no evidence either way": N
 INK = "#1c2430"  # text and marks
 SHADES = ("#ffffff", "#34404d")  # from none to all, of a confusion matrix
 WRITTEN_LIGHT = 0.65  # share of the darkest shade above which what is written on it is white
-SUGGESTIONS = {"steepest": "^", "valley": "s", "minimum/10": "D"}  # matplotlib's markers; all in INK
+SUGGESTIONS = {"half the fall": "s", "lowest": "D"}  # of the range test; matplotlib's markers, all in INK

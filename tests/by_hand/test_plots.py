@@ -214,7 +214,7 @@ def test_genders_have_the_colours_of_eda_and_revisions_those_of_the_report() -> 
 def test_range_tests_of_two_runs_have_a_panel_each_and_show_what_was_chosen() -> None:
     curve = [{"lr": lr, "loss": scale, "smoothed": scale * lr} for scale in (1, 100) for lr in (0.01, 0.1, 1)]
     rows = [row | {"rev": rev} for rev, part in (("one", curve[:3]), ("other", curve[3:])) for row in part]
-    marks = ("steepest", "valley", "minimum/10", "chosen")
+    marks = ("half the fall", "lowest", "chosen")
     rows += [{"rev": rev, "lr": 0.1, "smoothed": 0.1, "name": name} for rev in ("one", "other") for name in marks]
     svg = drawn("lr_range", rows, x="lr", y="smoothed")
     texts = written(svg)

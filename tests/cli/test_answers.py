@@ -47,7 +47,7 @@ def compared(a: str = LONG, b: str = KOREAN, task: Task = CONTEST) -> Comparison
     rows += [difference(f"f1_{axis.name}") for axis in task.axes if len(task.axes) > 1]
     rows[1] = difference(names[1], TOO_FEW)
     notes = [f"the folds differ ({a}): the luck of the split is counted", of_classes(task)]
-    rates = ("0.0132 (lr-find: valley)", "0.003 (params.yaml)")
+    rates = ("0.0132 (lr-find: range test)", "0.003 (params.yaml)")
     return Comparison(a, b, rows, notes, task, groups=132, rates=rates)
 
 
@@ -297,7 +297,7 @@ def test_after_the_answer_one_candidate_takes_at_most_twelve_lines_of_80_columns
     answer = sum(len(line) > 0 for line in lines[: next(place for place, line in enumerate(lines) if "change" in line)])
     assert len(lines) - answer <= 12
     assert max(map(len, lines)) <= 80
-    assert lines[-1] == "learning rate: HEAD 0.0132 (lr-find: valley), focal 0.003 (params.yaml)"
+    assert lines[-1] == "learning rate: HEAD 0.0132 (lr-find: range test), focal 0.003 (params.yaml)"
 
 
 def test_several_candidates_are_ranked_first_with_the_base_among_them() -> None:

@@ -15,26 +15,27 @@ from stages.records.lr_json import Settled
 from tests.conftest import small
 
 
-def test_what_lr_find_writes_is_taken_and_refused_for_another_loss(project: object) -> None:
-    lr_find.run(small(lr="auto"), SILENT)
+def test_what_lr_find_writes_is_taken_and_refused_for_another_batch(project: object) -> None:
+    lr_find.run(small(lr="auto", lr_find={"steps": 30}), SILENT)
     assert lr_json.read(small(lr="auto")).threads == {0: 1, 1: 1}
-    with pytest.raises(UserError, match=r"lr\.json: was made with loss: ce, .*; run `maskcli lr-find` again"):
-        train.run(small(lr="auto", loss="focal"), SILENT, 0)
+    with pytest.raises(
+        UserError, match=r"lr\.json: was made with train\.batch_size: 32, .*; run `maskcli lr-find` again"
+    ):
+        train.run(small(lr="auto", train={"batch_size": 16}), SILENT, 0)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model": {"freeze_epochs": 1}},
-        {"model": {"head": "mlp"}},
+        {"model": {"name": "test_vit"}},
         {"model": {"pretrained": True}},
         {"model": {"weights": "start.pth"}},
         {"image": {"height": 48}},
         {"image": {"width": 48}},
         {"optimizer": {"layer_decay": 0.8}},
         {"optimizer": {"weight_decay": 0.1}},
-        {"losses": {"ce": {}}, "loss": "label_smoothing"},
         {"train": {"mixed_precision": "bf16"}},
+        {"augment": {"pipeline": "medium"}},
     ],
 )
 def test_all_that_decides_a_learning_rate_is_compared(project: Path, changes: dict[str, Any]) -> None:
@@ -42,10 +43,46 @@ def test_all_that_decides_a_learning_rate_is_compared(project: Path, changes: di
     write_json(paths.LR_CHOSEN, {"lr": 0.003, "measured_with": lr_json.measured_with(small(lr="auto"))})
     with pytest.raises(UserError, match=r"lr\.json: was made with .*, which params.yaml no longer says"):
         lr_json.read(small(lr="auto", **changes))
-    assert (
-        lr_json.read(small(lr="auto", train={"epochs": 9}, augment={"hflip": 0.1}, schedule={"name": "constant"})).lr
-        == 0.003
-    )
+
+
+# Whatever of these two experiments differ in, they are compared at one rate.
+SHARED: tuple[dict[str, Any], ...] = (
+    {"loss": "focal", "losses": {"focal": {"gamma": 5.0}}},
+    {"targets": "factored", "regression": {"weight": 0.5}},
+    {"sampler": "weighted"},
+    {"model": {"head": "mlp", "hidden": 8, "freeze_epochs": 1}},
+    {"augment": {"mixup": 0.4, "cutmix": 0.4}},
+    {"train": {"ema_decay": 0.9}},
+)
+
+
+@pytest.mark.parametrize("changes", [*SHARED, {"train": {"epochs": 9}, "schedule": {"name": "constant"}}])
+def test_what_the_range_test_does_not_look_at_shares_its_rate(project: Path, changes: dict[str, Any]) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "measured_with": lr_json.measured_with(small(lr="auto"))})
+    assert lr_json.read(small(lr="auto", **changes)).lr == 0.003
+
+
+def test_the_range_test_gives_the_same_rate_to_all_that_share_it(project: Path) -> None:
+    def settled(**changes: Any) -> Settled:
+        params = small(lr="auto", lr_find={"steps": 30}, **changes)
+        lr_find.run(params, SILENT)
+        return lr_json.read(params)
+
+    expected = settled()
+    assert expected.source == "range test"
+    assert 1e-5 < expected.lr < 1.0
+    assert settled(**{key: value for changes in SHARED for key, value in changes.items()}) == expected
+    assert settled(optimizer={"layer_decay": 0.5}).lr != expected.lr
+
+
+def test_what_an_earlier_version_recorded_and_no_rate_depends_on_refuses_nothing(project: Path) -> None:
+    recorded = lr_json.measured_with(small(lr="auto")) | {
+        "loss": "focal",
+        "losses.focal.gamma": 2.0,
+        "model.head": "mlp",
+    }
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "measured_with": recorded})
+    assert lr_json.read(small(lr="auto")).lr == 0.003
 
 
 def test_other_starting_weights_in_the_same_file_are_seen(project: Path) -> None:

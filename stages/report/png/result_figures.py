@@ -34,21 +34,35 @@ _FOREST = {
 
 
 def lr_curve(
-    path: Path, lrs: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestions: dict[str, float], chosen: float
+    path: Path,
+    curve: tuple[np.ndarray, np.ndarray, np.ndarray],
+    marks: dict[str, float],
+    suggestion: float | None,
+    chosen: float,
 ) -> None:
-    """The learning-rate range test over log lr, with the suggestions and the chosen learning rate marked."""
+    """The learning-rate range test over log lr. curve: rates, losses and smoothed losses, each [N]. marks: the rates that
+    SUGGESTIONS names, with an arrow from half the fall to the rate that it suggests; dashed the one that training uses.
+    """
+    lrs, losses, smoothed = curve
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(lrs, losses, color="0.75", linewidth=1, label="loss of each batch")
     axes.plot(lrs, smoothed, color=REVISIONS[0], label="smoothed")
-    for name, lr in suggestions.items():
-        height = np.interp(np.log(lr), np.log(lrs), smoothed)
-        axes.plot(lr, height, SUGGESTIONS[name], color=INK, label=f"{name}: {lr:.2g}")
+    heights = {name: float(np.interp(np.log(lr), np.log(lrs), smoothed)) for name, lr in marks.items()}
+    for name, lr in marks.items():
+        axes.plot(lr, heights[name], SUGGESTIONS[name], color=INK, label=f"{name}: {lr:.2g}")
+    if suggestion is not None:
+        lr, half, low = marks["half the fall"], heights["half the fall"], heights["lowest"]
+        for height in (2 * half - low, low):  # between which the loss falls
+            axes.axhline(height, color="0.6", linestyle=":", linewidth=1)
+        axes.annotate("", (suggestion, half), (lr, half), arrowprops={"arrowstyle": "->", "color": INK})
+        words = f" x {suggestion / lr:.1f} = {suggestion:.2g}"
+        axes.text(suggestion, half, words, color=INK, va="bottom", fontsize=8)
     axes.axvline(chosen, color=INK, linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning-rate range test")
     low, high = smoothed.min(), smoothed[0]
-    axes.set_ylim(low - 0.15 * (high - low + 1e-9), high + 0.6 * (high - low + 1e-9))
+    axes.set_ylim(low - 0.3 * (high - low + 1e-9), high + 0.6 * (high - low + 1e-9))
     axes.legend(fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)

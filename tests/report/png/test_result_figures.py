@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from stages.data.task_and_classes import CONTEST
 from stages.report import colours
@@ -85,11 +86,27 @@ def test_a_forest_plot_names_the_verdicts_it_shows_by_colour_and_mark(drawn: lis
 
 def test_suggestions_are_told_apart_by_shape(drawn: list[Figure], tmp_path: Path) -> None:
     lrs = np.geomspace(1e-5, 1, 20)
-    names = dict.fromkeys(colours.SUGGESTIONS, 0.01)
-    result_figures.lr_curve(tmp_path / "curve.png", lrs, np.linspace(3, 2, 20), np.linspace(3, 2, 20), names, 0.01)
+    names, curve = dict.fromkeys(colours.SUGGESTIONS, 0.01), (lrs, np.linspace(3, 2, 20), np.linspace(3, 2, 20))
+    result_figures.lr_curve(tmp_path / "curve.png", curve, names, 0.07, 0.003)
     marks = [line for line in drawn[0].axes[0].lines if line.get_marker() not in ("None", "")]
-    assert len({line.get_marker() for line in marks}) == 3
+    assert len({line.get_marker() for line in marks}) == 2
     assert {line.get_color() for line in marks} == {colours.INK}
+
+
+def test_a_range_tests_picture_says_how_its_suggestion_came_about(drawn: list[Figure], tmp_path: Path) -> None:
+    lrs = np.geomspace(1e-5, 1, 20)
+    losses = 3 - 1 / (1 + np.exp(-4 * np.log10(lrs / 1e-3)))
+    marks = {"half the fall": 1e-3, "lowest": 1.0}
+    result_figures.lr_curve(tmp_path / "curve.png", (lrs, losses, losses), marks, 7e-3, 3e-3)
+    axes = drawn[0].axes[0]
+    assert any("x 7.0 = 0.007" in text.get_text() for text in axes.texts)
+    (arrow,) = [text for text in axes.texts if isinstance(text, Annotation)]
+    assert (arrow.xyann[0], arrow.xy[0]) == (1e-3, 7e-3)
+    levels = sorted(line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":")  # type: ignore[index]
+    assert levels == pytest.approx([2, 3], abs=0.02)
+    assert "chosen: 0.003" in [text.get_text() for text in axes.get_legend().get_texts()]  # type: ignore[union-attr]
+    result_figures.lr_curve(tmp_path / "curve.png", (lrs, losses, losses), {}, None, 3e-3)
+    assert not drawn[1].axes[0].texts, "a curve that suggests nothing"
 
 
 def test_of_many_classes_a_forest_plot_draws_those_that_differ_most_and_says_so(
