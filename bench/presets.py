@@ -144,7 +144,7 @@ def judged(answers: dict[str, "pd.Series[int]"], truth: pd.DataFrame, ours: Path
     def training(name: str) -> Training:
         own = answers[name].loc[truth.index].to_numpy()
         unlikely = np.zeros(len(labels))  # nothing is said of probabilities
-        scores = bootstrap.of_run(group, labels, own, unlikely, task.classes, task.subsets)
+        scores = bootstrap.of_run(group, labels, own, unlikely, classes=task.classes, subsets=task.subsets)
         return Training(bootstrap.pick(scores, ("macro_f1",)))
 
     runs = {name: training(name) for name in answers}

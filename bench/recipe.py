@@ -14,13 +14,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
+from stages.base import paths
 from stages.data.task_and_classes import CONTEST
 from stages.judge import bootstrap, class_offsets, nested_folds, paired_difference, training_noise
 from stages.judge.paired_difference import Asked
 from stages.judge.training_noise import Training
+from stages.params.keys import flat
 
 NAMES = ("macro_f1", "f1_60plus", "accuracy", "nll")
 REPLICATES = 2000
@@ -36,6 +40,7 @@ class Trial:
     labels: np.ndarray  # [n]
     groups: np.ndarray  # [n]
     core_seconds: float
+    entry: dict[str, Any]
 
 
 def main() -> None:
@@ -47,20 +52,36 @@ def main() -> None:
     base = settings[options.base]
     runs = {name: [training(trial, soft(trial)) for trial in trials] for name, trials in settings.items()}
     seeds = variance_of_seeds(list(runs.values()))
-    print(f"seeds' standard deviation: {', '.join(f'{n} {v:.4f}' for n, v in zip(NAMES, np.sqrt(seeds), strict=True))}")
-    print("| setting | seeds | macro F1 | 60+ | accuracy | nll | core s |\n|---|---|---|---|---|---|---|")
-    print(f"| {options.base} | {len(base)} | {', '.join(f'{v:.3f}' for v in means(runs[options.base]))} | | | | 1.00 |")
+    spread = ", ".join(f"{name} {value:.3f}" for name, value in zip(NAMES, np.sqrt(seeds), strict=True))
+    own = ", ".join(f"{name} {value:.3f}" for name, value in zip(NAMES, means(runs[options.base]), strict=True))
     cost = np.mean([trial.core_seconds for trial in base])
+    print(f"base: {own}; {len(base)} seeds, {cost:.0f} core s each. Standard deviation over seeds: {spread}\n")
+    print("| what differs | seeds | macro F1 | F1 of 60+ | accuracy | nll | time |\n|---|---|---|---|---|---|---|")
     rows = []
     for name, trials in settings.items():
         if name == options.base:
             continue
         told = differences(runs[options.base], runs[name], seeds)
         share = np.mean([trial.core_seconds for trial in trials]) / cost
-        rows.append((told[0][0], row(name, len(trials), told) + f" {share:.2f} |"))
+        words = in_words(trials[0].entry, base[0].entry)
+        rows.append((told[0][0], row(words, len(trials), told) + f" {share:.2f} |"))
     print("\n".join(text for _, text in sorted(rows, reverse=True)))
     for name, answer in derived(settings, options.base).items():
-        print(answer if isinstance(answer, str) else row(name, len(base), answer) + " |")
+        print(row(name, len(base), answer) + " |")
+
+
+def in_words(entry: dict[str, Any], base: dict[str, Any]) -> str:
+    """What an entry of the plan has otherwise than the base, as in params.yaml."""
+    own, others = (every_key(one) for one in (entry, base))
+    told = [f"{key}: {value}" for key, value in own.items() if others.get(key) != value and key != "model.weights"]
+    if entry.get("average"):
+        told.append(f"weights of the last {entry['average']} epochs averaged")
+    return ", ".join(f"`{one}`" if ":" in one else one for one in told)
+
+
+def every_key(entry: dict[str, Any]) -> dict[str, Any]:
+    params = flat(yaml.safe_load((Path(entry["project"]) / paths.PARAMS).read_text()))
+    return params | flat(entry["changes"]) | {"lr": entry["lr"]}
 
 
 def read(folder: Path, prefix: str) -> dict[str, list[Trial]]:
@@ -75,6 +96,7 @@ def read(folder: Path, prefix: str) -> dict[str, list[Trial]]:
                 arrays["labels"],
                 arrays["groups"],
                 told["core_seconds"],
+                told["entry"],
             )
         found[path.name.rsplit("~", 1)[0]].append(trial)
     return {name: sorted(trials, key=lambda trial: trial.seed) for name, trials in found.items()}
@@ -91,7 +113,7 @@ def training(trial: Trial, logs: np.ndarray, answers: np.ndarray | None = None) 
     own = labels, logs.argmax(1) if answers is None else answers, -logs[np.arange(len(labels)), labels]
     cell, folds, _ = training_noise.of_cells(np.zeros(len(labels), int), np.zeros(len(labels), int))
     of_people, of_cells = (
-        bootstrap.pick(bootstrap.of_run(units, *own, CONTEST.classes, CONTEST.subsets), NAMES)
+        bootstrap.pick(bootstrap.of_run(units, *own, classes=CONTEST.classes, subsets=CONTEST.subsets), NAMES)
         for units in (bootstrap.numbered(trial.groups), cell)
     )
     return Training(of_people, of_cells, folds)

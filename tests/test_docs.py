@@ -72,6 +72,7 @@ INSTEAD: dict[str, tuple[str, str]] = {
         "the queue works in the background; the lines after it must not meet it in the middle",
     ),
     "cp presets/contest.yaml params.yaml": ("", "its model's weights come from the network, its photos are 224 px"),
+    "cp presets/laptop.yaml params.yaml": ("", "its model's weights come from the network"),
     "maskcli screen --backbone mobilenetv2_100.safetensors --json": ("", "the file of weights is the reader's own"),
     "maskcli screen": ("maskcli screen --losses ce,focal --epochs 3 --repeats 1", "50 combinations take minutes"),
     "maskcli screen --heads linear,mlp --top 30": (

@@ -35,8 +35,8 @@ def test_params_yaml_as_it_is_shipped_spells_out_the_defaults_of_the_schema() ->
     assert keys(written) | {"axes": None} == keys(known) | {"axes": None}
 
 
-def test_presets_are_valid_and_hold_the_keys_dvc_yaml_names() -> None:
-    preset = ROOT / "presets/contest.yaml"
+@pytest.mark.parametrize("preset", sorted(ROOT.glob("presets/*.yaml")), ids=lambda path: path.stem)
+def test_presets_are_valid_and_hold_the_keys_dvc_yaml_names(preset: Path) -> None:
     load(preset)
     content = yaml.safe_load(preset.read_text())
     for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
