@@ -27,6 +27,7 @@ from stages.base.talk import SILENT
 from stages.judge.metrics import macro_f1
 from stages.learn import lr_range_test, predict
 from stages.learn.learner import start
+from stages.records import lr_json
 
 SPLITS = 100
 PAGE = Path(__file__).resolve().parents[1] / "docs/learning_rate.md"
@@ -115,6 +116,12 @@ def key_of(entry: dict[str, Any]) -> str:
     return f"{Path(entry['project']).name} {entry['groups']} {entry['seed']} {epochs}"
 
 
+def share(entry: dict[str, Any]) -> float:
+    """Of the range test's rate, as lr_json.share."""
+    alone = entry["changes"].get("loss") == "f1" and not entry["changes"].get("losses.f1.ce_mix")
+    return lr_json.F1_SHARE if alone else 1.0
+
+
 def rows(found: list[Trial], rates: dict[str, float]) -> list[Row]:
     """A row for each setting that was trained with three rates or more."""
     cells: dict[str, list[Trial]] = defaultdict(list)
@@ -126,7 +133,9 @@ def rows(found: list[Trial], rates: dict[str, float]) -> list[Row]:
         at = {(trial.entry["lr"], trial.entry["seed"]): trial for trial in cell}
         seeds = sorted(seed for seed in {seed for _, seed in at} if all((lr, seed) in at for lr in lrs))
         if len(lrs) >= 3 and seeds:
-            auto = float(np.exp(np.mean([np.log(rates[key_of(at[lrs[0], seed].entry)]) for seed in seeds])))
+            auto = share(cell[0].entry) * float(
+                np.exp(np.mean([np.log(rates[key_of(at[lrs[0], seed].entry)]) for seed in seeds]))
+            )
             made.append(judged(name, lrs, [[at[lr, seed] for seed in seeds] for lr in lrs], auto))
     return made
 

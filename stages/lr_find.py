@@ -97,7 +97,10 @@ def _suggested(reading: Reading | None, lrs: np.ndarray) -> float:
 
 
 def _in_words(params: Params, reading: Reading | None, found: lr_json.Settled) -> str:
-    uses = f"training uses {found.lr:.3g} ({found.source})"
+    share = lr_json.share(params) if params.lr == "auto" else 1.0
+    uses = (
+        f"training uses {share * found.lr:.3g} ({found.source}{', a quarter of it for loss: f1' if share < 1 else ''})"
+    )
     if reading is None:
         return f"lr-find: the loss does not fall in the range test; {uses}"
     fall = f"half of the loss's fall at {reading.middle:.2g}, times {reading.factor:.1f}: {reading.suggestion:.2g}"

@@ -41,8 +41,9 @@ def test_auto_takes_what_the_curve_suggests_and_says_how(project: object, measur
     reading = lr_range_test.read(LRS, FALLS)
     assert reading is not None
     (told, *_) = said(lr="auto")
-    assert told.startswith("lr-find: half of the loss's fall at 0.001, times 7.0: 0.007; training uses 0.00")
+    assert told.startswith("lr-find: half of the loss's fall at 0.001, times 7.5: 0.007")
     assert told.endswith("(range test)")
+    assert said(lr="auto", loss="f1")[0].endswith("training uses 0.00188 (range test, a quarter of it for loss: f1)")
     assert read_json(paths.LR_CHOSEN, "lr-find", "lr")["lr"] == reading.suggestion
     marks = read_csv(paths.LR_SUGGESTIONS, "lr-find", {"name": str, "lr": float}).set_index("name")["lr"]
     assert marks.to_dict() == pytest.approx(  # six digits are written

@@ -10,10 +10,10 @@ import numpy as np
 
 from stages.params.schema import Params
 
-WIDTH = 0.25  # decades; standard deviation of the kernel that smooths the curve
+WIDTH = 0.3  # decades; standard deviation of the kernel that smooths the curve
 BEGIN = 0.25  # share of the steps, the first ones, whose mean loss is where the curve begins
 LEAST_FALL = 1e-3  # share of the first losses, beyond their scatter
-FACTOR = 7.0  # from the middle of the fall to the peak learning rate of a training
+FACTOR = 7.5  # from the middle of the fall to the peak learning rate of a training
 COST = 0.05  # share of all folds' steps that the test may take, within LEAST and MOST
 LEAST, MOST = 50, 100  # steps: with fewer the readings of seeds spread, with more they lie no closer together
 PER_DECADE = 16.5  # steps in a decade of learning rates, for which FACTOR was fitted

@@ -21,6 +21,9 @@ DECISIVE = (
     *("model.name", "model.pretrained", "model.weights", "model.dropout", "model.drop_path", "model.options"),
     *("image", "optimizer", "augment.pipeline", "train.batch_size", "train.mixed_precision"),
 )
+# Of the range test's rate, where the loss is f1 alone: of a batch its gradient is mostly noise, so that steps of AdamW's size
+# undo each other. Measured: docs/learning_rate.md.
+F1_SHARE = 0.25
 CONTENT = "content of model.weights"
 RANGE_TEST = "range test"  # the source of a rate that lr-find took from its curve
 AGAIN = "run `maskcli lr-find` again"
@@ -45,7 +48,10 @@ def measured_with(params: Params) -> dict[str, Any]:
 
 
 def read(params: Params) -> Settled:
-    """lr.json. Raises UserError where it is missing, not what this version writes, or settled for other params."""
+    """lr.json, its rate as these params train with it.
+
+    Raises UserError where it is missing, not what this version writes, or settled for other params.
+    """
     try:
         found = Settled.model_validate(read_json(paths.LR_CHOSEN, "lr-find", "lr"))
     except ValidationError:
@@ -62,7 +68,12 @@ def read(params: Params) -> Settled:
     if differing:
         told = ", ".join(f"{key}: {run_record.value_in_words(value)}" for key, value in differing.items())
         raise UserError(f"{paths.LR_CHOSEN}: was made with {told}, which params.yaml no longer says; {AGAIN}")
-    return found
+    return found.model_copy(update={"lr": found.lr * share(params)}) if params.lr == "auto" else found
+
+
+def share(params: Params) -> float:
+    """Of the range test's rate that `lr: auto` trains with."""
+    return F1_SHARE if params.loss == "f1" and not params.losses.f1.ce_mix else 1.0
 
 
 def _decisive(key: str) -> bool:

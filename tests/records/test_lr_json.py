@@ -75,6 +75,13 @@ def test_the_range_test_gives_the_same_rate_to_all_that_share_it(project: Path) 
     assert settled(optimizer={"layer_decay": 0.5}).lr != expected.lr
 
 
+def test_f1_alone_takes_a_quarter_of_the_rate(project: Path) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": 0.004, "measured_with": lr_json.measured_with(small(lr="auto"))})
+    assert lr_json.read(small(lr="auto", loss="f1")).lr == 0.001
+    assert lr_json.read(small(lr="auto", loss="f1", losses={"f1": {"ce_mix": 0.3}})).lr == 0.004
+    assert lr_json.read(small(lr=0.004, loss="f1")).lr == 0.004
+
+
 def test_what_an_earlier_version_recorded_and_no_rate_depends_on_refuses_nothing(project: Path) -> None:
     recorded = lr_json.measured_with(small(lr="auto")) | {
         "loss": "focal",
