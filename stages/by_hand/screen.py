@@ -104,8 +104,11 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     _say_plan(made, plan, talk)
     with checkpoint.alone("screen", "", talk, wait=False):
         reached = train(made, plan, until, talk)
+    whole = len(reached) == len(plan) and reached[-1].folds == plan[-1].folds
+    if whole:
+        screen_training.forget_checkpoints(params)
     rows = ranked(made, reached, choice)
-    write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows))
+    write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows, columns=None if rows else ["change", "verdict"]))
     return {
         **({} if made.task.unit == "photo" else {made.task.units: int(made.group.max()) + 1}),
         "photos": len(made.labels),
@@ -114,7 +117,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
         "folds": len(params.folds),
         "epochs": params.train.epochs,
         "rungs": [_told(one) for one in reached],
-        "whole": len(reached) == len(plan) and reached[-1].folds == plan[-1].folds,
+        "whole": whole,
         "rows": rows,
         "next": following(made, plan, reached, rows),
         "seconds": time.time() - began,
@@ -143,18 +146,28 @@ def train(made: Screening, plan: list[Rung], until: float | None, talk: Talk) ->
     """Rung by rung; when the time is up, those that are known, the last perhaps on fewer folds than planned."""
     reached: list[Reached] = []
     numbers = list(range(len(made.tried)))
-    for rung in plan:
+    for place, rung in enumerate(plan, 1):
         _train_rung(made, rung, numbers, until, talk)
         known = _known(made, rung, numbers, first=not reached)
         if known is None:
             break
         reached.append(known)
-        if known.folds < rung.folds or len(known.scores) < len(numbers):
+        if known.folds < rung.folds or len(known.scores) < len(numbers) or place == len(plan):
             break
-        if rung is not plan[-1]:
-            most = plan[plan.index(rung) + 1].candidates
-            numbers = [BASE, *successive_halving.kept(known.scores, most, BASE)]
+        numbers = [BASE, *successive_halving.kept(known.scores, plan[place].candidates, BASE)]
+        _say_left(made, known, plan[place:], talk)
     return reached
+
+
+def _say_left(made: Screening, known: Reached, later: Sequence[Rung], talk: Talk) -> None:
+    """Who goes on, and about how long the rungs take that are left, by what an epoch took so far."""
+    full = made.params.train.epochs
+    an_epoch = sum(result.seconds for found in known.results.values() for result in found) / known.rung.cost(full)
+    seconds = an_epoch * sum(rung.cost(full) for rung in later) / made.jobs
+    talk.say(
+        f"screen: {known.rung.candidates} candidates are trained for {known.rung.epochs(full)} epochs; the best "
+        f"{later[0].candidates} go on, which takes about {max(1, round(seconds / 60))} min"
+    )
 
 
 def _train_rung(made: Screening, rung: Rung, numbers: Sequence[int], until: float | None, talk: Talk) -> None:

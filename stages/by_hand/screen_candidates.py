@@ -17,10 +17,10 @@ from stages.params.typed_changes import TYPED
 # Keys and groups that no training of the folds that there are can try: photos and folds would have to be made anew, or the key
 # has no part in a short training.
 FIXED = {
-    "needs photos or folds made anew: change params.yaml, run `dvc repro -s prepare kfold`, and screen there": (
+    "needs photos or folds made anew; change params.yaml, run `dvc repro kfold`, and screen there": (
         *("data", "axes", "subsets", "image", "folds", "pseudo"),
     ),
-    "has no part in a short training": (
+    "has no part in a short training; leave it out": (
         *("budget", "parallel", "checkpoint", "lr_find", "ensemble", "tta", "refit", "decision"),
         *("train.select", "train.repeats", "train.patience", "train.compile"),
     ),

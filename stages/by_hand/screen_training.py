@@ -129,6 +129,12 @@ def train(trials: Sequence[Trial], until: float | None, params: Params, talk: Ta
     _keeper(trial).path.unlink(missing_ok=True)
 
 
+def forget_checkpoints(params: Params) -> None:
+    """Remove what trainings left that were cut off, once none is to go on; also those of earlier candidates."""
+    for path in paths.CHECKPOINTS.glob(f"{len(params.folds) + 1}-*.ckpt"):
+        path.unlink(missing_ok=True)
+
+
 def _keeper(trial: Trial) -> Keeper:
     """Its checkpoint has a place beside those of the folds and of a refit, which prune only their own."""
     of_screen = len(trial.params.folds) + 1
