@@ -58,12 +58,14 @@ def main() -> None:
     parser.add_argument("project", type=Path, nargs="?", help="trained demo project; made if left out")
     parser.add_argument("full", type=Path, nargs="?", help="--rank: folder of bench/trials.py")
     parser.add_argument("--rank", action="store_true")
+    parser.add_argument("--minutes", type=float, help="--rank: of the screening; left out, until it is done")
+    parser.add_argument("--heads", action="store_true", help="--rank: also the order of heads on frozen features")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.rank:
         if options.full is None:
             parser.error("--rank takes two folders")
-        found = rank(options.project.resolve(), options.full.resolve())
+        found = rank(options.project.resolve(), options.full.resolve(), options.minutes, options.heads)
         RANKS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         report(**found)
         return
@@ -85,11 +87,13 @@ class Full:
     core_seconds: list[float]
 
 
-def rank(project: Path, folder: Path) -> dict[str, Any]:
+def rank(project: Path, folder: Path, minutes: float | None, with_heads: bool) -> dict[str, Any]:
     """Rank correlations of the screening, of frozen heads and of single seeds with full training, and the costs."""
     words = [word for text in CANDIDATES for word in ("--try", text)]
+    words += [] if minutes is None else ["--minutes", str(minutes)]
     found = json.loads(maskcli(project, "screen", *words, "--json"))
-    heads = json.loads(maskcli(project, "screen", "--frozen", "--backbone", "params", "--samplers", "none", "--json"))
+    heads = ("screen", "--frozen", "--backbone", "params", "--samplers", "none", "--json")
+    of_heads = json.loads(maskcli(project, *heads))["rows"] if with_heads else []
     os.chdir(project)
     params = load()
     full = full_trainings(params, folder, found["people"])
@@ -116,7 +120,10 @@ def rank(project: Path, folder: Path) -> dict[str, Any]:
         )
     of_nll = [-float(np.mean(own.nll)) for own in by_full]
     notes.append(f"full training's order by macro F1 with its own by nll: {correlation(mean, of_nll):.2f}")
-    notes += frozen(params, heads["rows"], full)
+    notes += frozen(params, of_heads, full)
+    if not found["whole"]:
+        done = "; ".join(f"{one['candidates']} candidates on {one['folds']} folds" for one in found["rungs"])
+        notes.append(f"the screening was cut off by --minutes: {done}")
     spent = sum(one["core_seconds"] for one in found["rungs"])
     whole = sum(float(np.mean(own.core_seconds)) for own in by_full)
     notes.append(

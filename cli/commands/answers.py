@@ -188,7 +188,7 @@ def runs(
 @commands.command(
     epilog=examples(
         "maskcli screen --minutes 60",
-        "maskcli screen --try loss=focal,ldam --try loss=ldam,model.head=mlp --try lr=1e-3,3e-3",
+        "maskcli screen --try loss=focal,ldam --try lr=1e-3,model.head=mlp",
         "maskcli screen --from candidates.yaml --json",
         "maskcli screen --frozen --losses ce,focal,ldam --samplers none,sqrt",
     )

@@ -21,7 +21,7 @@ def screen(found: dict[str, Any], top: int, width: int) -> Lines:
     )
     below = {"time": _times(found), "table": f"{paths.SCREEN_RANKING} (all rows)"}
     return [
-        *plain([answer(found)], width),
+        *plain(filter(None, [answer(found), why(found)]), width),
         ("", ""),
         *table(Table(columns, [_cells(row) for row in shown], title, [row["verdict"] for row in shown]), width),
         ("", ""),
@@ -32,28 +32,36 @@ def screen(found: dict[str, Any], top: int, width: int) -> Lines:
 
 
 def answer(found: dict[str, Any]) -> str:
-    """What to train next, and why: where the best stands against params.yaml, and how sure that is."""
+    """What to train next, and by how much it stands above params.yaml."""
+    if found["next"] is None:
+        return f"train params.yaml as it is: none of {found['tried']} changes stood above it"
     first = found["rows"][0]
+    early = "" if found["whole"] else "so far: "
+    return f"{early}train {first['change']} next: macro F1 {_gain(first)} over params.yaml"
+
+
+def why(found: dict[str, Any]) -> str:
+    """How the best was found, and how sure that is."""
     if found["next"] is None:
         second = next((row for row in found["rows"] if row["verdict"] not in ("base", "failed")), None)
-        beside = "" if second is None else f"; nearest stands {second['change']} ({_against(second)})"
-        return f"train params.yaml as it is: of {found['tried']} changes none stood above it{beside}"
-    early = "" if found["whole"] else "so far, since the time was up: "
-    return f"{early}train {first['change']} next: {_against(first)}, the best of {found['tried']} changes; {_sure(first, found)}"
+        return "" if second is None else f"nearest stands {second['change']}: {_gain(second)} after {_trained(second)}"
+    first = found["rows"][0]
+    return f"the best of {found['tried']} changes, after {_trained(first)}; {_sure(first, found)}"
 
 
-def _against(row: dict[str, Any]) -> str:
-    folds = f"{row['folds']} fold{'s' if row['folds'] > 1 else ''}"
-    return (
-        f"macro F1 {row['macro_f1']:.3f}, {row['difference']:+.3f} ({interval(row['low'], row['high'])}) against params.yaml "
-        f"after {row['epochs']} epoch{'s' if row['epochs'] > 1 else ''} on {folds}"
-    )
+def _gain(row: dict[str, Any]) -> str:
+    return f"{row['difference']:+.3f} ({interval(row['low'], row['high'])})"
+
+
+def _trained(row: dict[str, Any]) -> str:
+    epochs = f"{row['epochs']} epoch{'s' if row['epochs'] > 1 else ''}"
+    return f"{epochs} on {row['folds']} fold{'s' if row['folds'] > 1 else ''}"
 
 
 def _sure(first: dict[str, Any], found: dict[str, Any]) -> str:
     """What the verdict on the best says, in words."""
     if first["verdict"] == "better":
-        return "that shows even after choosing the best of all"
+        return "that shows, even after choosing the best of all"
     if first["verdict"] in AS_TRAINED:
         return "these models are better, but another seed could have made them so"
     return f"with these {units(found)} that is no evidence yet, only the best bet"
@@ -75,8 +83,9 @@ def _times(found: dict[str, Any]) -> str:
 def _notes(found: dict[str, Any]) -> list[str]:
     """What keeps the ranking from being read as more than it is."""
     told = [
-        f"intervals hold for all {found['tried']} changes together, so the best of them does not flatter itself by having been "
-        "chosen; its macro F1 does. Rows after fewer epochs were dropped on the way: compare their difference, not their score"
+        f"intervals hold for all {found['tried']} changes together, so also for the best, which was chosen on these "
+        f"{units(found)}; its macro F1 and its difference flatter. Rows with fewer epochs were dropped on the way: each is "
+        "compared with params.yaml after as many, so read their difference, not their macro F1"
     ]
     if not found["whole"]:
         told.append("the time was up before all was trained: the same command goes on where it stopped")

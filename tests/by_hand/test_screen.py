@@ -247,7 +247,7 @@ def test_the_answer_is_one_line_first_and_its_numbers_are_whole(project: Path, h
     words = ["screen", "--try", "loss=focal", "--replicates", "100"]
     done = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith(("train loss=focal next: macro F1 0.", "train params.yaml as it is: of 1 changes"))
+    assert done.stdout.startswith(("train loss=focal next: macro F1 +0.", "train params.yaml as it is: none of 1"))
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "..." not in done.stdout
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
