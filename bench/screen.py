@@ -105,9 +105,10 @@ def rank(project: Path, folder: Path, minutes: float | None, with_heads: bool) -
     rho = correlation(order, mean)
     place_of_best = int(mean.argmax()) + 1
     seeds = min(len(own.macro_f1) for own in by_full)
+    needed = critical(len(rows))
     notes = [
-        f"rank correlation (Spearman) of the screening's order with full training's macro F1 (mean of {seeds} seeds) over "
-        f"{len(rows)} settings: {rho:.2f}; {critical(len(rows)):.2f} or more would be needed to tell it from 0 (p < 0.05)",
+        f"rank correlation (Spearman) of the screening's order with full training's macro F1 (mean of {seeds} or more seeds) "
+        f"over {len(rows)} settings: {rho:.2f}; {needed:.2f} or more would be needed to tell it from 0 (p < 0.05)",
         f"the best of full training stands at place {place_of_best} of the screening",
     ]
     if seeds > 1:
@@ -117,6 +118,12 @@ def rank(project: Path, folder: Path, minutes: float | None, with_heads: bool) -
             f"full training's first seed with its second: {correlation(one, two):.2f} (by nll {correlation(*losses):.2f}), the "
             f"most that one training can be expected to agree; the screening with either: {correlation(order, one):.2f} and "
             f"{correlation(order, two):.2f}"
+        )
+    elif noise := seed_sd(list(full.values())):
+        notes.append(
+            f"another seed moves full training's macro F1 by {noise:.3f} (standard deviation, of the settings with several "
+            f"seeds), and the settings lie {mean.std(ddof=1):.3f} apart: full trainings with other seeds would agree by "
+            f"about {ceiling(mean, noise):.2f}, which is the most to expect"
         )
     of_nll = [-float(np.mean(own.nll)) for own in by_full]
     notes.append(f"full training's order by macro F1 with its own by nll: {correlation(mean, of_nll):.2f}")
@@ -200,6 +207,20 @@ def screened_key(params: Params, change: str) -> str:
 
 def correlation(a: Any, b: Any) -> float:
     return float(spearmanr(a, b).statistic)
+
+
+def seed_sd(full: list[Full]) -> float:
+    """Standard deviation of full training's macro F1 over seeds, pooled over the settings with several; 0 where none has."""
+    several = [own.macro_f1 for own in full if len(own.macro_f1) > 1]
+    squares = sum(float(np.square(np.subtract(seeds, np.mean(seeds))).sum()) for seeds in several)
+    return float(np.sqrt(squares / sum(len(seeds) - 1 for seeds in several))) if several else 0.0
+
+
+def ceiling(values: np.ndarray, noise: float) -> float:
+    """Mean rank correlation of two draws of noise on the values, which stand for the settings' true ones."""
+    rng = np.random.default_rng(0)
+    drawn = values + noise * rng.standard_normal((2, 2000, len(values)))
+    return float(np.mean([correlation(one, two) for one, two in zip(*drawn, strict=True)]))
 
 
 def critical(count: int) -> float:

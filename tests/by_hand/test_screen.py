@@ -256,18 +256,8 @@ def test_the_answer_is_one_line_first_and_its_numbers_are_whole(project: Path, h
 
 @pytest.mark.slow
 def test_killed_and_run_again_it_goes_on_in_processes_of_its_own(project: Path) -> None:
-    (project / "params.yaml").write_text(small(train={"epochs": 4}).model_dump_json())
-    words = [
-        "maskcli",
-        "screen",
-        "--try",
-        "loss=focal,bce,ldam",
-        "--try",
-        "sampler=sqrt",
-        "--replicates",
-        "100",
-        "--json",
-    ]
+    (project / "params.yaml").write_text(small(train={"epochs": 3}).model_dump_json())
+    words = ["maskcli", "screen", "--try", "loss=focal,bce", "--replicates", "100", "--json"]
     began = subprocess.Popen(words, cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not list(paths.SCREEN_TRAININGS.glob("*.npz")):
         assert began.poll() is None
