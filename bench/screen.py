@@ -132,7 +132,7 @@ def rank(project: Path, folder: Path, minutes: float | None, with_heads: bool) -
         done = "; ".join(f"{one['candidates']} candidates on {one['folds']} folds" for one in found["rungs"])
         notes.append(f"the screening was cut off by --minutes: {done}")
     spent = sum(one["core_seconds"] for one in found["rungs"])
-    whole = sum(float(np.mean(own.core_seconds)) for own in by_full)
+    whole = len(found["rows"]) * float(np.mean([np.mean(own.core_seconds) for own in by_full]))
     notes.append(
         f"core seconds: {spent:.0f} for the screening, {whole:.0f} for one full training of each on all these people, so about "
         f"{whole * (found['folds'] - 1):.0f} for {found['folds']} folds of each"
