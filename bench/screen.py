@@ -1,165 +1,252 @@
-"""`maskcli screen` by the clock, and whether its ranking of the losses is that of full training.
+"""`maskcli screen` against full training: whether its order is theirs; and `maskcli screen --frozen` by the clock.
 
-python bench/screen.py [PROJECT] [--rounds 3]      about 6 minutes on 2 cores
-python bench/screen.py --rank FOLDER               the same, after training all ten losses fully: about 20 minutes more
+python bench/screen.py [PROJECT] [--rounds 3]         the clock, about 6 minutes on 2 cores
+python bench/screen.py --rank PROJECT FULL            the order; writes bench/screen_ranks.json
 
-PROJECT is a folder with trained folds (`dvc repro` of the demo); left out, one is made and its folds are trained. What is
-timed is the whole command with its start: 10 losses x 5 samplers x 5 folds, once with the features to be extracted and
-once with them kept. --rank trains each loss (maskcli lr-find, maskcli folds, sampler none) in a folder of its own below
-FOLDER, all with the learning rate that lr-find finds for ce, because AdamW's steps do not follow a loss's scale, and writes
-bench/screen_full.json, which later runs without --rank compare with. A loss that stands there already is not trained
-again; remove the file to begin anew.
+--rank: PROJECT is a folder where `maskcli kfold` has run, with a number for lr; CANDIDATES are screened there, on from what
+out/screen/ has of them. FULL is the folder of bench/trials.py, with full trainings of the same settings (told by their changes
+of PROJECT's params.yaml and their rate) on PROJECT's people, judged on others. The order of the screening, and that of the
+frozen heads, is compared with that of full training's mean over its seeds, and full training's seeds with each other:
+no short training can be expected to agree better with full training than full training with itself.
+
+The clock: PROJECT is a folder with trained folds (`dvc repro` of the demo); left out, one is made and its folds are trained.
+What is timed is the whole command with its start: 10 losses x 5 samplers x 5 folds, once with the features to be extracted and
+once with them kept.
 """
 
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import yaml
+import scratch
 from scipy.stats import spearmanr
 from scratch import report, say
 
-from stages.base import environment, paths
-from stages.base.talk import SILENT
-from stages.by_hand import screen
-from stages.data.fold_data import open_fold
-from stages.data.task_and_classes import CONTEST
-from stages.judge import bootstrap, paired_difference, training_noise
-from stages.judge.bootstrap import Scores
-from stages.judge.paired_difference import BETTER, WORSE, Asked
-from stages.judge.training_noise import Training
-from stages.learn import backbones
-from stages.learn.losses import LOSSES
-from stages.params.load import load
+from stages.base import paths
+from stages.by_hand import screen_candidates, screen_frozen
+from stages.data import task_and_classes
+from stages.judge import metrics
+from stages.params.keys import flat, nested
+from stages.params.load import load, parse
+from stages.params.schema import Params
+from stages.records import run_record
 
 ROOT = Path(__file__).resolve().parent.parent
-FULL = ROOT / "bench/screen_full.json"
-RECORDED = (
-    "python",
-    "torch",
-    "timm",
-    "numpy",
-    "platform",
-    "cpu",
-    "cpus",
-    "device",
-    "threads",
-    "git_revision",
-    "git_dirty",
+RANKS = ROOT / "bench/screen_ranks.json"
+# Settled before anything was screened or trained.
+CANDIDATES = (
+    "loss=focal,ldam,balanced_softmax,logit_adjust,label_smoothing,f1",
+    "sampler=weighted,sqrt",
+    "model.head=mlp",
+    "targets=factored",
+    "lr=4.6e-4,1e-3,4.6e-3,1e-2",
 )
-REPLICATES = 2000
+FIRST = 3  # among which the best of full training should be
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", type=Path, nargs="?", help="trained demo project; made if left out")
+    parser.add_argument("full", type=Path, nargs="?", help="--rank: folder of bench/trials.py")
+    parser.add_argument("--rank", action="store_true")
+    parser.add_argument("--minutes", type=float, help="--rank: of the screening; left out, until it is done")
+    parser.add_argument("--heads", action="store_true", help="--rank: also the order of heads on frozen features")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rank", type=Path, metavar="FOLDER", help="train all losses fully below it")
-    parser.add_argument("--epochs", type=int, help="train.epochs of projects made here, to try this script quickly")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        project = options.project or (options.rank or Path(scratch)).resolve() / "ce"
+    if options.rank:
+        if options.full is None:
+            parser.error("--rank takes two folders")
+        found = rank(options.project.resolve(), options.full.resolve(), options.minutes, options.heads)
+        RANKS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        report(**found)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        project = options.project or Path(folder) / "demo"
         if not options.project:
-            make_project(project, options.epochs)
-        if options.rank:
-            train_fully(project, options.rank.resolve(), load(project / paths.PARAMS).train.epochs)
-        result = measure(project.resolve(), options.rounds)
-        os.chdir(ROOT)
-    report(**result)
+            scratch.make(project, 132, 40, {})
+            for words in (("prepare",), ("kfold",), ("lr-find",), ("folds",), ("oof-ensemble",)):
+                maskcli(project, *words)
+        report(**clock(project.resolve(), options.rounds))
 
 
-def make_project(folder: Path, epochs: int | None) -> None:
-    """The demo set as `make demo` makes it, its folds trained with params.yaml as it stands; goes on where it was cut off."""
-    if not (folder / paths.PIXELS).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        params = yaml.safe_load((ROOT / paths.PARAMS).read_text(encoding="utf-8"))
-        params["train"]["epochs"] = epochs or params["train"]["epochs"]
-        (folder / paths.PARAMS).write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-        shutil.copytree(ROOT / "pseudo", folder / "pseudo", dirs_exist_ok=True)
-        shutil.rmtree(folder / "data", ignore_errors=True)
-        maskcli(folder, "demo-data", "data")
-        maskcli(folder, "prepare")
-        maskcli(folder, "kfold")
-    train(folder)
+@dataclass(frozen=True)
+class Full:
+    """Full trainings of one setting, a value a seed."""
+
+    macro_f1: list[float]
+    nll: list[float]
+    core_seconds: list[float]
 
 
-def train(folder: Path) -> None:
-    """Learning rate, all folds and the OOF score, unless they are there."""
-    if not (folder / paths.OOF_METRICS).exists():
-        maskcli(folder, "lr-find")
-        maskcli(folder, "folds")
-        maskcli(folder, "oof-ensemble")
+def rank(project: Path, folder: Path, minutes: float | None, with_heads: bool) -> dict[str, Any]:
+    """Rank correlations of the screening, of frozen heads and of single seeds with full training, and the costs."""
+    words = [word for text in CANDIDATES for word in ("--try", text)]
+    words += [] if minutes is None else ["--minutes", str(minutes)]
+    found = json.loads(maskcli(project, "screen", *words, "--json"))
+    heads = ("screen", "--frozen", "--backbone", "params", "--samplers", "none", "--json")
+    of_heads = json.loads(maskcli(project, *heads))["rows"] if with_heads else []
+    os.chdir(project)
+    params = load()
+    full = full_trainings(params, folder, found["people"])
+    rows = [row for row in found["rows"] if screened_key(params, row["change"]) in full]
+    missing = [row["change"] or "params.yaml" for row in found["rows"] if row not in rows]
+    by_full = [full[screened_key(params, row["change"])] for row in rows]
+    mean = np.array([np.mean(own.macro_f1) for own in by_full])
+    order = -np.arange(len(rows))
+    rho = correlation(order, mean)
+    place_of_best = int(mean.argmax()) + 1
+    seeds = min(len(own.macro_f1) for own in by_full)
+    needed = critical(len(rows))
+    notes = [
+        f"rank correlation (Spearman) of the screening's order with full training's macro F1 (mean of {seeds} or more seeds) "
+        f"over {len(rows)} settings: {rho:.2f}; {needed:.2f} or more would be needed to tell it from 0 (p < 0.05)",
+        f"the best of full training stands at place {place_of_best} of the screening",
+    ]
+    if seeds > 1:
+        one, two = (np.array([own.macro_f1[seed] for own in by_full]) for seed in (0, 1))
+        losses = [np.array([own.nll[seed] for own in by_full]) for seed in (0, 1)]
+        notes.append(
+            f"full training's first seed with its second: {correlation(one, two):.2f} (by nll {correlation(*losses):.2f}), the "
+            f"most that one training can be expected to agree; the screening with either: {correlation(order, one):.2f} and "
+            f"{correlation(order, two):.2f}"
+        )
+    elif noise := seed_sd(list(full.values())):
+        notes.append(
+            f"another seed moves full training's macro F1 by {noise:.3f} (standard deviation, of the settings with several "
+            f"seeds), and the settings lie {mean.std(ddof=1):.3f} apart: full trainings with other seeds would agree by "
+            f"about {ceiling(mean, noise):.2f}, which is the most to expect"
+        )
+    of_nll = [-float(np.mean(own.nll)) for own in by_full]
+    notes.append(f"full training's order by macro F1 with its own by nll: {correlation(mean, of_nll):.2f}")
+    notes += frozen(params, of_heads, full)
+    if not found["whole"]:
+        done = "; ".join(f"{one['candidates']} candidates on {one['folds']} folds" for one in found["rungs"])
+        notes.append(f"the screening was cut off by --minutes: {done}")
+    spent = sum(one["core_seconds"] for one in found["rungs"])
+    whole = len(found["rows"]) * float(np.mean([np.mean(own.core_seconds) for own in by_full]))
+    notes.append(
+        f"core seconds: {spent:.0f} for the screening, {whole:.0f} for one full training of each on all these people, so about "
+        f"{whole * (found['folds'] - 1):.0f} for {found['folds']} folds of each"
+    )
+    if missing:
+        notes.append(f"not among the full trainings: {', '.join(missing)}")
+    table = {
+        "title": "Order of the screening beside full training's macro F1 on other people",
+        "columns": ["screened", "epochs x folds", "macro F1", "difference", "full, mean", "rank", "seeds"],
+        "rows": [
+            [
+                row["change"] or "params.yaml",
+                f"{row['epochs']} x {row['folds']}",
+                round(row["macro_f1"], 4),
+                round(row["difference"], 4),
+                round(float(value), 4),
+                int((mean > value).sum()) + 1,
+                " ".join(f"{one:.3f}" for one in own.macro_f1),
+            ]
+            for row, own, value in zip(rows, by_full, mean, strict=True)
+        ],
+    }
+    goals = {"screen_rank_correlation": rho, "screen_place_of_best": float(place_of_best)}
+    return {"goals": goals, "tables": [table], "notes": notes}
 
 
-def train_fully(base: Path, folder: Path, epochs: int) -> None:
-    """Train each loss in a copy of the project `base`, one after the other, and note its scores and answers in FULL."""
-    known: dict[str, Any] = json.loads(FULL.read_text(encoding="utf-8")) if FULL.exists() else {}
-    if known.setdefault("epochs", epochs) != epochs:
-        sys.exit(f"{FULL.name} is of {known['epochs']} epochs; remove it, or give --epochs {known['epochs']}")
-    known.setdefault("losses", {})
-    for loss in LOSSES:
-        if loss in known["losses"]:
-            say(f"{loss}: stands in {FULL.name}")
+def frozen(params: Params, rows: list[dict[str, Any]], full: dict[str, Full]) -> list[str]:
+    """How the order of heads on frozen features agrees with full training's, over the losses that were trained fully."""
+    pairs = []
+    for row in rows:
+        change = "" if row["loss"] == params.loss else f"loss={row['loss']}"
+        if row["sampler"] == params.sampler and screened_key(params, change) in full:
+            pairs.append((row["macro_f1"], float(np.mean(full[screened_key(params, change)].macro_f1))))
+    if len(pairs) < 3:
+        return []
+    rho = correlation(*np.array(pairs).T)
+    return [f"heads on frozen features (--frozen) with full training, over {len(pairs)} losses: {rho:.2f}"]
+
+
+def full_trainings(params: Params, folder: Path, people: int) -> dict[str, Full]:
+    """What bench/trials.py has trained on so many people, by `key_of`; seeds in order."""
+    found = dict[str, Full]()
+    entries = [(json.loads(path.read_text(encoding="utf-8")), path) for path in folder.glob("*.json")]
+    for told, path in sorted(entries, key=lambda pair: pair[0]["entry"]["seed"]):
+        entry = told["entry"]
+        if entry.get("average", 1) > 1 or entry["groups"] != people:
             continue
-        own, began = folder / loss, time.perf_counter()
-        if own.resolve() != base.resolve():
-            for place in ("pseudo", "out/prepare", "out/kfold"):
-                shutil.copytree(base / place, own / place, dirs_exist_ok=True)
-            params = yaml.safe_load((base / paths.PARAMS).read_text(encoding="utf-8")) | {
-                "loss": loss,
-                "sampler": "none",
-                "lr": json.loads((base / paths.LR_CHOSEN).read_text(encoding="utf-8"))["lr"],
-            }
-            (own / paths.PARAMS).write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-        train(own)
-        scores = json.loads((own / paths.OOF_METRICS).read_text(encoding="utf-8"))
-        with np.load(own / paths.OOF_ARRAYS) as arrays:
-            answers = arrays["last"][0].argmax(1)
-        known["losses"][loss] = {
-            "macro_f1": scores["macro_f1_last"],
-            "f1_60plus": scores["f1_60plus"],
-            "nll": scores["nll_last"],
-            "lr": json.loads((own / paths.LR_CHOSEN).read_text(encoding="utf-8"))["lr"],
-            "answers": "".join(chr(97 + number) for number in answers),  # class 0 is a, one letter a photo
-            "made_with": {name: value for name, value in environment.describe().items() if name in RECORDED},
-        }
-        FULL.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        say(f"{loss}: macro F1 {scores['macro_f1_last']:.4f}, {time.perf_counter() - began:.0f} s")
+        before = flat(load(Path(entry["project"]) / paths.PARAMS).model_dump(mode="json"))
+        own = found.setdefault(key_of(parse(nested(before | entry["changes"])), entry["lr"]), Full([], [], []))
+        with np.load(path.with_name(path.name.removesuffix(".json") + ".npz")) as arrays:
+            probabilities, labels = arrays["probabilities"].mean(0), arrays["labels"]
+        answers = probabilities.argmax(1)
+        own.macro_f1.append(metrics.macro_f1(labels, answers, probabilities.shape[1]))
+        own.nll.append(float(-np.log(probabilities[np.arange(len(labels)), labels] + 1e-12).mean()))
+        own.core_seconds.append(told["core_seconds"])
+    return found
 
 
-def measure(project: Path, rounds: int) -> dict[str, Any]:
-    """Seconds of the whole command, new and with kept features, by rounds that take turns; then the ranks."""
+def key_of(params: Params, lr: float) -> str:
+    """All that shapes a training but the folds, the seed and where its photos lie."""
+    own = run_record.training(params) | {"seed": None, "folds": None, "lr": float(lr)}
+    return json.dumps(own, sort_keys=True)
+
+
+def screened_key(params: Params, change: str) -> str:
+    lr = float(params.lr)
+    if not change:
+        return key_of(params, lr)
+    (one,) = screen_candidates.made(params, lr, task_and_classes.read(params), [change], None)
+    return key_of(one.params, one.lr)
+
+
+def correlation(a: Any, b: Any) -> float:
+    return float(spearmanr(a, b).statistic)
+
+
+def seed_sd(full: list[Full]) -> float:
+    """Standard deviation of full training's macro F1 over seeds, pooled over the settings with several; 0 where none has."""
+    several = [own.macro_f1 for own in full if len(own.macro_f1) > 1]
+    squares = sum(float(np.square(np.subtract(seeds, np.mean(seeds))).sum()) for seeds in several)
+    return float(np.sqrt(squares / sum(len(seeds) - 1 for seeds in several))) if several else 0.0
+
+
+def ceiling(values: np.ndarray, noise: float) -> float:
+    """Mean rank correlation of two draws of noise on the values, which stand for the settings' true ones."""
+    rng = np.random.default_rng(0)
+    drawn = values + noise * rng.standard_normal((2, 2000, len(values)))
+    return float(np.mean([correlation(one, two) for one, two in zip(*drawn, strict=True)]))
+
+
+def critical(count: int) -> float:
+    """Least rank correlation of `count` pairs that 5 % of random orders reach in size, by drawing orders."""
+    rng = np.random.default_rng(0)
+    drawn = [abs(spearmanr(np.arange(count), rng.permutation(count)).statistic) for _ in range(5000)]
+    return float(np.quantile(drawn, 0.95))
+
+
+def clock(project: Path, rounds: int) -> dict[str, Any]:
+    """Seconds of the whole command, new and with kept features, by rounds that take turns."""
     runs: dict[str, list[dict[str, float]]] = {"features to extract": [], "features kept": []}
     for number in range(rounds):
         (project / paths.SCREEN_FEATURES).unlink(missing_ok=True)
         for name in runs:
             began = time.perf_counter()
-            found = json.loads(maskcli(project, "screen", "--json"))
+            found = json.loads(maskcli(project, "screen", "--frozen", "--json"))
             whole = time.perf_counter() - began
             parts = found["seconds"]
             runs[name].append({"whole": whole, **parts, "start": whole - sum(parts.values())})
             say(f"round {number + 1}, {name}: {whole:.1f} s")
-    tables = [time_table(runs, found)]
     goals = {"screen_seconds_10x5x5": statistics.median(one["whole"] for one in runs["features to extract"])}
-    notes = [
-        f"screen: {found['backbone']}, {found['epochs']} epochs x {found['repeats']} repeats x {len(screen.LRS)} rates"
-    ]
-    if not FULL.exists():
-        notes.append(f"{FULL.name} is not there: run bench/screen.py --rank FOLDER once to compare with full training")
-        return {"goals": goals, "tables": tables, "notes": notes}
-    ranks = rank(project, json.loads(FULL.read_text(encoding="utf-8")))
-    goals["screen_rank_correlation"] = ranks["rho"]
-    return {"goals": goals, "tables": [*tables, ranks["table"]], "notes": notes + ranks["notes"]}
+    note = (
+        f"{found['backbone']}, {found['epochs']} epochs x {found['repeats']} repeats x {len(screen_frozen.LRS)} rates"
+    )
+    return {"goals": goals, "tables": [time_table(runs, found)], "notes": [note]}
 
 
 def time_table(runs: dict[str, list[dict[str, float]]], found: dict[str, Any]) -> dict[str, Any]:
@@ -171,100 +258,11 @@ def time_table(runs: dict[str, list[dict[str, float]]], found: dict[str, Any]) -
             [name, *(round(value, 1) for value in [statistics.median(whole), min(whole), max(whole), *medians])]
         )
     return {
-        "title": f"maskcli screen, {len(found['rows'])} combinations x {found['folds']} folds, {found['photos']} photos: s",
+        "title": f"maskcli screen --frozen, {len(found['rows'])} combinations x {found['folds']} folds, {found['photos']} "
+        "photos: s",
         "columns": ["", "whole command", "lowest", "highest", "start", "features", "heads", "comparison"],
         "rows": rows,
     }
-
-
-def rank(project: Path, full: dict[str, Any]) -> dict[str, Any]:
-    """Spearman's correlation over losses (sampler none, params.yaml's head) of macro F1 by heads and by full training.
-
-    The interval draws people again, the same for both and for all losses: it is about the people, not about other losses.
-    """
-    os.chdir(project)
-    params = load()
-    folds = [open_fold(params, fold) for fold in params.folds]
-    person = pd.read_csv(paths.PHOTOS, dtype={"person": str})["person"].to_numpy(str)
-    labels, fold_of = folds[0].labels, np.zeros(len(folds[0].labels), int)
-    for number, data in enumerate(folds):
-        fold_of[data.val] = number
-    losses = [loss for loss in LOSSES if loss in full["losses"]]
-    choice = screen.checked(params, screen.Choice(losses=tuple(losses), samplers=("none",)))
-    _, nets = backbones.choose(params, "folds", folds, SILENT)
-    tried = {
-        one.loss: one
-        for one in screen.train(params, choice, screen.extract(params, nets, folds, SILENT), folds, SILENT)
-        if one.sampler == "none"
-    }
-    by_heads = {loss: [scores(person, labels, one) for one in tried[loss].classes] for loss in losses}
-    answers = {loss: np.array([ord(letter) - 97 for letter in full["losses"][loss]["answers"]]) for loss in losses}
-    by_full = {loss: [scores(person, labels, answers[loss])] for loss in losses}
-    values = {name: [estimate(of[loss]) for loss in losses] for name, of in (("heads", by_heads), ("full", by_full))}
-    drawn = {
-        name: np.stack([replicates(of[loss]) for loss in losses])
-        for name, of in (("heads", by_heads), ("full", by_full))
-    }
-    rho = float(spearmanr(values["heads"], values["full"]).statistic)
-    again = [spearmanr(drawn["heads"][:, b], drawn["full"][:, b]).statistic for b in range(REPLICATES)]
-    low, high = np.nanquantile(again, [0.025, 0.975])
-    cell, of_cell, _ = training_noise.of_cells(fold_of, fold_of)
-    trained = {
-        loss: [Training(scores(person, labels, answers[loss]), scores(cell, labels, answers[loss]), of_cell)]
-        for loss in losses
-    }
-    asked = Asked(REPLICATES, 0)
-    against = [paired_difference.compare(trained["ce"], trained[loss], asked)[0] for loss in losses if loss != "ce"]
-    told = sum(row.verdict in (BETTER, WORSE) for row in against)
-    width = statistics.median((row.high - row.low) / 2 for row in against)
-    order = sorted(range(len(losses)), key=lambda place: -values["full"][place])
-    places = {name: (-np.array(found)).argsort().argsort() + 1 for name, found in values.items()}
-    return {
-        "rho": rho,
-        "table": {
-            "title": "Macro F1 of the losses (OOF, sampler none): trained fully, and as heads on frozen features of ce",
-            "columns": ["loss", "full", "rank", "heads", "rank", "lr of full"],
-            "rows": [
-                [
-                    losses[place],
-                    round(values["full"][place], 4),
-                    int(places["full"][place]),
-                    round(values["heads"][place], 4),
-                    int(places["heads"][place]),
-                    round(full["losses"][losses[place]]["lr"], 5),
-                ]
-                for place in order
-            ],
-        },
-        "notes": [
-            f"rank correlation (Spearman) over {len(losses)} losses: {rho:.2f}, 95 % interval over people {low:.2f} to "
-            f"{high:.2f}; {critical(len(losses)):.2f} or more would be needed to tell it from 0 with so few losses (p < 0.05)",
-            f"full training ({full['epochs']} epochs, one seed) itself tells {told} of {len(against)} losses from ce without a "
-            f"correction for several comparisons (intervals of +-{width:.3f} macro F1, median): where the losses are that near, "
-            "no ranking of them can be certain, full training's own included",
-        ],
-    }
-
-
-def critical(count: int) -> float:
-    """Least rank correlation of `count` pairs that 5 % of random orders reach in size, by drawing orders."""
-    rng = np.random.default_rng(0)
-    drawn = [abs(spearmanr(np.arange(count), rng.permutation(count)).statistic) for _ in range(5000)]
-    return float(np.quantile(drawn, 0.95))
-
-
-def scores(person: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> Scores:
-    return bootstrap.pick(bootstrap.of_run(person, labels, predictions, classes=CONTEST.classes), ("macro_f1",))
-
-
-def estimate(runs: list[Scores]) -> float:
-    """Macro F1, mean over repeats."""
-    return float(np.mean([bootstrap.estimate(run)[0] for run in runs]))
-
-
-def replicates(runs: list[Scores]) -> np.ndarray:
-    """The same for REPLICATES draws of people, [REPLICATES]; the same draws for every loss."""
-    return np.mean([bootstrap.replicate(bootstrap.plain(run), REPLICATES, 0).values[:, 0] for run in runs], axis=0)
 
 
 def maskcli(folder: Path, *words: str) -> str:

@@ -305,9 +305,9 @@ def compared(figures: Figures) -> str:
 
 
 def screen_notes(figures: Figures) -> str:
-    """What bench/screen.py noted when it was last run whole."""
-    notes = json.loads((ROOT / "bench/results.json").read_text(encoding="utf-8"))["scripts"]["screen"]["notes"]
-    return "\n" + "".join(f"- {note}\n" for note in notes[1:]) + "\n"
+    """What bench/screen.py --rank found when it was last run."""
+    found = json.loads((ROOT / "bench/screen_ranks.json").read_text(encoding="utf-8"))
+    return "\n" + "".join(f"- {note}\n" for note in found["notes"]) + "\n"
 
 
 BLOCKS: dict[str, Callable[[Figures], str]] = {

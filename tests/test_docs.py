@@ -78,14 +78,30 @@ INSTEAD: dict[str, tuple[str, str]] = {
     ),
     "cp presets/contest.yaml params.yaml": ("", "its model's weights come from the network, its photos are 224 px"),
     "cp presets/laptop.yaml params.yaml": ("", "its model's weights come from the network"),
-    "maskcli screen --backbone mobilenetv2_100.safetensors --json": ("", "the file of weights is the reader's own"),
-    "maskcli screen": ("maskcli screen --losses ce,focal --epochs 3 --repeats 1", "50 combinations take minutes"),
-    "maskcli screen --heads linear,mlp --top 30": (
-        "maskcli screen --losses ce --heads linear,mlp --top 30 --epochs 3 --repeats 1",
+    "maskcli screen --minutes 60": ("maskcli screen --try loss=focal --minutes 60", "15 changes take minutes"),
+    "maskcli screen --try loss=focal,ldam --try loss=ldam,model.head=mlp": (
+        "maskcli screen --try loss=ldam,model.head=mlp",
+        "three changes at full length take long",
+    ),
+    "maskcli screen --try lr=1e-3,3e-3,loss=ce,focal --top 30": (
+        "maskcli screen --try lr=1e-3,loss=focal --top 30 --minutes 1",
+        "three changes at full length take long",
+    ),
+    "maskcli screen --from candidates.yaml --json": ("", "the file is the reader's own"),
+    "maskcli screen --frozen --backbone mobilenetv2_100.safetensors --json": (
+        "",
+        "the file of weights is the reader's own",
+    ),
+    "maskcli screen --frozen": (
+        "maskcli screen --frozen --losses ce,focal --epochs 3 --repeats 1",
+        "50 combinations take minutes",
+    ),
+    "maskcli screen --frozen --heads linear,mlp --top 30": (
+        "maskcli screen --frozen --losses ce --heads linear,mlp --top 30 --epochs 3 --repeats 1",
         "100 combinations take minutes",
     ),
-    "maskcli screen --losses ce,focal,ldam --samplers none,sqrt": (
-        "maskcli screen --losses ce,focal,ldam --samplers none,sqrt --epochs 3 --repeats 1",
+    "maskcli screen --frozen --losses ce,focal,ldam --samplers none,sqrt": (
+        "maskcli screen --frozen --losses ce,focal,ldam --samplers none,sqrt --epochs 3 --repeats 1",
         "20 epochs of 3 repeats take long",
     ),
     "maskcli folds --until 18:00": (

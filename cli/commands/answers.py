@@ -4,7 +4,7 @@ import json
 import shutil
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -187,56 +187,101 @@ def runs(
 
 @commands.command(
     epilog=examples(
-        "maskcli screen",
-        "maskcli screen --backbone mobilenetv2_100.safetensors --heads linear,mlp",
-        "maskcli screen --losses ce,focal,ldam --samplers none,sqrt --json",
+        "maskcli screen --minutes 60",
+        "maskcli screen --try loss=focal,ldam --try lr=1e-3,model.head=mlp",
+        "maskcli screen --from candidates.yaml --json",
+        "maskcli screen --frozen --losses ce,focal,ldam --samplers none,sqrt",
     )
 )
 def screen(
-    backbone: Annotated[
-        str,
+    tries: Annotated[
+        list[str] | None,
         typer.Option(
-            help="params: model.pretrained or model.weights; folds: each fold's own trained model, for that fold alone; or a "
-            "path to weights. auto: params where one of these is set, else folds."
+            "--try",
+            help="Changes of params.yaml, key=value with commas between; several values of a key are tried one by one. Give it "
+            "again for more. Left out: every other loss, sampler, head and targets, a lower and a higher rate.",
         ),
-    ] = "auto",
-    losses: Annotated[str | None, typer.Option(help="Losses, with commas between; all if not given.")] = None,
-    samplers: Annotated[str | None, typer.Option(help="Samplers, with commas between; all if not given.")] = None,
-    heads: Annotated[str | None, typer.Option(help="linear, mlp or both; that of params.yaml if not given.")] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Passes over the training photos; 20, or about 2000 steps, if not given."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Trainings of every head, each with a seed of its own.")] = 3,
+    file: Annotated[Path | None, typer.Option("--from", help="YAML list of changes, as `- {loss: focal}`.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="End within so many minutes, with what is known by then.")
+    ] = None,
+    frozen: Annotated[
+        bool,
+        typer.Option("--frozen", help="Train heads alone, on a backbone that stands still: no full training's rank."),
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="--frozen: params (model.pretrained or model.weights), folds (each fold's own model, for that fold alone), "
+            "or a path to weights. auto: params where one of these is set, else folds."
+        ),
+    ] = None,
+    losses: Annotated[str | None, typer.Option(help="--frozen: losses, with commas between; else all.")] = None,
+    samplers: Annotated[str | None, typer.Option(help="--frozen: samplers, with commas between; else all.")] = None,
+    heads: Annotated[str | None, typer.Option(help="--frozen: linear, mlp or both; else that of params.yaml.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="--frozen: passes over the photos; else 20, or about 2000 steps.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="--frozen: trainings of every head, each with its own seed; else 3.")
+    ] = None,
     replicates: Annotated[
         int | None,
-        typer.Option(min=100, help="Bootstrap samples of people (groups, photos); ensemble.replicates if not given."),
+        typer.Option(min=100, help="Bootstrap samples of people (groups, photos); else ensemble.replicates."),
     ] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="Rows to print, 15 if not given; the file and --json have all.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Rank losses x samplers x heads on a frozen backbone.
+    """Say what to train next: short trainings of many changes.
 
-    In minutes, with 95 % intervals over people (groups, photos); what it can and cannot tell is printed with it.
+    The best of them for longer, on more folds (successive halving). What is trained is kept: the same command goes on.
     """
+    of_frozen = {
+        "--backbone": backbone,
+        "--losses": losses,
+        "--samplers": samplers,
+        "--heads": heads,
+        "--epochs": epochs,
+        "--repeats": repeats,
+    }
+    _check_screen(frozen, of_frozen, {"--try": tries or None, "--from": file, "--minutes": minutes}, as_json, top)
+    if frozen:
+        names = (_names("--losses", losses), _names("--samplers", samplers), _names("--heads", heads))
+        checked = params()
+        from stages.by_hand import screen_frozen as heads_stage
+
+        trained = heads_stage.Choice(backbone or "auto", *names, epochs, repeats or heads_stage.REPEATS, replicates)
+        found = heads_stage.run(checked, trained, talk())
+    else:
+        checked = params()
+        from stages.by_hand import screen as stage
+
+        found = stage.run(checked, stage.Choice(tuple(tries or ()), file, minutes, replicates), talk())
+    if as_json:
+        print_json(found)
+        return
+    from cli.tables import screen, screen_frozen
+
+    shown = screen_frozen.heads if frozen else screen.screen
+    answer(lambda width: shown(found, top or ROWS, width))
+
+
+def _check_screen(
+    frozen: bool, heads: dict[str, Any], trainings: dict[str, Any], as_json: bool, top: int | None
+) -> None:
+    """Raise UserError for options that do not go together."""
     from stages.base.errors import UserError
 
     if as_json and top is not None:
         raise UserError("--top: --json prints all rows; leave one of the two out")
-    checked = params()
-    from stages.by_hand import screen as stage
-
-    names = (_names("--losses", losses), _names("--samplers", samplers), _names("--heads", heads))
-    choice = stage.Choice(backbone, *names, epochs, repeats, replicates)
-    found = stage.run(checked, choice, talk())
-    if as_json:
-        print_json(found)
-        return
-    from cli.tables import screen
-
-    answer(lambda width: screen.screen(found, top or ROWS, width))
+    given = next((flag for flag, value in (trainings if frozen else heads).items() if value is not None), None)
+    if given and frozen:
+        raise UserError(f"{given}: is of short trainings, and --frozen trains heads alone; leave one of the two out")
+    if given:
+        raise UserError(f"{given}: goes with --frozen; short trainings take --try, as --try loss=focal,ldam")
 
 
 def _names(flag: str, text: str | None) -> tuple[str, ...]:

@@ -67,8 +67,11 @@ BLEND_SUBMISSION = Path("out/blend/submission.csv")
 BLEND_PROBABILITIES = Path("out/blend/probabilities.npz")
 BLEND_WEIGHTS = Path("out/blend/weights.json")
 
-SCREEN_FEATURES = Path("out/screen/features.npz")
-SCREEN_RANKING = Path("out/screen/ranking.csv")
+SCREEN = Path("out/screen")
+SCREEN_RANKING = SCREEN / "ranking.csv"
+SCREEN_TRAININGS = SCREEN / "trainings"
+SCREEN_FEATURES = SCREEN / "features.npz"
+SCREEN_HEADS = SCREEN / "heads.csv"
 
 NOW = Path("out/submit-now")
 NOW_SUBMISSION = NOW / "submission.csv"
@@ -123,6 +126,10 @@ def weights(fold: int, repeat: int = 0) -> Path:
 
 def checkpoint(fold: int, repeat: int, run: str) -> Path:
     return CHECKPOINTS / f"{fold}-{repeat}-{run}.ckpt"
+
+
+def screened(run: str, fold: int) -> Path:
+    return SCREEN_TRAININGS / f"{run}-{fold}.npz"
 
 
 def train_run(fold: int) -> Path:

@@ -26,6 +26,7 @@ from stages.learn.progress import Progress
 from stages.learn.training_terms import Terms
 from stages.parallel import side_by_side
 from stages.parallel.side_by_side import Plan
+from stages.parallel.training_process import Work
 from stages.params.schema import Params
 from stages.records import lr_json, run_record
 from stages.submission import decision_rule, write
@@ -153,7 +154,8 @@ def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
     if jobs == 1 and not grows:
         return False
     threads = dict.fromkeys(seeds, lr_json.refit_threads(chosen, params))
-    side_by_side.run(params, talk, Plan(seeds, jobs, threads, train_seed=train_seed, grows=grows))
+    work = Work(train_seed, {seed: _name(seed) for seed in seeds}, "refit seeds", "refit")
+    side_by_side.run(params, talk, Plan(seeds, jobs, threads, work=work, grows=grows))
     return True
 
 

@@ -1,339 +1,311 @@
-"""screen: which losses, samplers and heads suit these features? Heads alone are trained, on a frozen backbone's outputs."""
+"""screen: which change of params.yaml deserves a full training next? Short real trainings, the best of them longer.
 
-import itertools
+Successive halving (stages/judge/successive_halving.py): losses, samplers, heads, targets, rates and whatever else one tries
+train on some folds for a share of the epochs, each a full training in small; the best third for longer, on more folds.
+"""
+
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stages.base import paths
-from stages.base.errors import UserError, nearest
+from stages.base import cores, paths
 from stages.base.files import write_csv
 from stages.base.talk import Talk
+from stages.by_hand import screen_candidates, screen_training
+from stages.by_hand.screen_candidates import Candidate
+from stages.by_hand.screen_training import Result, Trial
 from stages.data import photos
-from stages.data.fold_data import FoldData, open_fold
+from stages.data.fold_data import open_fold
 from stages.data.task_and_classes import Task
-from stages.judge import bootstrap, metrics, paired_difference, training_noise
+from stages.judge import bootstrap, paired_difference, successive_halving, training_noise
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Asked, Difference
+from stages.judge.successive_halving import Rung, Score
 from stages.judge.training_noise import Training
-from stages.learn import backbones, cpu_threads, frozen_features, heads_on_features, learner, model, objective, predict
-from stages.learn.heads_on_features import Features, Plan
-from stages.learn.losses import CORRECTING, LOSSES
-from stages.learn.model import Classifier
-from stages.learn.samplers import SAMPLERS
+from stages.learn import checkpoint, cpu_threads, learner, objective, predict, run_key
+from stages.parallel import side_by_side
+from stages.parallel.side_by_side import Plan
+from stages.params import typed_changes
 from stages.params.schema import Params
-from stages.records import run_record
-from stages.records.run_record import Record
-from stages.report.score_names import title
+from stages.records import lr_json, run_record
 
-HEADS = ("linear", "mlp")
-SAME_CHANCES = ("weighted", "imbalanced", "class_uniform")
-LRS = (5e-4, 2e-3, 8e-3, 3e-2)  # of AdamW on standardised features
-EPOCHS = 20  # of heads, where they make no more than STEPS steps; never fewer than FEWEST_EPOCHS
-FEWEST_EPOCHS = 3
-STEPS = 2000
-REPEATS = 3
-MEMORY = 4 * 2**30  # bytes of heads that are trained at once; never fewer than those of one sampler
+BASE = 0  # its number; the candidates' count from 1
+RESERVE = 5.0  # seconds of --minutes for the answer
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is tried: losses x samplers x heads on one backbone; empty tuples mean all, for heads that of params.yaml."""
+    """What is tried, and for how long."""
 
-    backbone: str = "auto"  # auto, params, folds, or a path
-    losses: tuple[str, ...] = ()
-    samplers: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
-    epochs: int | None = None  # None: EPOCHS, or fewer where photos are many
-    repeats: int = REPEATS  # trainings of every head, each with a seed of its own
+    typed: tuple[str, ...] = ()  # --try
+    file: Path | None = None  # --from
+    minutes: float | None = None  # None: until all rungs are trained
     replicates: int | None = None  # None: ensemble.replicates
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One combination: what R repeats say of N photos out of fold, and the learning rate of each fold's heads."""
+class Screening:
+    """What is screened: the base (number 0) and the candidates, on which photos, with what."""
 
-    loss: str
-    sampler: str
-    head: str
-    classes: np.ndarray  # uint16 [R, N], the most probable one
-    nll: np.ndarray  # float32 [R, N]
-    lrs: tuple[float, ...]  # [folds]
-
-    @property
-    def name(self) -> str:
-        return f"{self.loss} {self.sampler} {self.head}"
-
-
-def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
-    """Write ranking.csv and features.npz below out/screen; return the ranking, best macro F1 first, and what it can tell.
-
-    Every combination is compared with params.yaml's (loss, sampler, model.head), which is trained too if it is not among
-    those asked for: paired over groups, all candidates sharing one error rate.
-    """
-    choice = checked(params, choice)
-    folds = [open_fold(params, fold) for fold in params.folds]
-    task = folds[0].task
-    objective.check(params, task)
-    epochs = choice.epochs or default_epochs(params, folds)
-    truth = Truth(task, folds[0].labels, bootstrap.numbered(photos.read(task)["group"].to_numpy(str)), _fold_of(folds))
-    began = time.perf_counter()
-    source, nets = backbones.choose(params, choice.backbone, folds, talk)
-    features_of = run_record.of_fold(params.folds[0]) if source.startswith(backbones.OWN_MODELS) else None
-    made = extract(params, nets, folds, talk)
-    extracted = time.perf_counter()
-    with cpu_threads.taken(min(_threads(params).values())):  # as the folds and a refit's seeds
-        tried = train(params, choice, made, folds, talk)
-    trained = time.perf_counter()
-    base, compared = judge(params, choice, tried, truth, talk)
-    rows = ranked(base, tried, compared)
-    write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows))
-    return {
-        "backbone": source,
-        "base": base.name,
-        **({} if task.unit == "photo" else {task.units: int(truth.group.max()) + 1}),
-        "photos": len(truth.labels),
-        "folds": len(folds),
-        "epochs": epochs,
-        "repeats": choice.repeats,
-        "rows": rows,
-        "titles": {f"f1_{name}": title(f"f1_{name}", task) for name in task.subsets},
-        "luck_sd": luck(rows),
-        "notes": notes(features_of, rows, task.units),
-        "seconds": {
-            "features": extracted - began,
-            "heads": trained - extracted,
-            "judge": time.perf_counter() - trained,
-        },
-    }
-
-
-def checked(params: Params, choice: Choice) -> Choice:
-    """The choice with all names spelt out. Raises UserError for a name that is none."""
-    named: dict[str, tuple[str, ...]] = {}
-    for option, known in (("losses", tuple(LOSSES)), ("samplers", SAMPLERS), ("heads", HEADS)):
-        given: tuple[str, ...] = getattr(choice, option)
-        for name in given:
-            if name not in known:
-                hint = nearest(name, known, otherwise=f"valid: {', '.join(known)}")
-                raise UserError(f"screen: --{option}: `{name}` is not known{hint}")
-        named[option] = tuple(dict.fromkeys(given)) or ((params.model.head,) if option == "heads" else known)
-    return Choice(choice.backbone, **named, epochs=choice.epochs, repeats=choice.repeats, replicates=choice.replicates)
-
-
-def extract(params: Params, nets: list[Classifier], folds: Sequence[FoldData], talk: Talk) -> Features:
-    """Features of all photos as evaluation sees them and, where training flips photos, of their mirror images."""
-    names = ("identity", "hflip") if params.augment.hflip else ("identity",)
-    return frozen_features.of_backbones(nets, folds[0].pixels, names, params, predict.accelerator(params).device, talk)
-
-
-def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldData], talk: Talk) -> list[Tried]:
-    """All combinations asked for, and params.yaml's: one loss, head and repeat after the other, all else at once."""
-    wanted = set(itertools.product(choice.losses, choice.heads, choice.samplers))
-    wanted.add((params.loss, params.model.head, params.sampler))
-    epochs = choice.epochs or default_epochs(params, folds)
-    jobs = []
-    for head, loss in itertools.product(HEADS, LOSSES):
-        own = _with(params, loss, head)
-        names = tuple(name for name in SAMPLERS if (loss, head, name) in wanted)
-        plan = Plan(model.architecture(own, folds[0].task), names, LRS, epochs)
-        jobs += [(own, part) for part in at_once(plan, made.values.shape[-1], len(folds), params.train.batch_size)]
-    steps = heads_on_features.batches(folds, params.train.batch_size)[0] * epochs
-    total = steps * len(jobs) * choice.repeats
-    ticks = iter(talk.track(range(total), total, "heads"))
-    fold_of = _fold_of(folds)
-    found = []
-    for own, plan in jobs:
-        repeats = [
-            heads_on_features.oof(learner.of_repeat(own, repeat), made, folds, plan, lambda: next(ticks, None))
-            for repeat in range(choice.repeats)
-        ]
-        classes, nll = np.stack([one.classes for one in repeats]), np.stack([one.nll for one in repeats])
-        for place, name in enumerate(plan.samplers):
-            picked = chosen(classes[:, place], nll[:, place], folds[0].labels, fold_of)
-            best = np.s_[:, place, picked[fold_of], np.arange(len(fold_of))]
-            lrs = tuple(LRS[number] for number in picked)
-            found.append(Tried(own.loss, name, own.model.head, classes[best], nll[best], lrs))
-    for _ in ticks:
-        pass
-    return found
-
-
-def _threads(params: Params) -> dict[int, int]:
-    """CPU threads of each fold, by the rule of trainings; lr-find need not have run."""
-    return cpu_threads.choose(params, predict.accelerator(params).device.type, cpu_threads.most(params))
-
-
-def at_once(plan: Plan, width: int, folds: int, batch: int) -> list[Plan]:
-    """A plan's samplers in as many plans as keep each within MEMORY, for heads on features [N, width]; none without samplers."""
-    own = heads_on_features.memory(replace(plan, samplers=plan.samplers[:1]), width, folds, batch)
-    size = max(1, MEMORY // max(1, own))
-    return [replace(plan, samplers=plan.samplers[start : start + size]) for start in range(0, len(plan.samplers), size)]
-
-
-def default_epochs(params: Params, folds: Sequence[FoldData]) -> int:
-    """EPOCHS, or as many as make STEPS steps: a head on many photos needs fewer passes."""
-    steps, _ = heads_on_features.batches(folds, params.train.batch_size)
-    return min(EPOCHS, max(FEWEST_EPOCHS, STEPS // steps))
-
-
-def _with(params: Params, loss: str, head: str) -> Params:
-    return params.model_copy(update={"loss": loss, "model": params.model.model_copy(update={"head": head})})
-
-
-def _fold_of(folds: Sequence[FoldData]) -> np.ndarray:
-    """The fold that validates on each photo, [N]."""
-    fold_of = np.zeros(len(folds[0].labels), np.int64)
-    for fold, data in enumerate(folds):
-        fold_of[data.val] = fold
-    return fold_of
-
-
-def chosen(classes: np.ndarray, nll: np.ndarray, labels: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
-    """Which learning rate each fold takes, [folds]: that of the best macro F1 (ties by nll) on the other folds' photos.
-
-    classes, nll: what is predicted out of fold and its loss, [R, L, N]; scores are means over the repeats. Nothing is chosen
-    on the photos that are scored.
-    """
-    most = (
-        int(max(labels.max(), classes.max())) + 1
-    )  # macro F1 is over the classes that are present, whatever their number
-    picked = []
-    for fold in range(int(fold_of.max()) + 1):
-        other = fold_of != fold
-        scores = [
-            (
-                np.mean([metrics.macro_f1(labels[other], one[other], most) for one in classes[:, rate]]),
-                -np.mean([float(one[other].mean()) for one in nll[:, rate]]),
-            )
-            for rate in range(classes.shape[1])
-        ]
-        picked.append(max(range(len(scores)), key=scores.__getitem__))
-    return np.array(picked)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What the heads are scored by."""
-
+    params: Params
+    tried: list[Candidate]  # the base first
     task: Task
     labels: np.ndarray  # [N]
     group: np.ndarray  # [N] numbered
-    fold: np.ndarray  # [N] that validates on each photo
+    val: list[np.ndarray]  # of each fold, positions of its validation photos
+    setting: dict[str, Any]  # of the trainings' run keys
+    threads: int
+    on_gpu: bool
 
     @property
-    def scores(self) -> tuple[str, ...]:
-        return ("macro_f1", *(f"f1_{name}" for name in self.task.subsets), "nll")
+    def jobs(self) -> int:
+        """Trainings side by side; on a GPU one, until its memory use is known."""
+        if self.params.parallel.jobs != "auto":
+            return self.params.parallel.jobs
+        return 1 if self.on_gpu else max(1, cores.available() // self.threads)
+
+    def epochs(self, number: int, rung: Rung) -> int:
+        return rung.epochs(self.tried[number].params.train.epochs)
+
+    def trial(self, number: int, rung: Rung, fold: int) -> Trial:
+        one = self.tried[number]
+        full, epochs = one.params.train.epochs, self.epochs(number, rung)
+        own = screen_training.shortened(one.params, epochs / full, epochs)
+        run = run_record.made(own, one.lr, self.setting).run
+        words = f"{one.name or 'params.yaml'}, fold {fold}, {epochs} of {full} epochs"
+        return Trial(words, own, one.lr, fold, run, self.threads)
 
 
-def judge(
-    params: Params, choice: Choice, tried: list[Tried], truth: Truth, talk: Talk
-) -> tuple[Tried, dict[str, list[Difference]]]:
-    """params.yaml's combination, and every combination's scores against it by its name."""
-    replicates = choice.replicates or params.ensemble.replicates
-    own = (params.loss, params.sampler, params.model.head)
-    base = next(one for one in tried if (one.loss, one.sampler, one.head) == own)
-    of_base = _trainings(base, truth)
-    asked = Asked(replicates, params.seed, truth.task.units, comparisons=max(1, len(tried) - 1))
-    return base, {
-        one.name: paired_difference.compare(of_base, _trainings(one, truth), asked)
-        for one in talk.track(tried, len(tried), "compare")
+@dataclass(frozen=True)
+class Reached:
+    """A rung as far as it was trained: results of each number, one a fold, and what they score."""
+
+    rung: Rung
+    folds: int
+    results: dict[int, list[Result]]
+    scores: dict[int, Score]
+
+
+def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
+    """Write ranking.csv and trainings/ below out/screen; return the ranking, the best first, and what to train next.
+
+    A training that is kept is not made again, so a screening that was cut off goes on. Every candidate is compared with the
+    base as it is after the same epochs on the same folds: paired over groups, all candidates sharing one error rate.
+    """
+    began = time.time()
+    until = None if choice.minutes is None else began + choice.minutes * 60 - RESERVE
+    made = screening(params, choice)
+    plan = successive_halving.rungs(len(made.tried) - 1, len(params.folds))
+    _say_plan(made, plan, talk)
+    with checkpoint.alone("screen", "", talk, wait=False):
+        reached = train(made, plan, until, talk)
+    whole = len(reached) == len(plan) and reached[-1].folds == plan[-1].folds
+    if whole:
+        screen_training.forget_checkpoints(params)
+    rows = ranked(made, reached, choice)
+    write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows, columns=None if rows else ["change", "verdict"]))
+    return {
+        **({} if made.task.unit == "photo" else {made.task.units: int(made.group.max()) + 1}),
+        "photos": len(made.labels),
+        "tried": len(made.tried) - 1,
+        "lr": made.tried[BASE].lr,
+        "folds": len(params.folds),
+        "epochs": params.train.epochs,
+        "rungs": [_told(one) for one in reached],
+        "whole": whole,
+        "rows": rows,
+        "next": following(made, plan, reached, rows),
+        "seconds": time.time() - began,
     }
 
 
-def _trainings(tried: Tried, truth: Truth) -> list[Training]:
-    """Sums of each group and of each fold, one entry a repeat."""
-    cell, folds, _ = training_noise.of_cells(truth.fold, truth.fold)
-
-    def summed(units: np.ndarray, classes: np.ndarray, nll: np.ndarray) -> Scores:
-        task = truth.task
-        own = bootstrap.of_run(units, truth.labels, classes, nll, classes=task.classes, subsets=task.subsets)
-        return bootstrap.pick(own, truth.scores)
-
-    return [
-        Training(summed(truth.group, *one), summed(cell, *one), folds)
-        for one in zip(tried.classes, tried.nll, strict=True)
-    ]
-
-
-def ranked(base: Tried, tried: list[Tried], compared: dict[str, list[Difference]]) -> list[dict[str, Any]]:
-    """One flat row a combination, best macro F1 first; difference, interval and verdict are of macro F1 against the base."""
-    rows: list[dict[str, Any]] = []
+def screening(params: Params, choice: Choice) -> Screening:
+    """Check all that is tried before anything is trained. Raises UserError."""
+    folds = [open_fold(params, fold) for fold in params.folds]
+    task = folds[0].task
+    objective.check(params, task)
+    lr = lr_json.read(params).lr if params.lr == "auto" else float(params.lr)
+    tried = [screen_candidates.base(params, lr)]
+    tried += screen_candidates.made(params, lr, task, list(choice.typed), choice.file)
     for one in tried:
-        by_name = {row.metric: row for row in compared[one.name]}
-        f1, nll = by_name["macro_f1"], by_name["nll"]
-        judged: dict[str, Any] = {
-            name: getattr(f1, name) for name in ("difference", "low", "high", "p_value", "detectable")
-        }
-        rows.append(
-            {"loss": one.loss, "sampler": one.sampler, "head": one.head, "macro_f1": f1.b}
-            | judged
-            | {"verdict": "base" if one is base else f1.verdict}
-            | _of_subsets(by_name)
-            | {"val_nll": nll.b, "val_nll_difference": nll.difference, "val_nll_p_value": nll.p_value}
-            | {"seed_sd": f1.seed_sd, "lrs": " ".join(f"{lr:g}" for lr in one.lrs)}
-        )
-    rows.sort(key=lambda row: (-row["macro_f1"], row["val_nll"]))
-    return [{"rank": number, **row} for number, row in enumerate(rows, 1)]
+        learner.check(one.params)
+    device = predict.accelerator(params).device.type
+    threads = min(cpu_threads.choose(params, device, cpu_threads.most(params)).values())
+    setting = run_key.record(params, lr, threads=dict.fromkeys(params.folds, threads)).setting
+    group = bootstrap.numbered(photos.read(task)["group"].to_numpy(str))
+    val = [fold.val for fold in folds]
+    return Screening(params, tried, task, folds[0].labels, group, val, setting, threads, device != "cpu")
 
 
-def _of_subsets(by_name: dict[str, Difference]) -> dict[str, float]:
-    """Columns f1_<subset>, f1_<subset>_difference and f1_<subset>_p_value."""
-    found: dict[str, float] = {}
-    for name, row in by_name.items():
-        if name.startswith("f1_"):
-            found |= {name: row.b, f"{name}_difference": row.difference, f"{name}_p_value": row.p_value}
-    return found
+def train(made: Screening, plan: list[Rung], until: float | None, talk: Talk) -> list[Reached]:
+    """Rung by rung; when the time is up, those that are known, the last perhaps on fewer folds than planned."""
+    reached: list[Reached] = []
+    numbers = list(range(len(made.tried)))
+    for place, rung in enumerate(plan, 1):
+        _train_rung(made, rung, numbers, until, talk)
+        known = _known(made, rung, numbers, first=not reached)
+        if known is None:
+            break
+        reached.append(known)
+        if known.folds < rung.folds or len(known.scores) < len(numbers) or place == len(plan):
+            break
+        numbers = [BASE, *successive_halving.kept(known.scores, plan[place].candidates, BASE)]
+        _say_left(made, known, plan[place:], talk)
+    return reached
 
 
-def luck(rows: list[dict[str, Any]]) -> float | None:
-    """Standard deviation of macro F1 by the luck of the draw: between samplers of the same chances, pooled over the rest."""
-    alike: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row["sampler"] in SAME_CHANCES:
-            alike.setdefault((row["loss"], row["head"]), []).append(row["macro_f1"])
-    several = [scores for scores in alike.values() if len(scores) > 1]
-    if not several:
+def _say_left(made: Screening, known: Reached, later: Sequence[Rung], talk: Talk) -> None:
+    """Who goes on, and about how long the rungs take that are left, by what an epoch took so far."""
+    full = made.params.train.epochs
+    an_epoch = sum(result.seconds for found in known.results.values() for result in found) / known.rung.cost(full)
+    seconds = an_epoch * sum(rung.cost(full) for rung in later) / made.jobs
+    talk.say(
+        f"screen: {known.rung.candidates} candidates are trained for {known.rung.epochs(full)} epochs; the best "
+        f"{later[0].candidates} go on, which takes about {max(1, round(seconds / 60))} min"
+    )
+
+
+def _train_rung(made: Screening, rung: Rung, numbers: Sequence[int], until: float | None, talk: Talk) -> None:
+    """Make the trainings of a rung that are not kept yet, fold by fold, the base first."""
+    trials = [made.trial(number, rung, fold) for fold in range(rung.folds) for number in numbers]
+    left = [trial for trial in trials if screen_training.read(trial) is None]
+    if not left or (until is not None and time.time() >= until):
+        return
+    params, several = left[0].params, range(len(left))
+    grows = made.on_gpu and params.parallel.jobs == "auto"
+    threads = dict.fromkeys(several, made.threads)
+    work = screen_training.work(left, until)
+    side_by_side.run(params, talk, Plan(list(several), min(made.jobs, len(left)), threads, work=work, grows=grows))
+
+
+def _known(made: Screening, rung: Rung, numbers: Sequence[int], first: bool) -> Reached | None:
+    """What a rung came to: the folds that all of its candidates have, all alike; in the first rung, where the time may be up
+    before the first fold is done, those that have it. None where nothing is to be told, not even of the base.
+    """
+    results: dict[int, list[Result]] = {}
+    for number in numbers:
+        found = []
+        for fold in range(rung.folds):
+            result = screen_training.read(made.trial(number, rung, fold))
+            if result is None:
+                break
+            found.append(result)
+        results[number] = found
+    folds = min(map(len, results.values()))
+    if folds == 0 and first:
+        folds, results = 1, {number: found for number, found in results.items() if found}
+    if folds == 0 or BASE not in results:
         return None
-    squares = sum(((np.array(scores) - np.mean(scores)) ** 2).sum() for scores in several)
-    return float(np.sqrt(squares / sum(len(scores) - 1 for scores in several)))
+    results = {number: found[:folds] for number, found in results.items()}
+    return Reached(rung, folds, results, {number: _score(made, found) for number, found in results.items()})
 
 
-def notes(features_of: Record | None, rows: list[dict[str, Any]], units: str) -> list[str]:
-    """What the ranking can tell and what it cannot, and how much of it is noise. features_of: the folds whose features."""
-    widths = [(row["high"] - row["low"]) / 2 for row in rows if row["verdict"] != "base"]
-    scatter = luck(rows)
-    found = [
-        "can tell: which losses, samplers and heads suit these features. It costs minutes; train the best few fully, and let "
-        "`maskcli compare` decide",
-        "cannot tell: what a loss or sampler does to the backbone itself (the features stand still), nor anything about "
-        "augmentation (but the flip), mixup, the backbone, its learning rate, the number of epochs or the epoch to stop at",
+def _score(made: Screening, results: Sequence[Result]) -> Score:
+    """Macro F1 over all folds' photos, then less nll; below all others where a training failed."""
+    if any(result.fault for result in results):
+        return (-1.0, 0.0)
+    training = _training(made, results)
+    f1, nll = bootstrap.estimate(bootstrap.pick(training.over_groups, ("macro_f1", "nll")))
+    return float(f1), -float(nll)
+
+
+def _training(made: Screening, results: Sequence[Result]) -> Training:
+    """Sums of each group and each fold, of the photos of the folds that there are."""
+    which = np.concatenate(made.val[: len(results)])
+    fold = np.repeat(np.arange(len(results)), [len(result.nll) for result in results])
+    classes = np.concatenate([result.classes for result in results])
+    nll = np.concatenate([result.nll for result in results])
+    cell, folds, _ = training_noise.of_cells(fold, fold)
+    task, labels = made.task, made.labels[which]
+
+    def summed(units: np.ndarray) -> Scores:
+        own = bootstrap.of_run(units, labels, classes, nll, classes=task.classes, subsets=task.subsets)
+        return bootstrap.pick(own, ("macro_f1", *(f"f1_{name}" for name in task.subsets), "nll"))
+
+    return Training(summed(bootstrap.numbered(made.group[which])), summed(cell), folds)
+
+
+def ranked(made: Screening, reached: Sequence[Reached], choice: Choice) -> list[dict[str, Any]]:
+    """One flat row a candidate and the base, the best first; each compared with the base where both were trained longest."""
+    replicates = choice.replicates or made.params.ensemble.replicates
+    asked = Asked(replicates, made.params.seed, made.task.units, comparisons=max(1, len(made.tried) - 1))
+    rows: list[dict[str, Any]] = []
+    for number in successive_halving.order([one.scores for one in reached], BASE):
+        at = [one for one in reached if number in one.scores][-1]
+        fault = next((result.fault for result in at.results[number] if result.fault), "")
+        seen: dict[str, Any] = {} if fault else _compared(made, at, number, asked)
+        base = {"verdict": "base"} if number == BASE else {}
+        rows.append(
+            {"rank": len(rows) + 1, "change": made.tried[number].name, "verdict": "failed"}
+            | {"epochs": made.epochs(number, at.rung), "folds": at.folds, "rung": reached.index(at) + 1}
+            | seen
+            | base
+            | {"seconds": sum(result.seconds for result in at.results[number]), "fault": fault}
+        )
+    return rows
+
+
+def _compared(made: Screening, at: Reached, number: int, asked: Asked) -> dict[str, Any]:
+    """Scores of a candidate beside the base's, after the same share of their epochs on the same folds."""
+    of_base, own = (_training(made, at.results[one]) for one in (BASE, number))
+    found: dict[str, Difference] = {row.metric: row for row in paired_difference.compare([of_base], [own], asked)}
+    f1, nll = found["macro_f1"], found["nll"]
+    return (
+        {"macro_f1": f1.b}
+        | {name: getattr(f1, name) for name in ("difference", "low", "high", "models_low", "models_high", "p_value")}
+        | {"verdict": f1.verdict}
+        | {name: row.b for name, row in found.items() if name.startswith("f1_")}
+        | {"val_nll": nll.b, "val_nll_difference": nll.difference}
+    )
+
+
+def following(made: Screening, plan: Sequence[Rung], reached: Sequence[Reached], rows: list[dict[str, Any]]) -> Any:
+    """What to train next: the best candidate's changes, as `dvc exp run` takes them, and about how many seconds that takes.
+
+    None where the base stands first, or nothing but it is known.
+    """
+    if not rows or rows[0]["verdict"] in ("base", "failed"):
+        return None
+    first = next(one for one in made.tried if one.name == rows[0]["change"])
+    at = reached[rows[0]["rung"] - 1]
+    number = made.tried.index(first)
+    an_epoch = float(np.mean([result.seconds for result in at.results[number]])) / made.epochs(number, at.rung)
+    rounds = -(-len(made.params.folds) // made.jobs) * made.params.train.repeats
+    changes = first.changes | ({"lr": first.lr} if made.params.lr == "auto" else {})
+    return {
+        "change": first.name,
+        "name": typed_changes.experiment(first.changes),
+        "switches": typed_changes.switches(changes),
+        "seconds": an_epoch * first.params.train.epochs * rounds,
+    }
+
+
+def _told(one: Reached) -> dict[str, Any]:
+    known = [result for results in one.results.values() for result in results]
+    return {
+        "candidates": len(one.scores) - 1,
+        "share": one.rung.share,
+        "folds": one.folds,
+        "trainings": len(known),
+        "core_seconds": sum(result.core_seconds for result in known),
+    }
+
+
+def _say_plan(made: Screening, plan: Sequence[Rung], talk: Talk) -> None:
+    """How many train for how long, and what share of training all of them fully that is."""
+    full = made.params.train.epochs
+    steps = [
+        f"{rung.candidates} for {rung.epochs(full)} epoch{'s' if rung.epochs(full) > 1 else ''} on {rung.folds} of "
+        f"{len(made.params.folds)} folds"
+        for rung in plan
     ]
-    if features_of is not None:
-        found.append(
-            f"the features are those of models trained with loss {features_of.loss} and sampler "
-            f"{features_of.params.get('sampler', 'none')}, on the very photos that the heads learn from: there classes lie "
-            f"further apart than on new {units}, so overfitting is understated and all heads look more alike than they would in "
-            "full training"
-        )
-    if widths:
-        found.append(
-            f"noise: the intervals, which hold for all rows together, are +-{np.median(widths):.3f} macro F1 wide (median) by "
-            f"the luck of these {units} and of the trainings; rows "
-            "nearer to each other than that stand in no certain order, and the best of "
-            f"{len(rows)} rows flatters itself, because it was picked on the {units} it is scored on"
-        )
-    if scatter is not None:
-        found.append(
-            f"noise: {', '.join(name for name in SAME_CHANCES if any(row['sampler'] == name for row in rows))} draw with the "
-            f"same chances, so their rows differ by luck only: by {scatter:.4f} macro F1 (standard deviation)"
-        )
-    if any(row["loss"] in CORRECTING and row["sampler"] != "none" for row in rows):
-        found.append(
-            f"{', '.join(CORRECTING)} correct for imbalance themselves: with a sampler other than none rare classes count twice"
-        )
-    return found
+    cost = sum(rung.cost(full) for rung in plan) / (len(made.tried) * full * len(made.params.folds))
+    talk.say(
+        f"screen: candidates beside params.yaml: {', then '.join(steps)}; {100 * cost:.0f} % of what training all of them fully "
+        "takes"
+    )

@@ -8,6 +8,8 @@ from stages.base import git, paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json
 from stages.data import photos
+from stages.params import typed_changes
+from stages.params.keys import nested
 from stages.params.schema import Params
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
@@ -18,7 +20,7 @@ SCORES = (
     *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
     "photos",
 )
-RANKED = {"loss": str, "sampler": str, "verdict": str}
+RANKED = {"change": str, "verdict": str}
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -79,16 +81,17 @@ def _next(record: Record) -> tuple[str, list[str]]:
 def _try(record: Record) -> tuple[str, list[str]]:
     """The cheapest thing not done yet."""
     if not paths.SCREEN_RANKING.exists():
-        return "which losses and samplers to try, in minutes", ["maskcli screen"]
-    first = read_csv(paths.SCREEN_RANKING, "screen", RANKED).iloc[0]
-    own = record.loss, record.params.get("sampler", "none")
-    if first["verdict"] != "base" and (first["loss"], first["sampler"]) != own:
-        name = first["loss"] if first["sampler"] == "none" else f"{first['loss']}-{first['sampler']}"
-        switches = f"-S loss={first['loss']} -S sampler={first['sampler']}"
-        return "what `maskcli screen` ranked first", [
-            f"dvc exp run -n {name} {switches}",
-            f"maskcli compare HEAD {name}",
-        ]
+        return "which change to train next", ["maskcli screen"]
+    rows = read_csv(paths.SCREEN_RANKING, "screen", RANKED)
+    first = rows.iloc[0] if len(rows) else {"verdict": "base"}
+    if first["verdict"] not in ("base", "failed"):
+        changes = typed_changes.grid(first["change"])[0]
+        if run_record.pick(nested(record.params), changes) != nested(changes):
+            name = typed_changes.experiment(changes)
+            return "what `maskcli screen` ranked first", [
+                f"dvc exp run -n {name} {typed_changes.switches(changes)}",
+                f"maskcli compare HEAD {name}",
+            ]
     if not paths.TTA_SUMMARY.exists():
         return "whether test-time views help", ["maskcli tta-search"]
     if _has_answers() and not paths.REFIT_SUMMARY.exists():

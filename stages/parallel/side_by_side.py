@@ -1,5 +1,5 @@
 """Trainings side by side, each in a process of its own (training_process.py), under one progress display
-(progress_display.py): what folds and refit share.
+(progress_display.py): what folds, refit and screen share.
 
 A training that fails leaves the others running. One whose process the system ended, most likely for memory, goes on from
 its checkpoint, with fewer at a time.
@@ -19,7 +19,7 @@ from stages.learn import interrupt
 from stages.learn.training_terms import Terms
 from stages.parallel import training_process
 from stages.parallel.progress_display import TELL_EVERY, Bar
-from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Train, Worker, how_it_ended
+from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Work, Worker, how_it_ended
 from stages.params.schema import Params
 
 ROOM = 1.2  # of a training's peak GPU memory: what each further one on the same GPU needs to have free
@@ -29,27 +29,27 @@ CORES_ON_A_GPU = 2  # one that launches kernels, one that makes batches
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained, by fold or, for a refit, by seed, and how many at a time."""
+    """What is to be trained, by fold or by its number in `work`, and how many at a time."""
 
     wanted: list[int]
     jobs: int
     threads: dict[int, int]  # of each of them
     ahead: tuple[int, ...] = ()  # those that use the room that is left, into checkpoints only
-    train_seed: Train | None = None  # of a refit; None: folds are trained
+    work: Work | None = None  # None: folds are trained
     fresh: bool = False
     until: datetime.datetime | None = None
     grows: bool = False  # on a GPU, to as many as its memory has room for
 
     def needed(self, params: Params) -> list[int]:
         """Those that must be trained to their end: under a time limit those ahead too, since all share the time."""
-        limited = not self.train_seed and (self.until is not None or params.budget.minutes > 0)
+        limited = not self.work and (self.until is not None or params.budget.minutes > 0)
         return [*self.wanted, *self.ahead] if limited else self.wanted
 
     def label(self, needed: list[int]) -> str:
         """Of the progress display."""
-        what, one = ("refit seeds", "refit seed") if self.train_seed else ("folds", "fold")
-        several = f"{len(needed)} {what}, {self.jobs} at a time"
-        return f"epochs of {several if len(needed) > 1 else f'{one} {needed[0]}'}"
+        several = f"{len(needed)} {self.work.several if self.work else 'folds'}, {self.jobs} at a time"
+        one = self.work.names[needed[0]] if self.work else f"fold {needed[0]}"
+        return f"epochs of {several if len(needed) > 1 else one}"
 
 
 def fits(free: int, peak: int, trainings: int, available: int) -> int:
@@ -84,9 +84,7 @@ def run(params: Params, talk: Talk, plan: Plan) -> None:
         context = training_process.context()
         needed, waiting = plan.needed(params), deque([*plan.wanted, *plan.ahead])
         crew = Crew(plan, needed, context, context.Event(), waiting, plan.jobs, plan.grows)
-        bar = Bar(
-            talk, plan.label(needed), needed, params.train.epochs * (1 if plan.train_seed else params.train.repeats)
-        )
+        bar = Bar(talk, plan.label(needed), needed, params.train.epochs * (1 if plan.work else params.train.repeats))
         try:
             while True:
                 if asked() or all(number in crew.workers and crew.workers[number].outcome for number in needed):
@@ -144,7 +142,7 @@ def _order(params: Params, crew: Crew, number: int) -> Order:
     plan, own = crew.plan, number in crew.plan.wanted
     later = len(crew.needed) - len(plan.wanted)
     terms = Terms(fresh=plan.fresh and own, until=plan.until, outputs=own, jobs=crew.jobs, later=later)
-    return Order(Path.cwd(), params, number, plan.train_seed, terms, interrupt.heeded())
+    return Order(Path.cwd(), params, number, plan.work, terms, interrupt.heeded())
 
 
 def _report(workers: list[Worker]) -> None:
@@ -158,12 +156,10 @@ def _report(workers: list[Worker]) -> None:
     elif len(workers) == 1:
         raise UserError(failed[0].error)
     told = "; ".join(f"{worker.order.name}: {worker.error}" for worker in failed)
-    done = [str(worker.number) for worker in workers if worker.outcome == "done"]
-    kept = (
-        f"done and kept: {', '.join(done)}"
-        if done
-        else f"no {'seed' if workers[0].order.train_seed else 'fold'} is done"
-    )
+    done = [
+        worker.order.name if worker.order.work else str(worker.number) for worker in workers if worker.outcome == "done"
+    ]
+    kept = f"done and kept: {', '.join(done)}" if done else "none is done"
     raise UserError(f"{told}; {kept}; {advice}, and run the same command again")
 
 

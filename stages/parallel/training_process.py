@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection
@@ -23,9 +23,19 @@ from stages.parallel import sockets
 from stages.parallel.progress_display import Reporter
 from stages.params.schema import Params
 
-Train = Callable[[Params, Talk, int, Terms], None]  # trains a fold or a seed, by its number
+Train = Callable[[Params, Talk, int, Terms], None]  # trains a fold, a seed or the like, by its number
 # SIGKILL; 255 is all that is known of a process when the one that forked it has been killed.
 ENDED_BY_THE_SYSTEM = (-9, 255)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained where that is not the folds of params.yaml, once each."""
+
+    train: Train
+    names: Mapping[int, str]  # of each, by its number, as `refit seed 0`
+    several: str  # what they are called, as `refit seeds`
+    command: str  # that trains them
 
 
 @dataclass(frozen=True)
@@ -34,18 +44,18 @@ class Order:
 
     folder: Path  # to work in
     params: Params
-    number: int  # of the fold, or of the refit's seed
-    train_seed: Train | None  # of a refit; None: a fold is trained
+    number: int  # of the fold, or in the work
+    work: Work | None  # None: a fold is trained
     terms: Terms
     signals: list[signal.Signals]  # that ask it to stop
 
     @property
     def name(self) -> str:
-        return f"refit seed {self.number}" if self.train_seed else f"fold {self.number}"
+        return self.work.names[self.number] if self.work else f"fold {self.number}"
 
     @property
     def command(self) -> str:
-        return "refit" if self.train_seed else f"train --fold {self.number}"
+        return self.work.command if self.work else f"train --fold {self.number}"
 
 
 @dataclass
@@ -116,7 +126,7 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
     """The process's whole life: do what it was ordered, and tell the parent how it goes."""
     gc.freeze()  # what it was forked with lives to its end: looking through it for garbage would only copy its pages
     os.chdir(order.folder)
-    repeats = 1 if order.train_seed else order.params.train.repeats
+    repeats = 1 if order.work else order.params.train.repeats
     reporter = Reporter(pipe, repeats, order.params.train.epochs)
     warnings.showwarning = reporter.warn
     orphaned = threading.Event()
@@ -144,7 +154,7 @@ def _train(order: Order, reporter: Reporter, stop: interrupt.Interrupt) -> None:
     from stages.parallel import preloaded
 
     terms = replace(order.terms, imported=preloaded.seconds_before(process_began()), stop=stop)
-    train = order.train_seed or preloaded.run
+    train = order.work.train if order.work else preloaded.run
     train(order.params, Talk(say=reporter.say, track=reporter.track), order.number, terms)
 
 

@@ -1,182 +1,272 @@
-"""maskcli screen: whose features, kept how, and what comes out."""
+"""maskcli screen: short trainings of changes, the best of them longer, and what to train next."""
 
 import json
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from cli.main import app
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import write_npz
-from stages.base.talk import SILENT
-from stages.by_hand import screen
+from stages.base.files import write_json
+from stages.base.talk import SILENT, Talk
+from stages.by_hand import screen, screen_candidates, screen_training
 from stages.by_hand.screen import Choice
+from stages.by_hand.screen_training import Trial
 from stages.data.fold_data import open_fold
 from stages.data.task_and_classes import CONTEST, Axis, Task
-from stages.learn import frozen_features, heads_on_features, model
-from stages.learn.heads_on_features import Plan
+from stages.learn import fit
+from stages.learn.around_training import Around
+from stages.learn.training_terms import Terms
+from stages.parallel.side_by_side import Plan
 from stages.params.schema import Params
-from stages.records import run_record
-from tests.conftest import record_folds, small
+from tests.conftest import ENVIRONMENT, command, small
 
-FEW = Choice(losses=("ce", "focal"), samplers=("none", "weighted", "imbalanced"), epochs=2, repeats=2)
-
-
-def write_models(params: Params, seed: int = 0) -> None:
-    """What training leaves of each fold that screen reads; untrained weights do for that."""
-    record = record_folds(params)
-    for fold in params.folds:
-        torch.manual_seed(seed + fold)
-        net = model.build(model.architecture(params, CONTEST))
-        model.save(paths.weights(fold), net.architecture, net.state_dict(), record)
-        write_npz(paths.oof_logits(fold), photo=open_fold(params, fold).val, run=np.array(record.run))
+FIVE = Choice(("loss=focal,bce", "sampler=sqrt", "model.head=mlp", "lr=0.01"), replicates=100)
 
 
 @pytest.fixture
-def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The views that were extracted, one entry a backbone and view."""
-    calls: list[str] = []
-    real = frozen_features._extract
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trainings are made in this process; the names of those that were made."""
+    names: list[str] = []
 
-    def spy(nets: list[model.Classifier], pixels: np.ndarray, names: tuple[str, ...], *rest: object) -> np.ndarray:
-        calls.extend(name for _ in nets for name in names)
-        return real(nets, pixels, names, *rest)  # type: ignore[arg-type]
+    def run(params: Params, talk: Talk, plan: Plan) -> None:
+        assert plan.work
+        for number in plan.wanted:
+            names.append(plan.work.names[number])
+            plan.work.train(params, talk, number, Terms())
 
-    monkeypatch.setattr(frozen_features, "_extract", spy)
-    return calls
+    monkeypatch.setattr(screen.side_by_side, "run", run)
+    return names
 
 
-def test_the_ranking_its_file_and_its_features(project: Path, extracted: list[str]) -> None:
-    params = small()
-    write_models(params)
-    found = screen.run(params, FEW, SILENT)
+@pytest.fixture
+def quick(here: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """As `here`, but nothing is learnt: what a model would say is drawn, the same for the same training."""
+
+    def drawn(trial: Trial, around: Around) -> tuple[np.ndarray, np.ndarray, str]:
+        labels = open_fold(trial.params, trial.fold)
+        truth = labels.labels[labels.val]
+        rng = np.random.default_rng(int(trial.run, 16) + trial.fold)
+        wrong = rng.random(len(truth)) < rng.random()
+        return np.where(wrong, rng.integers(18, size=len(truth)), truth), rng.random(len(truth), np.float32), ""
+
+    monkeypatch.setattr(screen_training, "_fitted", drawn)
+    return here
+
+
+def stands(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows without what a clock says."""
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in found["rows"]]
+
+
+def test_the_best_train_longer_and_all_are_ranked_with_what_to_train_next(project: Path, quick: list[str]) -> None:
+    found = screen.run(small(), FIVE, SILENT)
     json.dumps(found, allow_nan=False)
-    rows = found["rows"]
-    assert len(rows) == 6
-    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert [row["macro_f1"] for row in rows] == sorted((row["macro_f1"] for row in rows), reverse=True)
-    assert [f"{row['loss']} {row['sampler']} {row['head']}" for row in rows if row["verdict"] == "base"] == [
-        found["base"]
+    assert [(one["candidates"], one["folds"], one["trainings"]) for one in found["rungs"]] == [(5, 2, 12), (3, 2, 8)]
+    assert quick[:6] == [
+        f"{name}, fold 0, 1 of 2 epochs"
+        for name in ("params.yaml", "loss=focal", "loss=bce", "sampler=sqrt", "model.head=mlp", "lr=0.01")
     ]
+    assert quick[6] == "params.yaml, fold 1, 1 of 2 epochs"
+    assert quick[12] == "params.yaml, fold 0, 2 of 2 epochs"
+    assert len(quick) == 12 + 8
+    rows = found["rows"]
+    assert sorted(row["change"] for row in rows) == [
+        "",
+        "loss=bce",
+        "loss=focal",
+        "lr=0.01",
+        "model.head=mlp",
+        "sampler=sqrt",
+    ]
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert sorted(row["epochs"] for row in rows) == [1, 1, 2, 2, 2, 2]
+    (base,) = [row for row in rows if row["verdict"] == "base"]
+    assert base["change"] == ""
     for row in rows:
         assert row["low"] <= row["difference"] <= row["high"]
-        assert row["difference"] == pytest.approx(
-            row["macro_f1"] - next(one["macro_f1"] for one in rows if one["verdict"] == "base"), abs=1e-6
-        )
-        assert set(row["lrs"].split()) <= {f"{lr:g}" for lr in screen.LRS}
-    assert found["luck_sd"] > 0
-    table = pd.read_csv(paths.SCREEN_RANKING)
-    assert list(table.columns) == list(rows[0])
-    assert list(table["loss"]) == [row["loss"] for row in rows]
+    assert list(pd.read_csv(paths.SCREEN_RANKING, keep_default_na=False)["change"]) == [row["change"] for row in rows]
+    assert not list(paths.CHECKPOINTS.glob("*.ckpt"))  # none is needed any more
 
-    assert extracted == ["identity", "hflip"] * 2
-    assert screen.run(params, FEW, SILENT)["rows"] == rows  # the same command, the same numbers
-    assert len(extracted) == 4  # kept
-    write_models(params, seed=7)
-    other = screen.run(params, FEW, SILENT)["rows"]
-    assert len(extracted) == 8  # other weights
-    assert other != rows
-    paths.SCREEN_FEATURES.write_bytes(b"cut off")
-    screen.run(params, Choice(losses=("ce",), samplers=("none",), epochs=1, repeats=1, replicates=100), SILENT)
-    assert len(extracted) == 12  # damaged
+    before = list(quick)
+    assert stands(screen.run(small(), FIVE, SILENT)) == stands(found)
+    assert quick == before  # nothing was trained again
 
 
-def test_the_combination_of_params_is_trained_also_where_not_asked_for(project: Path) -> None:
-    params = small(sampler="sqrt")
-    write_models(params)
-    choice = Choice(losses=("bce",), samplers=("none",), heads=("mlp",), epochs=1, repeats=1)
-    found = screen.run(params, choice, SILENT)
-    assert {(row["loss"], row["sampler"], row["head"]) for row in found["rows"]} == {
-        ("bce", "none", "mlp"),
-        ("ce", "sqrt", "linear"),
-    }
-    assert found["luck_sd"] is None
+def test_a_screening_that_was_cut_off_comes_to_the_answer_of_one_that_was_not(project: Path, quick: list[str]) -> None:
+    whole = stands(screen.run(small(), FIVE, SILENT))
+    for path in sorted(paths.SCREEN_TRAININGS.iterdir())[::2]:
+        path.unlink()
+    damaged = next(iter(sorted(paths.SCREEN_TRAININGS.iterdir())))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    quick.clear()
+    assert stands(screen.run(small(), FIVE, SILENT)) == whole
+    assert len(quick) == 10 + 1
 
 
-def test_weights_that_have_seen_these_people_are_refused(project: Path) -> None:
-    params = small()
-    write_models(params)
-    Path("elsewhere.safetensors").symlink_to(paths.weights(0))
-    for name in (str(paths.weights(0)), "elsewhere.safetensors", "./out/../out/train/0/models/0.safetensors"):
-        with pytest.raises(UserError, match="was trained on these photos"):
-            screen.run(params, Choice(backbone=name), SILENT)
-    with pytest.raises(UserError, match="was trained on these photos"):
-        screen.run(small(model={"weights": str(paths.weights(1))}), Choice(), SILENT)
-    paths.weights(1).rename("in_dvc_cache")  # with `dvc config cache.type symlink`
-    paths.weights(1).symlink_to(Path("in_dvc_cache").resolve())
-    with pytest.raises(UserError, match="was trained on these photos"):
-        screen.run(params, Choice(backbone=str(paths.weights(1))), SILENT)
-    # Models of another split: what fold 0 left out is not what it would be scored on.
-    run = np.array(run_record.of_fold(0).run)
-    write_npz(paths.oof_logits(0), photo=open_fold(params, 1).val, run=run)
-    with pytest.raises(UserError, match="was not trained with the folds of"):
-        screen.run(params, FEW, SILENT)
+def test_when_the_time_is_up_a_checkpoint_is_left_and_what_is_known_is_told(
+    project: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(screen.time, "time", lambda: now[0])
+    real = fit.train_epoch
+
+    def slow(*words: Any) -> Any:
+        now[0] += 10.0
+        return real(*words)
+
+    monkeypatch.setattr(fit, "train_epoch", slow)
+    limited = Choice(("loss=focal,bce",), minutes=(35 + screen.RESERVE) / 60, replicates=100)
+    found = screen.run(small(), limited, SILENT)
+    assert not found["whole"]
+    assert [row["change"] for row in found["rows"]] == [""]  # the base has one fold, focal was at it
+    assert found["next"] is None
+    assert len(list(paths.CHECKPOINTS.glob("*.ckpt"))) == 1
+    now[0] = 1000.0
+    limited = replace(limited, minutes=(25 + screen.RESERVE) / 60)
+    assert len(screen.run(small(), limited, SILENT)["rows"]) == 2  # the second went on from its first epoch to its end
+
+    nothing = screen.run(small(seed=7), replace(limited, minutes=0.01), SILENT)
+    assert nothing["rows"] == []
+    assert nothing["next"] is None
 
 
-def test_random_features_are_refused_with_what_to_do(project: Path) -> None:
-    for choice in (Choice(), Choice(backbone="params")):
-        with pytest.raises(UserError, match="random features tell nothing"):
-            screen.run(small(), choice, SILENT)
-    with pytest.raises(UserError, match=r"--backbone mine.pth: no such file"):
-        screen.run(small(), Choice(backbone="mine.pth"), SILENT)
-    with pytest.raises(UserError, match="--losses: `fokal` is not known; did you mean `focal`"):
-        screen.run(small(), Choice(losses=("fokal",)), SILENT)
+def test_a_change_that_cannot_be_trained_stands_last_with_why(project: Path, here: list[str]) -> None:
+    found = screen.run(small(), Choice(("lr=1e20",), replicates=100), SILENT)
+    last = found["rows"][-1]
+    assert (last["change"], last["verdict"]) == ("lr=1e+20", "failed")
+    assert "is NaN or infinite" in last["fault"]
+    assert found["next"] is None
 
 
-def test_a_folds_learning_rate_is_chosen_by_the_other_folds() -> None:
-    labels, fold_of = np.arange(18).repeat(2), np.tile([0, 1], 18)
-    # The first learning rate is right on fold 0 alone, the second on fold 1 alone.
-    classes = np.stack([np.where(fold_of == fold, labels, (labels + 1) % 18) for fold in (0, 1)]).astype(np.uint16)
-    nll = np.ones(classes.shape, np.float32)
-    assert list(screen.chosen(classes[None], nll[None], labels, fold_of)) == [1, 0]
-    # Of equal macro F1 the lower loss decides.
-    nll[1, fold_of == 1] = 0.5
-    assert list(screen.chosen(np.stack([labels, labels])[None], nll[None], labels, fold_of)) == [1, 0]
+def test_a_short_training_is_a_full_one_in_small() -> None:
+    params = small(
+        train={"epochs": 20, "select": "best_f1", "repeats": 3, "patience": 2},
+        schedule={"warmup_epochs": 4.0},
+        model={"freeze_epochs": 3},
+        budget={"minutes": 5},
+    )
+    own = screen_training.shortened(params, 0.25, 5)
+    assert own.train.epochs == 5
+    assert own.schedule.warmup_epochs == 1.0
+    assert own.model.freeze_epochs == 1
+    assert (own.train.select, own.train.repeats, own.train.patience, own.budget.minutes) == ("last", 1, 0, 0)
+    assert screen_training.shortened(params, 1.0, 20).schedule == params.schedule
 
 
-def test_heads_that_would_take_too_much_memory_together_are_trained_a_few_samplers_at_a_time() -> None:
-    """A fold's head on 2,048 features of 1,000 classes has 2 million weights, and AdamW holds four of each."""
-    many = Task("folder", (Axis("label", tuple(f"{number:03d}" for number in range(1000))),), "photo")
-    plan = Plan(model.architecture(small(), many), ("none", "weighted", "sqrt"), screen.LRS, 1)
-    weights, outputs = 16 * 2048 * 1000, 32 * 64 * 1000
-    assert heads_on_features.memory(plan, 2048, 5, 64) == (weights + outputs) * 5 * 3 * len(screen.LRS)
-
-    def parts(folds: int, batch: int = 64) -> list[tuple[str, ...]]:
-        return [part.samplers for part in screen.at_once(plan, 2048, folds, batch)]
-
-    assert parts(5) == [plan.samplers]
-    assert parts(15) == [("none", "weighted"), ("sqrt",)]
-    assert parts(50) == parts(5, 4096) == [("none",), ("weighted",), ("sqrt",)]
-    assert screen.at_once(replace(plan, samplers=()), 2048, 5, 64) == []
+def names(*typed: str, **changes: Any) -> list[str]:
+    return [one.name for one in screen_candidates.made(small(**changes), 0.003, CONTEST, list(typed), None)]
 
 
-def test_the_command_shows_a_table_and_gives_json(project: Path) -> None:
-    params = small()
-    torch.manual_seed(0)
-    net = model.build(model.architecture(params, CONTEST))
-    torch.save(net.backbone.state_dict(), "weights.pth")
-    words = ["screen", "--backbone", "weights.pth", "--losses", "ce,focal", "--samplers", "none", "--epochs", "1"]
-    done = CliRunner().invoke(app, [*words, "--repeats", "1", "--top", "1"])
+def test_changes_are_typed_as_keys_and_values_with_commas_between() -> None:
+    assert names("loss=focal") == ["loss=focal"]
+    assert names("loss=focal,ldam") == ["loss=focal", "loss=ldam"]
+    assert names("loss=ldam,model.head=mlp") == ["loss=ldam,model.head=mlp"]
+    assert names("loss=focal,ldam,model.head=linear,mlp") == [
+        *("loss=focal", "loss=focal,model.head=mlp", "loss=ldam", "loss=ldam,model.head=mlp")
+    ]
+    assert names("train_bins.age=[30,58]", "lr=1e-3,0.01") == ["train_bins.age=[30,58]", "lr=0.001", "lr=0.01"]
+    assert names("loss=ce,focal", "loss=focal") == ["loss=focal"]  # as params.yaml, and the same twice
+
+
+def test_a_file_lists_changes_too(project: Path) -> None:
+    file = Path("candidates.yaml")
+    file.write_text("- loss: focal\n- {loss: ldam, losses: {ldam: {drw: 1.0}}}\n- model.head: mlp\n")
+    found = screen_candidates.made(small(), 0.003, CONTEST, ["sampler=sqrt"], file)
+    assert [one.name for one in found] == [
+        "sampler=sqrt",
+        "loss=focal",
+        "loss=ldam,losses.ldam.drw=1",
+        "model.head=mlp",
+    ]
+    assert found[2].params.losses.ldam.drw == 1.0
+    assert {one.lr for one in found} == {0.003}
+
+
+def test_left_to_itself_it_tries_every_other_loss_sampler_head_and_target_and_two_rates() -> None:
+    assert names() == [
+        *("loss=weighted_ce", "loss=label_smoothing", "loss=focal", "loss=f1", "loss=ldam", "loss=class_balanced"),
+        *("loss=balanced_softmax", "loss=logit_adjust", "loss=bce", "sampler=weighted", "sampler=sqrt"),
+        *("model.head=mlp", "targets=factored", "lr=0.001", "lr=0.009"),
+    ]
+    assert "loss=ce" in names(loss="ldam")
+    one_axis = Task("folder", (Axis("label", ("a", "b")),), "photo")
+    found = screen_candidates.made(small(), 0.003, one_axis, [], None)
+    assert "targets=factored" not in [one.name for one in found]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("focal", "--try focal: is not `key=value`; write for instance --try loss=focal,ldam"),
+        ("loss=fokal", "--try: loss: `fokal` is not known; did you mean `focal`?"),
+        ("lss=focal", "--try: unknown key `lss`; did you mean `loss`?"),
+        (
+            "loss=focal,loss=ldam",
+            "--try loss=focal,loss=ldam: `loss` stands twice; write its values with commas between",
+        ),
+        ("image.height=64", "--try: image.height: needs photos or folds made anew"),
+        ("train.repeats=2", "--try: train.repeats: has no part in a short training"),
+        ("lr=auto", "--try: lr: `auto` would be another rate for each candidate; give a number"),
+        ("loss=ce", "--try: asks for what params.yaml says already; name a key with another value"),
+    ],
+)
+def test_what_cannot_be_tried_is_said_before_anything_is_trained(typed: str, told: str) -> None:
+    with pytest.raises(UserError) as error:
+        names(typed)
+    assert str(error.value).startswith(told)
+
+
+def test_with_lr_auto_all_share_the_rate_that_was_found_and_the_next_command_names_it(
+    project: Path, quick: list[str]
+) -> None:
+    with pytest.raises(UserError, match="run `maskcli lr-find`"):
+        screen.run(small(lr="auto"), FIVE, SILENT)
+    write_json(paths.LR_CHOSEN, {"lr": 0.004})
+    found = screen.run(small(lr="auto", train={"epochs": 1}), Choice(("loss=focal",), replicates=100), SILENT)
+    assert found["lr"] == 0.004
+    made = screen.screening(small(lr="auto"), Choice(("loss=focal",)))
+    plan = screen.successive_halving.rungs(1, 2)
+    reached = screen.train(made, plan, None, SILENT)
+    row = {"change": "loss=focal", "verdict": "no evidence either way", "rung": 1}
+    following = screen.following(made, plan, reached, [row])
+    assert following["switches"] == "-S loss=focal -S lr=0.004"
+    assert following["name"] == "focal"
+
+
+def test_the_answer_is_one_line_first_and_its_numbers_are_whole(project: Path, here: list[str]) -> None:
+    (project / "params.yaml").write_text(small().model_dump_json())
+    words = ["screen", "--try", "loss=focal", "--replicates", "100"]
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output
-    for part in ("macro F1", "base", "can tell", "cannot tell", "noise", "out/screen/ranking.csv"):
-        assert part in done.stdout
-    done = CliRunner().invoke(app, [*words, "--repeats", "1", "--json"])
-    found = json.loads(done.stdout)
-    assert [row["loss"] for row in found["rows"]] in (["ce", "focal"], ["focal", "ce"])
-    assert found["backbone"] == "test_resnet, weights.pth"
+    assert done.stdout.startswith(("train loss=focal next: macro F1 +0.", "train params.yaml as it is: none of 1"))
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "..." not in done.stdout
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert {row["change"] for row in found["rows"]} == {"", "loss=focal"}
 
 
-def test_many_photos_get_fewer_epochs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = small()
-    folds = [open_fold(params, fold) for fold in params.folds]
-    steps, _ = heads_on_features.batches(folds, params.train.batch_size)
-    assert screen.default_epochs(params, folds) == 20
-    for limit, epochs in ((5 * steps + 1, 5), (steps, 3)):
-        monkeypatch.setattr(screen, "STEPS", limit)
-        assert screen.default_epochs(params, folds) == epochs
+@pytest.mark.slow
+def test_killed_and_run_again_it_goes_on_in_processes_of_its_own(project: Path) -> None:
+    (project / "params.yaml").write_text(small(train={"epochs": 3}).model_dump_json())
+    words = ["maskcli", "screen", "--try", "loss=focal,bce", "--replicates", "100", "--json"]
+    began = subprocess.Popen(words, cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not list(paths.SCREEN_TRAININGS.glob("*.npz")):
+        assert began.poll() is None
+        time.sleep(0.05)
+    began.kill()
+    began.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in paths.SCREEN_TRAININGS.glob("*.npz")}
+    found = json.loads(command(project, *words).stdout)
+    assert found["whole"]
+    assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items())
+    again = json.loads(command(project, *words).stdout)
+    assert stands(again) == stands(found)

@@ -66,7 +66,7 @@ def committed(results: Path) -> Path:
 
 def test_the_next_step_is_the_cheapest_one_not_done_yet(committed: Path) -> None:
     assert following() == ["maskcli screen"]
-    rows = pd.DataFrame({"loss": ["ldam", "ce"], "sampler": ["sqrt", "none"], "verdict": ["better", "base"]})
+    rows = pd.DataFrame({"change": ["loss=ldam,sampler=sqrt", ""], "verdict": ["better", "base"]})
     write_csv(paths.SCREEN_RANKING, rows)
     assert following() == [
         "dvc exp run -n ldam-sqrt -S loss=ldam -S sampler=sqrt",

@@ -18,7 +18,8 @@ from cli.tables import epochs as epochs_table
 from cli.tables import pseudo_label as pseudo_label_table
 from cli.tables import refit as refit_table
 from cli.tables import score as score_table
-from cli.tables import screen
+from cli.tables import screen as screen_table
+from cli.tables import screen_frozen as screen_frozen_table
 from cli.tables import submit_now as submit_now_table
 from cli.tables import summary as summary_table
 from cli.tables import tta_search as tta_search_table
@@ -26,7 +27,16 @@ from stages.by_hand.check import Finding, Report
 from stages.by_hand.check_estimates import Estimate
 from stages.by_hand.compare import of_classes
 from stages.data.task_and_classes import CONTEST, Task
-from stages.judge.paired_difference import BETTER, MODEL_WORSE, TOO_FEW, UNDECIDED, WORSE, Comparison, Difference
+from stages.judge.paired_difference import (
+    BETTER,
+    MODEL_BETTER,
+    MODEL_WORSE,
+    TOO_FEW,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+    Difference,
+)
 from tests.differences import made as made_difference
 from tests.report.made import CELLS, MANY
 
@@ -56,7 +66,42 @@ def judged(**own: Any) -> dict[str, Any]:
     return numbers | {"verdict": UNDECIDED, "detectable": 0.0445} | own
 
 
-def screened(heads: tuple[str, ...] = ("linear", "mlp")) -> dict[str, Any]:
+def screened(**own: Any) -> dict[str, Any]:
+    changes = ("losses.ldam.max_margin=0.3,loss=ldam,model.head=mlp", "", "loss=class_balanced", "lr=0.0066")
+    at: dict[str, Any] = {
+        "epochs": 20,
+        "folds": 3,
+        "rung": 2,
+        "val_nll": 1.2345,
+        "val_nll_difference": 0.1,
+        "fault": "",
+    }
+    rows = [judged(change=change, **at) for change in changes]
+    rows[0] |= {"difference": 0.0312, "low": -0.0101, "high": 0.0725}
+    rows[1]["verdict"] = "base"
+    fault = "train: the class loss is NaN or infinite at epoch 1, step 3, learning rate 1; lower lr, set optimizer.clip_grad: 1"
+    rows.append({"change": "lr=1", "verdict": "failed", "epochs": 5, "folds": 2, "rung": 1, "fault": fault})
+    rung = {"candidates": 15, "share": 0.25, "folds": 2, "trainings": 32, "core_seconds": 12345.6}
+    return {
+        "rows": [{"rank": number, **row} for number, row in enumerate(rows, 1)],
+        "people": 4500,
+        "tried": 4,
+        "lr": 0.0022,
+        "folds": 5,
+        "epochs": 20,
+        "rungs": [rung, rung | {"candidates": 3, "share": 1.0, "folds": 3}],
+        "whole": True,
+        "next": {
+            "change": changes[0],
+            "name": "ldam-mlp",
+            "switches": "-S loss=ldam -S model.head=mlp",
+            "seconds": 3600.0,
+        },
+        "seconds": 2345.6,
+    } | own
+
+
+def heads(heads: tuple[str, ...] = ("linear", "mlp")) -> dict[str, Any]:
     rows = [
         judged(loss="balanced_softmax", sampler="class_uniform", head=head, f1_60plus=0.4024, val_nll=12.3456)
         for head in heads * 10
@@ -222,8 +267,10 @@ ANSWERS: dict[str, Make] = {
     "compare": lambda width: compare_table.comparison([compared(), compared(b="b")], True, width),
     "compare, short names": lambda width: compare_table.comparison([compared("HEAD", "focal")], False, width),
     "score": lambda width: score_table.score(scored(), CONTEST, width),
-    "screen": lambda width: screen.screen(screened(), 15, width),
-    "screen, one head": lambda width: screen.screen(screened(("linear",)), 15, width),
+    "screen": lambda width: screen_table.screen(screened(), 15, width),
+    "screen, cut off": lambda width: screen_table.screen(screened(whole=False, next=None), 15, width),
+    "screen --frozen": lambda width: screen_frozen_table.heads(heads(), 15, width),
+    "screen --frozen, one head": lambda width: screen_frozen_table.heads(heads(("linear",)), 15, width),
     "tta-search": lambda width: tta_search_table.views(searched(), width),
     "blend": lambda width: blend_table.blend(blended(), width),
     "epochs": lambda width: epochs_table.epochs(advised(), width),
@@ -377,22 +424,53 @@ def test_a_result_without_groups_counts_photos() -> None:
     assert "(864192 photos)" in " ".join(line for line, _ in summary_table.summary(told, 200))
 
 
-def test_screen_has_a_column_for_each_subset_of_the_task() -> None:
-    found = screened()
+def test_screens_heads_have_a_column_for_each_subset_of_the_task() -> None:
+    found = heads()
     found["titles"] = {"f1_large": "10+ F1", "f1_odd": "odd F1"}
     found["rows"] = [{**row, "f1_large": 0.1234, "f1_odd": 0.5678} for row in found["rows"]]
-    lines = [line for line, _ in screen.screen(found, 3, 500)]
+    lines = [line for line, _ in screen_frozen_table.heads(found, 3, 500)]
     (heading,) = [line for line in lines if "macro F1" in line and "shows from" in line]
     assert "10+ F1  odd F1" in heading
     assert "60+" not in heading
     assert sum("0.1234" in line and "0.5678" in line for line in lines) >= 3
 
 
-def test_screen_says_first_whether_anything_is_better() -> None:
-    found = screened()
-    assert first(screen.screen(found, 3, 500)).startswith("none of 19 others is shown to be better than balanced")
+def test_screens_heads_say_first_whether_anything_is_better() -> None:
+    found = heads()
+    told = first(screen_frozen_table.heads(found, 3, 500))
+    assert told.startswith("none of 19 others is shown to be better than balanced")
     found["rows"][0]["verdict"] = "better"
-    assert first(screen.screen(found, 3, 500)).startswith("better than balanced_softmax class_uniform linear")
+    told = first(screen_frozen_table.heads(found, 3, 500))
+    assert told.startswith("better than balanced_softmax class_uniform linear")
+
+
+def test_screen_says_first_what_to_train_next_how_sure_that_is_and_last_how_to_confirm_it() -> None:
+    found = screened()
+    lines = [line for line, _ in screen_table.screen(found, 15, 500)]
+    assert lines[:2] == [
+        "train losses.ldam.max_margin=0.3,loss=ldam,model.head=mlp next: macro F1 +0.031 (-0.010 to +0.072) over params.yaml",
+        "the best of 4 changes, after 20 epochs on 3 folds; with these people that is no evidence yet, only the best bet",
+    ]
+    assert lines[-3:] == [
+        "next         all 5 folds at full length, about 60 min, to confirm it:",
+        "  dvc exp run -n ldam-mlp -S loss=ldam -S model.head=mlp",
+        "  maskcli compare HEAD ldam-mlp",
+    ]
+    for verdict, told in (("better", "that shows"), (MODEL_BETTER, "these models are better, but another seed")):
+        found["rows"][0]["verdict"] = verdict
+        assert told in screen_table.screen(found, 15, 500)[1][0]
+    assert first(screen_table.screen(found | {"whole": False}, 15, 500)).startswith("so far: train losses.ldam")
+
+
+def test_screen_says_so_where_nothing_stands_above_params_and_where_nothing_is_known() -> None:
+    found = screened(next=None)
+    found["rows"] = [row for row in found["rows"] if row["rank"] > 1]
+    lines = [line for line, _ in screen_table.screen(found, 15, 500)]
+    assert lines[:2] == [
+        "train params.yaml as it is: none of 4 changes stood above it",
+        "nearest stands loss=class_balanced: -0.012 (-0.046 to +0.018) after 20 epochs on 3 folds",
+    ]
+    assert first(screen_table.screen(found | {"rows": []}, 15, 500)).startswith("nothing is known yet")
 
 
 def test_tta_search_says_first_what_to_set() -> None:

@@ -10,8 +10,8 @@ import torch
 from stages import lr_find
 from stages.base import paths
 from stages.base.talk import SILENT
-from stages.by_hand import screen
-from stages.by_hand.screen import Choice
+from stages.by_hand import screen_frozen
+from stages.by_hand.screen_frozen import Choice
 from stages.learn import cpu_threads
 from tests.conftest import small
 
@@ -79,11 +79,11 @@ def test_screens_heads_have_the_threads_of_the_folds(
         during.append(torch.get_num_threads())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(screen.backbones, "choose", lambda *words: ("", []))
-    monkeypatch.setattr(screen, "extract", lambda *words: during.append(torch.get_num_threads()))
-    monkeypatch.setattr(screen, "train", train)
+    monkeypatch.setattr(screen_frozen.backbones, "choose", lambda *words: ("", []))
+    monkeypatch.setattr(screen_frozen, "extract", lambda *words: during.append(torch.get_num_threads()))
+    monkeypatch.setattr(screen_frozen, "train", train)
     with pytest.raises(KeyboardInterrupt):
-        screen.run(small(), Choice(), SILENT)
+        screen_frozen.run(small(), Choice(), SILENT)
     assert during == [2, 1]  # features as in tta-predict, on all cores
     assert two_cores == [1, 2]
 
