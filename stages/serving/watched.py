@@ -87,3 +87,14 @@ async def _read_rest(receive: Receive, body: Body, waits: bool) -> None:
         async with asyncio.timeout(LINGER):
             while not body.read and size < REST:
                 size += len((await receive()).get("body", b""))
+
+
+def log(say: Callable[[str], None]) -> Callable[[Seen], None]:
+    """A line a request: when, who, what, status, milliseconds. What a client sends cannot begin another line."""
+
+    def line(seen: Seen) -> None:
+        path = "".join(letter if " " < letter <= "~" else repr(letter)[1:-1] for letter in seen.path[:200])
+        when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        say(f"{when} {seen.client} {seen.method} {path} {seen.status} {seen.seconds * 1000:.0f} ms")
+
+    return line
