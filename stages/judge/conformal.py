@@ -14,7 +14,7 @@ What is guaranteed, with no assumption on the model: of groups drawn like those,
 class of a new group has its class in the set with at least the probability asked for, on average over the groups that the
 threshold was taken from. It takes `fewest` groups. It is for one model that has seen none of these groups. Where the
 probabilities come from several folds' models (cross-conformal: Vovk 2015, doi:10.1007/s10472-013-9368-4), and where their mean
-answers, it holds as far as these models are alike: measure it (`measured`, and photos with a known class).
+answers, it holds as far as these models are alike: it is then to be measured (`held`, and on photos whose class is known).
 """
 
 import math
@@ -28,11 +28,11 @@ BARELY = 1e-9  # sums of weights are rounded
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The least probability with which a class is in the set, for each of L levels; 0 takes it into every set."""
+    """The least probability with which each class is in a set, [C] each; 0 takes it into every set."""
 
-    lowest: np.ndarray  # float64 [C, L]
-    source: np.ndarray  # [C, L]: OWN, POOLED or ALL
-    groups: np.ndarray  # [C]: that have a photo of the class
+    lowest: np.ndarray  # float64
+    source: np.ndarray  # OWN, POOLED or ALL
+    groups: np.ndarray  # that have a photo of the class
 
 
 def fewest(level: float) -> int:
@@ -40,51 +40,42 @@ def fewest(level: float) -> int:
     return math.ceil(level / (1 - level) - BARELY)
 
 
-def thresholds(probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, levels: np.ndarray) -> Thresholds:
-    """Thresholds from probabilities [N, C], labels and groups [N], for levels [L] within 0..1.
+def thresholds(true: np.ndarray, labels: np.ndarray, group: np.ndarray, classes: int, level: float) -> Thresholds:
+    """Thresholds from the probability of each photo's true class, the class and the group, [N] each, for a level within 0..1.
 
     A class with `fewest` groups has its own. The others share that of their photos together, if these have so many; else they
     have that of all photos, which promises nothing of a single class. A threshold depends on a class's own groups alone, so
     that which classes have one changes nothing for these; the shared one is for a photo of any of those classes.
     """
-    classes = probabilities.shape[1]
-    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    order = np.argsort(labels, kind="stable")
-    ends = np.searchsorted(labels[order], np.arange(classes + 1))
-    members = [order[first:end] for first, end in zip(ends[:-1], ends[1:], strict=True)]
-    groups = np.array([len(np.unique(group[rows])) for rows in members])
-    lowest = np.stack([_lowest(true[rows], group[rows], levels) for rows in members])
-    source = np.zeros((classes, len(levels)), np.int64)
-    of_all = _lowest(true, group, levels)
-    for place, level in enumerate(levels):
-        rare = groups < fewest(level)
-        if not rare.any():
-            continue
-        rows = np.flatnonzero(rare[labels])
-        enough = len(np.unique(group[rows])) >= fewest(level)
-        lowest[rare, place] = (
-            _lowest(true[rows], group[rows], levels[place : place + 1])[0] if enough else of_all[place]
-        )
-        source[rare, place] = POOLED if enough else ALL
+    enough, _, kinds = fewest(level), *np.unique(np.stack([labels, group]), axis=1, return_inverse=True)
+    first = np.unique(kinds, return_index=True)[1]
+    groups = np.bincount(labels[first], minlength=classes)
+    lowest, source = np.zeros(classes), np.full(classes, OWN)
+    for number in np.flatnonzero(groups >= enough):
+        rows = labels == number
+        lowest[number] = _lowest(true[rows], group[rows], level)
+    rare = groups < enough
+    if rare.any():
+        rows = rare[labels]
+        together = len(np.unique(group[rows])) >= enough
+        lowest[rare] = _lowest(true[rows], group[rows], level) if together else _lowest(true, group, level)
+        source[rare] = POOLED if together else ALL
     return Thresholds(lowest, source, groups)
 
 
-def _lowest(true: np.ndarray, group: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The threshold of each level, [L], from the true class's probability [n] and groups [n]; 0 where there are too few groups.
-
-    The largest probability that photos of weight `level` or more reach.
-    """
+def _lowest(true: np.ndarray, group: np.ndarray, level: float) -> float:
+    """The largest probability that photos [n] of a weight of `level` or more reach; 0 where there are too few groups [n]."""
     if not len(true):
-        return np.zeros(len(levels))
+        return 0.0
     _, index, photos = np.unique(group, return_inverse=True, return_counts=True)
     falling = np.argsort(-true, kind="stable")
     weight = 1 / ((len(photos) + 1) * photos[index[falling]])
-    place = np.searchsorted(weight.cumsum(), levels - BARELY)
-    return np.append(true[falling], 0.0)[place]
+    place = int(np.searchsorted(weight.cumsum(), level - BARELY))
+    return float(true[falling[place]]) if place < len(true) else 0.0
 
 
 def sets(probabilities: np.ndarray, answers: np.ndarray, lowest: np.ndarray) -> np.ndarray:
-    """Which classes are in each photo's set, bool [n, C]; lowest: thresholds of one level [C].
+    """Which classes are in each photo's set, bool [n, C], by thresholds [C].
 
     The answer [n] is in it, whatever its probability: no set is empty, and none holds its class less often for that.
     """
@@ -94,29 +85,22 @@ def sets(probabilities: np.ndarray, answers: np.ndarray, lowest: np.ndarray) -> 
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What sets were on photos [N] whose groups had no part in their thresholds, for each of L levels."""
+class Photos:
+    """Photos [N] of known class, and what was said of them."""
 
-    held: np.ndarray  # bool [N, L]: the true class is in the set
-    size: np.ndarray  # int [N, L]: classes in the set
+    true: np.ndarray  # probability of the true class
+    label: np.ndarray
+    group: np.ndarray
+    answer: np.ndarray
 
 
-def measured(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    group: np.ndarray,
-    answers: np.ndarray,
-    levels: np.ndarray,
-    part: np.ndarray,
-) -> Measured:
-    """Sets of each part's photos by thresholds of the other parts'; part: [N], whole groups (stages.judge.nested_folds)."""
-    held = np.zeros((len(labels), len(levels)), bool)
-    size = np.zeros((len(labels), len(levels)), np.int64)
+def held(photos: Photos, classes: int, level: float, part: np.ndarray) -> np.ndarray:
+    """Whether the set of each photo holds its class, bool [N], by thresholds from the other parts' photos; part [N]: whole
+    groups (stages.judge.nested_folds)."""
+    found = np.zeros(len(part), bool)
     for number in range(int(part.max()) + 1):
-        own, others = np.flatnonzero(part == number), np.flatnonzero(part != number)
-        found = thresholds(probabilities[others], labels[others], group[others], levels)
-        for place in range(len(levels)):
-            inside = sets(probabilities[own], answers[own], found.lowest[:, place])
-            held[own, place] = inside[np.arange(len(own)), labels[own]]
-            size[own, place] = inside.sum(1)
-    return Measured(held, size)
+        own, others = part == number, part != number
+        known = thresholds(photos.true[others], photos.label[others], photos.group[others], classes, level)
+        reached = photos.true[own] >= known.lowest[photos.label[own]]
+        found[own] = reached | (photos.answer[own] == photos.label[own])
+    return found
