@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,33 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # on a read-only disk, even for a file that is not there
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it takes `path`'s place, on any error it is removed.
+
+    What was there before is moved aside first and removed last: it comes back where the new folder cannot take its place.
+    """
+    make_folder(path.parent)
+    temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    try:
+        temporary.mkdir()
+        yield temporary
+        there = path.exists()
+        if there:
+            _rename(path, before)
+        try:
+            _rename(temporary, path)
+        except OSError:
+            if there:
+                _rename(before, path)
+            raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        for left in (temporary, before):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -12,6 +12,7 @@ from stages.base.files import read_json, read_npz, require
 from stages.base.talk import SILENT, Talk
 from stages.bundle import out_of_fold, predictor
 from stages.bundle.contents import Contents, Decision, Network, Origin, Preprocessing, params_without_places
+from stages.bundle.out_of_fold import OutOfFold
 from stages.bundle.predictor import Predictor
 from stages.data import photos, pixel_cache_record
 from stages.data import task_and_classes as tasks
@@ -66,18 +67,26 @@ def open_project(params: Params, talk: Talk = SILENT, fold: int | None = None, r
 
     Raises UserError where they are missing, of several runs, or of another run than params.yaml's or oof-ensemble's.
     """
+    run = found(params, talk, fold, refit)
+    networks = [loaded(path, params, run.task) for path in run.models.weights]
+    return predictor.made(described(params, run, networks[0]), params, networks, out_of_fold_of(run), talk)
+
+
+def found(params: Params, talk: Talk, fold: int | None = None, refit: bool = False) -> Run:
+    """The run whose models `open_project` opens, without them. Raises UserError as it does."""
     predictor.check_vote(params, WHO)
     task = tasks.read(params)
     record = run_record.joined(params, talk, WHO)
     settled = decision_rule.settle(params, task, talk, record.run)
-    judged = read_judged(task, record)
     models = of_refit(params, record) if refit else of_folds(params, fold)
-    networks = [loaded(path, params, task) for path in models.weights]
-    contents = described(params, Run(task, record, settled, judged, models), networks[0])
-    oof = out_of_fold.of(
-        judged.log_probabilities, judged.label, judged.group, judged.scores["temperature"], settled.offsets
-    )
-    return predictor.made(contents, params, networks, oof, talk)
+    return Run(task, record, settled, read_judged(task, record), models)
+
+
+def out_of_fold_of(run: Run) -> OutOfFold:
+    """What the run's OOF predictions say of its probabilities."""
+    judged = run.judged
+    temperature = judged.scores["temperature"]
+    return out_of_fold.of(judged.log_probabilities, judged.label, judged.group, temperature, run.settled.offsets)
 
 
 def of_folds(params: Params, fold: int | None = None) -> Models:

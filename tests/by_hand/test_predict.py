@@ -36,6 +36,7 @@ from tests.by_hand.unanswerable import VIEWS, photo
 from tests.conftest import ENVIRONMENT, ROOT, small
 
 EVAL = "data/eval/images"
+PLAIN = Form()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def here(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(opened: Predictor, *photos: str, talk: Talk = SILENT, form: Form = Form(), **how: Any) -> dict[str, Any]:
+def run(opened: Predictor, *photos: str, talk: Talk = SILENT, form: Form = PLAIN, **how: Any) -> dict[str, Any]:
     return predict.run(
         Asked(photos, form, **{key: Path(value) if key == "out" else value for key, value in how.items()}),
         lambda: opened,
@@ -171,7 +172,7 @@ def test_csv_and_json_lines_say_the_same(opened: Predictor, here: Path) -> None:
     run(opened, EVAL, "half.jpg", form=form, out="a.jsonl")
     assert Path("a.jsonl").read_text() == "".join(lines)
     run(opened, EVAL, "half.jpg", form=form, out="a.csv")
-    for made, row in zip(map(json.loads, lines), csv.DictReader(Path("a.csv").open()), strict=True):
+    for made, row in zip(map(json.loads, lines), csv.DictReader(Path("a.csv").read_text().splitlines()), strict=True):
         assert row["file"] == made["file"]
         assert row["error"] == made.get("error", "")
         if "error" not in made:
