@@ -1,0 +1,163 @@
+"""A small project that answers new photos, and what maskcli predict cannot be asked there, by the names of docs/bad_input.md."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from PIL import Image
+
+from stages import oof_ensemble
+from stages.base import paths
+from stages.base.files import write_csv, write_json, write_npz
+from stages.base.talk import SILENT
+from stages.data.task_and_classes import CONTEST
+from stages.learn import model
+from stages.params.schema import Params
+from tests.conftest import SMALL, record_folds, small
+
+VIEWS = {"tta": {"views": ["none", "flip"]}}
+PHOTO = "photos/a.jpg"
+
+
+def judge(**changes: object) -> Params:
+    """In a prepared project: two folds' models as they begin, OOF predictions that are right about most photos, oof-ensemble."""
+    params = small(**VIEWS | changes)
+    paths.PARAMS.write_text(yaml.safe_dump(SMALL | VIEWS | changes))
+    table = pd.read_csv(paths.PHOTOS)
+    labels, rng = table["label"].to_numpy(), np.random.default_rng(0)
+    fold_of = pd.read_csv(paths.FOLDS)["fold"].to_numpy().repeat(7)
+    record = record_folds(params)
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml"})
+    for fold in params.folds:
+        which = np.flatnonzero(fold_of == fold)
+        logits = 2 * rng.normal(size=(1, len(which), 18))
+        logits[0, np.arange(len(which)), labels[which]] += 5
+        logs = (logits - np.log(np.exp(logits).sum(2, keepdims=True))).astype(np.float32)
+        arrays = {"run": np.array(record.run), "photo": which, "selected": logs, "last": logs}
+        predicted = np.repeat(logs.argmax(2)[:, None], 2, axis=1).astype(np.uint16)
+        write_npz(paths.oof_logits(fold), **arrays, predicted=predicted)
+        names = ("train_loss", "val_loss", "val_nll", "val_f1")
+        rows = {"epoch": [1, 2], **{name: [0.6, 0.5] for name in names}, "repeat": 0}
+        write_csv(paths.history(fold), pd.DataFrame(rows))
+        write_json(paths.train_environment(fold), {})
+        torch.manual_seed(fold)
+        net = model.build(model.architecture(params, CONTEST))
+        model.save(paths.weights(fold), net.architecture, net.state_dict(), record)
+    oof_ensemble.run(params, SILENT)
+    return params
+
+
+def photo(path: str = PHOTO, seed: int = 0, **how: object) -> Path:
+    """A photo of noise, taller than wide, that shrinks to what the models see."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 9, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).save(path, **{"quality": 95} | how)
+    return Path(path)
+
+
+def table(text: str) -> Callable[[], None]:
+    return lambda: (photo(), Path("new.csv").write_text(text))[0] and None
+
+
+def begun(made_by: object) -> Callable[[], None]:
+    """A file of answers that was begun by something else."""
+
+    def write() -> None:
+        photo()
+        Path("answers.csv.partial").write_text("file\nphotos/a.jpg\n")
+        if made_by is not None:
+            Path("answers.csv.partial.json").write_text(json.dumps(made_by))
+
+    return write
+
+
+def many() -> None:
+    first = photo()
+    for number in range(1001):
+        Path(f"photos/{number}.jpg").hardlink_to(first)
+
+
+def nothing() -> None:
+    return None
+
+
+Case = tuple[tuple[str, ...], Callable[[], object]]
+# Told before a model is opened.
+UNASKED: dict[str, Case] = {
+    "a photo that is not there": (("nobody.jpg",), nothing),
+    "a pattern that no photo has": (("photos/*.png",), photo),
+    "a pattern that only other files have": (("*.txt",), lambda: Path("a.txt").write_text("a")),
+    "a folder without photos": (("empty",), lambda: Path("empty").mkdir()),
+    "a folder named x.jpg without photos": (("x.jpg",), lambda: Path("x.jpg").mkdir()),
+    "a URL of a photo": (("https://example.org/a.jpg",), nothing),
+    "a table with a URL": (("new.csv",), table("file\nphotos/a.jpg\nhttps://example.org/a.jpg\n")),
+    "a table without a column of files": (("new.csv",), table("number,colour\n1,red\n")),
+    "a --column that the table lacks": (("new.csv", "--column", "foto"), table("photo\nphotos/a.jpg\n")),
+    "a table with an empty file": (("new.csv",), table("file,note\nphotos/a.jpg,\n,none\n")),
+    "a table with a header alone": (("new.csv",), table("file\n")),
+    "more photos than a terminal shows": (("photos",), many),
+    "an --out that is there": (
+        (PHOTO, "--out", "answers.csv"),
+        lambda: (photo(), Path("answers.csv").write_text("mine\n")),
+    ),
+    "an --out of another format": ((PHOTO, "--out", "answers.xlsx"), photo),
+    "an --out that is a folder": (("photos", "--out", "old.csv"), lambda: (photo(), Path("old.csv").mkdir())),
+}
+REFUSED: dict[str, Case] = {
+    "--abstain in percent": ((PHOTO, "--abstain", "90"), photo),
+    "--set with too few people": ((PHOTO, "--set", "0.99"), photo),
+    "more classes than there are": ((PHOTO, "--top", "19"), photo),
+    "an --out that another command began": ((PHOTO, "--out", "answers.csv"), begun(None)),
+    "an --out that other flags began": (
+        (PHOTO, "--out", "answers.csv", "--top", "2"),
+        lambda: begun(made_by(top=1))(),
+    ),
+}
+# Said in the photo's own row; the others are answered.
+UNREADABLE: dict[str, tuple[str, Callable[[], object]]] = {
+    "a GIF that moves": ("photos/b.gif", lambda: animated("photos/b.gif")),
+    "a photo of 20,000 x 20,000 px": ("photos/b.png", lambda: bomb("photos/b.png")),
+    "a photo cut off": ("photos/b.jpg", lambda: cut("photos/b.jpg")),
+    "a photo that a table lists and that is not there": (
+        "new.csv",
+        lambda: Path("new.csv").write_text("file\nphotos/b.jpg\n"),
+    ),
+    "a folder named as a photo in a table": (
+        "new.csv",
+        lambda: (Path("photos/b.jpg").mkdir(parents=True), Path("new.csv").write_text("file\nphotos/b.jpg\n")),
+    ),
+}
+
+
+def made_by(**changes: object) -> dict[str, object]:
+    """What the file's key says of the project's models and these flags."""
+    from stages.bundle.of_project import open_project
+    from stages.by_hand import predict_rows
+
+    return predict_rows.made_by(predict_rows.Form(**changes), open_project(small(**VIEWS)))  # type: ignore[arg-type]
+
+
+def animated(path: str) -> None:
+    frames = [Image.fromarray(np.full((20, 20, 3), grey, np.uint8)) for grey in (0, 200)]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def bomb(path: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("1", (20_000, 20_000)).save(path)
+
+
+def cut(path: str) -> None:
+    content = photo(path).read_bytes()
+    Path(path).write_bytes(content[: len(content) // 2])
+
+
+def copy(project: Path, folder: Path) -> Path:
+    shutil.copytree(project, folder)
+    return folder
