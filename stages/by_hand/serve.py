@@ -3,10 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
 
 from stages.base import cores
 from stages.base.errors import UserError
+from stages.bundle import new_photos, predictor
+from stages.bundle.new_photos import Unreadable
 from stages.bundle.predictor import Predictor
+from stages.by_hand import predict_rows
+from stages.by_hand.predict_rows import Form
 from stages.learn import cpu_threads, predict
 
 EXTRA = ("starlette", "uvicorn")
@@ -42,7 +49,8 @@ def run(
     Raises UserError, for a port that is taken before anything is opened.
     """
     check_extra()
-    from stages.serving import app, of_predictor, server
+    from stages.serving import app, server
+    from stages.serving.app import Model
     from stages.serving.batching import Batches
     from stages.serving.incoming import Bounds
     from stages.serving.watched import log
@@ -53,8 +61,33 @@ def run(
     size = asked.megabytes * 1_000_000
     batches = Batches(predict.batch_size(params, predict.accelerator(params).device), asked.waiting, GATHER)
     bounds = Bounds(size, min(PHOTOS, asked.waiting), BODIES * size, asked.seconds)
-    model = of_predictor.model(ensemble)
+    model = Model(
+        id=predict_rows.made_by(Form(), ensemble)["model"],
+        size=params.cache_size,
+        read=lambda content: read(ensemble, content),
+        run=lambda pixels: predictor.probabilities(ensemble, pixels),
+        told=lambda probabilities, listed: told(ensemble, probabilities, listed),
+    )
     with cpu_threads.taken(cpu_threads.most(params)):
         application = app.application(model, batches, bounds, max(2, cores.available()), log(say))
         began(server.listen(place, asked.host), model.id)
         server.run(server.made(application, asked.seconds), place, asked.seconds)
+
+
+def read(ensemble: Predictor, content: bytes) -> np.ndarray:
+    """A photo's bytes as uint8 [H + 2m, W + 2m, 3]. Raises UserError as predict's row of such a photo says it."""
+    try:
+        return new_photos.read(content, "photo", ensemble.params)
+    except Unreadable as fault:
+        raise UserError(f"{fault.problem}; {fault.mend}") from None
+
+
+def told(ensemble: Predictor, voted: np.ndarray, listed: bool) -> list[dict[str, Any]]:
+    """Predict's JSON of each photo from voted probabilities [n, C], but for its file; listed: with those of all classes."""
+    task, said = ensemble.task, predict_rows.said(ensemble, voted, None)
+    rows = []
+    for place, own in enumerate(said.probability.tolist()):
+        row = predict_rows.row("", place, said, Form(), task)
+        del row["file"]
+        rows.append(row | ({"probabilities": dict(zip(task.class_names, own, strict=True))} if listed else {}))
+    return rows

@@ -33,7 +33,7 @@ class Model:
 
     id: str
     size: tuple[int, int]  # height and width of the pixels that `read` gives
-    read: Callable[[bytes], np.ndarray]  # a photo's bytes to uint8 [H, W, 3]; raises UserError
+    read: Callable[[bytes], np.ndarray]  # a photo's bytes to uint8 [H, W, 3]; raises UserError, without a name
     run: Callable[[np.ndarray], np.ndarray]  # uint8 [n, H, W, 3] to probabilities [n, C]
     told: Callable[[np.ndarray, bool], list[dict[str, Any]]]  # probabilities [n, C], whether to list them: JSON a photo
 
@@ -134,11 +134,13 @@ def _answer(service: Service, sent: Sent, found: list[np.ndarray | BaseException
     ]
     service.counts.photos["answered"] += len(read)
     service.counts.photos["unreadable"] += len(rows) - len(read)
-    status = 200 if read else 422
     if sent.in_form:
-        return JSONResponse({"photos": rows, "model": service.model.id}, status)
-    own = {key: value for key, value in rows[0].items() if key != "file"}
-    return JSONResponse(own | {"model": service.model.id} if read else own, status)
+        return JSONResponse({"photos": rows, "model": service.model.id}, 200 if read else 422)
+    (row,) = rows
+    if not read:
+        return JSONResponse({"error": f"the photo {row['error']}"}, 422)
+    del row["file"]
+    return JSONResponse(row | {"model": service.model.id})
 
 
 async def _health(service: Service, request: Request) -> Response:

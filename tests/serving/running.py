@@ -77,7 +77,7 @@ def read(content: bytes) -> np.ndarray:
     try:
         return decode.decode_content(content, *SIZE, max_pixels=1_000_000).pixels
     except decode.BadPhoto as fault:
-        raise UserError(f"photo: {fault}") from None
+        raise UserError(str(fault)) from None
 
 
 @contextmanager

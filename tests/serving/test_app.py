@@ -58,7 +58,7 @@ def test_a_form_of_several_photos_gets_a_list_with_errors_in_their_place(service
     status, said = service.post(body, kind)
     assert (status, said["model"], [one["file"] for one in said["photos"]]) == (200, "abc", ["a.jpg", "b.jpg", "c.jpg"])
     assert [one.get("label") for one in said["photos"]] == ["light", None, "dark"]
-    assert said["photos"][1]["error"] == "photo: is not a photo that can be read; replace it by a JPEG or PNG"
+    assert said["photos"][1]["error"] == "is not a photo that can be read; replace it by a JPEG or PNG"
     assert service.post(*form(a=b""))[0] == 422
 
 
@@ -82,13 +82,13 @@ UNREADABLE = {
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_what_is_no_photo_is_422_with_the_line(service: Service, case: str) -> None:
     content, line = UNREADABLE[case]
-    assert service.post(content) == (422, {"error": f"photo: {line}"})
+    assert service.post(content) == (422, {"error": f"the photo {line}"})
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(service: Service) -> None:
     assert service.post(bomb(2_000), "image/png") == (
         422,
-        {"error": "photo: is 2000x2000, more than 1000000 pixels; shrink it, or raise data.max_pixels"},
+        {"error": "the photo is 2000x2000, more than 1000000 pixels; shrink it, or raise data.max_pixels"},
     )
     status, said = service.post(bomb(20_000), "image/png")
     assert (status, "has more than 1000000 pixels" in said["error"]) == (422, True)
