@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from stages.bundle.predictor import Predictor
 from stages.by_hand import predict_rows
 from stages.by_hand.predict_rows import Form
 from stages.learn import cpu_threads, predict
+
+if TYPE_CHECKING:
+    from stages.serving.app import Model
 
 EXTRA = ("starlette", "uvicorn")
 GATHER = 0.005  # seconds that a batch waits at most for photos which are being decoded
@@ -50,7 +53,6 @@ def run(
     """
     check_extra()
     from stages.serving import app, server
-    from stages.serving.app import Model
     from stages.serving.batching import Batches
     from stages.serving.incoming import Bounds
     from stages.serving.watched import log
@@ -61,17 +63,24 @@ def run(
     size = asked.megabytes * 1_000_000
     batches = Batches(predict.batch_size(params, predict.accelerator(params).device), asked.waiting, GATHER)
     bounds = Bounds(size, min(PHOTOS, asked.waiting), BODIES * size, asked.seconds)
-    model = Model(
+    served = model(ensemble)
+    with cpu_threads.taken(cpu_threads.most(params)):
+        application = app.application(served, batches, bounds, max(2, cores.available()), log(say))
+        began(server.listen(place, asked.host), served.id)
+        server.run(server.made(application, asked.seconds), place, asked.seconds)
+
+
+def model(ensemble: Predictor) -> "Model":
+    """What the service asks of an ensemble."""
+    from stages.serving.app import Model
+
+    return Model(
         id=predict_rows.made_by(Form(), ensemble)["model"],
-        size=params.cache_size,
+        size=ensemble.params.cache_size,
         read=lambda content: read(ensemble, content),
         run=lambda pixels: predictor.probabilities(ensemble, pixels),
-        told=lambda probabilities, listed: told(ensemble, probabilities, listed),
+        told=lambda voted, listed: told(ensemble, voted, listed),
     )
-    with cpu_threads.taken(cpu_threads.most(params)):
-        application = app.application(model, batches, bounds, max(2, cores.available()), log(say))
-        began(server.listen(place, asked.host), model.id)
-        server.run(server.made(application, asked.seconds), place, asked.seconds)
 
 
 def read(ensemble: Predictor, content: bytes) -> np.ndarray:

@@ -30,13 +30,15 @@ def parts(content_type: str, body: bytes, most: int) -> list[Part]:
     # What stands before the first mark and after the last is not read (RFC 2046, 5.1.1).
     pieces = (b"\r\n" + body).split(mark, most + 2)[1:]
     fields: list[Part] = []
-    for piece in pieces:
+    for place, piece in enumerate(pieces, 1):
         if piece.startswith(b"--"):
             return fields
+        if place == len(pieces):
+            raise BadForm("it is cut off before its end")
         if len(fields) == most:
             raise BadForm(f"it has more than {most} fields")
         fields.append(_part(piece))
-    raise BadForm("it is cut off before its end" if pieces else "its boundary does not occur in it")
+    raise BadForm("its boundary does not occur in it")
 
 
 def _part(piece: bytes) -> Part:

@@ -82,12 +82,16 @@ def read(content: bytes) -> np.ndarray:
 
 @contextmanager
 def running(
-    run: Callable[[np.ndarray], np.ndarray] = brightness, batches: Batches = BATCHES, bounds: Bounds = BOUNDS
+    run: Callable[[np.ndarray], np.ndarray] = brightness,
+    batches: Batches = BATCHES,
+    bounds: Bounds = BOUNDS,
+    model: Model | None = None,
 ) -> Iterator[Service]:
+    """run: of the few lines' model; model: another one in its place."""
     place = server.bound("127.0.0.1", 0)
     server.listen(place, "127.0.0.1")
     service = Service(place.getsockname()[1])
-    model = Model("abc", SIZE, read, run, told)
+    model = model or Model("abc", SIZE, read, run, told)
     made = server.made(app.application(model, batches, bounds, 2, service.seen.append), bounds.seconds)
     thread = threading.Thread(target=server.run, args=(made, place, bounds.seconds))
     thread.start()
