@@ -20,7 +20,7 @@ from stages.learn import model
 from stages.params.schema import Params
 from tests.conftest import SMALL, record_folds, small
 
-VIEWS = {"tta": {"views": ["none", "flip"]}}
+VIEWS = {"tta": {"views": ["identity", "hflip"]}}
 PHOTO = "photos/a.jpg"
 
 
@@ -118,6 +118,7 @@ REFUSED: dict[str, Case] = {
         lambda: begun(made_by(top=1))(),
     ),
 }
+FULL = "no room for all the answers"
 # Said in the photo's own row; the others are answered.
 UNREADABLE: dict[str, tuple[str, Callable[[], object]]] = {
     "a GIF that moves": ("photos/b.gif", lambda: animated("photos/b.gif")),
