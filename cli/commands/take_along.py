@@ -73,7 +73,7 @@ def predict(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an --out that is there.")] = False,
-    top: Annotated[int, typer.Option(min=1, help="Also the most probable classes, so many.")] = 0,
+    top: Annotated[int | None, typer.Option(min=1, help="Also the most probable classes, so many.")] = None,
     abstain: Annotated[
         float | None, typer.Option(help="Answer only where the calibrated probability is at least this.")
     ] = None,
@@ -96,7 +96,7 @@ def predict(
     from stages.by_hand.predict_rows import Form
 
     emit = None if out or not as_json else lambda line: print(line, end="", flush=True)
-    asked = stage.Asked(tuple(photos), Form(top, abstain, level), column, out, force, emit)
+    asked = stage.Asked(tuple(photos), Form(top or 0, abstain, level), column, out, force, emit)
     say = talk()
     found = stage.run(asked, lambda: _opened(source, say), say)
     if as_json and out:

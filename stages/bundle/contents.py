@@ -1,10 +1,10 @@
 """maskcli.json: all that is to be known of a bundle, so that it answers without the project that it comes from."""
 
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import Task
@@ -18,7 +18,7 @@ PLACES = (("data", "root"), ("data", "train"), ("data", "eval"), ("model", "weig
 class Plain(BaseModel):
     """Values that JSON keeps; a key that is not known is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class File(Plain):
@@ -84,7 +84,9 @@ class Contents(Plain):
     preprocessing: Preprocessing
     views: tuple[str, ...]
     vote: Literal["soft", "geometric", "hard"]
-    temperature: float  # by which log probabilities are divided; 1 where votes are no probabilities (hard)
+    temperature: Annotated[
+        float, Field(gt=0)
+    ]  # by which log probabilities are divided; 1 where votes are no probabilities (hard)
     temperature_low: float  # 95 % interval over people (groups, photos)
     temperature_high: float
     decision: Decision

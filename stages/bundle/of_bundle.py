@@ -31,6 +31,7 @@ from stages.params.schema import Params
 MOST_JSON = 50_000_000  # bytes of maskcli.json
 MOST_PACKED = 50  # times its packed size that a file in a .zip may have: weights hardly shrink
 FOLDER = re.compile(r"[a-z0-9-]{1,40}")
+FILE = re.compile(rf"({FOLDER.pattern}/)?[A-Za-z0-9_-]+\.(json|md|safetensors)")  # none leads out of the bundle
 AGAIN = "take the bundle whole again"
 
 Read = Callable[
@@ -181,6 +182,7 @@ def _check(path: Path, contents: Contents, params: Params) -> None:
         "views": contents.views != params.tta.views,
         "vote": contents.vote != params.ensemble.vote,
         "offsets": offsets is not None and len(offsets) != task.classes,
+        "files": not all(FILE.fullmatch(name) for name in contents.files),
         "networks": not folders or not all(FOLDER.fullmatch(name) for name in folders),
     }
     wrong = next((name for name, is_wrong in faults.items() if is_wrong), None)
@@ -203,6 +205,8 @@ def _network(path: Path, files: _Files, contents: Contents, params: Params, plac
         raise _damaged(path, "does not say what its folders hold")
     try:
         net = timm_folder.read(folder, model.architecture(params, task), told.timm)
+    except UserError as error:  # of a model that timm does not know, or that does not take its options
+        raise UserError(str(error).replace("params.yaml", f"{path}/{NAME}", 1)) from None
     except safetensors.SafetensorError:
         raise UserError(f"{path}/{told.folder}: holds weights that cannot be read; {AGAIN}") from None
     seen = contents.preprocessing

@@ -74,7 +74,7 @@ def open_project(params: Params, talk: Talk = SILENT, fold: int | None = None, r
 
 def found(params: Params, talk: Talk, fold: int | None = None, refit: bool = False) -> Run:
     """The run whose models `open_project` opens, without them. Raises UserError as it does."""
-    predictor.check_vote(params, WHO)
+    predictor.check_vote(params)
     task = tasks.read(params)
     record = run_record.joined(params, talk, WHO)
     settled = decision_rule.settle(params, task, talk, record.run)

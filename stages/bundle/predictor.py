@@ -45,12 +45,12 @@ def made(contents: Contents, params: Params, networks: Iterable[Classifier], oof
     return Predictor(contents, params, ready, oof, contents.own_task)
 
 
-def check_vote(params: Params, who: str) -> None:
+def check_vote(params: Params) -> None:
     """Raise UserError where a photo's answer would depend on the others that are asked with it."""
     if params.ensemble.vote == "rank":
         raise UserError(
-            f"params.yaml: ensemble.vote: rank places a photo among the others of the eval set, so {who} cannot answer single "
-            "photos by it; set soft, geometric or hard"
+            "params.yaml: ensemble.vote: rank places a photo among the others of the eval set, so a new photo alone has no "
+            "answer; set soft, geometric or hard"
         )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.base.errors import UserError
-from stages.learn import model
+from stages.learn import model, starting_weights
 from stages.learn.model import Architecture, Classifier
 from stages.learn.timm_import import load_timm
 
@@ -74,7 +74,7 @@ def as_timm(net: Classifier) -> nn.Module | None:
     if shape.head != "linear" or shape.cosine or len(shape.factors) > 1:
         return None
     made = load_timm().create_model(shape.name, num_classes=shape.outputs, **shape.options).eval()
-    layer = _classifier(net.backbone.state_dict(), made.state_dict())
+    layer = classifier(net.backbone.state_dict(), made.state_dict())
     if layer is None:
         return None
     own = dict(net.backbone.state_dict()) | {f"{layer}.{key}": value for key, value in net.head.state_dict().items()}
@@ -90,7 +90,7 @@ def as_timm(net: Classifier) -> nn.Module | None:
     return made if alike else None
 
 
-def _classifier(backbone: Mapping[str, Any], whole: Mapping[str, Any]) -> str | None:
+def classifier(backbone: Mapping[str, Any], whole: Mapping[str, Any]) -> str | None:
     """The one linear layer that a whole model has and its backbone has not; None where they differ by anything else."""
     more = sorted(set(whole) - set(backbone))
     layer = more[0].rpartition(".")[0] if more else ""
@@ -110,11 +110,12 @@ def read(folder: Folder, shape: Architecture, whole: Whole) -> Classifier:
 
     Raises UserError where the weights are of another architecture than `shape`, or its options name files of their own.
     """
-    for name in shape.options:
-        if name in READING:
-            raise UserError(
-                f"{folder.name}: model.options: `{name}` would read other files than the bundle's; do not trust this bundle"
-            )
+    files = [key for key, _ in starting_weights.files_named(shape.options, "model.options")]
+    reading = files + [f"model.options.{name}" for name in READING if name in shape.options]
+    if reading:
+        raise UserError(
+            f"{folder.name}: {reading[0]}: would read other files than the bundle's; do not trust this bundle"
+        )
     net = model.build(shape)
     state = _state(safetensors.torch.load(folder.content(WEIGHTS)), net, whole)
     if any(_is_rest(key, whole == "backbone") for key in net.state_dict()):
@@ -127,7 +128,7 @@ def read(folder: Folder, shape: Architecture, whole: Whole) -> Classifier:
 def _state(arrays: Mapping[str, Tensor], net: Classifier, whole: Whole) -> dict[str, Tensor]:
     """Arrays by a Classifier's keys from those by timm's."""
     backbone = net.backbone.state_dict()
-    layer = _classifier(backbone, arrays) if whole == "model" else None
+    layer = classifier(backbone, arrays) if whole == "model" else None
     renamed = {} if layer is None else {f"{layer}.weight": "head.weight", f"{layer}.bias": "head.bias"}
     return {renamed.get(key, f"backbone.{key}"): value for key, value in arrays.items()}
 
@@ -138,8 +139,8 @@ def _check(state: Mapping[str, Tensor], net: Classifier, where: str) -> None:
     differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
     if differing:
         key = differing[0]
-        ends = [f"{list(some[key])}" if key in some else "missing" for some in (found, wanted)]
+        there, asked = (f"{list(some[key])}" if key in some else "none" for some in (found, wanted))
         raise UserError(
             f"{where}/{WEIGHTS}: is of another architecture than maskcli.json names, {net.architecture.name}: {len(differing)} "
-            f"of {len(wanted)} arrays differ, first `{key}` ({ends[0]}, not {ends[1]}); take the bundle whole again"
+            f"arrays differ, first `{key}` ({there} instead of {asked}); take the bundle whole again"
         )

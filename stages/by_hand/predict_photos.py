@@ -74,7 +74,12 @@ def _file(word: str, column: str | None, found: Listed) -> None:
 def _pattern(word: str, found: Listed) -> None:
     """Photos of a pattern, and those below folders that it matches. Raises UserError where there are none."""
     before = len(found.names)
+    given = next(
+        place for place, part in enumerate(Path(word).parts) if glob.has_magic(part)
+    )  # folders before the first sign
     for path in sorted(glob.iglob(word, recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute pattern
+        if any(map(is_litter, Path(path).parts[given:])):
+            continue
         if Path(path).is_dir():
             if "**" not in word:  # which goes into folders by itself
                 _walk(path, found)

@@ -310,7 +310,7 @@ def test_two_processes_do_not_write_one_file(opened: Predictor, here: Path) -> N
         run(opened, EVAL, out="a.csv")
 
 
-def test_folders_patterns_and_tables_name_photos_in_order(here: Path) -> None:
+def test_folders_patterns_and_tables_name_photos_in_order() -> None:
     for name in ("b/2.JPG", "b/1.png", "b/deep/0.webp", "b/.hidden.jpg", "b/__MACOSX/x.jpg", "b/notes.txt", "c.jpg"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
@@ -328,7 +328,7 @@ def test_folders_patterns_and_tables_name_photos_in_order(here: Path) -> None:
     assert listed(["[1].jpg"]).names == ["[1].jpg"]  # a name that is there is no pattern
 
 
-def test_a_name_that_would_break_a_line_or_is_no_unicode_is_escaped(here: Path) -> None:
+def test_a_name_that_would_break_a_line_or_is_no_unicode_is_escaped() -> None:
     Path("a\nb.jpg").touch()
     Path(os.fsdecode(b"\xff.jpg")).touch()
     found = listed(["."])

@@ -6,49 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
 import yaml
 from PIL import Image
 
-from stages import oof_ensemble
 from stages.base import paths
-from stages.base.files import write_csv, write_json, write_npz
-from stages.base.talk import SILENT
-from stages.data.task_and_classes import CONTEST
-from stages.learn import model
 from stages.params.schema import Params
-from tests.conftest import SMALL, record_folds, small
+from tests.bundle.made import draw_folds
+from tests.conftest import SMALL, small
 
-VIEWS = {"tta": {"views": ["none", "flip"]}}
+VIEWS = {"tta": {"views": ["identity", "hflip"]}}
 PHOTO = "photos/a.jpg"
 
 
 def judge(**changes: object) -> Params:
-    """In a prepared project: two folds' models as they begin, OOF predictions that are right about most photos, oof-ensemble."""
+    """In a prepared project: the folds' models and OOF predictions, drawn, and oof-ensemble."""
     params = small(**VIEWS | changes)
     paths.PARAMS.write_text(yaml.safe_dump(SMALL | VIEWS | changes))
-    table = pd.read_csv(paths.PHOTOS)
-    labels, rng = table["label"].to_numpy(), np.random.default_rng(0)
-    fold_of = pd.read_csv(paths.FOLDS)["fold"].to_numpy().repeat(7)
-    record = record_folds(params)
-    write_json(paths.LR_CHOSEN, {"lr": 0.003, "source": "params.yaml"})
-    for fold in params.folds:
-        which = np.flatnonzero(fold_of == fold)
-        logits = 2 * rng.normal(size=(1, len(which), 18))
-        logits[0, np.arange(len(which)), labels[which]] += 5
-        logs = (logits - np.log(np.exp(logits).sum(2, keepdims=True))).astype(np.float32)
-        arrays = {"run": np.array(record.run), "photo": which, "selected": logs, "last": logs}
-        predicted = np.repeat(logs.argmax(2)[:, None], 2, axis=1).astype(np.uint16)
-        write_npz(paths.oof_logits(fold), **arrays, predicted=predicted)
-        names = ("train_loss", "val_loss", "val_nll", "val_f1")
-        rows = {"epoch": [1, 2], **{name: [0.6, 0.5] for name in names}, "repeat": 0}
-        write_csv(paths.history(fold), pd.DataFrame(rows))
-        write_json(paths.train_environment(fold), {})
-        torch.manual_seed(fold)
-        net = model.build(model.architecture(params, CONTEST))
-        model.save(paths.weights(fold), net.architecture, net.state_dict(), record)
-    oof_ensemble.run(params, SILENT)
+    draw_folds(params)
     return params
 
 
@@ -118,6 +92,7 @@ REFUSED: dict[str, Case] = {
         lambda: begun(made_by(top=1))(),
     ),
 }
+FULL = "no room for all the answers"
 # Said in the photo's own row; the others are answered.
 UNREADABLE: dict[str, tuple[str, Callable[[], object]]] = {
     "a GIF that moves": ("photos/b.gif", lambda: animated("photos/b.gif")),
