@@ -5,7 +5,7 @@ python bench/serve.py [--requests 20000] [--project FOLDER]      (about ten minu
 A real `maskcli serve` on loopback answers the demo's photos by the demo's tiny model (five folds, two views); the clients
 share its cores. Load: each client sends a photo, waits for the answer, sends the next one, on a connection that it keeps.
 Soak: 32 clients, 15 of 100 requests bad in turn (KINDS), 24 more that send a byte a second all the while. Watched from outside:
-memory, file descriptors and threads after the first tenth and at the end, and the status of every answer.
+memory (from the first tenth to the end), file descriptors and threads (from before to after it), and every answer's status.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,10 @@ class Served:
     process: subprocess.Popen[str]
     port: int
     start: float  # seconds from the command to its first line
+
+    def cpu(self) -> float:
+        """Seconds of CPU time that it has taken."""
+        return sum(psutil.Process(self.process.pid).cpu_times()[:2])
 
     def state(self) -> tuple[float, int, int]:
         """Resident memory MB, file descriptors, threads."""
@@ -177,10 +182,19 @@ KINDS = {
 }
 
 
-async def load(service: Served, photos: list[bytes], clients: int, seconds: float) -> list[float]:
-    """Latencies of all requests of so many clients, seconds, and last photos a second."""
+@dataclass
+class Load:
+    """What so many clients met."""
+
+    clients: int
+    took: list[float]  # latencies of all requests, seconds
+    rate: float  # photos a second
+    cpu: float  # the service's CPU seconds a photo
+
+
+async def load(service: Served, photos: list[bytes], clients: int, seconds: float) -> Load:
     took: list[float] = []
-    begun = time.perf_counter()
+    begun, before_all = time.perf_counter(), service.cpu()
 
     async def one(number: int) -> None:
         client = Client(service.port)
@@ -196,7 +210,7 @@ async def load(service: Served, photos: list[bytes], clients: int, seconds: floa
     await asyncio.gather(*(one(number) for number in range(clients)))
     rate = len(took) / (time.perf_counter() - begun)
     say(f"{clients} clients: {len(took)} photos, {rate:.1f} photos/s")
-    return [*took, rate]
+    return Load(clients, took, rate, (service.cpu() - before_all) / len(took))
 
 
 @dataclass
@@ -226,11 +240,12 @@ async def soak(service: Served, photos: list[bytes], requests: int) -> Soaked:
             found.statuses[name, status] += 1
             if status not in kind.allowed:
                 found.wrong.append(f"{name}: {status}")
-            if number % (requests // 10) == 0:
+            if number and number % (requests // 10) == 0:
                 found.states.append((number, *service.state()))
                 say(f"soak: {found.states[-1]}")
         await client.close()
 
+    found.states.append((0, *service.state()))
     slow = [asyncio.create_task(byte_by_byte(service.port, number, found.slow)) for number in range(SLOW)]
     await asyncio.gather(*(one() for _ in range(SOAKING)))
     for task in slow:
@@ -245,30 +260,30 @@ async def byte_by_byte(port: int, number: int, ends: Counter[str]) -> None:
     """Send a byte a second of a request's head, or of its body, until the service has had enough; then again."""
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = b""
         sent = b"".join(post(bytes(3000)))
         if number % 2:
             writer.write(sent[:90])  # all of the head
             sent = sent[90:]
-        try:
+        answer = asyncio.create_task(reader.read(100))
+        with suppress(ConnectionError):
             for letter in sent:
                 writer.write(bytes([letter]))
-                await writer.drain()
-                if reader.at_eof():
+                await asyncio.wait((answer,), timeout=1)
+                if answer.done():
                     break
-                await asyncio.sleep(1)
-        except ConnectionError:
-            pass
-        head = await reader.read(100) if number % 2 else b""
+            head = await answer
         ends["408 and closed" if head.startswith(b"HTTP/1.1 408") else "closed"] += 1
         writer.close()
 
 
-def tell(service: Served, loads: list[list[float]], soaked: Soaked, ended: int) -> None:
+def tell(service: Served, loads: list[Load], soaked: Soaked, ended: int) -> None:
     rows: list[list[Any]] = []
-    for clients, (*took, rate) in zip(CLIENTS, loads, strict=True):
-        p50, p99 = (1000 * statistics.quantiles(took, n=100)[place] for place in (49, 98))
-        rows.append([clients, round(p50, 1), round(p99, 1), round(rate, 1), len(took)])
-    (_, *early), (_, *late) = soaked.states[1], soaked.states[-1]
+    for one in loads:
+        p50, p99 = (1000 * statistics.quantiles(one.took, n=100)[place] for place in (49, 98))
+        numbers = (p50, p99, one.rate, 1000 * one.cpu)
+        rows.append([one.clients, *(round(number, 1) for number in numbers), len(one.took)])
+    (_, *first), (_, *early), (_, *late) = (soaked.states[place] for place in (0, 1, -1))
     told: dict[str, list[str]] = {}
     for (name, status), count in sorted(soaked.statuses.items()):
         told.setdefault(name, []).append(f"{status or 'closed'}: {count}")
@@ -277,8 +292,8 @@ def tell(service: Served, loads: list[list[float]], soaked: Soaked, ended: int) 
         "serve_soak_errors_5xx": float(errors),
         "serve_soak_wrong_answers": float(len(soaked.wrong)),
         "serve_soak_growth_mb": round(late[0] - early[0], 1),
-        "serve_soak_growth_fds": float(late[1] - early[1]),
-        "serve_soak_growth_threads": float(late[2] - early[2]),
+        "serve_soak_growth_fds": float(late[1] - first[1]),
+        "serve_soak_growth_threads": float(late[2] - first[2]),
         "serve_exit_code": float(ended),
         "serve_start_seconds": round(service.start, 1),
     }
@@ -286,7 +301,7 @@ def tell(service: Served, loads: list[list[float]], soaked: Soaked, ended: int) 
     report(
         goals,
         [
-            table("Load", ["clients", "p50, ms", "p99, ms", "photos/s", "photos"], rows),
+            table("Load", ["clients", "p50, ms", "p99, ms", "photos/s", "CPU, ms a photo", "photos"], rows),
             table("Soak", ["requests", "memory, MB", "file descriptors", "threads"], states),
             table(
                 "Answers in the soak",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.base import cores
+from stages.base import cores, garbage
 from stages.base.errors import UserError
 from stages.bundle import new_photos, predictor
 from stages.bundle.new_photos import Unreadable
@@ -66,6 +66,7 @@ def run(
     served = model(ensemble)
     with cpu_threads.taken(cpu_threads.most(params)):
         application = app.application(served, batches, bounds, max(2, cores.available()), log(say))
+        garbage.collect_as_usual()
         began(server.listen(place, asked.host), served.id)
         server.run(server.made(application, asked.seconds), place, asked.seconds)
 
