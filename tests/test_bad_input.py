@@ -693,7 +693,7 @@ def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def answering(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(unanswerable.copy(judged, tmp_path / "answering"))
+    monkeypatch.chdir(unanswerable.linked(judged, tmp_path / "answering"))
     return tmp_path / "answering"
 
 

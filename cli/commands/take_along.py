@@ -1,5 +1,7 @@
 """Commands for a model that leaves its project: bundled, asked, exported, served."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,7 +94,7 @@ def predict(
     from stages.by_hand import predict as stage
     from stages.by_hand.predict_rows import Form
 
-    emit = None if out or not as_json else lambda line: print(line, end="", flush=True)
+    emit = None if out or not as_json else _print
     asked = stage.Asked(tuple(photos), Form(top or 0, abstain, level), column, out, force, emit)
     say = talk()
     found = stage.run(asked, lambda: _opened(source, say), say)
@@ -104,6 +106,15 @@ def predict(
         answer(lambda width: tables.predict(found, width))
     if found["unreadable"]:
         raise typer.Exit(UNREADABLE)
+
+
+def _print(line: str) -> None:
+    """Print a line at once; where nobody reads on, as behind `| head`, all is done."""
+    try:
+        print(line, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        raise SystemExit(0) from None
 
 
 def _opened(source: str, say: Any) -> Any:

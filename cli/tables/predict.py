@@ -20,9 +20,9 @@ def predict(found: dict[str, Any], width: int) -> Lines:
 def _headline(found: dict[str, Any], rows: list[dict[str, Any]] | None) -> str:
     if rows and len(rows) == 1:
         return _sole(rows[0])
-    named = {"answered": "answered", "abstained": "left open, not sure enough", "unreadable": "not readable"}
+    named = {"answered": "answered", "abstained": "left open as not sure enough", "unreadable": "not readable"}
     parts = [f"{found[key]} {words}" for key, words in named.items() if found[key] or key == "answered"]
-    where = f" in {found['out']}" if found["out"] else ""
+    where = f"; all rows in {found['out']}" if found["out"] else ""
     return f"{found['photos']} photos: {', '.join(parts)}{where}"
 
 
