@@ -97,7 +97,8 @@ def _sets(found: dict[str, Any], size: float | None) -> str:
     told += f"; here they have {size:.2f} classes on average" if size else ""
     for key, words in (("shared_threshold", "share one threshold"), ("threshold_of_all", "have that of all photos")):
         if found[key]:
-            names = ", ".join(found[key][:LISTED]) + (", ..." if len(found[key]) > LISTED else "")
+            more = len(found[key]) - LISTED
+            names = ", ".join(found[key][:LISTED]) + (f" and {more} more" if more > 0 else "")
             promise = "together, not each" if key == "shared_threshold" else "no promise for these"
             told += f"; {len(found[key])} classes with fewer than {found['fewest']} {found['units']} {words} ({promise}): {names}"
     return told
