@@ -41,6 +41,7 @@ from tests.bundle import refusals as bundles
 from tests.by_hand import unanswerable
 from tests.conftest import ROOT, SMALL, record_folds, small
 from tests.new_project import refusals
+from tests.serving import refusals as services
 
 HEADER = "id,gender,race,age,path\n"
 ROWS = "1,female,Asian,30,one\n2,male,Asian,61,two\n"
@@ -693,7 +694,7 @@ def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def answering(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(unanswerable.copy(judged, tmp_path / "answering"))
+    monkeypatch.chdir(unanswerable.linked(judged, tmp_path / "answering"))
     return tmp_path / "answering"
 
 
@@ -730,9 +731,21 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_answers_is_one_line(
     assert not Path("answers.csv").exists()
 
 
+@pytest.mark.parametrize("case", services.CASES)
+def test_what_serve_cannot_begin_with_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    if case != services.EXTRA_MISSING:
+        pytest.importorskip("uvicorn")
+    words, lay_out = services.CASES[case]
+    lay_out(monkeypatch)
+    refused(monkeypatch, capsys, ("serve", *words), case)
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
     tested += [*unanswerable.UNASKED, *unanswerable.REFUSED, *unanswerable.UNREADABLE, unanswerable.FULL]
+    tested += services.CASES
     of_bundles = [*bundles.OPEN, *bundles.WRITE, *bundles.FULL]
     assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS, *of_bundles])
 

@@ -1,8 +1,7 @@
 """Commands for a model that leaves its project: bundled, asked, exported, served."""
 
-import json
+import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,7 +94,7 @@ def predict(
     from stages.by_hand import predict as stage
     from stages.by_hand.predict_rows import Form
 
-    emit = None if out or not as_json else lambda line: print(line, end="", flush=True)
+    emit = None if out or not as_json else _print
     asked = stage.Asked(tuple(photos), Form(top or 0, abstain, level), column, out, force, emit)
     say = talk()
     found = stage.run(asked, lambda: _opened(source, say), say)
@@ -109,40 +108,13 @@ def predict(
         raise typer.Exit(UNREADABLE)
 
 
-@commands.command(
-    epilog=examples("maskcli serve .", "maskcli serve model.zip --port 9000 --quiet", "maskcli serve . --port 0 --json")
-)
-def serve(
-    source: Annotated[
-        str, typer.Argument(metavar="BUNDLE|.", help="A bundle (folder or .zip), or . for this project.")
-    ],
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0: all networks of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one; the first line names it.")] = 8000,
-    max_mb: Annotated[int, typer.Option(min=1, max=1000, help="Largest request, MB (photos of a form together).")] = 20,
-    timeout: Annotated[
-        float, typer.Option(min=1, max=3600, help="Seconds in which a request must arrive, and then be answered.")
-    ] = 30,
-    queue: Annotated[int, typer.Option(min=1, help="Photos that may wait; what comes then gets 503.")] = 256,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No line a request on stderr.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Answer photos over HTTP, behind a proxy of yours.
-
-    POST /predict takes a JPEG or PNG as its body, or several in a form, and answers as `maskcli predict` does; GET /health
-    says whether it is ready, GET /metrics counts for Prometheus. SIGTERM or Ctrl-C: it finishes what it has, then ends.
-    """
-    from stages.by_hand import serve as stage
-
-    asked = stage.Asked(host, port, max_mb, timeout, queue)
-
-    def began(url: str, model: str) -> None:
-        line = f"{url} answers POST /predict, GET /health, GET /metrics (model {model}); Ctrl-C ends it"
-        print(json.dumps({"url": url, "model": model}) if as_json else line, flush=True)
-
-    say = talk()
-    stage.run(lambda: _opened(source, say), asked, began, (lambda line: None) if quiet else _log)
+def _print(line: str) -> None:
+    """Print a line at once; where nobody reads on, as behind `| head`, all is done."""
+    try:
+        print(line, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        raise SystemExit(0) from None
 
 
 def _opened(source: str, say: Any) -> Any:
@@ -159,8 +131,3 @@ def _opened(source: str, say: Any) -> Any:
     from stages.bundle.of_bundle import open_bundle
 
     return open_bundle(path, say)
-
-
-def _log(line: str) -> None:
-    with suppress(OSError):  # the terminal is gone
-        print(line, file=sys.stderr, flush=True)

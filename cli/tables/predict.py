@@ -20,9 +20,9 @@ def predict(found: dict[str, Any], width: int) -> Lines:
 def _headline(found: dict[str, Any], rows: list[dict[str, Any]] | None) -> str:
     if rows and len(rows) == 1:
         return _sole(rows[0])
-    named = {"answered": "answered", "abstained": "left open, not sure enough", "unreadable": "not readable"}
+    named = {"answered": "answered", "abstained": "left open as not sure enough", "unreadable": "not readable"}
     parts = [f"{found[key]} {words}" for key, words in named.items() if found[key] or key == "answered"]
-    where = f" in {found['out']}" if found["out"] else ""
+    where = f"; all rows in {found['out']}" if found["out"] else ""
     return f"{found['photos']} photos: {', '.join(parts)}{where}"
 
 
@@ -97,7 +97,8 @@ def _sets(found: dict[str, Any], size: float | None) -> str:
     told += f"; here they have {size:.2f} classes on average" if size else ""
     for key, words in (("shared_threshold", "share one threshold"), ("threshold_of_all", "have that of all photos")):
         if found[key]:
-            names = ", ".join(found[key][:LISTED]) + (", ..." if len(found[key]) > LISTED else "")
+            more = len(found[key]) - LISTED
+            names = ", ".join(found[key][:LISTED]) + (f" and {more} more" if more > 0 else "")
             promise = "together, not each" if key == "shared_threshold" else "no promise for these"
             told += f"; {len(found[key])} classes with fewer than {found['fewest']} {found['units']} {words} ({promise}): {names}"
     return told

@@ -7,7 +7,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +21,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cli import main
 from stages import tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
@@ -26,7 +29,7 @@ from stages.base.talk import SILENT, Talk
 from stages.bundle import predictor as predictors
 from stages.bundle.of_project import open_project
 from stages.bundle.predictor import Predictor
-from stages.by_hand import predict, predict_photos
+from stages.by_hand import bundle, predict, predict_photos
 from stages.by_hand.predict import Asked
 from stages.by_hand.predict_photos import NewPixels, listed
 from stages.by_hand.predict_rows import Form
@@ -349,6 +352,44 @@ def test_url_like_words_are_told_from_names() -> None:
     assert predict_photos.URL.match("HTTPS://a.b/c.jpg")
     assert predict_photos.URL.match("s3://bucket/a.jpg")
     assert not predict_photos.URL.match("C:/photos/a.jpg")
+
+
+def test_a_bundle_elsewhere_says_what_the_project_says(
+    judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As typed: in the project, and in a folder that has nothing but the photos and the bundle's path."""
+    first, second, *_ = [str(judged / path) for path in eval_photos(judged)]
+    monkeypatch.chdir(judged)
+    bundle.run(small(**VIEWS), tmp_path / "bundle", bundle.Asked(), SILENT)
+    words = (first, second, "--top", "2", "--abstain", "0.01", "--set", "0.9", "--json")
+    said = typed(monkeypatch, capsys, ".", *words)
+    monkeypatch.chdir(tmp_path)
+    for source in ("bundle", "bundle.zip"):
+        assert typed(monkeypatch, capsys, source, *words) == said
+    assert said[1].count("\n") == 2
+    code, _, err = typed(monkeypatch, capsys, str(judged), first)
+    assert (code, err.split(": ", 2)[2]) == (
+        2,
+        "is another project; go there and name it by a point, or make a bundle of it there\n",
+    )
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of predict."""
+    monkeypatch.setattr(sys, "argv", ["maskcli", "predict", *words])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    return int(stop.value.code or 0), *capsys.readouterr()
+
+
+def test_shares_of_ballots_are_taken_for_no_probabilities(opened: Predictor, here: Path) -> None:
+    ballots = replace(opened, contents=opened.contents.model_copy(update={"vote": "hard", "temperature": 1.0}))
+    assert run(ballots, EVAL)["answered"] == 42
+    with pytest.raises(UserError, match=r"^--set: ensemble\.vote: hard gives shares of ballots"):
+        run(ballots, EVAL, form=Form(level=0.9))
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """A small project that answers new photos, and what maskcli predict cannot be asked there, by the names of docs/bad_input.md."""
 
 import json
+import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,8 +127,12 @@ def animated(path: str) -> None:
 
 
 def bomb(path: str) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.new("1", (20_000, 20_000)).save(path)
+    """A PNG that says it has so many pixels, and has none of them."""
+    photo(path)
+    content = bytearray(Path(path).read_bytes())
+    content[16:24] = struct.pack(">II", 20_000, 20_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    Path(path).write_bytes(content)
 
 
 def cut(path: str) -> None:
@@ -135,4 +142,10 @@ def cut(path: str) -> None:
 
 def copy(project: Path, folder: Path) -> Path:
     shutil.copytree(project, folder)
+    return folder
+
+
+def linked(project: Path, folder: Path) -> Path:
+    """The same in no time; for tests that change no file of it."""
+    shutil.copytree(project, folder, copy_function=os.link)
     return folder
