@@ -266,15 +266,17 @@ async def byte_by_byte(port: int, number: int, ends: Counter[str]) -> None:
             writer.write(sent[:90])  # all of the head
             sent = sent[90:]
         answer = asyncio.create_task(reader.read(100))
-        with suppress(ConnectionError):
-            for letter in sent:
-                writer.write(bytes([letter]))
-                await asyncio.wait((answer,), timeout=1)
-                if answer.done():
-                    break
-            head = await answer
+        try:
+            with suppress(ConnectionError):
+                for letter in sent:
+                    writer.write(bytes([letter]))
+                    await asyncio.wait((answer,), timeout=1)
+                    if answer.done():
+                        break
+                head = await answer
+        finally:
+            writer.close()
         ends["408 and closed" if head.startswith(b"HTTP/1.1 408") else "closed"] += 1
-        writer.close()
 
 
 def tell(service: Served, loads: list[Load], soaked: Soaked, ended: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import signal
 import socket
 import sys
@@ -75,7 +76,7 @@ def made(app: ASGIApp, patience: float) -> uvicorn.Server:
             access_log=False,
             log_config=None,  # warnings and errors go to stderr, line by line
             timeout_keep_alive=round(KEPT),
-            timeout_graceful_shutdown=round(patience),
+            timeout_graceful_shutdown=math.ceil(patience),
         )
     )
 
