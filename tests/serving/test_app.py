@@ -139,6 +139,13 @@ def test_the_connection_goes_on_after_a_refused_body(service: Service) -> None:
     connection.close()
 
 
+def test_a_body_that_does_not_tell_its_size_is_refused_where_it_grows_too_large(service: Service) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port)
+    connection.request("POST", "/predict", iter([bytes(90_000)] * 3), {"Content-Type": "image/jpeg"})
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
 def test_who_asks_before_sending_is_refused_without_a_byte(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", service.port)) as client:
         client.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\nExpect: 100-continue\r\n\r\n")
