@@ -38,10 +38,12 @@ def read(source: Path | bytes, name: str, params: Params) -> np.ndarray:
 def _content(path: Path) -> bytes:
     """A photo file's bytes. Raises BadPhoto; a pipe or a device, which may never end, is not read."""
     try:
+        if path.is_dir():
+            raise BadPhoto("is a folder, not a photo", "name a photo's file")
         if path.exists() and not path.is_file():
-            raise BadPhoto("is no file" if not path.is_dir() else "is a folder, not a photo", "name a photo's file")
+            raise BadPhoto("is no file", "name a photo's file")
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise BadPhoto(f"has more than {MOST_BYTES // 1_000_000} MB", "shrink it")
+        return decode.read(path)
     except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
-        raise BadPhoto(f"cannot be read ({error})", "check its name") from None
-    return decode.read(path)
+        raise BadPhoto(f"cannot be read ({getattr(error, 'strerror', None) or error})", "check its name") from None

@@ -83,12 +83,12 @@ def zip_cut() -> None:
 
 
 def bomb() -> None:
-    """A .zip whose weights are 100 MB of zeros in 100 kB."""
+    """A .zip whose weights are 20 MB of zeros in 20 kB."""
     with zipfile.ZipFile(ZIP) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     value = json.loads(entries[NAME])
-    value["files"]["fold0/model.safetensors"]["bytes"] = 100_000_000
-    entries |= {NAME: json.dumps(value).encode(), "fold0/model.safetensors": bytes(100_000_000)}
+    value["files"]["fold0/model.safetensors"]["bytes"] = 20_000_000
+    entries |= {NAME: json.dumps(value).encode(), "fold0/model.safetensors": bytes(20_000_000)}
     with zipfile.ZipFile(ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
