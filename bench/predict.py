@@ -24,11 +24,13 @@ import scratch
 from PIL import Image
 from scratch import report, say
 
-from stages.bundle.contents import Contents
+from stages.base.talk import SILENT
+from stages.bundle.contents import Contents, Decision
 from stages.bundle.out_of_fold import OutOfFold
 from stages.bundle.predictor import Predictor
 from stages.by_hand import predict as by_hand
-from stages.by_hand.predict_photos import Listed, NewPixels
+from stages.by_hand.predict_photos import Listed
+from stages.by_hand.predict_rows import Form
 from stages.data.task_and_classes import CONTEST
 from stages.learn import model, predict
 from stages.params.schema import Params
@@ -100,7 +102,8 @@ def rates(params: Params, folder: Path, files: list[str], options: argparse.Name
     for path in weights:
         model.save(path, shape, model.build(shape).state_dict())
     nets = predict.ready([model.load(path) for path in weights], device)
-    contents = Contents.model_construct(views=inference.VIEWS, vote="soft")
+    decision = Decision(asked="argmax", rule="argmax", offsets=None, reason="")
+    contents = Contents.model_construct(views=inference.VIEWS, vote="soft", temperature=1.5, decision=decision)
     nothing = np.zeros(0, np.float32)
     ready = Predictor(contents, params, tuple(nets), OutOfFold(*[nothing] * 6), CONTEST)
     batch = predict.batch_size(params, device)
@@ -111,21 +114,19 @@ def rates(params: Params, folder: Path, files: list[str], options: argparse.Name
     named = list(itertools.islice(itertools.cycle(files), count))
     found = []
     for _ in range(options.rounds):
-        new = from_files(ready, NewPixels(Listed(named, named), params))
+        new = from_files(ready, Listed(named, named))
         passes, _ = inference.pipeline(weights, pixels, params)
         found.append((new, passes / (inference.FOLDS * len(inference.VIEWS))))
     return found
 
 
-def from_files(ready: Predictor, pixels: NewPixels) -> float:
-    """Photos/s from the second batch on."""
-    parts = by_hand.voted(ready, pixels)
-    first, _ = next(parts)
+def from_files(ready: Predictor, files: Listed) -> float:
+    """Photos/s from the second batch on, rows of answers included."""
+    parts = by_hand.answered(ready, files, Form(), 0, SILENT)
+    first = next(parts)
     began = time.perf_counter()
-    for _ in parts:
-        pass
-    assert not pixels.faults
-    return (len(pixels) - len(first)) / (time.perf_counter() - began)
+    assert not any("error" in row for rows in parts for row in rows)
+    return (len(files.names) - len(first)) / (time.perf_counter() - began)
 
 
 def memory(folder: Path, count: int) -> tuple[float, int, int, float]:

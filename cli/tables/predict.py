@@ -10,15 +10,17 @@ LISTED = 5  # classes that a line names
 
 def predict(found: dict[str, Any], width: int) -> Lines:
     """What all photos came to, the answer to each where there is no file of them, and how far these can be trusted."""
-    rows = found.get("rows")
+    rows = found.get("rows", [])
     lines = plain([_headline(found, rows)], width)
-    if (rows and len(rows) > 1) or (rows and set(rows[0]) & {"axes", "top", "set"}):
+    if len(rows) == 1:
+        lines += described(_more(rows[0]), width)
+    elif rows:
         lines += [("", ""), *table(_table(rows), width), ("", "")]
     return [*lines, *described(_trust(found), width)]
 
 
-def _headline(found: dict[str, Any], rows: list[dict[str, Any]] | None) -> str:
-    if rows and len(rows) == 1:
+def _headline(found: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    if len(rows) == 1:
         return _sole(rows[0])
     named = {"answered": "answered", "abstained": "left open as not sure enough", "unreadable": "not readable"}
     parts = [f"{found[key]} {words}" for key, words in named.items() if found[key] or key == "answered"]
@@ -34,35 +36,23 @@ def _sole(row: dict[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """A row a photo; where there is more than class and probability, or an error, it stands last."""
-    more = any(_more(row) for row in rows)
-    columns = [Column("photo"), Column("class"), Column("probability", "number")]
-    cells = [
-        (
-            row["file"],
-            _class(row),
-            "" if "error" in row else f"{row['probability']:.3f}",
-            *([_more(row)] if more else []),
-        )
-        for row in rows
-    ]
-    styles = ["failed" if "error" in row else "" for row in rows]
-    return Table([*columns, *([Column("more", "prose")] if more else [])], cells, styles=styles)
+    """A row a photo: its answer, and after it what else is known of it, or why there is none."""
+    more = [row.get("error") or "; ".join(": ".join(pair) for pair in _more(row)) for row in rows]
+    columns = [Column("photo"), Column("answer"), *([Column("more", "prose")] if any(more) else [])]
+    cells = [(row["file"], _answer(row), *([text] if any(more) else [])) for row, text in zip(rows, more, strict=True)]
+    return Table(columns, cells, styles=["failed" if "error" in row else "" for row in rows])
 
 
-def _class(row: dict[str, Any]) -> str:
-    return "" if "error" in row else row["label"] or "(not sure enough)"
+def _answer(row: dict[str, Any]) -> str:
+    return "" if "error" in row else f"{row['label'] or 'not sure enough'}, {row['probability']:.3f}"
 
 
-def _more(row: dict[str, Any]) -> str:
-    """What stands in a row's last column."""
-    if "error" in row:
-        return str(row["error"])
-    axes = ", ".join(f"{axis} {told['probability']:.2f}" for axis, told in row.get("axes", {}).items())
-    top = ", ".join(f"{told['label']} {told['probability']:.2f}" for told in row.get("top", []))
-    inside = ", ".join(row.get("set", []))
-    parts = [axes, f"top: {top}" if top else "", f"set: {inside}" if inside else ""]
-    return "; ".join(part for part in parts if part)
+def _more(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a row has beside its answer, each with a name before it."""
+    axes = [f"{axis} {told['probability']:.2f}" for axis, told in row.get("axes", {}).items()]
+    top = [f"{told['label']} {told['probability']:.2f}" for told in row.get("top", [])]
+    named = {"axes": axes, "top": top, "set": row.get("set", [])}
+    return [(name, ", ".join(parts)) for name, parts in named.items() if parts]
 
 
 def _trust(found: dict[str, Any]) -> list[tuple[str, str]]:

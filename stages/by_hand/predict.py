@@ -51,7 +51,7 @@ def run(asked: Asked, opened: Callable[[], Predictor], talk: Talk) -> dict[str, 
         if done:
             talk.say(f"predict: goes on after {done} answers in {answers.wanted.partial}")
         try:
-            for made in _batches(predictor, photos, asked.form, done, talk):
+            for made in answered(predictor, photos, asked.form, done, talk):
                 count.add(made)
                 if answers:
                     answers.write([predict_rows.flat(row) for row in made] if answers.wanted.as_csv else made)
@@ -109,7 +109,7 @@ def voted(predictor: Predictor, pixels: NewPixels, done: int = 0) -> Iterator[tu
         yield positions, votes.VOTES[contents.vote](part.reshape(-1, len(positions), predictor.task.classes))
 
 
-def _batches(predictor: Predictor, photos: Listed, form: Form, done: int, talk: Talk) -> Iterator[list[Row]]:
+def answered(predictor: Predictor, photos: Listed, form: Form, done: int, talk: Talk) -> Iterator[list[Row]]:
     """Rows of the photos from `done` on, batch by batch."""
     if done == len(photos.names):
         return

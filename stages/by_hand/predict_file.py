@@ -88,7 +88,7 @@ class Answers:
 
 
 def json_line(row: Row) -> str:
-    """A row as JSON, with a newline; null for NaN."""
+    """A row as JSON, with a newline."""
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
