@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "bench/results.json", ROOT / "bench/RESULTS.md"
-SCRIPTS = ("input", "cross_validation", "screen", "inference", "scale", "startup", "gpu")
+SCRIPTS = ("input", "cross_validation", "screen", "inference", "predict", "scale", "startup", "serve", "gpu")
 LIMIT = 3600  # seconds for one script
 PACKAGES = (
     *("torch", "torchvision", "timm", "accelerate", "numpy", "pandas", "scikit-learn", "albumentations"),
@@ -53,10 +53,17 @@ GOALS = (
     Goal("cv_ratio_to_fastest_peer", at_most=0.6),
     Goal("screen_seconds_10x5x5", at_most=120),
     Goal("inference_ratio_*", at_least=0.9),
+    Goal("predict_ratio_*", at_least=0.9),
+    Goal("predict_peak_gb", at_most=1),
     Goal("scale_*exponent*", at_most=1.1),
     Goal("startup_help_seconds", at_most=0.3),
     Goal("startup_help_heavy_modules", at_most=0),
     Goal("startup_dvc_repro_ratio", at_most=1.3),
+    Goal("serve_soak_errors_5xx", at_most=0),
+    Goal("serve_soak_wrong_answers", at_most=0),
+    Goal("serve_soak_growth_mb", at_most=10),
+    Goal("serve_soak_growth_fds", at_most=0),
+    Goal("serve_soak_growth_threads", at_most=0),
 )
 
 

@@ -38,8 +38,10 @@ from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
 from tests.bundle import refusals as bundles
+from tests.by_hand import unanswerable
 from tests.conftest import ROOT, SMALL, record_folds, small
 from tests.new_project import refusals
+from tests.serving import refusals as services
 
 HEADER = "id,gender,race,age,path\n"
 ROWS = "1,female,Asian,30,one\n2,male,Asian,61,two\n"
@@ -690,8 +692,79 @@ def test_what_init_cannot_begin_with_is_one_line(
     refused(monkeypatch, capsys, ("init", *words), case)
 
 
+@pytest.mark.parametrize("case", unanswerable.UNASKED)
+def test_photos_that_predict_cannot_be_asked_about_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    words, lay_out = unanswerable.UNASKED[case]
+    lay_out()
+    refused(monkeypatch, capsys, ("predict", ".", *words), case)
+
+
+@pytest.fixture(scope="module")
+def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose models can answer new photos."""
+    folder = unanswerable.copy(prepared, tmp_path_factory.mktemp("judged") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        unanswerable.judge()
+    return folder
+
+
+@pytest.fixture
+def answering(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(unanswerable.linked(judged, tmp_path / "answering"))
+    return tmp_path / "answering"
+
+
+@pytest.mark.parametrize("case", unanswerable.REFUSED)
+def test_what_the_models_cannot_be_asked_is_one_line(
+    answering: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    words, lay_out = unanswerable.REFUSED[case]
+    lay_out()
+    refused(monkeypatch, capsys, ("predict", ".", *words), case)
+
+
+@pytest.mark.parametrize("case", unanswerable.UNREADABLE)
+def test_a_photo_without_an_answer_says_why_in_its_row_and_in_the_exit_code(
+    answering: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    word, lay_out = unanswerable.UNREADABLE[case]
+    lay_out()
+    good = str(unanswerable.photo("photos/good.jpg"))
+    code, out, _ = maskcli(monkeypatch, capsys, "predict", ".", word, good, "--json")
+    bad, row = map(json.loads, out.splitlines())
+    assert (code, f"{bad['file']}: {bad['error']}") == (3, documented()[case])
+    assert (row["file"], "error" in row) == (good, False)
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_the_answers_is_one_line(
+    answering: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stages.learn.predict.BATCH", 4)
+    with files_up_to(1500):
+        code, out, err = maskcli(monkeypatch, capsys, "predict", ".", "data/eval/images", "--out", "answers.csv")
+    assert (code, out, err[-1]) == (2, "", f"maskcli: {documented()[unanswerable.FULL]}")
+    assert Path("answers.csv.partial").read_text().endswith("\n")
+    assert not Path("answers.csv").exists()
+
+
+@pytest.mark.parametrize("case", services.CASES)
+def test_what_serve_cannot_begin_with_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    if case != services.EXTRA_MISSING:
+        pytest.importorskip("uvicorn")
+    words, lay_out = services.CASES[case]
+    lay_out(monkeypatch)
+    refused(monkeypatch, capsys, ("serve", *words), case)
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
+    tested += [*unanswerable.UNASKED, *unanswerable.REFUSED, *unanswerable.UNREADABLE, unanswerable.FULL]
+    tested += services.CASES
     of_bundles = [*bundles.OPEN, *bundles.WRITE, *bundles.FULL]
     assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS, *of_bundles])
 

@@ -40,7 +40,7 @@ PROGRAMS = {
         "tensorboard",
         "accelerate",
     ),
-    *("docker", "podman", "sbatch", "srun", "apptainer", "export", "uv", "nox", "tox"),
+    *("curl", "docker", "podman", "sbatch", "srun", "apptainer", "export", "uv", "nox", "tox"),
 }
 # First words of blocks that hold no command: pictures and files.
 SHOWN = {
@@ -69,6 +69,16 @@ INSTEAD: dict[str, tuple[str, str]] = {
         'python -c "from stages.learn.timm_import import load_timm; '
         "load_timm().create_model('local-dir:out/bundle/fold0', pretrained=True)\"",
         "beside a torchvision of another build timm alone cannot be imported (stages/learn/timm_import.py)",
+    ),
+    "maskcli serve out/bundle.zip": (
+        "maskcli serve out/bundle.zip --port 0 --json > served & while [ ! -s served ]; do sleep 0.2; kill -0 $!; done; kill $!; "
+        "wait $!; rm served",
+        "it serves until it is ended",
+    ),
+    "curl -F photo=@face.jpg http://127.0.0.1:8000/predict": ("", "the service has been ended"),
+    "curl --data-binary @face.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/predict?probabilities=1": (
+        "",
+        "the service has been ended",
     ),
     "make versions": ("", "it builds an environment for each Python, which needs the network"),
     "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start": (

@@ -5,6 +5,7 @@ import gc
 import sys
 
 THRESHOLDS = (100_000, 50, 50)
+USUAL = gc.get_threshold()  # Python's own
 
 
 def collect_seldom() -> None:
@@ -15,6 +16,15 @@ def collect_seldom() -> None:
     """
     gc.set_threshold(*THRESHOLDS)
     atexit.register(_leave)
+
+
+def collect_as_usual() -> None:
+    """For a service, which runs for weeks, once all is imported and loaded: what is there by now is not looked through again,
+    and the cycles that requests leave are looked for as often as Python does by itself.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*USUAL)
 
 
 def _leave() -> None:

@@ -73,7 +73,7 @@ def temperature_interval(
     Newton's step at the fitted factor b = 1 / temperature is a ratio of sums over groups, (b curvature - slope) / curvature of
     the loss, so that no replicate is fitted anew (one-step bootstrap: Shao & Tu 1995, The Jackknife and Bootstrap).
     """
-    if _few(group):
+    if few(group):
         return COLDEST, HOTTEST
     probabilities = np.exp(log_softmax(log_probabilities / fitted))
     mean = np.einsum("nc,nc->n", probabilities, log_probabilities)
@@ -82,7 +82,7 @@ def temperature_interval(
     unit = bootstrap.dealt(group)
     step, weight = (np.bincount(unit, each)[:, None] for each in (curvature / fitted - slope, curvature))
     low, high = bootstrap.interval(
-        bootstrap.replicate(_scores(step, weight, np.eye(1), group, np.inf), replicates, seed)
+        bootstrap.replicate(of_ratios(step, weight, np.eye(1), group, np.inf), replicates, seed)
     )
     coldest, hottest = (1 / np.clip(end[0], 1 / HOTTEST, 1 / COLDEST) for end in (high, low))
     return min(float(coldest), fitted), max(float(hottest), fitted)
@@ -103,13 +103,13 @@ def reliability(
     if len(known):
         unit = bootstrap.dealt(group)
         hits, shown = (_sums(unit, place, each, bins)[:, known] for each in (right, np.ones(len(right))))
-        scores = _scores(hits, shown, np.eye(len(known)), group)
+        scores = of_ratios(hits, shown, np.eye(len(known)), group)
         ends = bootstrap.interval(bootstrap.replicate(scores, replicates, seed))
-        low[known], high[known] = _holding(np.clip(ends, 0, 1), accuracy[known], groups[known])
+        low[known], high[known] = holding(np.clip(ends, 0, 1), accuracy[known], groups[known])
     return Reliability(mean, accuracy, low, high, photos, groups)
 
 
-def _holding(ends: np.ndarray, share: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def holding(ends: np.ndarray, share: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Intervals [2, J] of shares [J] that hold them, which those of bootstrap-t need not.
 
     Where all or none of the answers are right nothing varies that could be resampled: there stand the exact limits of that many
@@ -140,9 +140,9 @@ def calibration_error(
     sums = np.hstack([_sums(unit, place, each, bins)[:, filled] for each in (right, confidence)])
     photos = np.repeat(np.bincount(unit)[:, None], sums.shape[1], axis=1)
     one = np.eye(len(filled))
-    found = bootstrap.replicate(_scores(sums, photos, np.vstack([one, -one]), group), replicates, seed)
+    found = bootstrap.replicate(of_ratios(sums, photos, np.vstack([one, -one]), group), replicates, seed)
     least, most = _too_high(found)
-    low, high = (0.0, 1.0) if _few(group) else (max(0.0, error - most), min(1.0, error - least))
+    low, high = (0.0, 1.0) if few(group) else (max(0.0, error - most), min(1.0, error - least))
     bias = max(0.0, float(np.abs(found.values).sum(1).mean()) - error)
     by_chance = float(np.abs(found.values - found.estimate).sum(1).mean())
     return CalibrationError(error, low, high, max(0.0, error - bias), by_chance)
@@ -170,7 +170,7 @@ def _sums(unit: np.ndarray, place: np.ndarray, values: np.ndarray, bins: int) ->
     return np.bincount(unit * bins + place, values, minlength=units * bins).reshape(units, bins)
 
 
-def _scores(
+def of_ratios(
     numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, group: np.ndarray, highest: float = 1.0
 ) -> Scores:
     """Scores made with weights [J, M] of ratios of sums over units, [U, J] each, of which none is above `highest`."""
@@ -186,5 +186,5 @@ def _scores(
     )
 
 
-def _few(group: np.ndarray) -> bool:
+def few(group: np.ndarray) -> bool:
     return int(group.max()) + 1 < FEWEST_PEOPLE

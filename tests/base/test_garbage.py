@@ -33,3 +33,19 @@ def test_objects_of_bindings_that_tell_of_leaks_are_looked_at_at_the_exit() -> N
     looks, _, frozen_at_exit = map(int, done.stdout.split())
     assert looks == 0
     assert frozen_at_exit < 90_000
+
+
+def test_a_service_looks_as_often_as_python_does_but_not_at_what_was_there_before_it() -> None:
+    code = """
+import gc
+usual = gc.get_threshold()
+from stages.base import garbage
+garbage.collect_seldom()
+kept = [[number] for number in range(10_000)]
+garbage.collect_as_usual()
+print(gc.get_threshold() == usual, gc.get_freeze_count() > 10_000)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "True"]

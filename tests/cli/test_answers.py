@@ -15,6 +15,7 @@ from cli.tables import check as check_table
 from cli.tables import compare as compare_table
 from cli.tables import eda as eda_table
 from cli.tables import epochs as epochs_table
+from cli.tables import predict as predict_table
 from cli.tables import pseudo_label as pseudo_label_table
 from cli.tables import refit as refit_table
 from cli.tables import score as score_table
@@ -261,6 +262,36 @@ def labels(**own: Any) -> dict[str, Any]:
     } | own
 
 
+def answered(*rows: dict[str, Any], **own: Any) -> dict[str, Any]:
+    """What predict says of photos, with all that it may be asked for."""
+    share = {"held": 0.9724, "held_low": 0.9331, "held_high": 0.9893, "level": 0.95, "fewest": 19, "own_threshold": 12}
+    rare = [f"{mask} {gender} 60+" for mask in ("wear", "incorrect", "none") for gender in ("male", "female")]
+    known = {"coverage": 0.2273, "accuracy": 0.7286, "accuracy_of_all": 0.5682, "least": 0.7, "photos": 210}
+    ends = {f"{name}_{end}": value for name, value in known.items() for end in ("low", "high")}
+    return {
+        "photos": 12_345,
+        "already_answered": 6789,
+        "answered": 10_001,
+        "abstained": 2340,
+        "unreadable": 4,
+        "classes_in_a_set": 4.604,
+        "photos_per_second": 234.5,
+        "passed_over": 17,
+        "out": None if rows else "out/answers.csv",
+        "abstain": known | ends,
+        "set": share | {"units": "people", "shared_threshold": rare, "threshold_of_all": rare[:2]},
+        **({"rows": list(rows)} if rows else {}),
+    } | own
+
+
+def photo(name: str = f"photos/{LONG}.jpg", **own: Any) -> dict[str, Any]:
+    axes = {axis.name: {"label": axis.levels[0], "probability": 0.9876} for axis in CONTEST.axes}
+    top = [{"label": name, "probability": 0.4321} for name in CONTEST.class_names[:3]]
+    said = {"file": name, "class": 7, "label": "incorrect male 30-59", "probability": 0.6543, "abstained": False}
+    return said | {"axes": axes, "top": top, "set": list(CONTEST.class_names[:7])} | own
+
+
+BROKEN = {"file": f"photos/{KOREAN}.jpg", "error": "is cut off before its end; replace it by the original"}
 REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "eval_photos": 12_345, "equal_answers": 0.918}
 NO_EVAL: dict[str, Any] = {"eval_photos": 0, "equal_answers": None}
 ANSWERS: dict[str, Make] = {
@@ -286,6 +317,9 @@ ANSWERS: dict[str, Make] = {
     "refit, no eval set": lambda width: refit_table.refit(REFIT | NO_EVAL, width),
     "blend, no eval set": lambda width: blend_table.blend(blended() | NO_EVAL, width),
     "pseudo-label": lambda width: pseudo_label_table.pseudo_label(labels(), width),
+    "predict": lambda width: predict_table.predict(answered(photo(), photo("b.jpg", label=None), BROKEN), width),
+    "predict, one photo": lambda width: predict_table.predict(answered(photo("b.jpg"), photos=1), width),
+    "predict, into a file": lambda width: predict_table.predict(answered(), width),
     "submit-now": lambda width: submit_now_table.submit_now(submitted(), width),
 }
 
@@ -520,3 +554,27 @@ def test_talk_fits_too(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     assert lines[0].startswith("fold 0: goes on from")
     for whole in (PATH, "`maskcli train --fresh`", "is empty (zero bytes)", "000001"):
         assert whole in stream.getvalue()
+
+
+def test_predict_begins_with_the_answer() -> None:
+    plain = {"file": "a.jpg", "class": 0, "label": "cat", "probability": 0.9312}
+    bare = {"abstained": 0, "unreadable": 0, "already_answered": 0, "passed_over": 0, "photos": 1, "answered": 1}
+
+    def lines(*rows: dict[str, Any], **own: Any) -> list[str]:
+        found = answered(*rows, **bare | own)
+        return [
+            line
+            for line, _ in predict_table.predict({k: v for k, v in found.items() if k not in ("abstain", "set")}, 80)
+        ]
+
+    assert lines(plain) == ["a.jpg: cat, probability 0.931"]
+    assert lines(plain | {"label": None}) == ["a.jpg: no answer, not sure enough, probability 0.931"]
+    assert lines({"file": "a.jpg", "error": "is empty (zero bytes); replace it"}) == [
+        "a.jpg: is empty (zero bytes); replace it"
+    ]
+    assert lines(plain, plain, photos=2, answered=1, abstained=1)[0] == (
+        "2 photos: 1 answered, 1 left open as not sure enough"
+    )
+    assert lines(photos=9, answered=8, unreadable=1) == [
+        "9 photos: 8 answered, 1 not readable; all rows in out/answers.csv"
+    ]
