@@ -12,3 +12,4 @@ INK = "#1c2430"  # text and marks
 SHADES = ("#ffffff", "#34404d")  # from none to all, of a confusion matrix
 WRITTEN_LIGHT = 0.65  # share of the darkest shade above which what is written on it is white
 SUGGESTIONS = {"steepest": "^", "valley": "s", "minimum/10": "D"}  # matplotlib's markers; all in INK
+HEAT = ("#3b0f70", "#de4968", "#fec287")  # from little to most, of what a model looks at

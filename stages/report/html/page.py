@@ -1,7 +1,7 @@
 """The report as one HTML page that needs nothing else: charts are SVG and photos JPEG inside the page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, calibration
 from stages.judge.paired_difference import Comparison
 from stages.params.keys import flat
-from stages.report import colours, verdicts
+from stages.report import colours, heat_overlay, verdicts
 from stages.report.html import charts, class_section, page_scores, worst_photos
 from stages.report.html.class_section import Scored, picture
 from stages.report.html.thumbnails import jpeg
+from stages.report.html.worst_photos import Heat, Sources
 
 TEMPLATE = "report.html.jinja"
 LIMIT = 5_000_000  # bytes
@@ -44,6 +45,7 @@ class Run:
     lr: float
     params: dict[str, Any]  # as they were run
     not_run: str = ""  # where the revision's params.yaml says otherwise, in words
+    heat: Heat = field(default_factory=Heat)  # of its most confident mistakes
 
     @property
     def objective(self) -> str:
@@ -93,6 +95,7 @@ def build(
         "colours": colours,
         "params": _params_rows(runs),
         "most": MOST,
+        "heat_legend": heat_overlay.legend(),
     }
     return _with_photos(content, runs, find_pictures)
 
@@ -107,15 +110,24 @@ def _with_photos(content: dict[str, Any], runs: list[Run], find_pictures: Callab
     pictures = find_pictures({str(name) for run, one in zip(runs, shown, strict=True) for name in run.oof.photo[one]})
     template = _template()
     for quality in QUALITIES:
-        sources = {name: jpeg(pixels, quality) for name, pixels in pictures.items()}
+        of_photos = {name: jpeg(pixels, quality) for name, pixels in pictures.items()}
         photos = [
-            {name: worst_photos.gathered(run.oof, run.task, places, sources) for name, places in one.items()}
+            {
+                "highest": worst_photos.gathered(run.oof, run.task, one["highest"], Sources(of_photos)),
+                "mistakes": worst_photos.gathered(
+                    run.oof, run.task, one["mistakes"], Sources(of_photos, _overlays(run.heat, quality))
+                ),
+            }
             for run, one in zip(runs, lists, strict=True)
         ]
         html = str(template.render(**content, photos=photos))
         if len(html.encode()) < LIMIT:
             return html
     raise UserError(f"report: is larger than {LIMIT} bytes at every JPEG quality; shorten the photos' file names")
+
+
+def _overlays(heat: Heat, quality: int) -> dict[str, list[tuple[str, str]]]:
+    return {photo: [(of, jpeg(pixels, quality)) for of, pixels in several] for photo, several in heat.overlays.items()}
 
 
 def _template() -> Any:
@@ -148,6 +160,7 @@ def _views(runs: list[Run], replicates: int, seed: int, talk: Talk) -> list[dict
                 "curves": [picture(chart) for chart in _curves(run, colour, histories)],
                 "lr": [picture(chart) for chart in _learning_rate(run, colour)],
                 "confusion": class_section.confusion(run.oof, run.task),
+                "heat": run.heat,
                 "reliability": [picture(charts.reliability(bins, run.task.units, colour))],
             }
         )
