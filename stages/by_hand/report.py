@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from stages.learn import fold_maps, same_task
 from stages.learn.fold_maps import Maps
 from stages.params.schema import Params
 from stages.records import past_runs
-from stages.report import heat_overlay
+from stages.report import heat_overlay, verdicts
 from stages.report.html import page, page_scores
 from stages.report.html.page_scores import Oof
 from stages.report.html.thumbnails import pictures, shrunk
@@ -41,6 +42,8 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
     _check_tasks(predictions)
     runs = [_read_run(one, params, talk) for one in predictions]
     pair = _pair(predictions) if len(predictions) > 1 else None
+    if pair is None:
+        runs = [replace(runs[0], before=_before(predictions[0]))]
     del predictions  # the log probabilities; of what follows, each photo's mean probabilities are all that is needed
     html = page.build(
         runs, pair, params.ensemble.replicates, params.seed, partial(pictures, folder=photos.folder(params)), talk
@@ -71,6 +74,23 @@ def _pair(predictions: list[compare.Run]) -> Comparison | str:
         return str(error)
 
 
+def _before(run: compare.Run) -> str:
+    """How a run stands against the last committed results of another training, in a sentence; empty where there are none, or
+    none that can be compared with it."""
+    earlier = past_runs.before(run.name, run.record)
+    if not earlier:
+        return ""
+    found = _earlier(earlier, run)
+    return verdicts.answer(found) if isinstance(found, Comparison) and not found.same else ""
+
+
+def _earlier(earlier: str, run: compare.Run) -> Comparison | str:
+    try:
+        return _pair([compare.load(earlier), run])
+    except UserError as error:
+        return str(error)
+
+
 def _read_run(predictions: compare.Run, params: Params, talk: Talk) -> page.Run:
     """All that the report shows of one revision."""
     revision = predictions.name
@@ -96,6 +116,7 @@ def _read_run(predictions: compare.Run, params: Params, talk: Talk) -> page.Run:
         lr=float(_json(revision, paths.LR_CHOSEN, "lr")["lr"]),
         params=past_runs.params_of(revision, predictions.record),
         not_run=past_runs.not_run(revision, predictions.record),
+        origin=past_runs.origin(revision, predictions.record),
         heat=_heat(predictions, oof, params, talk),
     )
 
