@@ -37,6 +37,7 @@ from stages.data.task_and_classes import CONTEST, Task
 from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
+from tests.bundle import refusals as bundles
 from tests.conftest import ROOT, SMALL, record_folds, small
 from tests.new_project import refusals
 
@@ -672,7 +673,8 @@ def test_what_init_cannot_begin_with_is_one_line(
 
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
-    assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS])
+    of_bundles = [*bundles.OPEN, *bundles.WRITE, *bundles.FULL]
+    assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS, *of_bundles])
 
 
 def excel(content: str) -> bytes:

@@ -64,6 +64,11 @@ INSTEAD: dict[str, tuple[str, str]] = {
         "cd ../own && dvc repro && maskcli report",
         "each line is typed in the scratch project",
     ),
+    "python -c \"import timm; net = timm.create_model('local-dir:out/bundle/fold0', pretrained=True); print(net.num_classes)\"": (
+        'python -c "from stages.learn.timm_import import load_timm; '
+        "load_timm().create_model('local-dir:out/bundle/fold0', pretrained=True)\"",
+        "beside a torchvision of another build timm alone cannot be imported (stages/learn/timm_import.py)",
+    ),
     "make versions": ("", "it builds an environment for each Python, which needs the network"),
     "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start": (
         "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start && while dvc queue status | grep -Eq "
@@ -92,6 +97,7 @@ INSTEAD: dict[str, tuple[str, str]] = {
 }
 # What must be there before a page's first line: the page says so, or begins where another ended.
 BEFORE = {
+    "docs/bundles.md": "dvc repro -q",
     "docs/ensembling.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/last_night.md": "git add -A; git commit -qm start",
     "docs/screening.md": "dvc repro -q",

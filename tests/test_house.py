@@ -25,6 +25,7 @@ ORDER = (
     ("stages.new_project",),
     ("stages.parallel",),
     ("stages",),  # loose in it: the DVC stages
+    ("stages.bundle",),
     ("stages.submission",),
     ("stages.learn", "stages.report"),
     ("stages.judge",),

@@ -12,6 +12,7 @@ GROUPS = {
     ),
     "Answers": ("summary", "compare", "runs", "epochs", "report", "plots", "score", "screen"),
     "Better scores": ("tta-search", "blend", "refit", "pseudo-label"),
+    "Take the model along": ("bundle", "predict", "export", "serve"),
     "Against the clock": ("submit-now",),
 }
 ORDER = [name for names in GROUPS.values() for name in names]

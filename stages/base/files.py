@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,13 +51,45 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it takes `path`'s place, on any error it is removed.
+
+    What was there before is moved aside first and removed last: it comes back where the new folder cannot take its place.
+    """
+    make_folder(path.parent)
+    temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    for left in _abandoned(path.parent, f".{path.name}.", ".tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            _rename(path, before)
+        _rename(temporary, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        elif before.exists():
+            _rename(before, path)
+
+
 def _remove_abandoned(path: Path) -> None:
     """Remove temporaries of `path` whose process lives no more."""
-    for found in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"):
-        process = found.name.removeprefix(f".{path.stem}.").removesuffix(f".tmp{path.suffix}")
+    for found in _abandoned(path.parent, f".{path.stem}.", f".tmp{path.suffix}"):
+        with suppress(OSError):
+            found.unlink(missing_ok=True)
+
+
+def _abandoned(folder: Path, before: str, after: str) -> Iterator[Path]:
+    """What is called by the number of a process that lives no more, between these texts."""
+    for found in folder.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
+        process = found.name.removeprefix(before).removesuffix(after)
         if process.isdecimal() and not psutil.pid_exists(int(process)):
-            with suppress(OSError):
-                found.unlink(missing_ok=True)
+            yield found
 
 
 def _restore(path: Path, mode: int) -> None:

@@ -114,7 +114,7 @@ def of_views(
     batch: photos at a time; `batch_size` if None. device: compute there, in full precision, instead of where and how params
     ask for.
     """
-    _check(net, asked, params, "the model")
+    check(net, asked.task, params, "the model")
     parts = [part for _, part in _together([net], asked, params, batch, device)]
     return np.concatenate([part[0] for part in parts], axis=1)
 
@@ -139,9 +139,9 @@ def count(models: int, photos: int, params: Params) -> int:
     return models * len(loader.split(np.arange(photos), batch_size(params, accelerator(params).device)))
 
 
-def _check(net: Classifier, asked: Asked, params: Params, what: str) -> None:
+def check(net: Classifier, task: Task, params: Params, what: str) -> None:
     """Raise UserError for a model (`what`) of other classes, or of photos of another size or crop, than those asked for."""
-    same_task.check(net.architecture.task, asked.task, what)
+    same_task.check(net.architecture.task, task, what)
     model.check_image(net.architecture, params, what)
 
 
@@ -151,7 +151,7 @@ def _groups(weights: Sequence[Path], asked: Asked, params: Params) -> Iterator[l
     size = 0
     for path in weights:
         net = model.load(path)
-        _check(net, asked, params, str(path))
+        check(net, asked.task, params, str(path))
         own = sum(value.nbytes for value in net.state_dict().values())
         if group and (size + own > MODEL_BYTES or net.architecture != group[0].architecture):
             yield group
@@ -162,7 +162,6 @@ def _groups(weights: Sequence[Path], asked: Asked, params: Params) -> Iterator[l
         yield group
 
 
-@torch.inference_mode()
 def _together(
     nets: Sequence[Classifier],
     asked: Asked,
@@ -171,13 +170,32 @@ def _together(
     device: torch.device | None = None,
     talk: Talk = SILENT,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Batch by batch the places in the positions and probabilities float32 [models, views, n, C], of one architecture."""
+    """`of_ready` of models as they were loaded."""
+    chosen = accelerator(params).device if device is None else device
+    return of_ready(ready(nets, chosen, talk), asked, params, batch, device)
+
+
+def ready(nets: Sequence[Classifier], device: torch.device, talk: Talk = SILENT) -> list[Classifier]:
+    """Models in eval mode as they predict fastest: batch norms merged into convolutions, on the device."""
+    return [model.channels_last(merged_batch_norm.merged(net, talk), device) for net in nets]
+
+
+@torch.inference_mode()
+def of_ready(
+    nets: Sequence[Classifier],
+    asked: Asked,
+    params: Params,
+    batch: int | None = None,
+    device: torch.device | None = None,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Batch by batch the places in the positions and probabilities float32 [models, views, n, C], of `ready` models of one
+    architecture.
+    """
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     if device is None:
         chosen = accelerator(params)
         device, autocast = chosen.device, chosen.autocast
     shape = nets[0].architecture
-    ready = [model.channels_last(merged_batch_norm.merged(net, talk), device) for net in nets]
     mean, std = (tensor.to(device) for tensor in model.normalisation(nets[0]))
     made = [tta_views.make(name) for name in asked.views]
     start = 0
@@ -186,10 +204,10 @@ def _together(
         with autocast():
             for view in made:
                 seen = normalise(view(moved, params.image.margin), mean, std)
-                raws += [net(seen)[0] for net in ready]
+                raws += [net(seen)[0] for net in nets]
         logits = to_numpy(torch.stack(raws)) * shape.scale
         found = np.exp(metrics.joint_log_probabilities(logits, shape.factors)).astype(np.float32)
         yield (
             slice(start, start := start + len(photos)),
-            found.reshape(len(made), len(ready), *found.shape[1:]).swapaxes(0, 1),
+            found.reshape(len(made), len(nets), *found.shape[1:]).swapaxes(0, 1),
         )

@@ -30,13 +30,13 @@ def check(params: Params) -> None:
                 f"params.yaml: model.weights: {path} was trained on these photos, which each fold is scored on, so the scores "
                 "would flatter; take weights from elsewhere"
             )
-    for key, name in _files_named(params.model.options, "model.options"):
+    for key, name in files_named(params.model.options, "model.options"):
         raise UserError(
             f"params.yaml: {key}: names the file {name}, and DVC would not see it change; name starting weights by "
             "model.weights"
         )
     if not isinstance(params.augment.pipeline, str):
-        for key, name in _files_named(list(params.augment.pipeline), "augment.pipeline"):
+        for key, name in files_named(list(params.augment.pipeline), "augment.pipeline"):
             raise UserError(
                 f"params.yaml: {key}: names the file {name}, and DVC would not see it change; take a transform that reads no "
                 "file"
@@ -62,11 +62,11 @@ def trained_on(path: Path) -> str:
         return ""
 
 
-def _files_named(value: Any, key: str) -> Iterator[tuple[str, str]]:
+def files_named(value: Any, key: str) -> Iterator[tuple[str, str]]:
     """Keys of nested arguments whose text names a file, and the text."""
     if isinstance(value, dict | list):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _files_named(item, f"{key}.{name}")
+            yield from files_named(item, f"{key}.{name}")
     elif isinstance(value, str) and (key.rpartition(".")[2] in FILE_ARGUMENTS or _is_file(value)):
         yield key, json.dumps(value)[:80]
 

@@ -51,6 +51,42 @@ def test_what_a_killed_process_left_is_removed_and_a_living_ones_file_is_not(tmp
     assert {found.name for found in tmp_path.iterdir()} == kept
 
 
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "made"
+    (tmp_path / f".made.{2**22 + 1}.tmp").mkdir()  # of a process that no system has
+
+    def write(text: str, error: BaseException | None = None) -> None:
+        with files.replacing_folder(path) as temporary:
+            (temporary / text).write_text(text)
+            if error:
+                raise error
+
+    def found() -> list[str]:
+        return sorted(str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*"))
+
+    write("first")
+    assert found() == ["made", "made/first"]
+    write("second")
+    assert found() == ["made", "made/second"]
+    with pytest.raises(UserError, match=r"made: cannot be written \(No space left on device\)"):
+        write("third", OSError(28, "No space left on device"))
+    with pytest.raises(KeyboardInterrupt):
+        write("third", KeyboardInterrupt())
+    assert found() == ["made", "made/second"]
+
+    rename = Path.replace
+
+    def refuse(one: Path, other: Path) -> Path:
+        if one.suffix == ".tmp":
+            raise PermissionError(13, "Permission denied")
+        return rename(one, other)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        write("third")
+    assert found() == ["made", "made/second"]
+
+
 @pytest.mark.parametrize("patience", [0.0, 2.0])
 def test_a_rename_waits_for_readers_where_the_system_refuses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float

@@ -13,8 +13,13 @@ from tests.conftest import small
 def trained(seed: int = 0, **changes: object) -> model.Classifier:
     """A model whose batch norms have statistics and weights as training leaves them, none of them 0 or 1."""
     torch.manual_seed(seed)
-    net = model.build(model.architecture(small(**changes), CONTEST)).eval()
-    for module in net.modules():
+    return with_statistics(model.build(model.architecture(small(**changes), CONTEST)), seed)
+
+
+def with_statistics(net: model.Classifier, seed: int) -> model.Classifier:
+    """The model in eval mode, its batch norms filled by draws."""
+    torch.manual_seed(seed)
+    for module in net.eval().modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.3, 0.3)
             nn.init.uniform_(module.running_var, 0.5, 1.5)

@@ -1,0 +1,195 @@
+"""A bundle answers as the project it comes from, wherever it lies and however it is packed; what is none is one line."""
+
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from accelerate.state import AcceleratorState
+
+from stages import tta_predict
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import read_json, write_json
+from stages.base.talk import SILENT, Talk
+from stages.bundle import of_bundle, of_project, predictor
+from stages.bundle.predictor import Predictor
+from stages.by_hand import bundle
+from tests.bundle import refusals
+from tests.bundle.made import draw_folds, draw_refit
+from tests.conftest import small
+from tests.test_bad_input import documented, files_up_to, listing, maskcli, refused
+
+BUNDLE, ZIP = refusals.BUNDLE, refusals.ZIP
+
+
+@pytest.fixture
+def any_precision() -> Iterator[None]:
+    """accelerate keeps one precision for the whole process, whose other tests have theirs."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+def asked_for(opened: Predictor) -> np.ndarray:
+    """Probabilities of all eval photos, asked some at a time."""
+    pixels = np.load(paths.EVAL_PIXELS)
+    return np.concatenate([predictor.probabilities(opened, pixels[start : start + 17]) for start in range(0, 42, 17)])
+
+
+CHANGES: list[Any] = [
+    {"train": {"repeats": 2}, "ensemble": {"vote": "geometric"}, "decision": "adjusted"},
+    {"targets": "factored", "regression": {"weight": 0.1}, "model": {"head": "mlp", "hidden": 8, "dropout": 0.1}},
+    {
+        "loss": "ldam",
+        "ensemble": {"vote": "hard"},
+        "train": {"mixed_precision": "bf16"},
+        "tta": {"views": ["rotate_5"]},
+    },
+    pytest.param({"model": {"name": "test_efficientnet", "options": {"pad_type": "same"}}}, marks=pytest.mark.slow),
+    pytest.param({"train": {"mixed_precision": "bf16"}}, marks=pytest.mark.slow),
+    pytest.param({"model": {"name": "test_vit", "options": {"img_size": [32, 32]}}}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.usefixtures("any_precision")
+def test_project_folder_and_zip_answer_as_tta_predict(project: Path, changes: dict[str, Any]) -> None:
+    params = small(**changes)
+    draw_folds(params)
+    if params.decision == "adjusted":
+        found = read_json(paths.DECISION, "oof-ensemble")
+        write_json(paths.DECISION, found | {"offered": True, "offsets": np.linspace(-2, 2, 18).tolist()})
+    tta_predict.run(params, SILENT)
+    bundle.run(params, BUNDLE, bundle.Asked(), SILENT)
+    with np.load(paths.PROBABILITIES) as arrays:
+        wanted = arrays["probabilities"]
+    answers = pd.read_csv(paths.SUBMISSION)["ans"].to_numpy()
+    for opened in (of_project.open_project(params), of_bundle.open_bundle(BUNDLE), of_bundle.open_bundle(ZIP)):
+        found = asked_for(opened)
+        assert found == pytest.approx(wanted, abs=1e-6)
+        assert (predictor.answers(opened, found) == answers).all()
+        assert predictor.calibrated(opened, found).sum(1) == pytest.approx(1)
+
+
+def test_a_bundle_needs_nothing_of_its_project(bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = of_project.open_project(small())
+    wanted = asked_for(ours)
+    monkeypatch.chdir(tmp_path)
+    for name in ("bundle", "bundle.zip"):
+        (bundled / "out" / name).rename(name)
+    np.save("pixels.npy", np.load(bundled / paths.EVAL_PIXELS))
+    shutil.rmtree(bundled)
+    before = listing(Path())
+    for name in ("bundle", "bundle.zip"):
+        opened = of_bundle.open_bundle(Path(name), Talk(pytest.fail))
+        assert predictor.probabilities(opened, np.load("pixels.npy")) == pytest.approx(wanted, abs=1e-6)
+        assert opened.contents.own_task.class_names == ours.task.class_names
+        for field in ("label", "group", "answer", "confidence", "true", "above"):
+            assert (getattr(opened.oof, field) == getattr(ours.oof, field)).all()
+    assert listing(Path()) == before  # nothing is unpacked
+
+
+def test_a_zip_that_somebody_packed_anew_is_read_too(bundled: Path) -> None:
+    shutil.copytree(BUNDLE, "masks/masks")
+    archive = shutil.make_archive("again", "zip", "masks", "masks")
+    with zipfile.ZipFile(archive, "a") as added:
+        added.writestr("../../evil.txt", "not read, and not written")
+    opened = of_bundle.open_bundle(Path(archive))
+    assert asked_for(opened) == pytest.approx(asked_for(of_bundle.open_bundle(ZIP)), abs=1e-7)
+    assert not (bundled.parent.parent / "evil.txt").exists()
+
+
+def test_oof_numbers_are_those_of_the_oof_predictions(bundled: Path) -> None:
+    opened = of_project.open_project(small())
+    with np.load(paths.OOF_ARRAYS) as arrays:
+        logs, label = arrays["selected"][0].astype(float), arrays["label"]
+    probabilities = predictor.calibrated(opened, np.exp(logs))
+    rows = np.arange(len(label))
+    assert opened.oof.true == pytest.approx(probabilities[rows, label], abs=1e-6)
+    assert (opened.oof.answer == logs.argmax(1)).all()
+    assert opened.oof.confidence == pytest.approx(probabilities.max(1), abs=1e-6)
+    first = probabilities[0]
+    assert opened.oof.above[0] == pytest.approx(first[first > first[label[0]]].sum(), abs=1e-6)
+    assert len(np.unique(opened.oof.group)) == 24
+
+
+@pytest.mark.parametrize("case", refusals.OPEN)
+def test_what_cannot_be_opened_is_one_line(bundled: Path, case: str) -> None:
+    path, damage = refusals.OPEN[case]
+    damage()
+    with pytest.raises(UserError) as refusal:
+        of_bundle.open_bundle(path)
+    assert str(refusal.value) == documented()[case]
+
+
+@pytest.mark.parametrize("case", refusals.WRITE)
+def test_what_cannot_be_bundled_is_one_line(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    words, damage = refusals.WRITE[case]
+    damage()
+    refused(monkeypatch, capsys, words, case)
+
+
+@pytest.mark.parametrize("case", refusals.FULL)
+def test_a_disk_that_fills_up_leaves_the_bundle_before(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    with files_up_to(refusals.FULL[case]):
+        refused(monkeypatch, capsys, ("bundle", "--force"), case)
+    of_bundle.open_bundle(BUNDLE)
+
+
+def test_a_disk_without_room_for_weights_is_one_line(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = listing(Path())
+    with files_up_to(100_000):  # safetensors' own words differ by version
+        code, _, err = maskcli(monkeypatch, capsys, "bundle", "other")
+    assert (code, listing(Path())) == (2, before)
+    assert re.fullmatch(r"maskcli: other: cannot be written \(.*File too large.*\); free disk space .*", err[-1])
+    assert not Path("other").exists()
+
+
+def test_a_refit_is_bundled_with_the_folds_scores_and_temperature(bundled: Path) -> None:
+    params = small(refit={"seeds": 2})
+    draw_refit(params)
+    bundle.run(params, Path("refitted"), bundle.Asked(refit=True), SILENT)
+    opened, folds = of_bundle.open_bundle(Path("refitted.zip")), of_bundle.open_bundle(BUNDLE)
+    assert [one.trained_as for one in opened.contents.networks] == ["refit seed 0", "refit seed 1"]
+    assert opened.contents.scores == folds.contents.scores
+    assert opened.contents.temperature == folds.contents.temperature
+    assert asked_for(opened) == pytest.approx(asked_for(of_project.open_project(params, refit=True)), abs=1e-6)
+    assert not np.allclose(asked_for(opened), asked_for(folds), atol=1e-3)
+
+
+def test_the_same_models_give_the_same_bytes_under_any_name(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = maskcli(monkeypatch, capsys, "bundle", "elsewhere/masks.zip")
+    assert (code, out.splitlines()[1]) == (0, "zip          elsewhere/masks.zip")
+    assert Path("elsewhere/masks.zip").read_bytes() == ZIP.read_bytes()
+    for path in BUNDLE.rglob("*"):
+        same = Path("elsewhere/masks") / path.relative_to(BUNDLE)
+        assert path.is_dir() or (same.read_bytes() == path.read_bytes() and same.stat().st_mode == path.stat().st_mode)
+
+
+def test_force_replaces_a_bundle_and_no_zip_of_an_earlier_one_stays(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, _ = maskcli(monkeypatch, capsys, "bundle", "--fold", "1", "--no-zip", "--force", "--licence", "cc-by-4.0")
+    assert code == 0
+    assert not ZIP.exists()
+    opened = of_bundle.open_bundle(BUNDLE)
+    assert [one.trained_as for one in opened.contents.networks] == ["fold 1"]
+    assert (opened.contents.kind, opened.contents.licence) == ("fold", "cc-by-4.0")
+    assert (BUNDLE / "README.md").read_text().startswith('---\nlicense: "cc-by-4.0"\n')
+    assert sorted(path.name for path in Path("out").iterdir() if path.name.startswith((".bundle", "bundle"))) == [
+        "bundle"
+    ]
