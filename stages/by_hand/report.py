@@ -131,7 +131,7 @@ def _heat(predictions: compare.Run, oof: Oof, params: Params, talk: Talk) -> Hea
     try:
         found = fold_maps.of_folds(asked, predictions.record, params, talk)
     except UserError as error:  # the page is whole without them
-        return Heat(f"No heat maps: {error}.")
+        return Heat(f"No heat maps, which the models in the workspace draw: {error}.")
     return Heat(_in_words(found, predictions), _overlays(found, wrong, predictions.task))
 
 
