@@ -55,7 +55,7 @@ def open_bundle(path: Path, talk: Talk = SILENT) -> Predictor:
         for name in contents.files:  # of those that are not read below too
             if not name.endswith(".safetensors"):
                 files.content(name)
-        oof = _oof(path, files)
+        oof = _oof(path, files, contents.own_task.classes)
         networks = [_network(path, files, contents, params, place) for place in range(len(contents.networks))]
     if contents.preprocessing.decoder != pixel_cache_record.decoder():
         talk.say(
@@ -164,10 +164,13 @@ def _task(path: Path, contents: Contents) -> Task:
     try:
         task = contents.own_task
         sizes = [len(axis.levels) for axis in task.axes]
+        texts = [text for axis in task.axes for text in (axis.name, *axis.levels)]
         if math.prod(sizes) > MOST_CLASSES or min(sizes) < 1 or task.unit not in tasks.UNITS:
             raise ValueError
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError
         return task
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise _damaged(path, "describes no task") from None
 
 
@@ -190,9 +193,9 @@ def _check(path: Path, contents: Contents, params: Params) -> None:
         raise _damaged(path, f"contradicts itself about its {wrong}")
 
 
-def _oof(path: Path, files: _Files) -> OutOfFold:
+def _oof(path: Path, files: _Files, classes: int) -> OutOfFold:
     try:
-        return out_of_fold.from_bytes(files.content(out_of_fold.NAME))
+        return out_of_fold.from_bytes(files.content(out_of_fold.NAME), classes)
     except ValueError:
         raise UserError(f"{path}/{out_of_fold.NAME}: does not hold the arrays it should; {AGAIN}") from None
 

@@ -57,8 +57,8 @@ def to_bytes(found: OutOfFold) -> bytes:
     return content
 
 
-def from_bytes(content: bytes) -> OutOfFold:
-    """From what `to_bytes` gave. Raises ValueError where it is none."""
+def from_bytes(content: bytes, classes: int) -> OutOfFold:
+    """From what `to_bytes` gave, of a task of so many classes. Raises ValueError where it is none."""
     try:
         arrays = safetensors.numpy.load(content)
     except safetensors.SafetensorError as error:
@@ -66,4 +66,8 @@ def from_bytes(content: bytes) -> OutOfFold:
     names = [field.name for field in fields(OutOfFold)]
     if sorted(arrays) != sorted(names) or len({array.shape for array in arrays.values()}) != 1:
         raise ValueError("holds other arrays than it should")
-    return OutOfFold(**{name: arrays[name] for name in names})
+    found = OutOfFold(**{name: arrays[name] for name in names})
+    numbers = np.concatenate([found.label, found.answer])
+    if found.label.ndim != 1 or not len(numbers) or numbers.min() < 0 or numbers.max() >= classes:
+        raise ValueError("holds numbers that are no classes")
+    return found

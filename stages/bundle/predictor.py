@@ -1,7 +1,7 @@
 """What answers new photos, whether it was opened from a project or from a bundle."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -77,8 +77,3 @@ def calibrated(predictor: Predictor, probabilities: np.ndarray) -> np.ndarray:
 def answers(predictor: Predictor, probabilities: np.ndarray) -> np.ndarray:
     """Class numbers int [n] from voted probabilities [n, C], by the decision rule, as in submission.csv."""
     return eval_predictions.answer(probabilities, predictor.contents.offsets)
-
-
-def with_views(predictor: Predictor, views: tuple[str, ...]) -> Predictor:
-    """The same, asked under other views."""
-    return replace(predictor, contents=predictor.contents.model_copy(update={"views": views}))
