@@ -114,13 +114,13 @@ def report(
     revision: Annotated[
         str, typer.Argument(help="Commit, branch, tag, experiment, or `workspace`.", show_default=True)
     ] = "workspace",
-    other: Annotated[str | None, typer.Argument(help="A second one, shown beside the first.")] = None,
+    other: Annotated[str | None, typer.Argument(help="A second one, drawn over the first.")] = None,
     output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("out/report/report.html"),
     as_json: Json = False,
 ) -> None:
-    """Write one HTML page on a run, or two side by side.
+    """Write one HTML page on a run, or two over each other.
 
-    Scores with intervals, curves, confusion, calibration, worst photos.
+    The answer, scores with intervals, curves, confusion, calibration, worst photos, what the models looked at.
     """
     checked = params()
     from stages.by_hand import report as stage

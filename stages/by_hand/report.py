@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ from stages.base.revisions import read
 from stages.base.talk import Talk
 from stages.by_hand import compare
 from stages.data import photos
+from stages.data.task_and_classes import Task
 from stages.judge import votes
 from stages.judge.paired_difference import Comparison
-from stages.learn import same_task
+from stages.learn import fold_maps, same_task
+from stages.learn.fold_maps import Maps
 from stages.params.schema import Params
 from stages.records import past_runs
-from stages.report.html import page
+from stages.report import heat_overlay, verdicts
+from stages.report.html import page, page_scores
 from stages.report.html.page_scores import Oof
-from stages.report.html.thumbnails import pictures
+from stages.report.html.thumbnails import pictures, shrunk
+from stages.report.html.worst_photos import Heat
 
 
 def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.REPORT) -> dict[str, Any]:
@@ -35,8 +40,10 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
         raise UserError(f"report: {revisions[0]} stands twice; name two revisions, or one")
     predictions = [compare.load(revision) for revision in revisions]
     _check_tasks(predictions)
-    runs = [_read_run(one) for one in predictions]
+    runs = [_read_run(one, params, talk) for one in predictions]
     pair = _pair(predictions) if len(predictions) > 1 else None
+    if pair is None:
+        runs = [replace(runs[0], before=_before(predictions[0]))]
     del predictions  # the log probabilities; of what follows, each photo's mean probabilities are all that is needed
     html = page.build(
         runs, pair, params.ensemble.replicates, params.seed, partial(pictures, folder=photos.folder(params)), talk
@@ -67,20 +74,38 @@ def _pair(predictions: list[compare.Run]) -> Comparison | str:
         return str(error)
 
 
-def _read_run(predictions: compare.Run) -> page.Run:
+def _before(run: compare.Run) -> str:
+    """How a run stands against the last committed results of another training, in a sentence; empty where there are none, or
+    none that can be compared with it."""
+    earlier = past_runs.before(run.name, run.record)
+    if not earlier:
+        return ""
+    found = _earlier(earlier, run)
+    return verdicts.answer(found) if isinstance(found, Comparison) and not found.same else ""
+
+
+def _earlier(earlier: str, run: compare.Run) -> Comparison | str:
+    try:
+        return _pair([compare.load(earlier), run])
+    except UserError as error:
+        return str(error)
+
+
+def _read_run(predictions: compare.Run, params: Params, talk: Talk) -> page.Run:
     """All that the report shows of one revision."""
     revision = predictions.name
     scores = _json(revision, paths.OOF_METRICS, "macro_f1")
+    oof = Oof(
+        photo=predictions.photo,
+        group=predictions.group if predictions.task.unit != "photo" else np.arange(len(predictions.photo)),
+        labels=predictions.label,
+        probabilities=votes.soft(np.exp(predictions.selected)),
+        last=votes.soft(np.exp(predictions.last)).argmax(1),
+    )
     return page.Run(
         name=revision,
         task=predictions.task,
-        oof=Oof(
-            photo=predictions.photo,
-            group=predictions.group if predictions.task.unit != "photo" else np.arange(len(predictions.photo)),
-            labels=predictions.label,
-            probabilities=votes.soft(np.exp(predictions.selected)),
-            last=votes.soft(np.exp(predictions.last)).argmax(1),
-        ),
+        oof=oof,
         repeats=len(predictions.selected),
         scores={key: value for key, value in scores.items() if isinstance(value, int | float)},
         history=_table(
@@ -91,7 +116,52 @@ def _read_run(predictions: compare.Run) -> page.Run:
         lr=float(_json(revision, paths.LR_CHOSEN, "lr")["lr"]),
         params=past_runs.params_of(revision, predictions.record),
         not_run=past_runs.not_run(revision, predictions.record),
+        origin=past_runs.origin(revision, predictions.record),
+        heat=_heat(predictions, oof, params, talk),
     )
+
+
+def _heat(predictions: compare.Run, oof: Oof, params: Params, talk: Talk) -> Heat:
+    """Heat maps of the most confident mistakes, for the given answer, by the models of each photo's own fold."""
+    places = page_scores.confident_mistakes(oof, page.MOST)
+    if not len(places):
+        return Heat()
+    wrong = oof.at(places)
+    asked = fold_maps.Asked(wrong.photo, predictions.fold[places], wrong.predictions, len(predictions.selected))
+    try:
+        found = fold_maps.of_folds(asked, predictions.record, params, talk)
+    except UserError as error:  # the page is whole without them
+        return Heat(f"No heat maps, which the models in the workspace draw: {error}.")
+    return Heat(_in_words(found, predictions), _overlays(found, wrong, predictions.task))
+
+
+def _in_words(found: Maps, predictions: compare.Run) -> str:
+    down, across = found.places
+    by = "model" if len(predictions.selected) == 1 else f"{len(predictions.selected)} models"
+    never = "it" if predictions.task.unit == "photo" else f"its {predictions.task.unit}"
+    told = (
+        f"Beside each photo, Grad-CAM: what in it speaks for the given answer, by the {by} of its fold, which never saw {never}. "
+        f"The map has {down} x {across} places, smoothed; where it is hot the answer was found, which does not say why."
+    )
+    return told if None in found.heat else f"{told} Of a factored model, for each axis whose level is wrong."
+
+
+def _overlays(found: Maps, wrong: Oof, task: Task) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """Of each photo its overlays with the class, or the axis and level, that each speaks for."""
+    levels, true = task.parts(wrong.predictions), task.parts(wrong.labels)
+    return {
+        str(photo): [
+            (
+                task.class_names[wrong.predictions[row]]
+                if axis is None
+                else f"{task.axes[axis].name}: {task.axes[axis].levels[levels[axis][row]]}",
+                shrunk(heat_overlay.overlay(found.pixels[row], heat[row])),
+            )
+            for axis, heat in found.heat.items()
+            if axis is None or levels[axis][row] != true[axis][row]
+        ]
+        for row, photo in enumerate(wrong.photo)
+    }
 
 
 def _table(revision: str, path: Path, columns: list[str]) -> pd.DataFrame:

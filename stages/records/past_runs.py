@@ -1,13 +1,14 @@
 """What the results of a revision were made with: a commit, branch, tag, experiment, or `workspace`."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from stages.base import paths, revisions
+from stages.base import git, paths, revisions
 from stages.base.errors import UserError
 from stages.params.keys import flat, nested
 from stages.params.schema import Params
@@ -22,6 +23,8 @@ from stages.records.run_record import (
     parsed,
     pick,
 )
+
+LOOKED_AT = 20  # last commits with results, in search of one of another training
 
 
 def of_revision(revision: str) -> Record:
@@ -62,6 +65,39 @@ def params_of(revision: str, record: Record) -> dict[str, Any]:
         found |= flat(nested(stage))
     found |= flat(record.params)
     return nested(found)
+
+
+def before(revision: str, record: Record) -> str:
+    """The short name of the last commit up to a revision whose results are of another training; empty where there is none."""
+    start = "HEAD" if revision == revisions.WORKSPACE else git.resolve(revision)
+    listed = git.run("log", "--format=%H", f"--max-count={LOOKED_AT}", start, "--", paths.OOF_RUN.as_posix()) or b""
+    for commit in listed.decode().split():
+        try:
+            earlier = of_revision(commit).run
+        except UserError:  # damaged, or of no record
+            continue
+        if earlier and earlier != record.run:
+            return commit[: git.SHORT]
+    return ""
+
+
+def origin(revision: str, record: Record) -> str:
+    """Where the results of a revision come from: its commit, their date (of the workspace, that of their file, UTC), and the
+    digest of the photos' table."""
+    workspace = revision == revisions.WORKSPACE
+    told = (
+        git.run("show", "--no-patch", "--format=%H %cs", "HEAD" if workspace else git.resolve(revision)) or b""
+    ).decode()
+    commit, date = told.split() if told else ("", "")
+    if workspace:
+        date = f"{datetime.fromtimestamp(paths.OOF_ARRAYS.stat().st_mtime, UTC):%Y-%m-%d}"
+    changed = workspace and git.run("status", "--porcelain", "--untracked-files=no")
+    facts = {
+        f"commit {commit[: git.SHORT]}{' and uncommitted changes' if changed else ''}": commit,
+        f"results of {date}": date,
+        f"data {record.data.get('photos', '')}": record.data.get("photos", ""),
+    }
+    return ", ".join(words for words, value in facts.items() if value)
 
 
 def params_of_stages(revision: str) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What the results of a revision were made with, where records are and where there were none yet."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
-from tests.conftest import small
+from tests.conftest import command, small
 
 LOCK = """
 stages:
@@ -77,3 +78,50 @@ def test_results_of_before_tasks_keep_their_bins(revision: dict[Path, str]) -> N
     found = past_runs.of_revision("old")
     assert found.params["data"] == {"age_bins": [30, 58]}
     assert past_runs.not_run("old", found) == ""
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> list[Record]:
+    """A repository whose commits hold the results of two trainings, the second twice, and a damaged record between them."""
+    command(tmp_path, "git", "init", "-q")
+    records = [run_record.made(small(), lr, {}).model_copy(update={"data": {"photos": "00ff"}}) for lr in (0.1, 0.2)]
+    for number, content in enumerate(
+        [records[0].model_dump_json(), "{", records[1].model_dump_json(), records[1].model_dump_json(indent=1)]
+    ):
+        paths.OOF_RUN.parent.mkdir(parents=True, exist_ok=True)
+        paths.OOF_RUN.write_text(content)
+        command(tmp_path, "git", "add", "-A")
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        command(tmp_path, "git", *who, "commit", "-qm", str(number), "--date=2026-01-01T00:00:00Z")
+    return records
+
+
+def commit(name: str) -> str:
+    return command(Path(), "git", "rev-parse", "--short=7", name).stdout.strip()
+
+
+def test_the_run_before_is_the_last_commit_of_another_training(history: list[Record]) -> None:
+    first, second = history
+    for revision in ("workspace", "HEAD", "HEAD~1"):
+        assert past_runs.before(revision, second) == commit("HEAD~3"), revision
+    assert past_runs.before("workspace", Record(run="new")) == commit("HEAD"), "not committed yet"
+    assert past_runs.before("HEAD~3", first) == ""
+
+
+def test_results_come_from_a_commit_a_day_and_data(history: list[Record]) -> None:
+    day = command(Path(), "git", "show", "-s", "--format=%cs", "HEAD~1").stdout.strip()
+    assert past_runs.origin("HEAD~1", history[1]) == f"commit {commit('HEAD~1')}, results of {day}, data 00ff"
+    paths.OOF_ARRAYS.write_text("")
+    os.utime(paths.OOF_ARRAYS, (1_000_000_000, 1_000_000_000))
+    rest = "results of 2001-09-09, data 00ff"
+    assert past_runs.origin("workspace", history[1]) == f"commit {commit('HEAD')}, {rest}"
+    paths.OOF_RUN.write_text("{}")
+    assert past_runs.origin("workspace", history[1]) == f"commit {commit('HEAD')} and uncommitted changes, {rest}"
+
+
+def test_without_git_there_is_no_run_before_and_no_commit(tmp_path: Path) -> None:
+    paths.OOF_ARRAYS.parent.mkdir(parents=True)
+    paths.OOF_ARRAYS.write_text("")
+    os.utime(paths.OOF_ARRAYS, (1_000_000_000, 1_000_000_000))
+    assert past_runs.before("workspace", Record(run="a")) == ""
+    assert past_runs.origin("workspace", Record()) == "results of 2001-09-09"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stages.report import colours
+from stages.report.html.dark import in_the_dark
 from tests.conftest import ROOT
 
 TEMPLATES = sorted((ROOT / ".dvc/plots").glob("*.json"))
@@ -71,11 +72,34 @@ def test_what_is_drawn_and_written_stands_out_from_its_ground() -> None:
     faint = [*colours.REVISIONS, *colours.LEVELS, *colours.VERDICTS.values(), colours.NEUTRAL, colours.INK]
     faint.remove(colours.VERDICTS["too few to tell"])  # a cross without an interval is meant to stand back
     assert min(map(contrast, faint)) >= 3  # WCAG 2.1, 1.4.11: graphical objects
-    ends = [np.array([int(shade[place : place + 2], 16) for place in (1, 3, 5)]) for shade in colours.SHADES]
     for share in np.linspace(0, 1, 101):
-        shade = "#" + "".join(f"{round(one):02x}" for one in (1 - share) * ends[0] + share * ends[1])
+        shade = between(*colours.SHADES, share)
         written = colours.SHADES[0] if share > colours.WRITTEN_LIGHT else colours.INK
         assert contrast(written, shade) > 3.5, share
+
+
+def between(first: str, last: str, share: float) -> str:
+    ends = [np.array([int(shade[place : place + 2], 16) for place in (1, 3, 5)]) for shade in (first, last)]
+    return "#" + "".join(f"{round(one):02x}" for one in (1 - share) * ends[0] + share * ends[1])
+
+
+def test_what_is_read_on_the_page_can_be_read_in_the_light_and_in_the_dark() -> None:
+    """WCAG 2.1, 1.4.3 (text: 4.5) and 1.4.11 (graphical objects: 3), level AA."""
+    for turned in (str, in_the_dark):
+        box, ground = turned("#ffffff"), turned(colours.GROUND)
+        for text in (colours.INK, colours.SOFT, colours.VERDICTS["worse"], "#595959"):
+            assert min(contrast(turned(text), box), contrast(turned(text), ground)) >= 4.5, text
+        for mark in (*colours.REVISIONS[:2], colours.VERDICTS["worse"], "#808080"):
+            assert contrast(turned(mark), box) >= 3, mark
+        for share in np.linspace(0, 1, 101):
+            number = colours.NUMBERS[int(share > colours.NUMBERS_LIGHT)]
+            assert contrast(turned(number), turned(between(*colours.SHADES, share))) >= 4.5, (turned, share)
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_are_told_apart_in_the_dark_too(sight: str) -> None:
+    one, other = (lab(SIGHT[sight] @ linear(in_the_dark(colour))) for colour in colours.REVISIONS[:2])
+    assert np.linalg.norm(one - other) > 20
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)

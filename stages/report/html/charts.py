@@ -21,18 +21,23 @@ from matplotlib.ticker import LogLocator
 
 from stages.judge.calibration import Reliability
 from stages.judge.paired_difference import FEWEST_PEOPLE
-from stages.report.colours import INK, REVISIONS, SHADES, SUGGESTIONS, VERDICTS, WRITTEN_LIGHT
+from stages.report.class_lists import cut
+from stages.report.colours import INK, NUMBERS, NUMBERS_LIGHT, REVISIONS, SHADES, SUGGESTIONS, VERDICTS
+from stages.report.html.dark import adapted
 from stages.report.lettering import families
 
 INCH = 96  # px, CSS
 FONT = 12  # px
 PANEL = 288  # px wide: one fits a phone, four a laptop
+LINE = 18  # px high, of a legend
 MATRIX = 596  # px wide and high: two fit a laptop, and 18 classes with a number in each cell
 CELL = 25  # px of such a cell
 LABELS = 146  # px of names and titles beside the cells
 LARGEST = 90  # area of a bin's dot, points squared: that of the most photos
 SMALLEST = 0.2  # share of it that the fewest have
 TOO_FEW = VERDICTS["too few to tell"]
+MANY_GROUPS: dict[str, Any] = {"fmt": "o", "markersize": 5, "elinewidth": 1.6}
+FEW_GROUPS: dict[str, Any] = {"fmt": "o", "markersize": 3.5, "elinewidth": 0.7}
 HOLLOW = {"facecolors": "white", "edgecolors": TOO_FEW, "linewidths": 1.4}
 DOTS = 0.8  # a px of a matrix without, whose names take no room
 STYLE: dict[str, Any] = {
@@ -56,6 +61,9 @@ STYLE: dict[str, Any] = {
     "legend.handlelength": 1.4,
     "text.color": INK,
     "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
 }
 Limits = tuple[float, float]
 
@@ -68,40 +76,76 @@ class ClassF1:
     f1: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    few: np.ndarray  # bool: of so few groups that the interval is drawn thin
 
 
-def by_epoch(history: pd.DataFrame, column: str, colour: str, title: str, label: str, limits: Limits) -> str:
+@dataclass(frozen=True)
+class Course:
+    """How one revision was trained: the histories of its folds, and the range test of its learning rate."""
+
+    name: str
+    colour: str
+    history: pd.DataFrame
+    curve: pd.DataFrame
+    suggestions: pd.DataFrame
+    lr: float
+
+
+def by_epoch(runs: list[Course], column: str, title: str, label: str, limits: Limits) -> str:
     """A column of the histories over epochs; the y limits are given, so that charts side by side share them."""
     with _style():
-        figure = _figure(PANEL, 260)
+        figure = _figure(PANEL, 260 if len(runs) == 1 else 260 + LINE * len(runs))
         axes = figure.add_subplot()
-        _fold_lines(axes, history, column, colour)
+        for run in runs:
+            _fold_lines(axes, run.history, column, run.colour)
         axes.set(title=title, xlabel="epoch", ylabel=label, ylim=limits)
-        figure.legend(handles=_fold_legend(colour), loc="outside lower center", ncols=2)
+        figure.legend(handles=_fold_legend(runs), loc="outside lower center", ncols=2 if len(runs) == 1 else 1)
         return _svg(figure)
 
 
-def range_test(curve: pd.DataFrame, suggestions: pd.DataFrame, chosen: float, colour: str) -> str:
-    """The learning-rate range test over log lr, with its suggestions and the learning rate that training used."""
+def range_test(runs: list[Course]) -> str:
+    """The learning-rate range test over log lr, with its suggestions and the learning rate that training used.
+
+    Of one revision also the loss of each batch, and the suggestions as numbers.
+    """
     with _style():
-        figure = _figure(PANEL, 320)
-        axes = figure.add_subplot()
-        axes.plot(curve["lr"], curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
-        axes.plot(curve["lr"], curve["smoothed"], color=colour, linewidth=2.4, label="smoothed")
-        for name, marker in SUGGESTIONS.items():
-            mark = suggestions[suggestions["name"] == name]
-            if len(mark):
-                label = f"{name}: {mark['lr'].iloc[0]:.2g}"
-                axes.plot(mark["lr"], mark["smoothed"], marker, color=INK, label=label)
-        axes.axvline(chosen, color=INK, linestyle="--", linewidth=1, label=f"chosen: {chosen:.2g}")
-        before = curve["smoothed"].iloc[: int(curve["smoothed"].argmin()) + 1]  # what follows may be of any height
-        low, high = before.min(), before.max()
-        span = high - low + 1e-9
+        figure = _figure(PANEL, 320 + LINE * len(runs))
+        axes, alone = figure.add_subplot(), len(runs) == 1
+        if alone:
+            axes.plot(runs[0].curve["lr"], runs[0].curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
+        for run in runs:
+            label = "smoothed" if alone else f"{cut(run.name)}, chosen {run.lr:.2g}"
+            axes.plot(run.curve["lr"], run.curve["smoothed"], color=run.colour, linewidth=2.4, label=label)
+            _suggestions(axes, run, alone)
+            axes.axvline(run.lr, color=INK if alone else run.colour, linestyle="--", linewidth=1)
+        if not alone:
+            for name, marker in SUGGESTIONS.items():
+                axes.plot([], [], marker, color=INK, label=name)
+        chosen = f"chosen: {runs[0].lr:.2g}" if alone else "chosen"
+        axes.plot([], [], color=INK, linestyle="--", linewidth=1, label=chosen)
+        low, high = _range(runs)
         axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel="training loss", title="range test")
-        axes.set_ylim(low - 0.3 * span, high + 0.4 * span)
+        axes.set_ylim(low - 0.3 * (high - low), high + 0.4 * (high - low))
         axes.xaxis.set_major_locator(LogLocator(numticks=8))
-        figure.legend(loc="outside lower center", ncols=2, columnspacing=0.6, handlelength=1.1, handletextpad=0.5)
+        figure.legend(
+            loc="outside lower center", ncols=2 if alone else 1, columnspacing=0.6, handlelength=1.1, handletextpad=0.5
+        )
         return _svg(figure)
+
+
+def _suggestions(axes: Any, run: Course, alone: bool) -> None:
+    for name, marker in SUGGESTIONS.items():
+        mark = run.suggestions[run.suggestions["name"] == name]
+        if len(mark):
+            look = {"color": INK, "label": f"{name}: {mark['lr'].iloc[0]:.2g}"} if alone else {"color": run.colour}
+            axes.plot(mark["lr"], mark["smoothed"], marker, **look)
+
+
+def _range(runs: list[Course]) -> Limits:
+    """The smoothed losses up to each lowest one: what follows may be of any height."""
+    before = [run.curve["smoothed"].iloc[: int(run.curve["smoothed"].argmin()) + 1] for run in runs]
+    low = min(float(one.min()) for one in before)
+    return low, max(float(one.max()) for one in before) + 1e-9
 
 
 def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
@@ -118,7 +162,7 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
         axes.pcolormesh(values, cmap=shading, vmin=0, vmax=max(values.max(), 1e-9), edgecolors="0.93", linewidth=0.4)
         for true, predicted in np.argwhere(counts).tolist():
             value = round(100 * shares[true, predicted]) if normalised else counts[true, predicted]
-            colour = SHADES[0] if values[true, predicted] > WRITTEN_LIGHT * values.max() else INK
+            colour = NUMBERS[int(values[true, predicted] > NUMBERS_LIGHT * values.max())]
             text = "<1" if normalised and value == 0 else str(value)
             axes.text(predicted + 0.5, true + 0.5, text, ha="center", va="center", color=colour)
         middles = np.arange(classes) + 0.5
@@ -181,7 +225,7 @@ def f1_by_photos(photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
 def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: int, title: str = "") -> str:
     """F1 of each class as a dot with its interval, the revisions one below the other, photo counts at the right.
 
-    A hollow dot has no interval. width: px.
+    A thin interval is one of few groups, a hollow dot has none. width: px.
     """
     with _style():
         figure = _figure(width, 26 * len(names) + 96)
@@ -203,47 +247,65 @@ def per_class(names: list[str], photos: np.ndarray, runs: list[ClassF1], width: 
 def _dots(axes: Any, run: ClassF1, places: np.ndarray, colour: str) -> None:
     """A revision's F1 with intervals at these heights."""
     known = np.isfinite(run.low)
-    reach = np.maximum([(run.f1 - run.low)[known], (run.high - run.f1)[known]], 0)  # rounding may make them negative
-    drawn: dict[str, Any] = {"fmt": "o", "color": colour, "markersize": 5, "elinewidth": 1.6, "label": run.name}
-    axes.errorbar(run.f1[known], places[known], xerr=reach, **drawn)
+    for which, look in ((known & ~run.few, MANY_GROUPS), (known & run.few, FEW_GROUPS)):
+        # Rounding may make reaches negative.
+        reach = np.maximum([(run.f1 - run.low)[which], (run.high - run.f1)[which]], 0)
+        axes.errorbar(run.f1[which], places[which], xerr=reach, color=colour, **look)
+    axes.plot([], [], "o-", color=colour, markersize=5, label=run.name)
     axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")
 
 
-def reliability(bins: Reliability, units: str, colour: str) -> str:
+def reliability(runs: list[tuple[str, str, Reliability]], units: str) -> str:
     """Accuracy against confidence, a dot for each bin, as large as it has photos, with its interval; the photos beneath.
 
-    A bin of too few groups (units: what they are called) is a hollow dot in the colour of what cannot be told.
+    runs: name, colour and bins of each revision. A bin of too few groups (units: what they are called) is a hollow dot in the
+    colour of what cannot be told.
     """
-    edges = np.linspace(0, 1, len(bins.photos) + 1)
-    known, few = np.isfinite(bins.low), (bins.photos > 0) & ~np.isfinite(bins.low)
-    area = LARGEST * np.maximum(bins.photos / bins.photos.max(), SMALLEST)
     with _style():
-        figure = _figure(PANEL, 470)
+        figure = _figure(PANEL, 470 + LINE * (len(runs) - 1))
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
-        top.vlines(bins.confidence[known], bins.low[known], bins.high[known], color=colour, linewidth=1.6)
-        for which, look in ((known, {"color": colour, "edgecolors": "white"}), (few, HOLLOW)):
-            top.scatter(bins.confidence[which], bins.accuracy[which], area[which], zorder=3, **look)
+        for place, (_, colour, bins) in enumerate(runs):
+            _bins(top, bins, colour)
+            few, width = _few(bins), 1 / len(bins.photos) / len(runs)
+            left = np.linspace(0, 1, len(bins.photos) + 1)[:-1] + place * width
+            shades = np.where(few, TOO_FEW, colour)
+            bottom.bar(left, bins.photos, width, align="edge", color=shades, edgecolor="white")
         top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="accuracy")
-        shades = np.where(few, TOO_FEW, colour)
-        bottom.bar(edges[:-1], bins.photos, 1 / len(bins.photos), align="edge", color=shades, edgecolor="white")
         bottom.set(xlabel="confidence (largest probability)", ylabel="photos")
         bottom.set_xticks(np.linspace(0, 1, 6))
+        few_words = f"fewer than {FEWEST_PEOPLE} {units}" if any(_few(bins).any() for _, _, bins in runs) else ""
         figure.legend(
-            handles=_bin_legend(colour, f"fewer than {FEWEST_PEOPLE} {units}" if few.any() else ""),
-            loc="outside lower center",
+            handles=_bin_legend([(name, colour) for name, colour, _ in runs], few_words), loc="outside lower center"
         )
         figure.align_ylabels()
         return _svg(figure)
 
 
-def _bin_legend(colour: str, few: str) -> list[Line2D]:
+def _few(bins: Reliability) -> np.ndarray:
+    return (bins.photos > 0) & ~np.isfinite(bins.low)
+
+
+def _bins(axes: Any, bins: Reliability, colour: str) -> None:
+    known = np.isfinite(bins.low)
+    area = LARGEST * np.maximum(bins.photos / bins.photos.max(), SMALLEST)
+    axes.vlines(bins.confidence[known], bins.low[known], bins.high[known], color=colour, linewidth=1.6)
+    for which, look in ((known, {"color": colour, "edgecolors": "white"}), (_few(bins), HOLLOW)):
+        axes.scatter(bins.confidence[which], bins.accuracy[which], area[which], zorder=3, **look)
+
+
+def _bin_legend(runs: list[tuple[str, str]], few: str) -> list[Line2D]:
     diagonal = Line2D([], [], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
     label = "a bin with its 95 % interval,\nthe larger the more photos"
-    dot = Line2D([], [], color=colour, marker="o", linestyle="none", markersize=6, label=label)
+    dots = [
+        Line2D([], [], color=colour, marker="o", linestyle="none", markersize=6, label=cut(name))
+        for name, colour in runs
+    ]
+    if len(runs) == 1:
+        dots[0].set_label(label)
     ring = Line2D([], [], color=TOO_FEW, marker="o", linestyle="none", markersize=6, fillstyle="none")
     ring.set_label(f"{few}: too few to tell")
-    return [diagonal, dot, *([ring] if few else [])]
+    return [diagonal, *dots, *([ring] if few else [])]
 
 
 def limits(histories: list[pd.DataFrame], *columns: str, highest: float = np.inf) -> Limits:
@@ -273,9 +335,14 @@ def _fold_lines(axes: Any, history: pd.DataFrame, column: str, colour: str) -> N
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _fold_legend(colour: str) -> list[Line2D]:
-    thin = Line2D([], [], color=colour, alpha=0.35, linewidth=0.9, label="each fold")
-    return [thin, Line2D([], [], color=colour, linewidth=2.4, label="mean of folds")]
+def _fold_legend(runs: list[Course]) -> list[Line2D]:
+    thin = Line2D([], [], color=runs[0].colour if len(runs) == 1 else INK, alpha=0.35, linewidth=0.9, label="each fold")
+    means = ["mean of folds"] if len(runs) == 1 else [cut(run.name) for run in runs]
+    return [
+        *([thin] if len(runs) == 1 else []),
+        *(Line2D([], [], color=run.colour, linewidth=2.4, label=label) for run, label in zip(runs, means, strict=True)),
+        *([thin] if len(runs) > 1 else []),
+    ]
 
 
 def _style(own: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
@@ -291,9 +358,9 @@ def _figure(width: int, height: int) -> Figure:
 
 
 def _svg(figure: Figure) -> str:
-    """SVG without prologue and metadata, the same bytes for the same figure."""
+    """SVG without prologue and metadata, for light and dark, the same bytes for the same figure."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
-    return re.sub(r"\s*\n\s*", "\n", text[text.index("<svg") :])
+    return adapted(re.sub(r"\s*\n\s*", "\n", text[text.index("<svg") :]))

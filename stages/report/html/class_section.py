@@ -37,7 +37,7 @@ class Scored:
 
     @property
     def drawn(self) -> charts.ClassF1:
-        return charts.ClassF1(self.name, self.f1, self.found.class_low, self.found.class_high)
+        return charts.ClassF1(self.name, self.f1, self.found.class_low, self.found.class_high, self.found.few)
 
 
 def f1_of(oof: Oof, task: Task) -> np.ndarray:
@@ -117,7 +117,7 @@ def rows(
             "cells": [
                 {
                     "value": f"{one.f1[number]:.3f}",
-                    "interval": page_scores.interval_text(one.found.class_low[number], one.found.class_high[number]),
+                    "interval": page_scores.interval_text(one.found, number, task.units),
                 }
                 for one in scored
             ],
@@ -146,4 +146,4 @@ def picture(svg: str) -> str:
 
 
 def _at(drawn: charts.ClassF1, which: np.ndarray) -> charts.ClassF1:
-    return charts.ClassF1(drawn.name, drawn.f1[which], drawn.low[which], drawn.high[which])
+    return charts.ClassF1(drawn.name, drawn.f1[which], drawn.low[which], drawn.high[which], drawn.few[which])

@@ -43,12 +43,15 @@ class Oof:
 class Intervals:
     """95 % intervals over groups: low and high end by key of metrics.json, and of each class's F1, [C] each.
 
-    The ends of a class are NaN where it has too few groups for an interval, and where it was not asked for.
+    The ends of a class are NaN where it has one group, or none of its photos is predicted rightly in any sample, and where it
+    was not asked for. few: bool [C], classes of
+    fewer than FEWEST_PEOPLE groups, whose intervals are wide and rest on little.
     """
 
     headline: dict[str, tuple[float, float]]
     class_low: np.ndarray
     class_high: np.ndarray
+    few: np.ndarray
 
 
 def intervals(oof: Oof, task: Task, shown: np.ndarray, replicates: int, seed: int) -> Intervals:
@@ -65,10 +68,12 @@ def intervals(oof: Oof, task: Task, shown: np.ndarray, replicates: int, seed: in
         if len(task.axes) > 1:
             key = f"f1_{axis.name}"
             found[key] = bootstrap.macro_f1_interval(group, true, predicted, replicates, seed, len(axis.levels))
-    few = bootstrap.groups_per_class(group, oof.labels, task.classes)[shown] < FEWEST_PEOPLE
+    groups = bootstrap.groups_per_class(group, oof.labels, task.classes)
     class_low, class_high = np.full((2, task.classes), np.nan)
-    class_low[shown], class_high[shown] = (np.where(few, np.nan, end[len(of_all) :]) for end in (low, high))
-    return Intervals(found, class_low, class_high)
+    class_low[shown], class_high[shown] = (
+        np.where(groups[shown] > 1, end[len(of_all) :], np.nan) for end in (low, high)
+    )
+    return Intervals(found, class_low, class_high, groups < FEWEST_PEOPLE)
 
 
 def highest_loss(oof: Oof, most: int) -> np.ndarray:
@@ -112,9 +117,11 @@ def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]
     return {"value": f"{score[key]:.4f}", "interval": "" if low is None else f"{low:.4f} to {high:.4f}"}
 
 
-def interval_text(low: float, high: float) -> str:
-    """An interval of a class's F1 in words."""
-    return f"{low:.3f} to {high:.3f}" if np.isfinite(low) else "no interval"
+def interval_text(found: Intervals, number: int, units: str) -> str:
+    """The interval of a class's F1 in words."""
+    low, high = found.class_low[number], found.class_high[number]
+    few = f", few {units}" if found.few[number] else ""
+    return f"{low:.3f} to {high:.3f}{few}" if np.isfinite(low) else "no interval"
 
 
 def difference(row: Difference | None) -> dict[str, str] | None:

@@ -23,7 +23,7 @@ def pictures(names: set[str], folder: Path) -> dict[str, np.ndarray]:
     Photos lie below `folder`, by the column `file` of photos.csv.
     """
     found = {name: pixels for name in sorted(names) if (pixels := _opened(folder / name)) is not None}
-    return found | {name: _shrunk(pixels) for name, pixels in _cached(names - set(found), folder).items()}
+    return found | {name: shrunk(pixels) for name, pixels in _cached(names - set(found), folder).items()}
 
 
 def jpeg(pixels: np.ndarray, quality: int) -> str:
@@ -42,7 +42,7 @@ def _opened(path: Path) -> np.ndarray | None:
                 width, height = (max(1, round(scale * size)) for size in image.size)
                 return decode(path, height, width).pixels
             image.draft("RGB", (2 * SIZE, 2 * SIZE))
-            return _shrunk(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+            return shrunk(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, BadPhoto):
         # ValueError: an impossible name
         return None
@@ -64,7 +64,7 @@ def _cached(names: set[str], folder: Path) -> dict[str, np.ndarray]:
     return {name: np.asarray(pixels[row]) for row, name in enumerate(files) if name in names}
 
 
-def _shrunk(pixels: np.ndarray) -> np.ndarray:
+def shrunk(pixels: np.ndarray) -> np.ndarray:
     """At most SIZE px high and wide, in the same shape."""
     image = Image.fromarray(pixels)
     image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)

@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from stages.data.task_and_classes import Axis
 from stages.judge.calibration import reliability
-from stages.report.colours import VERDICTS
+from stages.report.colours import REVISIONS, VERDICTS
 from stages.report.html import charts, page
 from tests.report.made import MANY, oof, run
 
@@ -17,10 +18,10 @@ def test_all_charts_of_a_page_are_written_in_one_size(monkeypatch: pytest.Monkey
     drawn: list[Figure] = []
     monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
     page.build([run("main"), run("other", 2)], None, 50, 0, lambda names: {})
-    assert len(drawn) == 2 * 9 + 2
+    assert len(drawn) == 4 + 2 + 4 + 1 + 2
     forty = replace(MANY, axes=(Axis("label", MANY.axes[0].levels[:40]),))
     page.build([run("main", task=forty, oof=oof(1, 60, forty))], None, 50, 0, lambda names: {})
-    assert len(drawn) == 20 + 9 + 2 * 3, "and of many classes"
+    assert len(drawn) == 13 + 9 + 2 * 3, "and of many classes"
     for figure in drawn:
         written = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
         assert written
@@ -65,7 +66,7 @@ def test_a_bin_of_one_photo_is_a_hollow_dot_without_interval_and_nothing_leaves_
     right = np.array([*[1] * 30, *[1, 0] * 6, 1])
     probabilities = np.stack([confidence, *np.tile((1 - confidence) / 4, (4, 1))], axis=1)
     bins = reliability(probabilities, 1 - right, np.arange(43), 100, 0)
-    charts.reliability(bins, "people", "#00786c")
+    charts.reliability([("a", "#00786c", bins)], "people")
     top, bottom = drawn[0].axes
     assert not top.patches, "no bars that fill a bin's height"
     intervals, known, few = top.collections
@@ -81,5 +82,39 @@ def test_a_bin_of_one_photo_is_a_hollow_dot_without_interval_and_nothing_leaves_
     shades = {round(bar.get_height()): to_hex(bar.get_facecolor()) for bar in bottom.patches if bar.get_height()}
     assert shades == {30: "#00786c", 12: "#00786c", 1: VERDICTS["too few to tell"]}
     assert "fewer than 5 people: too few to tell" in [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    charts.reliability(reliability(probabilities[:42], 1 - right[:42], np.arange(42), 100, 0), "people", "#00786c")
+    known_bins = reliability(probabilities[:42], 1 - right[:42], np.arange(42), 100, 0)
+    charts.reliability([("a", "#00786c", known_bins)], "people")
     assert len(drawn[1].legends[0].get_texts()) == 2, "nothing is said of what is not there"
+
+
+def test_two_runs_lie_over_each_other_in_their_own_colours_and_legends_cover_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
+    page.build([run("main"), run("other", 2)], None, 50, 0, lambda names: {})
+    named = [figure for figure in drawn if figure.legends]
+    assert len(named) == 4 + 2 + 1 + 2, "all but the matrices"
+    for figure in named:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (legend,), renderer = figure.legends, canvas.get_renderer()
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert [any(text.startswith(name) for text in texts) for name in ("main", "other")] == [True, True]
+        assert not any(
+            legend.get_window_extent(renderer).overlaps(axes.get_tightbbox(renderer)) for axes in figure.axes
+        )
+        used = {to_hex(line.get_color()) for axes in figure.axes for line in axes.lines}
+        marks = {to_hex(one) for axes in figure.axes for mark in axes.collections for one in mark.get_edgecolor()}
+        assert set(REVISIONS[:2]) <= used | marks
+
+
+def test_an_interval_of_few_groups_is_thin(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
+    low = np.array([0.4, 0.1, np.nan])
+    made = charts.ClassF1("a", np.full(3, 0.5), low, low + 0.4, np.array([False, True, True]))
+    charts.per_class(["a", "b", "c"], np.array([90, 3, 1]), [made], 320)
+    many, few = drawn[0].axes[0].collections
+    assert few.get_linewidths()[0] < many.get_linewidths()[0] / 2
+    assert [float(mark.get_segments()[0][0][1]) for mark in (many, few)] == [0, 1]

@@ -3,16 +3,19 @@ import html
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from stages.data.task_and_classes import CONTEST
 from stages.judge import bootstrap, paired_difference
 from stages.judge.paired_difference import Asked
 from stages.judge.training_noise import Training
 from stages.report import verdicts
-from stages.report.html import class_section, page
+from stages.report.html import class_section, page, page_scores
 from stages.report.html.page import Run
+from stages.report.html.worst_photos import Heat
 from tests.report import browser
 from tests.report.made import CELLS, FOLDERS, MANY, long_tailed, run
 
@@ -110,8 +113,61 @@ def test_two_runs_stand_side_by_side_with_their_difference_and_only_the_params_t
     assert f"{verdicts.answer(compared(*RUNS))}." in shown
     assert "key main a-rather-long-name-of-an-experiment loss ce focal" in shown
     assert "train.epochs" not in shown
-    # Of each run four curves, two of the learning rate, two matrices, calibration; one chart of F1 for both.
-    assert len(set(charts_of(two))) == 2 * 9 + 1
+    # Of each run two losses, as they minimised other things, and two matrices. Over each other: two curves, two of the learning
+    # rate, calibration, and F1.
+    assert len(set(charts_of(two))) == 2 * (2 + 2) + 2 + 2 + 1 + 1
+
+
+def test_runs_that_minimised_the_same_share_their_loss_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(page.charts, "_svg", lambda figure: "<svg/>")
+    own = page.charts.by_epoch
+
+    def kept(runs: list[page.Course], column: str, *rest: Any) -> str:
+        drawn.append((column, [run.name for run in runs]))
+        return own(runs, column, *rest)
+
+    monkeypatch.setattr(page.charts, "by_epoch", kept)
+    page.build([run("a"), run("b", 2)], None, 50, 0, nothing)
+    assert drawn == [(column, ["a", "b"]) for column in ("train_loss", "val_loss", "val_nll", "val_f1", "lr")]
+    drawn.clear()
+    page.build(RUNS, None, 50, 0, nothing)
+    assert drawn[:4] == [(column, [one.name]) for one in RUNS for column in ("train_loss", "val_loss")]
+    assert {len(names) for _, names in drawn[4:]} == {2}
+
+
+def test_the_page_begins_with_the_answer_and_where_it_comes_from(blank_charts: None) -> None:
+    made = run(
+        "workspace", origin="commit 1234567, results of 2026-01-02, data 00ff", before="it is better than before"
+    )
+    shown = text_of(page.build([made], None, 100, 0, nothing))
+    assert shown.startswith(
+        "maskcli report: workspace Macro F1 0.6543, 95 % interval 0.6001 to 0.7002. it is better than before. "
+        "commit 1234567, results of 2026-01-02, data 00ff Numbers"
+    )
+    both = text_of(page.build(RUNS, compared(*RUNS), 100, 0, nothing))
+    assert both.startswith(
+        f"maskcli report: main and {RUNS[1].name} {verdicts.answer(compared(*RUNS))}. main: macro F1 0.6543, 95 % interval"
+    )
+
+
+def test_mistakes_stand_beside_what_the_models_looked_at_and_the_other_photos_do_not(blank_charts: None) -> None:
+    made = run("main")
+    wrong = made.oof.at(page_scores.confident_mistakes(made.oof, 40))
+    pixels, answer = noise({"a"})["a"], CONTEST.class_names[wrong.predictions[0]]
+    overlays = {
+        str(wrong.photo[0]): [(answer, pixels)],
+        str(wrong.photo[1]): [("age: 60+", pixels), ("mask: none", pixels)],
+    }
+    built = page.build([replace(made, heat=Heat("What speaks for it.", overlays))], None, 100, 0, noise)
+    assert built.count("<figure>") == 3
+    assert "<figure>" not in built[: built.index('id="mistakes"')]
+    assert f'alt="what speaks for {answer} in {wrong.photo[0]}"' in html.unescape(built)
+    assert re.findall("<figcaption>(.*?)</figcaption>", built) == ["age: 60+", "mask: none"], "the answer stands there"
+    assert "What speaks for it. Nothing most." in text_of(built)
+    none = page.build([replace(made, heat=Heat("No heat maps: a line."))], None, 100, 0, noise)
+    assert "No heat maps: a line." in text_of(none)
+    assert 'class="ramp"' not in none
 
 
 def test_one_person_does_not_look_like_many(blank_charts: None) -> None:
@@ -191,7 +247,7 @@ def test_without_groups_the_page_speaks_of_photos_and_gathers_none(blank_charts:
     shown = text_of(built)
     assert "the one fold model that never saw it (OOF). Intervals are 95 %, bootstrap-t over photos" in shown
     assert "0.7002 210 photos, 2 folds" in shown
-    assert "too few photos" in shown
+    assert "of a class with fewer than 5 photos" in shown
     assert not re.findall("person|people|group", shown)
     assert "<h4>" not in built
     assert built.count('<li class="photo">') > 40

@@ -53,23 +53,28 @@ def test_intervals_lie_around_their_scores_and_within_bounds() -> None:
     assert found.headline["macro_f1_last"] == pytest.approx(found.headline["macro_f1"])  # the same predictions
 
 
-def test_a_class_of_too_few_groups_has_no_interval() -> None:
+def test_the_interval_of_a_class_of_few_groups_is_marked_and_one_of_a_single_group_is_none() -> None:
     made = oof(1)
     labels, probabilities = np.where(made.labels == 4, 5, made.labels), made.probabilities.copy()
     first_photos = np.arange(5) * 7  # of five people
     probabilities[first_photos[:2]] = np.eye(18)[4]  # two of them are answered rightly
-    for people, known in ((4, False), (5, True)):
+    for people, told in ((1, "no interval"), (2, ", few people"), (4, ", few people"), (5, "")):
         labels[first_photos[:people]] = 4
         changed = replace(made, labels=labels, probabilities=probabilities)
         found = page_scores.intervals(changed, CONTEST, EVERY, 200, 0)
-        assert np.isfinite([found.class_low[4], found.class_high[4]]).all() == known, people
-        assert (page_scores.interval_text(found.class_low[4], found.class_high[4]) == "no interval") != known
+        assert np.isfinite([found.class_low[4], found.class_high[4]]).all() == (people > 1), people
+        assert page_scores.interval_text(found, 4, "people").endswith(told), people
+        assert found.few[4] == (people < 5)
+    assert 0 <= found.class_low[4] < found.class_high[4] <= 1
     assert np.isnan(found.class_low[17])  # nobody
     assert np.isfinite(found.class_low[:4]).all()
+    assert not found.few[:4].any()
 
 
 def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_has_none() -> None:
-    found = page_scores.Intervals({"macro_f1": (0.1, 0.2), "accuracy": (0.3, 0.4)}, np.zeros(18), np.ones(18))
+    found = page_scores.Intervals(
+        {"macro_f1": (0.1, 0.2), "accuracy": (0.3, 0.4)}, np.zeros(18), np.ones(18), np.zeros(18, bool)
+    )
     scores = {"macro_f1": 0.5, "macro_f1_low": 0.45, "macro_f1_high": 0.55, "accuracy": 0.35, "ece": 0.01}
     better, few = difference("macro_f1", 0.1, 0.05, "better"), difference("accuracy", 0.1, 0.05, TOO_FEW)
     rows = {
@@ -117,6 +122,6 @@ def test_every_axis_and_subset_of_a_task_has_its_interval_and_a_single_axis_none
 
 
 def test_a_score_that_no_photo_has_is_left_open() -> None:
-    found = page_scores.Intervals({"f1_large": (0.0, 0.0)}, np.zeros(9), np.ones(9))
+    found = page_scores.Intervals({"f1_large": (0.0, 0.0)}, np.zeros(9), np.ones(9), np.zeros(9, bool))
     (row,) = page_scores.headline_rows(CELLS, [{"f1_large": float("nan"), "macro_f1_last": 0.5}], [found], {})[1:]
     assert row["cells"] == [{"value": "–", "interval": ""}]
