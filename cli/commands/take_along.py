@@ -33,8 +33,7 @@ def bundle(
 ) -> None:
     """Write the trained models as a folder that answers anywhere.
 
-    Weights, classes, preprocessing, scores and a model card, without params.yaml, photos or git; the same bytes for the same
-    models. Each network's folder also loads with timm (docs/bundles.md).
+    Weights, classes, preprocessing, scores, a model card: no project is needed to use it, and timm reads it (docs/bundles.md).
     """
     checked = params()
     from stages.by_hand import bundle as stage
