@@ -46,9 +46,10 @@ def draw_folds(params: Params, seed: int = 0) -> None:
     oof_ensemble.run(params, SILENT)
 
 
-def draw_refit(params: Params, lr: float = 0.003) -> None:
-    """Beside the folds' outputs: weights and summary of a refit at this learning rate."""
+def draw_refit(params: Params, lr: float = 0.003, **data: str) -> None:
+    """Beside the folds' outputs: weights and summary of a refit at this learning rate; `data`: digests of what it learnt."""
     task, record = tasks.read(params), run_record.made(params, lr, {})
+    record = record.model_copy(update={"data": record.data | data})
     for seed in range(params.refit.seeds):
         net = with_statistics(model.build(model.architecture(params, task)), 1000 + seed)
         model.save(paths.refit_weights(seed), net.architecture, net.state_dict(), record)

@@ -145,6 +145,7 @@ WRITE: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "a bundle of a fold of the refit": (("bundle", "b", "--fold", "0", "--refit"), lambda: None),
     "a bundle of a refit that was not run": (("bundle", "b", "--refit"), lambda: None),
     "a bundle of a refit by another learning rate": (("bundle", "b", "--refit"), lambda: draw_refit(small(), 0.1)),
+    "a bundle of a refit on other photos": (("bundle", "b", "--refit"), lambda: draw_refit(small(), photos="others")),
     "a bundle before oof-ensemble": (("bundle", "b"), paths.OOF_METRICS.unlink),
     "a bundle of scores of another run": (("bundle", "b"), damaged_metrics),
     "a bundle of half a training": (("bundle", "b"), of_another_run),
