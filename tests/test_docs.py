@@ -69,6 +69,8 @@ INSTEAD: dict[str, tuple[str, str]] = {
         "load_timm().create_model('local-dir:out/bundle/fold0', pretrained=True)\"",
         "beside a torchvision of another build timm alone cannot be imported (stages/learn/timm_import.py)",
     ),
+    "maskcli export . --to onnx": ("maskcli export . --to torch-export", "what ONNX needs may not be installed"),
+    "maskcli export . --to onnx --int8": ("", "what ONNX needs may not be installed"),
     "make versions": ("", "it builds an environment for each Python, which needs the network"),
     "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start": (
         "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start && while dvc queue status | grep -Eq "
