@@ -19,11 +19,11 @@ from stages.bundle.predictor import Predictor
 from stages.by_hand import export
 from stages.by_hand.export import Asked
 from tests.bundle.made import draw_folds
+from tests.bundle.unexportable import REFUSED, TORCH
 from tests.conftest import small
 from tests.test_bad_input import files_up_to, maskcli, refused
 
-BUNDLE, ZIP = Path("out/bundle"), Path("out/bundle.zip")
-TORCH = ("--to", "torch-export")
+BUNDLE = Path("out/bundle")
 
 
 def of(source: str) -> Predictor:
@@ -33,17 +33,6 @@ def of(source: str) -> Predictor:
 def exported(talk: Talk = SILENT, **asked: Any) -> dict[str, Any]:
     wanted = Asked(**{"source": ".", "to": "torch-export"} | asked)
     return export.run(wanted, lambda: of(wanted.source), talk)
-
-
-REFUSED: dict[str, tuple[str, ...]] = {
-    "export without its extra": ("export", ".", "--to", "onnx"),
-    "export --int8 of a bundle": ("export", "out/bundle", "--to", "onnx", "--int8"),
-    "export --int8 to torch-export": ("export", ".", *TORCH, "--int8"),
-    "export over a file that is there": ("export", ".", *TORCH, "--out", "params.yaml"),
-    "export into a folder": ("export", ".", *TORCH, "--out", "out"),
-    "export checked on a folder without photos": ("export", ".", *TORCH, "--photos", "out/prepare"),
-    "export of something else": ("export", "out/prepare", *TORCH),
-}
 
 
 @pytest.mark.parametrize("case", REFUSED)
