@@ -27,7 +27,7 @@ test: install
 
 # Programs that are only measured against stand in an environment of their own; one that does not install is left out.
 BENCH := .venv-bench/bin
-BENCH_PEERS := lightning fastai onnx onnxruntime openvino
+BENCH_PEERS := lightning fastai onnx onnxscript onnxruntime openvino
 
 bench: $(BENCH)/.installed
 	$(BENCH)/python bench/run.py

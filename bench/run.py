@@ -25,11 +25,22 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "bench/results.json", ROOT / "bench/RESULTS.md"
-SCRIPTS = ("input", "cross_validation", "screen", "inference", "predict", "scale", "startup", "serve", "gpu")
+SCRIPTS = ("input", "cross_validation", "screen", "inference", "predict", "export", "scale", "startup", "serve", "gpu")
 LIMIT = 3600  # seconds for one script
 PACKAGES = (
     *("torch", "torchvision", "timm", "accelerate", "numpy", "pandas", "scikit-learn", "albumentations"),
-    *("opencv-python-headless", "pillow", "dvc", "typer", "lightning", "fastai", "onnxruntime", "openvino"),
+    *(
+        "opencv-python-headless",
+        "pillow",
+        "dvc",
+        "typer",
+        "lightning",
+        "fastai",
+        "onnx",
+        "onnxscript",
+        "onnxruntime",
+        "openvino",
+    ),
 )
 
 

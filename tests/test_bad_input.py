@@ -38,6 +38,7 @@ from stages.records import run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
 from tests.bundle import refusals as bundles
+from tests.bundle import unexportable
 from tests.by_hand import unanswerable
 from tests.conftest import ROOT, SMALL, record_folds, small
 from tests.new_project import refusals
@@ -765,7 +766,7 @@ def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
     tested += [*unanswerable.UNASKED, *unanswerable.REFUSED, *unanswerable.UNREADABLE, unanswerable.FULL]
     tested += services.CASES
-    of_bundles = [*bundles.OPEN, *bundles.WRITE, *bundles.FULL]
+    of_bundles = [*bundles.OPEN, *bundles.WRITE, *bundles.FULL, *unexportable.REFUSED]
     assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS, *of_bundles])
 
 

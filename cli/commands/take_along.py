@@ -2,6 +2,7 @@
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,16 @@ from cli.common import Json, answer, examples, params, print_json, talk
 
 commands = typer.Typer()
 UNREADABLE = 3  # exit code where all is done but some photos could not be read
+
+
+class To(StrEnum):
+    onnx = "onnx"
+    torch_export = "torch-export"
+
+
+class Takes(StrEnum):
+    uint8 = "uint8"
+    float = "float"
 
 
 @commands.command(
@@ -105,6 +116,47 @@ def predict(
         answer(lambda width: tables.predict(found, width))
     if found["unreadable"]:
         raise typer.Exit(UNREADABLE)
+
+
+@commands.command(
+    epilog=examples(
+        "maskcli export . --to onnx",
+        "maskcli export masks.zip --to torch-export --photos holiday --out masks.pt2",
+        "maskcli export . --to onnx --int8 --json",
+    )
+)
+def export(
+    source: Annotated[str, typer.Argument(metavar="BUNDLE|.", help="A bundle, folder or .zip; or . for this project.")],
+    to: Annotated[To, typer.Option(help="Kind of file; onnx needs onnx, onnxscript and onnxruntime.")],
+    takes: Annotated[
+        Takes, typer.Option("--input", help="Photos of the cache's size: uint8 in 0..255, or float in 0..1.")
+    ] = Takes.uint8,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Compute in 8 bits; what that costs is measured on OOF photos and told.")
+    ] = False,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photos to check on; the project's own, or drawn ones, if not given.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; out/export/model.onnx, say, if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the ensemble as one graph, ONNX or torch.export.
+
+    Preprocessing of pixels, views, networks, vote, temperature and decision rule are inside. The file is kept only where it
+    answers as torch does: probabilities within 1e-4, the same classes (docs/bundles.md).
+    """
+    from stages.by_hand import export as stage
+
+    say = talk()
+    asked = stage.Asked(source, to.value, takes.value, int8, photos, out, force)
+    found = stage.run(asked, lambda: _opened(source, say), say)
+    if as_json:
+        print_json(found)
+        return
+    from cli.tables import export as tables
+
+    answer(lambda width: tables.export(found, width))
 
 
 def _print(line: str) -> None:

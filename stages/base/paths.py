@@ -77,6 +77,8 @@ NOW = Path("out/submit-now")
 NOW_SUBMISSION = NOW / "submission.csv"
 NOW_SOURCES = NOW / "made_of.json"
 
+EXPORT = Path("out/export")
+
 REFIT = Path("out/refit")
 REFIT_MODELS = REFIT / "models"
 REFIT_HISTORY = REFIT / "history.csv"
