@@ -43,7 +43,7 @@ def serve(
 
     say = talk()
     asked = stage.Asked(host, port, max_mb, timeout, queue)
-    stage.run(lambda: take_along._opened(source, say), asked, began, (lambda line: None) if quiet else _log)
+    stage.run(lambda: take_along.opened(source, say), asked, began, (lambda line: None) if quiet else _log)
 
 
 def _log(line: str) -> None:

@@ -64,6 +64,7 @@ def bundle(
         "maskcli predict masks.zip photos/ --out answers.csv",
         "maskcli predict . 'photos/*.jpg' --abstain 0.9 --set 0.95 --top 3",
         "maskcli predict . new.csv --column file --out answers.jsonl",
+        "maskcli predict . photo.jpg --explain maps",
     )
 )
 def predict(
@@ -92,6 +93,9 @@ def predict(
     column: Annotated[
         str | None, typer.Option(help="Column of a table that names the files; by default `file`.")
     ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for heat maps: what in each photo speaks for its answer (Grad-CAM).")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each answer as a JSON line; with --out what all came to, as JSON.")
     ] = False,
@@ -105,9 +109,9 @@ def predict(
     from stages.by_hand.predict_rows import Form
 
     emit = None if out or not as_json else _print
-    asked = stage.Asked(tuple(photos), Form(top or 0, abstain, level), column, out, force, emit)
+    asked = stage.Asked(tuple(photos), Form(top or 0, abstain, level, explain), column, out, force, emit)
     say = talk()
-    found = stage.run(asked, lambda: _opened(source, say), say)
+    found = stage.run(asked, lambda: opened(source, say), say)
     if as_json and out:
         print_json(found)
     elif not as_json:
@@ -150,7 +154,7 @@ def export(
 
     say = talk()
     asked = stage.Asked(source, to.value, takes.value, int8, photos, out, force)
-    found = stage.run(asked, lambda: _opened(source, say), say)
+    found = stage.run(asked, lambda: opened(source, say), say)
     if as_json:
         print_json(found)
         return
@@ -168,7 +172,7 @@ def _print(line: str) -> None:
         raise SystemExit(0) from None
 
 
-def _opened(source: str, say: Any) -> Any:
+def opened(source: str, say: Any) -> Any:
     """The models of a bundle, or of the project in the working folder."""
     from stages.base.errors import UserError
 

@@ -51,7 +51,8 @@ def _more(row: dict[str, Any]) -> list[tuple[str, str]]:
     """What a row has beside its answer, each with a name before it."""
     axes = [f"{axis} {told['probability']:.2f}" for axis, told in row.get("axes", {}).items()]
     top = [f"{told['label']} {told['probability']:.2f}" for told in row.get("top", [])]
-    named = {"axes": axes, "top": top, "set": row.get("set", [])}
+    maps = [row["heat_map"]] if "heat_map" in row else []
+    named = {"axes": axes, "top": top, "set": row.get("set", []), "heat map": maps}
     return [(name, ", ".join(parts)) for name, parts in named.items() if parts]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.bundle.predictor import Predictor
-from stages.by_hand import predict_file, predict_photos, predict_rows
+from stages.by_hand import predict_file, predict_maps, predict_photos, predict_rows
 from stages.by_hand.predict_file import Row, Wanted
 from stages.by_hand.predict_photos import Listed, NewPixels
 from stages.by_hand.predict_rows import Form
@@ -47,6 +47,8 @@ def run(asked: Asked, opened: Callable[[], Predictor], talk: Talk) -> dict[str, 
     rows: list[Row] = []
     with _file(asked, predictor, photos) as answers:
         done = answers.done if answers else 0
+        if asked.form.maps:
+            predict_maps.check(asked.form.maps, predictor, asked.force or bool(done))
         count = Count(Counter(answers.before if answers else ()))
         if done:
             talk.say(f"predict: goes on after {done} answers in {answers.wanted.partial}")
@@ -119,12 +121,23 @@ def answered(predictor: Predictor, photos: Listed, form: Form, done: int, talk: 
     for positions, probabilities in voted(predictor, pixels, done):
         found = predict_rows.said(predictor, probabilities, known)
         rows = []
+        readable = []
         for place, (position, fault) in enumerate(zip(positions, pixels.take(positions), strict=True)):
             next(ticks)
             name = photos.names[position]
-            rows.append(
-                predict_rows.failed(fault) if fault else predict_rows.row(name, place, found, form, predictor.task)
-            )
+            if fault:
+                rows.append(predict_rows.failed(fault))
+                continue
+            rows.append(predict_rows.row(name, place, found, form, predictor.task))
+            readable.append(place)
+        if form.maps and readable:
+            files = [
+                predict_maps.file(form.maps, positions[place], photos.names[positions[place]]) for place in readable
+            ]
+            again = pixels[np.array([positions[place] for place in readable])]  # a batch is not kept: few ask for maps
+            predict_maps.write(predictor, again, found.answer[readable], files)
+            for place, path in zip(readable, files, strict=True):
+                rows[place]["heat_map"] = str(path)
         yield rows
     next(ticks, None)
 

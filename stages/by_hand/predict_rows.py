@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class Form:
     top: int = 0  # most probable classes
     abstain: float | None = None  # least probability of an answer
     level: float | None = None  # of the set
+    maps: Path | None = None  # folder of heat maps
 
 
 def check(form: Form, predictor: Predictor) -> None:
@@ -66,6 +68,7 @@ def columns(form: Form, task: Task) -> tuple[str, ...]:
         *("file", "class", "label", "probability", *axes, *top),
         *(("abstained",) if form.abstain is not None else ()),
         *(("set",) if form.level is not None else ()),
+        *(("heat_map",) if form.maps is not None else ()),
         "error",
     )
 
@@ -155,6 +158,7 @@ def made_by(form: Form, predictor: Predictor) -> dict[str, Any]:
         "--top": form.top,
         "--abstain": form.abstain,
         "--set": form.level,
+        "--explain": None if form.maps is None else str(form.maps),
     }
 
 

@@ -34,6 +34,8 @@ from stages.by_hand.predict import Asked
 from stages.by_hand.predict_photos import NewPixels, listed
 from stages.by_hand.predict_rows import Form
 from stages.data.task_and_classes import CONTEST
+from stages.learn import grad_cam
+from stages.report import heat_overlay
 from tests.by_hand import unanswerable
 from tests.by_hand.unanswerable import VIEWS, photo
 from tests.conftest import ENVIRONMENT, ROOT, small
@@ -155,6 +157,26 @@ def test_a_photo_that_cannot_be_read_has_a_row_and_the_rest_goes_on(
     assert [found["rows"][0], found["rows"][2]] == alone
     assert found["rows"][1]["error"].startswith("is cut off before its end")
     assert (found["answered"], found["unreadable"]) == (2, 1)
+
+
+def test_each_readable_photo_gets_the_mean_map_of_all_networks_for_its_answer(
+    judged: Path, opened: Predictor, here: Path
+) -> None:
+    Path("broken.jpg").write_text("no photo")
+    names = [*eval_photos(judged)[:2], "broken.jpg", "data/../" + eval_photos(judged)[1]]
+    rows = run(opened, *names, form=Form(maps=Path("maps")))["rows"]
+    assert "heat_map" not in rows[2]
+    drawn = [row["heat_map"] for row in rows if "heat_map" in row]
+    assert sorted(drawn) == [str(path) for path in sorted(Path("maps").iterdir())]
+    assert len(drawn) == 3  # of two photos of one name, each its own
+    pixels = NewPixels(listed(names[:1]), opened.params)[np.array([0])]
+    answer = np.array([rows[0]["class"]])
+    heat = [grad_cam.explain(net, pixels, answer, opened.params)[0] for net in opened.networks]
+    assert len(heat) > 1
+    with Image.open(drawn[0]) as picture:
+        assert (np.asarray(picture) == heat_overlay.overlay(pixels[0], np.mean(heat, axis=0))).all()
+    with pytest.raises(UserError, match="is there already"):
+        run(opened, names[0], form=Form(maps=Path("maps")))
 
 
 def test_a_photo_turned_by_its_exif_is_answered_as_the_upright_one(opened: Predictor, here: Path) -> None:

@@ -89,6 +89,11 @@ REFUSED: dict[str, Case] = {
     "--abstain in percent": ((PHOTO, "--abstain", "90"), photo),
     "--set with too few people": ((PHOTO, "--set", "0.99"), photo),
     "more classes than there are": ((PHOTO, "--top", "19"), photo),
+    "--explain into a folder with files": (
+        (PHOTO, "--explain", "maps"),
+        lambda: (photo(), Path("maps").mkdir(), Path("maps/mine.png").write_text("mine")),
+    ),
+    "--explain into a file": ((PHOTO, "--explain", "maps"), lambda: (photo(), Path("maps").write_text("mine"))),
     "an --out that another command began": ((PHOTO, "--out", "answers.csv"), begun(None)),
     "an --out that other flags began": (
         (PHOTO, "--out", "answers.csv", "--top", "2"),
