@@ -65,7 +65,7 @@ def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
     weights.write_bytes(b"x")
     try:
         for old, new, stages in (
-            ("loss: ce", "loss: balanced_softmax", ["lr-find", "train@0", "train@1"]),
+            ("loss: ce", "loss: balanced_softmax", ["train@0", "train@1"]),
             ("- hflip\n", "", ["tta-predict"]),
             ("decision: argmax", "decision: adjusted", ["tta-predict"]),
             ("vote: soft", "vote: rank", ["tta-predict"]),
