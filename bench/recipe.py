@@ -28,6 +28,7 @@ from stages.params.keys import flat
 
 NAMES = ("macro_f1", "f1_60plus", "accuracy", "nll")
 REPLICATES = 2000
+ODD = 1.0  # nats: settings further from the base than this in nll swing more over seeds, too, and do not speak for the others
 OTHER = "r.lite0"  # the setting that is blended with the base
 
 
@@ -51,7 +52,8 @@ def main() -> None:
     settings = read(options.folder, options.base.split(".")[0] + ".")
     base = settings[options.base]
     runs = {name: [training(trial, soft(trial)) for trial in trials] for name, trials in settings.items()}
-    seeds = variance_of_seeds(list(runs.values()))
+    usual = [run for run in runs.values() if abs(means(run)[-1] - means(runs[options.base])[-1]) < ODD]
+    seeds = variance_of_seeds(usual)
     spread = ", ".join(f"{name} {value:.3f}" for name, value in zip(NAMES, np.sqrt(seeds), strict=True))
     own = ", ".join(f"{name} {value:.3f}" for name, value in zip(NAMES, means(runs[options.base]), strict=True))
     cost = np.mean([trial.core_seconds for trial in base])
@@ -66,8 +68,8 @@ def main() -> None:
         words = in_words(trials[0].entry, base[0].entry)
         rows.append((told[0][0], row(words, len(trials), told) + f" {share:.2f} |"))
     print("\n".join(text for _, text in sorted(rows, reverse=True)))
-    for name, answer in derived(settings, options.base).items():
-        print(row(name, len(base), answer) + " |")
+    for name, (count, answer) in derived(settings, options.base).items():
+        print(row(name, count, answer) + " |")
 
 
 def in_words(entry: dict[str, Any], base: dict[str, Any]) -> str:
@@ -76,7 +78,7 @@ def in_words(entry: dict[str, Any], base: dict[str, Any]) -> str:
     told = [f"{key}: {value}" for key, value in own.items() if others.get(key) != value and key != "model.weights"]
     if entry.get("average"):
         told.append(f"weights of the last {entry['average']} epochs averaged")
-    return ", ".join(f"`{one}`" if ":" in one else one for one in told)
+    return ", ".join(f"`{one}`" if ":" in one else one for one in told) or entry["name"]
 
 
 def every_key(entry: dict[str, Any]) -> dict[str, Any]:
@@ -149,23 +151,24 @@ def row(name: str, seeds: int, told: list[tuple[float, float]]) -> str:
     return f"| {name} | {seeds} | {cells} |"
 
 
-def derived(settings: dict[str, list[Trial]], base: str) -> dict[str, list[tuple[float, float]]]:
-    """What the base's own trainings give in other ways; the models are the same, so people alone count."""
+def derived(settings: dict[str, list[Trial]], base: str) -> dict[str, tuple[int, list[tuple[float, float]]]]:
+    """What the base's own trainings give in other ways, and from how many; people alone count in the intervals."""
     trials = settings[base]
     plain = [training(trial, soft(trial)) for trial in trials]
     none = np.zeros(len(NAMES))
     found = {"one view": differences(plain, [training(t, np.log(t.probabilities[0])) for t in trials], none)}
     for name, rule in class_offsets.RULES.items():
         ruled = [training(t, soft(t), cross_fitted(t, rule)) for t in trials]
-        found[f"decision: {name}, fitted on other people"] = differences(plain, ruled, none)
+        found[f"decision rule, {name}, fitted on other people"] = differences(plain, ruled, none)
     pairs = list(zip(trials, trials[1:] + trials[:1], strict=True))
     found["mean of two seeds"] = differences(plain, [training(a, joined(a, b)) for a, b in pairs], none)
-    others = [trials for name, trials in settings.items() if name.startswith(OTHER)]
-    if others:
-        blended = [training(a, joined(a, b)) for a, b in zip(trials, others[0], strict=False)]
+    counted = {name: (len(trials), told) for name, told in found.items()}
+    for others in (trials for name, trials in settings.items() if name.split("~")[0] == OTHER):
+        blended = [training(a, joined(a, b)) for a, b in zip(trials, others, strict=False)]
         two = [training(a, joined(a, b)) for a, b in pairs[: len(blended)]]
-        found["two backbones, one seed each, against two seeds"] = differences(two, blended, none)
-    return found
+        told = differences(two, blended, none)
+        counted["mean of two backbones, against that of two seeds"] = len(blended), told
+    return counted
 
 
 def joined(a: Trial, b: Trial) -> np.ndarray:
