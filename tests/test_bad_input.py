@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import re
-import resource
 import shutil
 import struct
 import subprocess
@@ -14,8 +13,7 @@ import threading
 import unicodedata
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,7 @@ from tests import histories, layouts
 from tests.bundle import refusals as bundles
 from tests.bundle import unexportable
 from tests.by_hand import unanswerable
-from tests.conftest import ROOT, SMALL, record_folds, small
+from tests.conftest import ROOT, SMALL, files_up_to, record_folds, small
 from tests.new_project import refusals
 from tests.serving import refusals as services
 
@@ -705,11 +703,7 @@ def test_photos_that_predict_cannot_be_asked_about_are_one_line(
 @pytest.fixture(scope="module")
 def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose models can answer new photos."""
-    folder = unanswerable.copy(prepared, tmp_path_factory.mktemp("judged") / "project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        unanswerable.judge()
-    return folder
+    return unanswerable.judged(prepared, tmp_path_factory.mktemp("judged") / "project")
 
 
 @pytest.fixture
@@ -870,17 +864,6 @@ def test_skip_leaves_out_whoever_a_fault_names_by_both_rows(tiny: Path) -> None:
     assert pd.read_csv(paths.PHOTOS)["file"].tolist() == [f"five/{stem}.jpg" for stem in PHOTO_MASKS]
     faults = pd.read_csv(paths.FAULTS, dtype=str)
     assert faults["person"].tolist() == ["6", "1", "4", "3", "5"]
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: what a full disk or a quota does, without one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 FULL: dict[str, tuple[int, tuple[str, ...]]] = {

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
 from stages.bundle import predictor as predictors
-from stages.bundle.of_project import open_project
 from stages.bundle.predictor import Predictor
 from stages.by_hand import bundle, predict, predict_photos
 from stages.by_hand.predict import Asked
@@ -38,7 +35,7 @@ from stages.learn import grad_cam
 from stages.report import heat_overlay
 from tests.by_hand import unanswerable
 from tests.by_hand.unanswerable import VIEWS, photo
-from tests.conftest import ENVIRONMENT, ROOT, small
+from tests.conftest import ENVIRONMENT, ROOT, files_up_to, small
 
 EVAL = "data/eval/images"
 PLAIN = Form()
@@ -57,9 +54,7 @@ def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def opened(judged: Path) -> Predictor:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(judged)
-        return open_project(small(**VIEWS))
+    return unanswerable.opened(judged)
 
 
 @pytest.fixture
@@ -207,17 +202,6 @@ def test_csv_and_json_lines_say_the_same(opened: Predictor, here: Path) -> None:
             assert row["age"] == (made["axes"]["age"]["label"] or "")
             assert float(row["age_probability"]) == pytest.approx(made["axes"]["age"]["probability"], rel=1e-5)
     assert not list(Path().glob("*.partial*"))
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: what a full disk or a quota does, without one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

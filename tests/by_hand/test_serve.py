@@ -17,14 +17,13 @@ import pytest
 pytest.importorskip("uvicorn")
 
 from stages.base.talk import SILENT
-from stages.bundle.of_project import open_project
 from stages.bundle.predictor import Predictor
 from stages.by_hand import predict, serve
 from stages.by_hand.predict import Asked
 from stages.by_hand.predict_rows import Form
 from tests.by_hand import unanswerable
-from tests.by_hand.unanswerable import VIEWS, photo
-from tests.conftest import ENVIRONMENT, small
+from tests.by_hand.unanswerable import photo
+from tests.conftest import ENVIRONMENT
 from tests.serving.running import BATCHES, BOUNDS, Service, form, running, until
 
 ROUNDING = 1e-6  # between a photo's probabilities in batches of different sizes
@@ -33,18 +32,12 @@ ROUNDING = 1e-6  # between a photo's probabilities in batches of different sizes
 @pytest.fixture(scope="module")
 def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose models can answer; never written to."""
-    folder = unanswerable.copy(prepared, tmp_path_factory.mktemp("judged") / "project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        unanswerable.judge()
-    return folder
+    return unanswerable.judged(prepared, tmp_path_factory.mktemp("judged") / "project")
 
 
 @pytest.fixture(scope="module")
 def opened(judged: Path) -> Predictor:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(judged)
-        return open_project(small(**VIEWS))
+    return unanswerable.opened(judged)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
 from stages.base import paths
+from stages.bundle.of_project import open_project
+from stages.bundle.predictor import Predictor
 from stages.params.schema import Params
 from tests.bundle.made import draw_folds
 from tests.conftest import SMALL, small
@@ -119,7 +122,6 @@ UNREADABLE: dict[str, tuple[str, Callable[[], object]]] = {
 
 def made_by(**changes: object) -> dict[str, object]:
     """What the file's key says of the project's models and these flags."""
-    from stages.bundle.of_project import open_project
     from stages.by_hand import predict_rows
 
     return predict_rows.made_by(predict_rows.Form(**changes), open_project(small(**VIEWS)))  # type: ignore[arg-type]
@@ -143,6 +145,21 @@ def bomb(path: str) -> None:
 def cut(path: str) -> None:
     content = photo(path).read_bytes()
     Path(path).write_bytes(content[: len(content) // 2])
+
+
+def judged(prepared: Path, folder: Path) -> Path:
+    """A copy of a prepared project whose models can answer new photos."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(copy(prepared, folder))
+        judge()
+    return folder
+
+
+def opened(project: Path) -> Predictor:
+    """Its models."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        return open_project(small(**VIEWS))
 
 
 def copy(project: Path, folder: Path) -> Path:
