@@ -18,20 +18,36 @@ from stages.base import environment, files, paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk
-from stages.data import pseudo_labelled_photos
+from stages.data import photos, pseudo_labelled_photos
 from stages.data.fold_data import FoldData, open_fold
-from stages.learn import checkpoint, epoch_lines, fit, interrupt, learner, model, predict, run_key, time_limit
+from stages.learn import (
+    checkpoint,
+    epoch_lines,
+    fit,
+    inner_models,
+    interrupt,
+    learner,
+    model,
+    predict,
+    run_key,
+    short_training,
+    time_limit,
+)
 from stages.learn.around_training import Around
+from stages.learn.inner_models import Search
 from stages.learn.interrupt import Interrupt
+from stages.learn.label_noise import Found
 from stages.learn.learner import Learner
 from stages.learn.losses import CORRECTING
 from stages.learn.progress import Progress
-from stages.learn.time_limit import Timing
+from stages.learn.time_limit import Clock, Timing
 from stages.learn.training_terms import BY_ITSELF, Terms
 from stages.params.schema import Params
 from stages.records import lr_json, run_record
 from stages.records.run_record import Record
 from stages.report.tensorboard import Board
+
+SUSPECTS = ("file", "given", "suggested", "score", "action")
 
 
 def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) -> None:
@@ -39,7 +55,7 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
 
     First run.json is written, which says what is run. history.csv is written after every epoch, TensorBoard events beside
     it; then the weights, one file a repeat, oof_logits.npz (run, photo [n], selected and last [repeats, n, C], predicted
-    [repeats, epochs, n]) and metrics.json.
+    [repeats, epochs, n]), suspects.csv (what label_noise takes for wrong) and metrics.json.
     """
     learner.check(params)
     main = predict.accelerator(params).is_main_process
@@ -87,6 +103,7 @@ class Fold:
     data: FoldData
     lr: float
     record: Record
+    suspects: Found | None = None  # photos of its training side that label_noise takes for wrong
     done: list[Progress] = field(default_factory=list)
 
 
@@ -118,14 +135,36 @@ def _fold(params: Params, number: int, process: Process) -> None:
             return
         if process.main:
             checkpoint.prune(number, fold.record.run, params.train.repeats)
+            checkpoint.prune(-1 - number, fold.record.run, params.label_noise.folds)
         accelerator.wait_for_everyone()
         timing = process.timing
         if not timing.together:  # all that comes before the first step comes again with every fold
             timing = replace(timing, startup=time.time() - timing.began)
+        process = replace(process, timing=timing)
+        search = _search(fold, process)
+        data, suspects = inner_models.borne(params, data, search)
+        fold = replace(fold, data=data, suspects=suspects)
         for repeat in range(params.train.repeats):
-            _repeat(fold, repeat, replace(process, timing=timing))
+            _repeat(fold, repeat, process)
         if process.writes:
             _write(fold)
+        if process.main:
+            inner_models.forget(params, search)
+
+
+def _search(fold: Fold, process: Process) -> Search:
+    """For wrong labels on the fold's training side, under the time limit that the fold has, once for all repeats."""
+    params, timing = fold.params, process.timing
+    keeper = timing.keeper(params, fold.record.run, fold.number, 0, checkpoint.headers())
+    keeper.writes = process.main
+    cost, folds = short_training.inner_cost(params), params.label_noise.folds
+
+    def clock(number: int, validated: int) -> Clock | None:
+        found = timing.clock(params, keeper, fold.data, checkpoint.headers(), folds - number)
+        return found and replace(found, trainings=found.trainings / cost, validated_photos=validated)
+
+    talk = process.talk if process.main else SILENT
+    return Search(fold.number, fold.lr, keeper, talk, process.asked, clock, timing.terms.fresh)
 
 
 def _repeat(fold: Fold, repeat: int, process: Process) -> None:
@@ -140,6 +179,8 @@ def _repeat(fold: Fold, repeat: int, process: Process) -> None:
     if process.writes and not repeat:  # nothing of an earlier run is touched before this one can begin
         _begin_outputs(fold)
     progress = Progress() if process.timing.terms.fresh else around.resume(made)
+    if fold.suspects and fold.suspects.limit:  # what it learns was shaped by the time limit, whatever comes
+        progress.limit = progress.limit or fold.suspects.limit
     if process.writes:
         _fit_and_write(made, fold, repeat, around, progress)
     else:
@@ -210,7 +251,8 @@ def _written_meanwhile(fold: Fold) -> bool:
     one = fold.number
     marked = [paths.train_run(one), paths.oof_logits(one)]
     marked += [paths.weights(one, repeat) for repeat in range(fold.params.train.repeats)]
-    others = (paths.history(one), paths.train_environment(one), paths.train_metrics(one), paths.tensorboard(one))
+    others = [paths.history(one), paths.suspects(one), paths.train_environment(one), paths.train_metrics(one)]
+    others.append(paths.tensorboard(one))
     return all(run_record.mark_of(path) == fold.record.run for path in marked) and all(path.exists() for path in others)
 
 
@@ -221,7 +263,7 @@ def _begin_outputs(fold: Fold) -> None:
     one, record = fold.number, fold.record
     shutil.rmtree(paths.tensorboard(one), ignore_errors=True)
     if run_record.mark_of(paths.train_run(one)) != record.run:
-        for path in (paths.history(one), paths.train_metrics(one), paths.train_environment(one)):
+        for path in (paths.history(one), paths.suspects(one), paths.train_metrics(one), paths.train_environment(one)):
             path.unlink(missing_ok=True)
     run_record.write(paths.train_run(one), record)
 
@@ -258,7 +300,8 @@ def _write(fold: Fold) -> None:
         predicted=np.stack([_padded(progress.predicted, train.epochs) for progress in done]),
     )
     write_json(paths.train_environment(one), environment.describe())
-    write_json(paths.train_metrics(one), _metrics(done, len(fold.data.train), len(fold.data.val)))
+    write_csv(paths.suspects(one), _suspects(fold))
+    write_json(paths.train_metrics(one), _metrics(done, len(fold.data.train), len(fold.data.val)) | _counts(fold))
 
 
 def _remove_other_models(fold: int, repeats: int) -> None:
@@ -272,6 +315,27 @@ def _remove_other_models(fold: int, repeats: int) -> None:
 def _padded(predicted: list[np.ndarray], epochs: int) -> np.ndarray:
     """[epochs, n]: where training stopped early, its last epoch stands for those not run."""
     return np.stack(predicted + [predicted[-1]] * (epochs - len(predicted)))
+
+
+def _suspects(fold: Fold) -> pd.DataFrame:
+    """Photos that label_noise takes for wrong, the surest first: file, given and suggested class as training learns them
+    (train_bins), score, and what was done. No rows without."""
+    found, names = fold.suspects, np.array(fold.data.task.class_names, object)
+    if found is None:
+        return pd.DataFrame(columns=list(SUSPECTS))
+    files_of = photos.read(fold.data.task)["file"].to_numpy(str)[found.which]
+    given, suggested = names[fold.data.train_labels[found.which]], names[found.suggested]
+    columns = (files_of, given, suggested, found.score, fold.params.label_noise.action)
+    table = pd.DataFrame(dict(zip(SUSPECTS, columns, strict=True)))
+    return table.sort_values("score", ascending=False, kind="stable")
+
+
+def _counts(fold: Fold) -> dict[str, float]:
+    """How many suspects there are, and what share of the training side is estimated to be wrong; nothing without label_noise."""
+    found = fold.suspects
+    if found is None:
+        return {}
+    return {"suspects": len(found.which), "estimated_wrong": found.estimated / max(1, found.looked)}
 
 
 def _metrics(done: list[Progress], train: int, val: int) -> dict[str, float]:

@@ -130,6 +130,11 @@ def checkpoint(fold: int, repeat: int, run: str) -> Path:
     return CHECKPOINTS / f"{fold}-{repeat}-{run}.ckpt"
 
 
+def suspects_kept(place: int, repeat: int, run: str) -> Path:
+    """What was found before a training, beside its checkpoint, so that going on need not find it again."""
+    return CHECKPOINTS / f"{place}-{repeat}-{run}.npz"
+
+
 def screened(run: str, fold: int) -> Path:
     return SCREEN_TRAININGS / f"{run}-{fold}.npz"
 
@@ -144,6 +149,10 @@ def train_metrics(fold: int) -> Path:
 
 def train_environment(fold: int) -> Path:
     return TRAIN / str(fold) / "environment.json"
+
+
+def suspects(fold: int) -> Path:
+    return TRAIN / str(fold) / "suspects.csv"
 
 
 def tensorboard(fold: int) -> Path:

@@ -19,9 +19,22 @@ from stages.data.fold_data import FoldData, open_all
 from stages.data.pixel_cache import Pixels, open_cache
 from stages.data.task_and_classes import Task
 from stages.judge import votes
-from stages.learn import checkpoint, cpu_threads, fit, interrupt, learner, loader, model, objective, predict, run_key
+from stages.learn import (
+    checkpoint,
+    cpu_threads,
+    fit,
+    inner_models,
+    interrupt,
+    learner,
+    loader,
+    model,
+    objective,
+    predict,
+    run_key,
+)
 from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper
+from stages.learn.inner_models import Search
 from stages.learn.progress import Progress
 from stages.learn.training_terms import Terms
 from stages.parallel import side_by_side
@@ -43,8 +56,8 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
     Epochs, not steps, are those of the folds: warm-up, frozen epochs, drw and the schedule all count in epochs, so every
     photo is seen as often as in the folds while an epoch has k/(k-1) as many steps. Both are defensible (Goodfellow, Bengio
     & Courville 2016, Deep Learning, section 7.8); refit.epochs takes a number where one wants the other. The last epoch
-    is kept, since nothing is left to choose one by: for the same reason there is no score. fresh: begin anew where there
-    are checkpoints.
+    is kept, since nothing is left to choose one by: for the same reason there is no score. label_noise looks for wrong labels
+    among all photos, once for all seeds. fresh: begin anew where there are checkpoints.
     """
     learner.check(params)
     check(params)
@@ -60,7 +73,7 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
     of_folds = run_record.joined(params, talk, "refit").run if params.decision == "adjusted" else ""
     decided = decision_rule.settle(params, data.task, talk, of_folds)
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params) if len(images) else None
-    _train(own, data, lr, talk, fresh)
+    data = _train(own, data, lr, talk, fresh)
     if not predict.accelerator(params).is_main_process:
         return {}
     summary = {
@@ -109,8 +122,9 @@ def equal_answers(task: Task, images: np.ndarray, answers: np.ndarray, other: Pa
     return None
 
 
-def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -> None:
+def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -> FoldData:
     """Train the seeds and write their weights, once all are trained; draws differ from every fold's, as a fold of its own would.
+    Returns what was learnt from.
 
     Seeds train side by side into checkpoints, from which they are written here, and from which a refit that was cut off
     goes on. Where there is room for one only, and under `accelerate launch`, they train here, one after another.
@@ -129,6 +143,8 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
         if fresh and main:
             _forget_checkpoints(params, run)
         accelerator.wait_for_everyone()
+        search = _search(params, run, Around(talk if main else SILENT, interrupt=asked), fresh)
+        data, _ = inner_models.borne(params, data, search)
         told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)
         for seed in range(params.refit.seeds):
             around = Around(talk if main and not told else SILENT, interrupt=asked)
@@ -144,6 +160,17 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:
             checkpoint.prune(len(params.folds), run, params.refit.seeds)
+            checkpoint.prune(-1 - len(params.folds), run, params.label_noise.folds)
+            inner_models.forget(params, search)
+    return data
+
+
+def _search(params: Params, run: str, around: Around, fresh: bool = False) -> Search:
+    """For wrong labels among all photos."""
+    fold, every = len(params.folds), params.checkpoint.minutes * 60
+    main = predict.accelerator(params).is_main_process
+    keeper = Keeper(run, fold, 0, params.train.epochs, every, writes=main, title="refit", command="maskcli refit")
+    return Search(fold, lr_json.read(params).lr, keeper, around.talk, around.interrupt, fresh=fresh)
 
 
 def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
@@ -167,6 +194,7 @@ def train_seed(params: Params, talk: Talk, seed: int, terms: Terms) -> None:
     run = run_key.record(params, chosen.lr, 1, chosen.threads).run
     with checkpoint.alone(_name(seed), run, talk, terms.stop):
         data = pseudo_labelled_photos.join(params, open_all(params), pseudo_labelled_photos.ALL, SILENT)
+        data, _ = inner_models.borne(params, data, _search(params, run, Around(interrupt=terms.stop)))
         _fit_seed(params, data, seed, run, Around(talk, interrupt=terms.stop))
 
 

@@ -27,7 +27,7 @@ from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Asked, Difference
 from stages.judge.successive_halving import Rung, Score
 from stages.judge.training_noise import Training
-from stages.learn import checkpoint, cpu_threads, learner, objective, predict, run_key
+from stages.learn import checkpoint, cpu_threads, learner, objective, predict, run_key, short_training
 from stages.parallel import side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params import typed_changes
@@ -75,7 +75,7 @@ class Screening:
     def trial(self, number: int, rung: Rung, fold: int) -> Trial:
         one = self.tried[number]
         full, epochs = one.params.train.epochs, self.epochs(number, rung)
-        own = screen_training.shortened(one.params, epochs / full, epochs)
+        own = short_training.shortened(one.params, epochs / full, epochs)
         run = run_record.made(own, one.lr, self.setting).run
         words = f"{one.name or 'params.yaml'}, fold {fold}, {epochs} of {full} epochs"
         return Trial(words, own, one.lr, fold, run, self.threads)

@@ -1,6 +1,5 @@
 """screen: one short training of a candidate on one fold, kept in a file of its own by what it was made of."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,10 @@ from stages.base.files import load_npz, write_npz
 from stages.base.talk import SILENT, Talk
 from stages.data import pseudo_labelled_photos
 from stages.data.fold_data import open_fold
-from stages.learn import fit, predict
+from stages.learn import fit, inner_models, predict
 from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper
+from stages.learn.inner_models import Search
 from stages.learn.learner import start
 from stages.learn.training_terms import Terms
 from stages.parallel.training_process import Work
@@ -52,29 +52,6 @@ class Result:
     seconds: float
     core_seconds: float
     fault: str  # one line, where training failed, as by a loss that is no number; empty else
-
-
-def shortened(params: Params, share: float, epochs: int) -> Params:
-    """The params of a training of `epochs` epochs that is a full one in small: its schedule is complete.
-
-    What counts in epochs, the warm-up, the frozen ones and the plateau's patience, takes the same `share` of the training as at
-    full length; what counts in shares of it (drw) does so by itself. Nothing is selected, repeated, compiled or given up early.
-    """
-    schedule, frozen = params.schedule, params.model.freeze_epochs
-    train = {"epochs": epochs, "select": "last", "repeats": 1, "patience": 0, "compile": False}
-    return params.model_copy(
-        update={
-            "train": params.train.model_copy(update=train),
-            "budget": params.budget.model_copy(update={"minutes": 0.0}),
-            "model": params.model.model_copy(update={"freeze_epochs": math.ceil(frozen * share - 1e-9)}),
-            "schedule": schedule.model_copy(
-                update={
-                    "warmup_epochs": schedule.warmup_epochs * share,
-                    "plateau_patience": math.floor(schedule.plateau_patience * share),
-                }
-            ),
-        }
-    )
 
 
 def read(trial: Trial) -> Result | None:
@@ -126,13 +103,18 @@ def train(trials: Sequence[Trial], until: float | None, params: Params, talk: Ta
         core_seconds=np.array(time.process_time() - cores),
         fault=np.array(fault),
     )
-    _keeper(trial).path.unlink(missing_ok=True)
+    search = _search(trial, around)
+    inner_models.forget(trial.params, search)
+    for path in (_keeper(trial).path, search.kept):
+        path.unlink(missing_ok=True)
 
 
 def forget_checkpoints(params: Params) -> None:
     """Remove what trainings left that were cut off, once none is to go on; also those of earlier candidates."""
-    for path in paths.CHECKPOINTS.glob(f"{len(params.folds) + 1}-*.ckpt"):
-        path.unlink(missing_ok=True)
+    place = len(params.folds) + 1
+    for name in (f"{place}-*.ckpt", f"{-1 - place}-*"):
+        for path in paths.CHECKPOINTS.glob(name):
+            path.unlink(missing_ok=True)
 
 
 def _keeper(trial: Trial) -> Keeper:
@@ -144,14 +126,20 @@ def _keeper(trial: Trial) -> Keeper:
     )
 
 
+def _search(trial: Trial, around: Around) -> Search:
+    """For wrong labels, in silence: the display counts the epochs of the training that follows."""
+    return Search(trial.fold, trial.lr, _keeper(trial), SILENT, around.interrupt)
+
+
 def _fitted(trial: Trial, around: Around) -> tuple[np.ndarray, np.ndarray, str]:
     """Classes [n] and losses [n] of the validation photos after the last epoch; where training fails, none, and why."""
     params, fold = trial.params, trial.fold
     data = pseudo_labelled_photos.join(params, open_fold(params, fold), str(fold), SILENT)
     labels = data.labels[data.val]
-    learner = start(params, data, fold, trial.lr, predict.accelerator(params), SILENT)
-    progress = around.resume(learner)
     try:
+        data, _ = inner_models.borne(params, data, _search(trial, around))
+        learner = start(params, data, fold, trial.lr, predict.accelerator(params), SILENT)
+        progress = around.resume(learner)
         if not progress.finished:
             progress = fit.fit(learner, around, progress)
     except UserError as error:

@@ -16,6 +16,14 @@ from stages.params.schema import Params
 
 
 @dataclass(frozen=True)
+class MixedLabels:
+    """S training photos whose label is drawn anew in every epoch, and the chance of each class."""
+
+    which: np.ndarray  # int64 [S] positions
+    chances: np.ndarray  # [S, C]; rows sum to 1
+
+
+@dataclass(frozen=True)
 class FoldData:
     """Arrays over all N photos, and the positions of one fold's two sides in them."""
 
@@ -27,11 +35,20 @@ class FoldData:
     numbers: np.ndarray
     train: np.ndarray  # positions of the training side
     val: np.ndarray  # positions of the validation side
+    # [N] 0..1: how likely an epoch draws a photo, beside one of its class with 1; None: all alike.
+    chances: np.ndarray | None = None
+    mixed: MixedLabels | None = None  # None: every label is as it is given
 
     @property
     def class_counts(self) -> np.ndarray:
-        """Photos per class on the training side only, [C]."""
-        return np.bincount(self.train_labels[self.train], minlength=self.task.classes)
+        """Photos per class on the training side only, [C]: as many as an epoch is expected to hold where chances are less than
+        1 or labels are mixed, whole numbers else."""
+        labels, weights = self.train_labels[self.train], None if self.chances is None else self.chances[self.train]
+        counts = np.bincount(labels, weights, self.task.classes)
+        if self.mixed is None:
+            return counts
+        given = np.bincount(self.train_labels[self.mixed.which], minlength=self.task.classes)
+        return np.asarray(np.maximum(counts - given + self.mixed.chances.sum(0), 0.0))
 
 
 def open_fold(params: Params, fold: int) -> FoldData:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,11 @@ class Keeper:
     def name(self) -> str:
         return self.title or f"fold {self.fold}"
 
+    def inner(self, number: int, of: int, epochs: int) -> "Keeper":
+        """Of one of so many trainings that come before this one, in places of their own that no fold ever has."""
+        place, title = -1 - self.fold, f"{self.name}, inner model {number + 1} of {of}"
+        return replace(self, fold=place, repeat=self.repeat * of + number, epochs=epochs, kept=0, title=title)
+
     @property
     def path(self) -> Path:
         return paths.checkpoint(self.fold, self.repeat, self.run)
@@ -126,7 +131,7 @@ class Keeper:
         except DamagedCheckpoint as error:
             talk.say(f"{self.name}: {error}; training begins anew")
             return Progress()
-        if header.limit and not _same_limit(header, self.asked):
+        if header.limit and not same_limit(header.limit, header.finished, self.asked):
             talk.say(
                 f"{self.name}: the checkpoint was shortened by a time limit ({header.limit}); training begins anew"
             )
@@ -158,7 +163,7 @@ class DamagedCheckpoint(Exception):
 def headers() -> list[Header]:
     """What the readable checkpoints say of themselves, newest first."""
     found = []
-    for path in paths.CHECKPOINTS.glob("[0-9]*.ckpt"):  # no half-written ones, whose names begin with a dot
+    for path in paths.CHECKPOINTS.glob("[-0-9]*.ckpt"):  # no half-written ones, whose names begin with a dot
         try:
             with path.open("rb") as file:
                 found.append(_header(path, file.readline(100), file.readline(10_000)))
@@ -196,10 +201,14 @@ def model_of(path: Path) -> Classifier:
 
 
 def prune(fold: int, run: str, repeats: int) -> None:
-    """Remove what a killed process left half-written, repeats that are no more, and all but the newest of other runs."""
-    for path in paths.CHECKPOINTS.glob(f".{fold}-*.tmp.ckpt"):
+    """Remove what a killed process left half-written, repeats that are no more, and all but the newest of other runs.
+
+    fold: or the place beside the folds' that other trainings have (`Keeper.inner`), and what they have found (.npz).
+    """
+    kept_here = [path for path in paths.CHECKPOINTS.glob(f"{fold}-*") if path.suffix in (".ckpt", ".npz")]
+    for path in paths.CHECKPOINTS.glob(f".{fold}-*.tmp.*"):
         path.unlink(missing_ok=True)
-    others = [path for path in paths.CHECKPOINTS.glob(f"{fold}-*.ckpt") if not path.stem.endswith(f"-{run}")]
+    others = [path for path in kept_here if not path.stem.endswith(f"-{run}")]
     newest = sorted(others, key=lambda path: -path.stat().st_mtime)
     runs = dict.fromkeys(path.stem.rsplit("-", 1)[1] for path in newest)
     kept = list(runs)[:KEPT_OF_OTHER_RUNS]
@@ -207,7 +216,7 @@ def prune(fold: int, run: str, repeats: int) -> None:
         if path.stem.rsplit("-", 1)[1] not in kept:
             path.unlink(missing_ok=True)
     for path in paths.CHECKPOINTS.glob(f"{fold}-*-{run}.ckpt"):
-        if int(path.stem.split("-")[1]) >= repeats:
+        if int(path.stem.rsplit("-", 2)[1]) >= repeats:
             path.unlink(missing_ok=True)
 
 
@@ -290,10 +299,11 @@ def _header(path: Path, magic: bytes, line: bytes) -> Header:
         raise DamagedCheckpoint(f"{path} is damaged (its header cannot be read)") from None
 
 
-def _same_limit(header: Header, limit: str) -> bool:
-    """A deadline may go on from what any limit shaped, and takes what another deadline finished; others only their own."""
-    deadlines = limit.startswith("until") and (not header.finished or header.limit.startswith("until"))
-    return header.limit == limit or deadlines
+def same_limit(shaped: str, finished: bool, limit: str) -> bool:
+    """Whether what one time limit has shaped may serve under another: a deadline may go on from what any limit shaped, and takes
+    what another deadline finished; others only their own."""
+    deadlines = limit.startswith("until") and (not finished or shaped.startswith("until"))
+    return shaped == limit or deadlines
 
 
 def _plain(progress: Progress) -> dict[str, Any]:

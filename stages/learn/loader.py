@@ -39,7 +39,24 @@ class Batch:
 def epoch_order(params: Params, data: FoldData, fold: int, epoch: int) -> np.ndarray:
     """Positions [len(data.train)] that this epoch draws, in order."""
     rng = np.random.default_rng([params.seed, fold, epoch, 0])
-    return data.train[samplers.draw(params.sampler, data.train_labels[data.train], rng)]
+    chances = None if data.chances is None else data.chances[data.train]
+    return data.train[samplers.draw(params.sampler, data.train_labels[data.train], rng, chances)]
+
+
+def epoch_labels(params: Params, data: FoldData, fold: int, epoch: int) -> np.ndarray:
+    """Labels [N] that this epoch learns: those of train_labels, mixed ones drawn anew.
+
+    Over epochs the gradient is on average that of the mixed label itself, with every loss that is linear in its target, as
+    all that sum over photos are; and none of them needs to know.
+    """
+    if data.mixed is None:
+        return data.train_labels
+    rng = np.random.default_rng([params.seed, fold, epoch, 2])
+    ends = data.mixed.chances.cumsum(1)
+    drawn = (rng.random((len(ends), 1)) * ends[:, -1:] >= ends).sum(1)
+    labels = data.train_labels.copy()
+    labels[data.mixed.which] = drawn
+    return labels
 
 
 def split(order: np.ndarray, batch_size: int, least: int = 1) -> list[np.ndarray]:
@@ -91,8 +108,9 @@ def training(params: Params, data: FoldData, order: np.ndarray, augment: Augment
         rng = np.random.default_rng([params.seed, place.fold, place.epoch, 1, step] + [index] * (index > 0))
         # Reading in the file's order is kinder to disks; the order within a batch does not matter.
         which = np.sort(which)[index::processes]
-        return _batch(augment(data.pixels[which], rng), data.train_labels, data.numbers, which)
+        return _batch(augment(data.pixels[which], rng), labels, data.numbers, which)
 
+    labels = epoch_labels(params, data, place.fold, place.epoch)
     batches = training_split(order, params, processes)
     return _ahead(load, range(place.first_step, len(batches)))
 

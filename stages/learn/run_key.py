@@ -23,6 +23,8 @@ CODE = (
     ),
     "stages/judge/metrics.py",
 )
+# What finds wrong labels counts where it is used.
+OF_LABEL_NOISE = ("stages/judge/label_suspects.py", "stages/judge/calibration.py", "stages/judge/nested_folds.py")
 
 
 def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int] | None = None) -> Record:
@@ -40,14 +42,14 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "processes": processes,
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
         "libraries": {name: installed(name) for name in LIBRARIES},
-        "code": run_record.digest(*code()),
+        "code": run_record.digest(*code(params)),
         "pixel_cache": "-".join(pixel_cache_record.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
 
 
-def code() -> list[Path]:
-    """The files of CODE. One that is not there is a mistake in CODE: its reader says so."""
+def code(params: Params) -> list[Path]:
+    """The files that train so. One that is not there is a mistake in CODE: its reader says so."""
     root = Path(__file__).resolve().parents[2]
-    places = [root / place for place in CODE]
+    places = [root / place for place in (*CODE, *(() if params.label_noise.is_off else OF_LABEL_NOISE))]
     return sorted(path for place in places for path in (place.rglob("*.py") if place.is_dir() else [place]))

@@ -19,6 +19,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_csv
 from stages.data.fold_data import FoldData
 from stages.learn.checkpoint import Header, Keeper
+from stages.learn.short_training import inner_cost
 from stages.learn.training_terms import Terms
 from stages.params.schema import Params
 
@@ -38,7 +39,7 @@ class Clock:
     limit: str  # in words, as a checkpoint records it
     deadline: float  # of the whole run
     begins: float
-    trainings: int  # that are left, this one included
+    trainings: float  # that are left, this one included, in the time that this one takes
     processes: int  # that are still to start for them
     startup: float  # of a process, DVC's part included
     photos: int  # training photos
@@ -108,10 +109,13 @@ class Timing:
             rate=next((header.rate for header in known if header.run == run and header.rate), 0.0),
         )
 
-    def clock(self, params: Params, keeper: Keeper, data: FoldData, known: list[Header]) -> Clock | None:
+    def clock(
+        self, params: Params, keeper: Keeper, data: FoldData, known: list[Header], inner: int = 0
+    ) -> Clock | None:
         """The time that the keeper's training may take: what is left, shared over the trainings that are left.
 
-        None where there is no limit.
+        inner: models that say which labels are wrong (inner_models.py) that are still to be trained before it; those of folds
+        that have not begun count too. None where there is no limit.
         """
         if not keeper.asked:
             return None
@@ -123,12 +127,15 @@ class Timing:
         }
         everything = {(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)}
         left = (everything - finished) | {(keeper.fold, keeper.repeat)}
+        begun = {header.fold for header in own if not self.terms.fresh or header.saved > self.began}
+        waiting = len({fold for fold, _ in left if fold != keeper.fold} - begun)
+        inner += params.label_noise.folds * (math.ceil((waiting + 1) / self.terms.jobs) - 1)
         gap = self.began - own[0].saved if own else GAP
         return Clock(
             limit=keeper.asked,
             deadline=deadline(params, self.terms.until, keeper.used, self.began),
             begins=time.time(),
-            trainings=math.ceil(len(left) / self.terms.jobs),
+            trainings=math.ceil(len(left) / self.terms.jobs) + inner * inner_cost(params),
             processes=self.terms.later if self.together else len({fold for fold, _ in left}) - 1,
             startup=self.startup + (gap if 0 < gap < PAUSE else 0.0),
             photos=len(data.labels),

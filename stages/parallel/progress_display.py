@@ -17,9 +17,8 @@ class Reporter:
     """A worker's side of the pipe to its parent, as a Talk wants it."""
 
     pipe: connection.Connection
-    repeats: int
-    epochs: int
-    repeat: int = 0
+    epochs: tuple[int, ...]  # of each training that it does, one after the other
+    place: int = 0  # of the one it is at
     told_peak: bool = False
 
     def tell(self, kind: str, value: Any) -> None:
@@ -33,18 +32,22 @@ class Reporter:
         self.say(f"warning: {message}")
 
     def track(self, items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
-        """Tell what share of the training is done: each repeat tracks its steps once."""
-        told = 0.0
-        self.tell("begins", (self.repeat + done / total) / self.repeats)
+        """Tell what share of the trainings is done, by their epochs: each tracks its steps once."""
+        told, epochs = 0.0, self.epochs[self.place]
+        self.tell("begins", self._share(done / total))
         for number, item in enumerate(items, done + 1):
             yield item
             now = time.monotonic()
             if now - told >= TELL_EVERY:
                 told = now
-                self.tell("share", (self.repeat + number / total) / self.repeats)
-                if number * self.epochs > total:  # an epoch and its validation are behind
+                self.tell("share", self._share(number / total))
+                if number * epochs > total:  # an epoch and its validation are behind
                     self._tell_peak()
-        self.repeat += 1
+        self.place += 1
+
+    def _share(self, part: float) -> float:
+        """Share of all that is done at a part of the training it is at."""
+        return (sum(self.epochs[: self.place]) + part * self.epochs[self.place]) / sum(self.epochs)
 
     def _tell_peak(self) -> None:
         import torch

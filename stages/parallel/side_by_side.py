@@ -15,7 +15,7 @@ from typing import Any
 from stages.base import cores
 from stages.base.errors import UserError
 from stages.base.talk import Talk
-from stages.learn import interrupt
+from stages.learn import interrupt, short_training
 from stages.learn.training_terms import Terms
 from stages.parallel import training_process
 from stages.parallel.progress_display import TELL_EVERY, Bar
@@ -84,7 +84,8 @@ def run(params: Params, talk: Talk, plan: Plan) -> None:
         context = training_process.context()
         needed, waiting = plan.needed(params), deque([*plan.wanted, *plan.ahead])
         crew = Crew(plan, needed, context, context.Event(), waiting, plan.jobs, plan.grows)
-        bar = Bar(talk, plan.label(needed), needed, params.train.epochs * (1 if plan.work else params.train.repeats))
+        epochs = params.train.epochs if plan.work else sum(short_training.epochs_in_turn(params))
+        bar = Bar(talk, plan.label(needed), needed, epochs)
         try:
             while True:
                 if asked() or all(number in crew.workers and crew.workers[number].outcome for number in needed):

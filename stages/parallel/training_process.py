@@ -17,7 +17,7 @@ from typing import Any
 from stages.base import memory
 from stages.base.errors import UserError
 from stages.base.talk import Talk
-from stages.learn import interrupt
+from stages.learn import interrupt, short_training
 from stages.learn.training_terms import Terms
 from stages.parallel import sockets
 from stages.parallel.progress_display import Reporter
@@ -126,8 +126,8 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
     """The process's whole life: do what it was ordered, and tell the parent how it goes."""
     gc.freeze()  # what it was forked with lives to its end: looking through it for garbage would only copy its pages
     os.chdir(order.folder)
-    repeats = 1 if order.work else order.params.train.repeats
-    reporter = Reporter(pipe, repeats, order.params.train.epochs)
+    own = order.params.train.epochs
+    reporter = Reporter(pipe, (own,) if order.work else short_training.epochs_in_turn(order.params))
     warnings.showwarning = reporter.warn
     orphaned = threading.Event()
     threading.Thread(target=_note_orphaned, args=(orphaned,), daemon=True).start()

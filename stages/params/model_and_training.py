@@ -136,6 +136,37 @@ class Train(Group):
     )
 
 
+MOST_INNER_FOLDS = 20
+
+
+class LabelNoise(Group):
+    action: Literal["none", "drop", "weight", "smooth"] = Field(
+        "none",
+        description="What training does with photos of its own side whose label is more likely wrong than right, as models that "
+        "never saw their group say (docs/label_noise.md): drop them, draw them with the chance 1 - score (weight), or mix "
+        "their label with what those models predict (smooth)",
+    )
+    folds: Annotated[int, Field(ge=2, le=MOST_INNER_FOLDS, strict=True)] = Field(
+        2, description="Parts of the training side, each judged by a model trained on the others"
+    )
+    epochs: Literal["auto"] | Count = Field(
+        "auto", description="How long those models train, epochs; auto: half of train.epochs"
+    )
+    share: Literal["auto"] | Annotated[Number, Field(gt=0, le=0.5)] = Field(
+        "auto",
+        description="Most of the training side's photos that are taken for wrong, the surest first, share; auto: as many as the "
+        "scores, which are probabilities, add up to (Northcutt et al. 2021)",
+    )
+    mix: Literal["auto"] | Annotated[Number, Field(gt=0, le=1)] = Field(
+        "auto",
+        description="smooth: share of the prediction in the label (Reed et al. 2015); auto: the photo's score",
+    )
+
+    @property
+    def is_off(self) -> bool:
+        return self.action == "none"
+
+
 class Budget(Group):
     minutes: NotNegative = Field(
         0.0,

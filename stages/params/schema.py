@@ -18,6 +18,7 @@ from stages.params.model_and_training import (
     Budget,
     Checkpoint,
     Image,
+    LabelNoise,
     LrFind,
     Model,
     Optimizer,
@@ -108,6 +109,7 @@ class Params(Group):
     sampler: Sampler = Field(
         "none", description="How training photos are drawn; every epoch draws as many as there are"
     )
+    label_noise: LabelNoise = LabelNoise()
     optimizer: Optimizer = Optimizer()
     lr: Literal["auto"] | Positive = Field("auto", description="Peak learning rate, or auto: the one lr-find suggests")
     schedule: Schedule = Schedule()

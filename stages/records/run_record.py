@@ -22,7 +22,7 @@ from stages.params.schema import Params
 # stages that it rests on: the folds, and the file of pseudo-labels, which dvc.yaml names as a dependency.
 TRAINING = (
     *("seed", "axes", "train_bins", "image", "model", "targets", "loss", "regression", "sampler"),
-    *("optimizer", "schedule", "train", "budget", "augment"),
+    *("label_noise", "optimizer", "schedule", "train", "budget", "augment"),
     *("folds", "pseudo.labels"),
 )
 # What these were called before there were tasks: records of then are still read.
@@ -80,8 +80,12 @@ def made(params: Params, lr: float, setting: dict[str, Any]) -> Record:
 
 
 def training(params: Params) -> dict[str, Any]:
-    """The groups of params.yaml that shape a training."""
+    """The groups of params.yaml that shape a training; label_noise only where it is on, so that without it a run is the same
+    as before there was such a group, whatever else stands in it.
+    """
     everything = params.model_dump(mode="json")
+    if params.label_noise.is_off:
+        del everything["label_noise"]
     return pick(everything, (*TRAINING, f"losses.{params.loss}"))
 
 
@@ -220,7 +224,9 @@ def not_asked(params: Params, record: Record) -> Differences:
 
 def as_run(params: Params, record: Record) -> Params:
     """The params with what was run in the place of what params.yaml says by now."""
-    everything = flat(params.model_dump(mode="json")) | _as_called_now(flat(record.params))
+    everything = (
+        flat(params.model_dump(mode="json")) | {"label_noise.action": "none"} | _as_called_now(flat(record.params))
+    )
     try:
         return Params.model_validate(nested(everything))
     except ValidationError:  # of another version

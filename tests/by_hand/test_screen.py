@@ -147,21 +147,6 @@ def test_a_change_that_cannot_be_trained_stands_last_with_why(project: Path, her
     assert found["next"] is None
 
 
-def test_a_short_training_is_a_full_one_in_small() -> None:
-    params = small(
-        train={"epochs": 20, "select": "best_f1", "repeats": 3, "patience": 2},
-        schedule={"warmup_epochs": 4.0},
-        model={"freeze_epochs": 3},
-        budget={"minutes": 5},
-    )
-    own = screen_training.shortened(params, 0.25, 5)
-    assert own.train.epochs == 5
-    assert own.schedule.warmup_epochs == 1.0
-    assert own.model.freeze_epochs == 1
-    assert (own.train.select, own.train.repeats, own.train.patience, own.budget.minutes) == ("last", 1, 0, 0)
-    assert screen_training.shortened(params, 1.0, 20).schedule == params.schedule
-
-
 def names(*typed: str, **changes: Any) -> list[str]:
     return [one.name for one in screen_candidates.made(small(**changes), 0.003, CONTEST, list(typed), None)]
 

@@ -108,7 +108,7 @@ def test_the_record_names_the_params_that_dvc_trains_again_for() -> None:
 def test_the_key_covers_all_code_that_learns_whatever_folder_it_lies_in(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {path.relative_to(ROOT).as_posix() for path in run_key.code()}
+    files = {path.relative_to(ROOT).as_posix() for path in run_key.code(small())}
     learning = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages/learn").rglob("*.py")}
     assert learning | {"stages/train.py", "stages/data/task_and_classes.py", "stages/judge/metrics.py"} <= files
     inner = Path("learn/inner/deeper.py").absolute()

@@ -41,8 +41,13 @@ def test_a_worker_tells_where_it_begins_and_what_share_is_done(monkeypatch: pyte
         def send(self, message: tuple[str, float]) -> None:
             told.append(message)
 
-    reporter = Reporter(Pipe(), repeats=2, epochs=10)  # type: ignore[arg-type]
+    reporter = Reporter(Pipe(), epochs=(10, 10))  # type: ignore[arg-type]
     list(reporter.track(range(2), 4, "", done=2))
     list(reporter.track(range(4), 4, ""))
     shares = [0.25, 0.375, 0.5, 0.5, 0.625, 0.75, 0.875, 1.0]
     assert told == [("begins" if number in (0, 3) else "share", share) for number, share in enumerate(shares)]
+    told.clear()
+    reporter = Reporter(Pipe(), epochs=(4, 12))  # type: ignore[arg-type]
+    list(reporter.track(range(1, 1), 1, "", done=1))  # a short one that was trained before
+    list(reporter.track(range(2), 2, ""))
+    assert told == [("begins", 0.25), ("begins", 0.25), ("share", 0.625), ("share", 1.0)]
