@@ -34,6 +34,7 @@ LEAST = 1e-12  # probability
 ROUNDS, FITTED = 8, 3  # of expectation-maximisation, and those of them in which the temperature is fitted
 DRAWN_TO = 20.0  # units of each true level that the channel is given at the rate common to all levels
 LEAST_NOISE, MOST_NOISE = 1e-3, 0.4  # of the rate common to all levels
+COLDEST = 0.25  # of the temperature without noise: where every unit is easy, nothing else would end the sharpening
 SAMPLE = 4_000_000  # probabilities that temperature and channel are fitted on: units x levels
 CHUNK = 4_000_000  # probabilities at a time, so that memory stays flat
 SWAPS = 0.002  # share of groups with two levels that are expected to have them swapped, before any is looked at
@@ -130,13 +131,18 @@ def of_axis(
         )
     temperature, channel = fit(log_probabilities, given)
     calibrated = _calibrated(log_probabilities, temperature)
-    score, suggested = _judged(calibrated, given, channel)
-    swapped = np.zeros(len(given), bool)
+    by_swap, partner = np.zeros(len(given)), given
     if not constant:
         by_swap, partner = _swaps(calibrated, given, group, channel)
-        swapped = by_swap > np.maximum(score, 0.5)
-        suggested = np.where(by_swap > score, partner, suggested)
-        score = by_swap + (1 - by_swap) * score
+        likely = by_swap > 0.5
+        if likely.any():  # they are no noise of the channel, which would count them twice
+            temperature, channel = fit(log_probabilities[~likely], given[~likely])
+            calibrated = _calibrated(log_probabilities, temperature)
+            by_swap, partner = _swaps(calibrated, given, group, channel)
+    score, suggested = _judged(calibrated, given, channel)
+    swapped = by_swap > np.maximum(score, 0.5)
+    suggested = np.where(by_swap > score, partner, suggested)
+    score = by_swap + (1 - by_swap) * score
     ambiguous = _not_told_apart(calibrated, given, suggested)
     if values is not None:
         ambiguous |= next_to_edge(axis, values[first], given, suggested)
@@ -168,18 +174,20 @@ def fit(log_probabilities: np.ndarray, given: np.ndarray) -> tuple[float, np.nda
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(0).permutation(len(rows))[:most])
     logs, own = log_probabilities[rows].astype(np.float64), given[rows]
-    temperature, noise = _common_rate(logs, own)
+    plain = calibration.temperature(logs, own)
+    coldest = max(COLDEST * plain, calibration.COLDEST)
+    temperature, noise = _common_rate(logs, own, coldest)
     joint = confident_joint(np.exp(log_softmax(logs / temperature)), own)
     for number in range(ROUNDS):
         channel = channel_of(joint, noise)
         if number < FITTED:
-            temperature = _temperature(logs, channel[own], temperature)
+            temperature = _temperature(logs, channel[own], coldest)
         found = posterior(log_softmax(logs / temperature), own, channel)
         joint = np.stack([np.bincount(own, column, len(channel)) for column in found.T], axis=1)
     return temperature, channel
 
 
-def _common_rate(logs: np.ndarray, given: np.ndarray) -> tuple[float, float]:
+def _common_rate(logs: np.ndarray, given: np.ndarray, coldest: float) -> tuple[float, float]:
     """Temperature and rate of noise with which the given levels are likeliest, if every wrong level is equally likely."""
     others = logs.shape[1] - 1
     rates = np.geomspace(LEAST_NOISE, MOST_NOISE, 60)
@@ -192,7 +200,7 @@ def _common_rate(logs: np.ndarray, given: np.ndarray) -> tuple[float, float]:
         best = float(rates[int(np.argmin(each))])
         return min(each)
 
-    ends = np.log(calibration.COLDEST), np.log(calibration.HOTTEST)
+    ends = np.log(coldest), np.log(calibration.HOTTEST)
     found = float(minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 0.01}).x)
     loss(found)
     return float(np.exp(found)), best
@@ -213,15 +221,14 @@ def channel_of(joint: np.ndarray, noise: float) -> np.ndarray:
     return np.asarray(drawn / drawn.sum(0))
 
 
-def _temperature(logs: np.ndarray, seen: np.ndarray, start: float) -> float:
+def _temperature(logs: np.ndarray, seen: np.ndarray, coldest: float) -> float:
     """The temperature with which the given levels are likeliest through the channel; seen: its rows of them, [U, K]."""
 
     def loss(log_temperature: float) -> float:
         return -float(np.log((np.exp(log_softmax(logs / np.exp(log_temperature))) * seen).sum(1)).mean())
 
-    near = np.log(start)
-    low, high = max(near - 0.7, np.log(calibration.COLDEST)), min(near + 0.7, np.log(calibration.HOTTEST))
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 0.01}).x))
+    ends = np.log(coldest), np.log(calibration.HOTTEST)
+    return float(np.exp(minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 0.01}).x))
 
 
 def _calibrated(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
