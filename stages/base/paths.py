@@ -4,6 +4,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 REQUIREMENTS = Path("requirements.txt")
+CORRECTIONS = Path("corrections.csv")
 
 TRAIN_CSV = Path("data/train/train.csv")
 TRAIN_IMAGES = Path("data/train/images")

@@ -49,7 +49,7 @@ def read(path: Path, columns: tuple[str, ...]) -> tuple[list[tuple[int, dict[str
     """Rows of a CSV with commas by `columns`, with their line numbers; and what is wrong with it. Other columns may be there."""
     text = text_of(path)
     names = text if isinstance(text, Fault) else header(path, text)
-    problem = names if isinstance(names, Fault) else _header_fault(path, names, columns)
+    problem = names if isinstance(names, Fault) else header_fault(path, names, columns)
     if problem or isinstance(text, Fault):
         return [], [problem] if problem else []
     rows: list[tuple[int, dict[str, str]]] = []
@@ -114,12 +114,22 @@ def _broken(path: Path, line: int, error: csv.Error) -> Fault:
 
 def text_of(path: Path) -> str | Fault:
     """The text of a table, with or without a byte order mark; or why it cannot be read."""
+    content = content_of(path)
+    return content if isinstance(content, Fault) else decoded(path, content)
+
+
+def content_of(path: Path) -> bytes | Fault:
+    """The bytes of a table; or why it cannot be read."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         return Fault(str(path), "not found", NOT_FOUND)
     except OSError as error:
         return Fault(str(path), f"cannot be read ({error.strerror})", "check that it is a readable file")
+
+
+def decoded(path: Path, content: bytes) -> str | Fault:
+    """The text that a table's bytes are; or where they are none."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -128,7 +138,8 @@ def text_of(path: Path) -> str | Fault:
         return Fault(f"{path} line {line}", "is not UTF-8 text", mend)
 
 
-def _header_fault(path: Path, names: list[str], columns: tuple[str, ...]) -> Fault | None:
+def header_fault(path: Path, names: list[str], columns: tuple[str, ...]) -> Fault | None:
+    """What is wrong with a table's header, where it must have these columns."""
     header = ",".join(columns)
     if not any(names):
         return Fault(str(path), "is empty", f"it must begin with the line {header}")
