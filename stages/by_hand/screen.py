@@ -76,7 +76,7 @@ class Screening:
         one = self.tried[number]
         full, epochs = one.params.train.epochs, self.epochs(number, rung)
         own = short_training.shortened(one.params, epochs / full, epochs)
-        run = run_record.made(own, one.lr, self.setting).run
+        run = run_record.made(own, one.lr, self.setting | {"code": run_key.code_digest(own)}).run
         words = f"{one.name or 'params.yaml'}, fold {fold}, {epochs} of {full} epochs"
         return Trial(words, own, one.lr, fold, run, self.threads)
 

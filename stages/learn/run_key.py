@@ -42,10 +42,14 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "processes": processes,
         "threads": 0 if on_gpu else by_fold or torch.get_num_threads(),
         "libraries": {name: installed(name) for name in LIBRARIES},
-        "code": run_record.digest(*code(params)),
+        "code": code_digest(params),
         "pixel_cache": "-".join(pixel_cache_record.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
+
+
+def code_digest(params: Params) -> str:
+    return run_record.digest(*code(params))
 
 
 def code(params: Params) -> list[Path]:

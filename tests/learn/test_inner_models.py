@@ -15,14 +15,12 @@ from stages.data.fold_data import FoldData, open_fold
 from stages.learn import checkpoint, fit, inner_models, label_noise, learner
 from stages.learn.checkpoint import Keeper
 from stages.learn.inner_models import Search
-from stages.learn.label_noise import Found, Judged
+from stages.learn.label_noise import Found
 from stages.params.schema import Params
 from tests.conftest import small
+from tests.learn import doubting
 
 LR = 0.003
-
-
-MOST = 20  # suspects that `doubting` names
 
 
 def noisy(action: str = "drop", **more: Any) -> Params:
@@ -46,17 +44,8 @@ def found(params: Params, data: FoldData, **more: Any) -> Found:
 
 
 @pytest.fixture(autouse=True)
-def doubting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models of two epochs know nothing: the photos whose label they think least likely are suspects, for certain."""
-
-    def find(judged: Judged, data: FoldData, params: Params) -> Found:
-        given = judged.probabilities[np.arange(len(judged.photos)), data.train_labels[judged.photos]]
-        rows = np.sort(np.argsort(given, kind="stable")[:MOST])
-        own = judged.probabilities[rows]
-        number = np.arange(len(rows)) % 2 == 0
-        return Found(judged.photos[rows], 1 - given[rows], own.argmax(1), own, number, len(given), 1.0)
-
-    monkeypatch.setattr(label_noise, "find", find)
+def doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_noise, "find", doubting.find)
 
 
 @pytest.fixture
@@ -134,7 +123,7 @@ def interrupt_after(steps: int) -> Callable[[], bool]:
     return lambda: next(asked) >= steps
 
 
-@pytest.mark.parametrize("steps", [1, 4])  # in the first model, and in the second
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 4])  # in the first model, and in the second
 def test_a_search_that_is_cut_off_goes_on_to_the_same_bytes(data: FoldData, steps: int) -> None:
     whole = found(noisy(), data)
     with pytest.raises(KeyboardInterrupt, match="fold 0, inner model"):
@@ -205,7 +194,7 @@ def test_training_bears_it_with_losses_samplers_mixing_targets_and_regression(
     data = open_fold(params, 0)
     own, suspects = inner_models.borne(params, data, search())
     assert suspects is not None
-    assert len(suspects.which) == MOST
+    assert len(suspects.which) == doubting.MOST
     assert (own.train_labels[data.val] == data.train_labels[data.val]).all()
     made = learner.start(params, own, 0, LR, Accelerator(), SILENT)
     progress = fit.fit(made)

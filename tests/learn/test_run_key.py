@@ -105,6 +105,16 @@ def test_the_record_names_the_params_that_dvc_trains_again_for() -> None:
     assert {"out/kfold/folds.csv", "${pseudo.labels}", "${model.weights}"} <= set(stage["deps"])
 
 
+def test_the_code_that_finds_wrong_labels_counts_where_they_are_looked_for() -> None:
+    def files(action: str) -> set[str]:
+        found = run_key.code(small(label_noise={"action": action}))
+        return {path.relative_to(ROOT).as_posix() for path in found}
+
+    assert files("drop") - files("none") == set(run_key.OF_LABEL_NOISE)
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    assert set(run_key.OF_LABEL_NOISE) <= set(stage["deps"])
+
+
 def test_the_key_covers_all_code_that_learns_whatever_folder_it_lies_in(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

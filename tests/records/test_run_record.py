@@ -13,6 +13,7 @@ from stages.base.files import read_json, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import epochs
 from stages.learn.training_terms import Terms
+from stages.params.load import parse
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from tests.conftest import small
@@ -186,3 +187,21 @@ def test_offsets_of_another_run_decide_no_answers(trained: Path) -> None:
     for image in ({"face": 0.5}, {"height": 48}):
         with pytest.raises(UserError, match=r"the folds were trained with seed: 1 \(now: 0\), image\."):
             tta_predict.run(small(image=image), SILENT)
+
+
+def test_without_label_noise_a_run_is_what_it_was_before_there_was_such_a_group() -> None:
+    """Neither its key nor its record knows of the group while it is off, whatever stands in it."""
+    off = parse({"label_noise": {"action": "none", "folds": 5, "share": 0.1}})
+    before = run_record.made(parse({}), 0.003, {})
+    assert "label_noise" not in before.params
+    assert run_record.made(off, 0.003, {}) == before
+    on = [parse({"label_noise": {"action": action}}) for action in ("drop", "weight", "smooth")]
+    assert len({before.run, *(run_record.made(params, 0.003, {}).run for params in on)}) == 4
+
+
+def test_a_record_without_label_noise_is_of_a_training_without_it_whatever_params_say_now() -> None:
+    before = run_record.made(parse({}), 0.003, {})
+    now = parse({"label_noise": {"action": "drop"}})
+    assert run_record.not_asked(now, before) == {"label_noise.action": ("none", "drop")}
+    assert run_record.as_run(now, before).label_noise.is_off
+    assert not run_record.as_run(parse({}), run_record.made(now, 0.003, {})).label_noise.is_off
