@@ -234,7 +234,7 @@ def _temperature(logs: np.ndarray, seen: np.ndarray, coldest: float) -> float:
 def _calibrated(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Log probabilities divided by the temperature and normalised, float32 [U, K]."""
     found = np.empty(log_probabilities.shape, np.float32)
-    for rows in _chunks(log_probabilities):
+    for rows in chunks(log_probabilities):
         found[rows] = log_softmax(log_probabilities[rows] / temperature)
     return found
 
@@ -242,7 +242,7 @@ def _calibrated(log_probabilities: np.ndarray, temperature: float) -> np.ndarray
 def _judged(log_probabilities: np.ndarray, given: np.ndarray, channel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probability that the given level is wrong, and the likeliest other level, [U] each."""
     score, suggested = np.empty(len(given)), np.empty(len(given), np.int64)
-    for rows in _chunks(log_probabilities):
+    for rows in chunks(log_probabilities):
         found = posterior(log_probabilities[rows], given[rows], channel)
         own = np.arange(len(found)), given[rows]
         score[rows] = np.clip(1 - found[own], 0, 1)
@@ -255,6 +255,20 @@ def posterior(log_probabilities: np.ndarray, given: np.ndarray, channel: np.ndar
     """P(true level | photos, given level), [U, K], from calibrated log probabilities [U, K] and the channel [K, K]."""
     found = np.exp(log_probabilities.astype(np.float64)) * channel[given]
     return np.asarray(found / found.sum(1, keepdims=True))
+
+
+def wrong_levels(found: OfAxis, rows: slice) -> np.ndarray:
+    """P(the true level is this one and the given one is wrong), [rows, K]: the score, parted among the other levels; all of a
+    swap's goes to its partner's level."""
+    given, score = found.given[rows], found.score[rows]
+    each = posterior(found.log_probabilities[rows], given, found.channel)
+    own = np.arange(len(each))
+    each[own, given] = 0
+    each *= (score / np.maximum(each.sum(1), LEAST))[:, None]
+    swapped = found.swapped[rows]
+    each[swapped] = 0
+    each[own[swapped], found.suggested[rows][swapped]] = score[swapped]
+    return each
 
 
 def _swaps(
@@ -307,7 +321,7 @@ def _alternatives(
     """Of each photo its likeliest levels but the given one, and their odds against that: photo, level, odds, [N * M] each."""
     most = min(ALTERNATIVES, len(channel) - 1)
     other, odds = np.empty((len(given), most), np.int64), np.empty((len(given), most))
-    for rows in _chunks(log_probabilities):
+    for rows in chunks(log_probabilities):
         expected = np.exp(log_probabilities[rows]) @ channel.T.astype(np.float32)  # P(given | photo)
         place = np.arange(len(expected))
         own = expected[place, given[rows]].astype(np.float64)
@@ -342,6 +356,6 @@ def next_to_edge(axis: Axis, values: np.ndarray, given: np.ndarray, suggested: n
     return np.asarray((np.abs(given - suggested) == 1) & (np.abs(values - edge) <= reach))
 
 
-def _chunks(array: np.ndarray) -> list[slice]:
+def chunks(array: np.ndarray) -> list[slice]:
     step = max(1, CHUNK // array.shape[1])
     return [slice(start, start + step) for start in range(0, len(array), step)]
