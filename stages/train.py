@@ -36,9 +36,9 @@ from stages.learn import (
 from stages.learn.around_training import Around
 from stages.learn.inner_models import Search
 from stages.learn.interrupt import Interrupt
-from stages.learn.label_noise import Found
 from stages.learn.learner import Learner
 from stages.learn.losses import CORRECTING
+from stages.learn.noise_robust import Found
 from stages.learn.progress import Progress
 from stages.learn.time_limit import Clock, Timing
 from stages.learn.training_terms import BY_ITSELF, Terms

@@ -550,6 +550,10 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         TRAIN,
         lambda: (one_axis(), changed(regression={"weight": 0.1}, subsets={})()),
     ),
+    "label_noise with fewer people than folds of it": (
+        TRAIN,
+        changed(label_noise={"action": "drop", "folds": 20}),
+    ),
     "metrics.json is cut off": (
         ("summary",),
         lambda: (write_json(paths.OOF_METRICS, {"people": 3}), cut(paths.OOF_METRICS)()),

@@ -20,7 +20,7 @@ from stages.base.talk import SILENT, Talk
 from stages.by_hand import refit, screen, submit_now
 from stages.by_hand.screen import Choice
 from stages.data.fold_data import open_fold
-from stages.learn import checkpoint, inner_models, label_noise, time_limit
+from stages.learn import checkpoint, inner_models, noise_robust, time_limit
 from stages.learn.checkpoint import headers
 from stages.learn.training_terms import Terms
 from stages.parallel.side_by_side import Plan
@@ -34,7 +34,7 @@ from tests.learn import doubting
 @pytest.fixture(autouse=True)
 def settled(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_json(paths.LR_CHOSEN, {"lr": 0.003})
-    monkeypatch.setattr(label_noise, "find", doubting.find)
+    monkeypatch.setattr(noise_robust, "find", doubting.find)
     return project
 
 
@@ -207,10 +207,10 @@ KILLED = """
 import sys
 from stages import train
 from stages.base.talk import SILENT
-from stages.learn import label_noise
+from stages.learn import noise_robust
 from stages.params.load import load
 from tests.learn import doubting
-label_noise.find = doubting.find
+noise_robust.find = doubting.find
 train.run(load(), SILENT, 0)
 """
 

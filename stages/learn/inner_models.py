@@ -18,11 +18,11 @@ from stages.base.talk import Talk
 from stages.data import photos
 from stages.data.fold_data import FoldData
 from stages.judge import nested_folds
-from stages.learn import checkpoint, fit, label_noise, learner, predict, short_training
+from stages.learn import checkpoint, fit, learner, noise_robust, predict, short_training
 from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper
 from stages.learn.interrupt import Interrupt, no_interrupt
-from stages.learn.label_noise import Found, Judged
+from stages.learn.noise_robust import Found, Judged
 from stages.learn.progress import Progress
 from stages.learn.time_limit import Clock
 from stages.params.model_and_training import MOST_INNER_FOLDS
@@ -69,8 +69,8 @@ def borne(params: Params, data: FoldData, search: Search) -> tuple[FoldData, Fou
     else:  # as if each had been trained now, for whoever shows how far a fold is
         for _ in range(noise.folds):
             list(search.talk.track(range(1, 1), 1, f"train {search.keeper.name}", 1))
-    search.talk.say(f"{search.keeper.name}: {label_noise.in_words(found, noise.action)}")
-    return label_noise.borne(data, found, noise), found
+    search.talk.say(f"{search.keeper.name}: {noise_robust.in_words(found, noise.action)}")
+    return noise_robust.borne(data, found, noise), found
 
 
 def forget(params: Params, search: Search) -> None:
@@ -88,7 +88,7 @@ def _found(params: Params, data: FoldData, search: Search) -> Found:
     group = np.unique(photos.read(data.task)["group"].to_numpy(str), return_inverse=True)[1]
     side = data.train[data.train < len(group)]
     groups = len(np.unique(group[side]))
-    _check(params, groups, search)
+    _check(params, f"{groups} {data.task.units}", groups, search.keeper.name)
     part = nested_folds.parts(group[side], data.train_labels[side], folds, params.seed)
     probabilities = np.empty((len(side), data.task.classes), np.float32)
     learnt, limits = np.zeros(len(side), bool), []
@@ -99,12 +99,13 @@ def _found(params: Params, data: FoldData, search: Search) -> Found:
         probabilities[judged] = np.exp(progress.last_logits)
         learnt[judged] = (own.class_counts > 0)[data.train_labels[own.val]]
         limits.append(progress.limit)
-    told = label_noise.find(Judged(side, probabilities, group[side], learnt), data, params)
+    told = noise_robust.find(Judged(side, probabilities, group[side], learnt), data, params)
     return replace(told, limit=next(filter(None, limits), ""))
 
 
-def _check(params: Params, groups: int, search: Search) -> None:
-    noise, name = params.label_noise, search.keeper.name
+def _check(params: Params, listed: str, groups: int, name: str) -> None:
+    """name: of what is trained; listed: its groups in words."""
+    noise = params.label_noise
     if predict.accelerator(params).num_processes > 1:
         raise UserError(
             f"params.yaml: label_noise.action: `{noise.action}` works in one process only; set it to none or run one process"
@@ -112,7 +113,7 @@ def _check(params: Params, groups: int, search: Search) -> None:
     if groups < noise.folds:
         mend = f"set {groups} or less" if groups > 1 else "add photos, or set label_noise.action: none"
         raise UserError(
-            f"params.yaml: label_noise.folds: `{noise.folds}` is more than the {groups} groups that {name} trains on; {mend}"
+            f"params.yaml: label_noise.folds: `{noise.folds}` is more than the {listed} that {name} trains on; {mend}"
         )
 
 

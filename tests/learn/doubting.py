@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages.data.fold_data import FoldData
-from stages.learn.label_noise import Found, Judged
+from stages.learn.noise_robust import Found, Judged
 from stages.params.schema import Params
 
 MOST = 20

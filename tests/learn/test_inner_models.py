@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import FoldData, open_fold
-from stages.learn import checkpoint, fit, inner_models, label_noise, learner
+from stages.learn import checkpoint, fit, inner_models, learner, noise_robust
 from stages.learn.checkpoint import Keeper
 from stages.learn.inner_models import Search
-from stages.learn.label_noise import Found
+from stages.learn.noise_robust import Found
 from stages.params.schema import Params
 from tests.conftest import small
 from tests.learn import doubting
@@ -45,7 +45,7 @@ def found(params: Params, data: FoldData, **more: Any) -> Found:
 
 @pytest.fixture(autouse=True)
 def doubted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_noise, "find", doubting.find)
+    monkeypatch.setattr(noise_robust, "find", doubting.find)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_what_another_time_limit_has_shaped_is_looked_for_anew(data: FoldData) -
 
 
 def test_too_few_groups_are_refused(data: FoldData) -> None:
-    with pytest.raises(UserError, match=r"label_noise.folds: `20` is more than the 12 groups that fold 0 trains on"):
+    with pytest.raises(UserError, match=r"label_noise.folds: `20` is more than the 12 people that fold 0 trains on"):
         found(noisy(folds=20), data)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from stages.data.fold_data import FoldData
 from stages.data.task_and_classes import CONTEST, Task
-from stages.learn import label_noise, loader
-from stages.learn.label_noise import Found, Judged
+from stages.learn import loader, noise_robust
+from stages.learn.noise_robust import Found, Judged
 from stages.params.schema import Params
 from tests.conftest import small
 from tests.tasks import task_of
@@ -68,7 +68,7 @@ def test_planted_mistakes_are_found_with_what_they_should_be(
     planted: tuple[FoldData, np.ndarray, np.ndarray],
 ) -> None:
     data, person, truth = planted
-    found = label_noise.find(judged(data, person, truth), data, noise())
+    found = noise_robust.find(judged(data, person, truth), data, noise())
     wrong = np.flatnonzero(data.labels != truth)
     assert set(wrong) <= set(found.which)
     assert len(found.which) <= len(wrong) + 4
@@ -81,8 +81,8 @@ def test_planted_mistakes_are_found_with_what_they_should_be(
 
 def test_a_share_takes_the_surest_and_no_more(planted: tuple[FoldData, np.ndarray, np.ndarray]) -> None:
     data, person, truth = planted
-    everything = label_noise.find(judged(data, person, truth), data, noise())
-    few = label_noise.find(judged(data, person, truth), data, noise(share=0.01))
+    everything = noise_robust.find(judged(data, person, truth), data, noise())
+    few = noise_robust.find(judged(data, person, truth), data, noise(share=0.01))
     assert len(few.which) == int(0.01 * len(data.train)) < len(everything.which)
     assert set(few.which) <= set(everything.which)
     assert few.score.min() >= np.sort(everything.score)[-len(few.which)]
@@ -97,11 +97,11 @@ def test_an_age_next_to_an_edge_is_no_mistake_and_one_far_from_it_is() -> None:
         own = person == one
         numbers[own], labels[own] = age, labels[own] - 1  # the models go on seeing somebody over 60
     noisy = replace(with_labels(data, labels), numbers=numbers)
-    found = label_noise.find(judged(noisy, person, truth), noisy, noise())
+    found = noise_robust.find(judged(noisy, person, truth), noisy, noise())
     assert set(person[found.which]) == {far}
     assert found.number.all()
     params = small(label_noise={"action": "drop"}, train_bins={"age": [30, 41]})
-    moved = label_noise.find(judged(noisy, person, truth), noisy, params)  # now 40 is next to an edge, and 59 is not
+    moved = noise_robust.find(judged(noisy, person, truth), noisy, params)  # now 40 is next to an edge, and 59 is not
     assert set(person[moved.which]) == {near}
 
 
@@ -119,11 +119,11 @@ def test_classes_that_no_judge_has_learnt_are_not_suspected_and_no_class_loses_m
     asked = Judged(side, knowing(task, predicted, 0.99), side, truth != 3)
     score = np.where(truth >= 2, 0.99, 0.01)
     score[134:140] = 0.6
-    rows = label_noise._surest(np.where(asked.learnt, score, 0), labels, 1000)
+    rows = noise_robust._surest(np.where(asked.learnt, score, 0), labels, 1000)
     assert (labels[rows] == 2).all()
     assert len(rows) == 10
     assert score[rows].min() == 0.99
-    assert not (labels[label_noise.find(asked, data, noise()).which] == 3).any()
+    assert not (labels[noise_robust.find(asked, data, noise()).which] == 3).any()
 
 
 def found_at(which: list[int], score: float = 0.8) -> Found:
@@ -138,7 +138,7 @@ def found_at(which: list[int], score: float = 0.8) -> Found:
 
 def test_dropped_photos_are_in_no_epoch_and_the_counts_know() -> None:
     data, _ = people(30)
-    own = label_noise.borne(data, found_at([7, 8, 9]), noise().label_noise)
+    own = noise_robust.borne(data, found_at([7, 8, 9]), noise().label_noise)
     assert set(data.train) - set(own.train) == {7, 8, 9}
     assert own.class_counts.sum() == len(data.train) - 3
     assert (own.val == data.val).all()
@@ -149,7 +149,7 @@ def test_dropped_photos_are_in_no_epoch_and_the_counts_know() -> None:
 def test_weighted_photos_are_drawn_with_their_chance_and_classes_as_before(sampler: str) -> None:
     data, _ = people(30)
     which = data.train[data.train_labels[data.train] == data.train_labels[data.train[0]]][:8]
-    own = label_noise.borne(data, found_at(list(which), 0.75), noise("weight").label_noise)
+    own = noise_robust.borne(data, found_at(list(which), 0.75), noise("weight").label_noise)
     params = small(sampler=sampler)
     drawn = np.concatenate([loader.epoch_order(params, own, 0, epoch) for epoch in range(400)])
     before = np.concatenate([loader.epoch_order(params, data, 0, epoch) for epoch in range(400)])
@@ -168,7 +168,7 @@ def test_weighted_photos_are_drawn_with_their_chance_and_classes_as_before(sampl
 @pytest.mark.parametrize(("mix", "share"), [("auto", 0.8), (0.5, 0.5)])
 def test_a_smoothed_label_is_given_or_predicted_as_often_as_the_mix_says(mix: Any, share: float) -> None:
     data, _ = people(30)
-    own = label_noise.borne(data, found_at([7, 8]), noise("smooth", mix=mix).label_noise)
+    own = noise_robust.borne(data, found_at([7, 8]), noise("smooth", mix=mix).label_noise)
     assert own.mixed is not None
     assert own.mixed.chances.sum(1) == pytest.approx(1)
     params, epochs = small(), 3000
@@ -186,7 +186,7 @@ def test_a_smoothed_label_is_given_or_predicted_as_often_as_the_mix_says(mix: An
 @pytest.mark.parametrize("action", ["weight", "smooth"])
 def test_a_number_whose_level_is_doubted_is_unknown_to_training_and_all_others_stay(action: str) -> None:
     data, _ = people(30)
-    own = label_noise.borne(data, found_at([7, 8]), noise(action).label_noise)
+    own = noise_robust.borne(data, found_at([7, 8]), noise(action).label_noise)
     assert np.flatnonzero(np.isnan(own.numbers)).tolist() == [7]
     assert not np.isnan(data.numbers).any()
 
@@ -194,7 +194,7 @@ def test_a_number_whose_level_is_doubted_is_unknown_to_training_and_all_others_s
 def test_a_batch_holds_the_labels_of_its_epoch() -> None:
     data, _ = people(10)
     data = replace(data, pixels=np.zeros((len(data.labels), 36, 36, 3), np.uint8))
-    own = label_noise.borne(data, found_at([int(one) for one in data.train[:10]]), noise("smooth").label_noise)
+    own = noise_robust.borne(data, found_at([int(one) for one in data.train[:10]]), noise("smooth").label_noise)
     params = small()
     augment = lambda photos, rng: np.zeros((len(photos), 32, 32, 3), np.uint8)  # noqa: E731
     order = loader.epoch_order(params, own, 0, 1)
@@ -205,7 +205,7 @@ def test_a_batch_holds_the_labels_of_its_epoch() -> None:
 
 
 def test_what_was_found_is_told_in_one_line() -> None:
-    assert label_noise.in_words(found_at([1, 2]), "weight") == (
+    assert noise_robust.in_words(found_at([1, 2]), "weight") == (
         "2 of 100 training photos have a label that is most likely wrong, and are drawn less often (label_noise.action: weight); "
         "estimated wrong: 2.0 %"
     )
