@@ -35,8 +35,9 @@ ROUNDS, FITTED = 8, 3  # of expectation-maximisation, and those of them in which
 DRAWN_TO = 20.0  # units of each true level that the channel is given at the rate common to all levels
 LEAST_NOISE, MOST_NOISE = 1e-3, 0.4  # of the rate common to all levels
 COLDEST = 0.25  # of the temperature without noise: where every unit is easy, nothing else would end the sharpening
-SAMPLE = 4_000_000  # probabilities that temperature and channel are fitted on: units x levels
-CHUNK = 4_000_000  # probabilities at a time, so that memory stays flat
+OF_TEMPERATURE, OF_CHANNEL = 1_000_000, 4_000_000  # probabilities (units x levels) drawn to fit each on, at most
+FEWEST = 5_000  # units that they are fitted on, whatever the levels
+CHUNK = 1_000_000  # probabilities at a time, so that memory stays flat
 SWAPS = 0.002  # share of groups with two levels that are expected to have them swapped, before any is looked at
 SWAPS_DRAWN_TO = 100.0  # groups that this expectation counts as
 ALTERNATIVES = 2  # levels beside the given one that a swap may put in its place
@@ -170,21 +171,31 @@ def pooled(log_probabilities: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 def fit(log_probabilities: np.ndarray, given: np.ndarray) -> tuple[float, np.ndarray]:
     """Temperature, and channel [K, K] P(given | true), of units [U, K] with given levels [U]."""
-    rows, most = np.arange(len(given)), SAMPLE // log_probabilities.shape[1]
-    if len(rows) > most:
-        rows = np.sort(np.random.default_rng(0).permutation(len(rows))[:most])
-    logs, own = log_probabilities[rows].astype(np.float64), given[rows]
+    order = np.random.default_rng(0).permutation(len(given))
+    count = log_probabilities.shape[1]
+    few, many = (np.sort(order[: max(FEWEST, most // count)]) for most in (OF_TEMPERATURE, OF_CHANNEL))
+    logs, own = log_probabilities[few].astype(np.float64), given[few]
     plain = calibration.temperature(logs, own)
     coldest = max(COLDEST * plain, calibration.COLDEST)
     temperature, noise = _common_rate(logs, own, coldest)
-    joint = confident_joint(np.exp(log_softmax(logs / temperature)), own)
+    of_all, labels = log_probabilities[many], given[many]
+    joint = confident_joint(np.exp(_calibrated(of_all, temperature)), labels)
     for number in range(ROUNDS):
         channel = channel_of(joint, noise)
         if number < FITTED:
             temperature = _temperature(logs, channel[own], coldest)
-        found = posterior(log_softmax(logs / temperature), own, channel)
-        joint = np.stack([np.bincount(own, column, len(channel)) for column in found.T], axis=1)
+            calibrated = _calibrated(of_all, temperature)
+        joint = _joint(calibrated, labels, channel)
     return temperature, channel
+
+
+def _joint(log_probabilities: np.ndarray, given: np.ndarray, channel: np.ndarray) -> np.ndarray:
+    """Units by given and true level, [K, K], as the calibrated log probabilities [U, K] and the channel expect them."""
+    total = np.zeros_like(channel)
+    for rows in chunks(log_probabilities):
+        found, own = posterior(log_probabilities[rows], given[rows], channel), given[rows]
+        total += np.stack([np.bincount(own, column, len(channel)) for column in found.T], axis=1)
+    return total
 
 
 def _common_rate(logs: np.ndarray, given: np.ndarray, coldest: float) -> tuple[float, float]:
