@@ -49,12 +49,11 @@ def _with(run: "Run", which: np.ndarray, found: Truth) -> "Run":
 
 
 def _in_words(base: "Run", other: "Run", found: Truth, mended: np.ndarray) -> str:
-    units = base.task.unit if base.task.unit != "photo" else ""
-    photos = int(mended.sum())
-    groups = len(np.unique(found.group[mended]))
-    whose = f" of {groups} {units if groups == 1 else base.task.units}" if units else ""
+    task, photos, groups = base.task, int(mended.sum()), len(np.unique(found.group[mended]))
+    what = f"{photos} photo{'' if photos == 1 else 's'}"
+    what += "" if task.unit == "photo" else f" of {groups} {task.unit if groups == 1 else task.units}"
     right = [f"{count} as in {name}" for name, count in ((base.name, found.of_a), (other.name, found.of_b)) if count]
     return (
-        f"corrections.csv changed {photos} photos{whose} between {base.name} and {other.name}: what was decided is the truth for "
-        f"both runs ({', '.join(right) or 'groups joined'}); a run whose mistakes led to decisions may gain by them"
+        f"corrections.csv changed {what} between {base.name} and {other.name}: what was decided is the truth for both runs "
+        f"({', '.join(right) or 'groups joined'}); a run whose mistakes led to decisions may gain by them"
     )
