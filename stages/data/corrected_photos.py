@@ -145,6 +145,8 @@ def _named(row: Row, name: str, sheet: Sheet) -> bool:
         whose = shown(str(sheet.found.photos["group"].iat[others[key][0]]))
         what = f"is told of the whole {own.unit}" if row.axis != GROUP else f"is about a {own.unit}"
         sheet.tell(row, f"{shown(name)} is a photo, and {row.axis} {what}", f"name the {own.unit}: {whose}")
+    elif key in {normal(one) for one in sheet.found.eval["ImageID"]}:
+        sheet.tell(row, f"{shown(name)} is an eval photo, from which nothing is learnt", "delete the row")
     elif any(fault.group for fault in sheet.found.faults):
         sheet.unknown.append(row)  # of those with faults, perhaps, whom data.on_fault: skip leaves out
     else:

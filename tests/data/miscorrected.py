@@ -30,6 +30,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "corrections: a folder": lambda: paths.CORRECTIONS.mkdir(),
     "corrections: an unknown person": says(f"3,gender,female,male,{ANN}"),
     "corrections: an unknown photo": says(f"one/mask9.jpg,mask,wear,none,{ANN}"),
+    "corrections: an eval photo": says(f"a.jpg,photo,there,removed,{ANN}"),
     "corrections: an unknown axis": says(f"1,sex,female,male,{ANN}"),
     "corrections: an unknown level": says(f"1,gender,female,mail,{ANN}"),
     "corrections: a level that is no number": says(f"1,age,30,old,{ANN}"),
