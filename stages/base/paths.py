@@ -31,6 +31,8 @@ EDA_SIZES_PNG = EDA / "sizes.png"
 EDA_DUPLICATES_PNG = EDA / "near_duplicates.png"
 EDA_CONTACT_SHEET = EDA / "contact_sheet.png"
 
+SUSPECTS = Path("out/audit/suspects.csv")
+
 FOLDS = Path("out/kfold/folds.csv")
 FOLD_SUMMARY = Path("out/kfold/summary.json")
 
