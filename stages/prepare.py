@@ -58,6 +58,8 @@ def run(params: Params, talk: Talk) -> None:
     pixel_cache.record(paths.EVAL_PIXELS, of_eval, params)
     for warning in [*found.warnings, *told, *_rare(own, table)]:
         talk.say(f"warning: {warning}")
+    if found.corrected:
+        talk.say(f"prepare: {paths.CORRECTIONS}: {found.corrected}")
     whose = "" if own.unit == "photo" else f"{len(groups)} {own.units}, "
     talk.say(f"prepare: {whose}{len(table)} training photos, {len(found.eval)} eval photos")
     if not keep:

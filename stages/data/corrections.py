@@ -47,8 +47,8 @@ class Row:
 
     @property
     def place(self) -> str:
-        """How messages name a row beside the one they are about."""
-        return f"line {self.line} ({printable(self.who) or 'nobody named'})"
+        """How messages name a row: its line, and who wrote it."""
+        return f"line {self.line}{f' ({printable(self.who)})' if self.who else ''}"
 
 
 def now() -> str:

@@ -3,14 +3,14 @@
 A twin on the other side of a fold is a photo that has been learnt: scores flatter by it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from stages.base import paths
 from stages.base.talk import Talk
-from stages.data import near_duplicates
+from stages.data import joined_groups, near_duplicates
 from stages.data.csv_rows import shown
 from stages.data.pixel_cache import Pixels
 from stages.data.task_and_classes import Task
@@ -77,29 +77,18 @@ def join(
 ) -> tuple[Task, pd.DataFrame, pd.DataFrame, str]:
     """The task, photos and groups once groups with twins are one, called as the first of them; and that in words.
 
-    An axis is constant only where it still is. Photos that stood alone become groups.
+    Nothing changes where there are no twins (stages/data/joined_groups.py).
     """
     codes, names = pd.factorize(table["group"])
     pairs = twins.pairs[twins.pairs["b"] < twins.training]
     if pairs.empty:
         return own, table, groups, ""
     merged = near_duplicates.joined(codes, pairs)
-    table = table.assign(group=np.asarray(names)[merged])
-    first = np.unique(merged, return_index=True)
-    first_of = np.zeros(len(names), np.int64)
-    first_of[first[0]] = first[1]
-    columns = {axis.name: table[axis.name].to_numpy() for axis in own.axes}
-    still = [
-        axis.constant and bool((columns[axis.name] == columns[axis.name][first_of[merged]]).all()) for axis in own.axes
-    ]
-    axes = tuple(replace(axis, constant=constant) for axis, constant in zip(own.axes, still, strict=True))
-    unit = "group" if own.unit == "photo" else own.unit
-    groups = groups[groups["group"].isin(set(table["group"]))].reset_index(drop=True)
-    if own.unit != "person":
-        groups = groups[["group", *(axis.name for axis in axes if axis.constant)]]
+    before = own.units
+    own, table, groups = joined_groups.regrouped(own, table.assign(group=np.asarray(names)[merged]), groups)
     sizes = np.bincount(np.unique(np.column_stack([merged, codes]), axis=0)[:, 0])
     line = (
-        f"data.group_duplicates: {int(sizes[sizes > 1].sum())} {own.units} with near-duplicates became {int((sizes > 1).sum())} "
-        f"{'groups' if unit == 'group' else own.units}, the largest of {sizes.max()}"
+        f"data.group_duplicates: {int(sizes[sizes > 1].sum())} {before} with near-duplicates became {int((sizes > 1).sum())} "
+        f"{own.units}, the largest of {sizes.max()}"
     )
-    return replace(own, axes=axes, unit=unit), table, groups, line
+    return own, table, groups, line

@@ -15,7 +15,8 @@ class Found:
     photos: group, file (below `photos.folder`) and a column an axis, as Task has them (the code of a level, or the number
     itself). groups: one row a group, in the order of their first photos: group, and what is told of it. eval: ImageID (below
     `photos.eval_folder`), and label (class number) where the truth is known. Rows with faults are left out; the groups they
-    name may be left out as well (data.on_fault: skip). warnings: what is odd and does no harm.
+    name may be left out as well (data.on_fault: skip). warnings: what is odd and does no harm. corrected: what corrections.csv
+    did to it, in words; empty where it has no rows.
     """
 
     task: Task  # without its named subsets
@@ -25,3 +26,4 @@ class Found:
     faults: list[Fault] = field(default_factory=list)
     eval_faults: list[Fault] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    corrected: str = ""

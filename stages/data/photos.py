@@ -1,5 +1,6 @@
 """The photos: found where the layout has them, and read from the tables that prepare wrote of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 
 from stages.base import paths
 from stages.base.files import damaged, read_csv, write_csv
-from stages.data import contest_layout, table_layout
+from stages.data import contest_layout, corrected_photos, corrections, table_layout
 from stages.data import folder_layout as folders_of_classes
 from stages.data.found_photos import Found
 from stages.data.pixel_cache_record import Files
@@ -18,7 +19,16 @@ READERS = {"contest": contest_layout.find, "folder": folders_of_classes.find, "t
 
 
 def find(params: Params) -> Found:
-    """The data set as data.layout has it. Raises UserError where there is nothing to look at."""
+    """The data set as data.layout has it, with the decisions of corrections.csv. Raises UserError where there is nothing to look
+    at."""
+    found = as_listed(params)
+    rows, faults, warnings = corrections.look()
+    found = corrected_photos.apply(found, rows)
+    return replace(found, faults=found.faults + faults, warnings=found.warnings + warnings)
+
+
+def as_listed(params: Params) -> Found:
+    """The data set as data.layout has it, as if nobody had corrected anything."""
     return READERS[params.data.layout](params)
 
 

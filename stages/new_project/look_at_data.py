@@ -86,7 +86,7 @@ def look(params: Params, place: Path, talk: Talk) -> Overview:
 
     Raises UserError where there is no photo that can be used, or only one class.
     """
-    found = photos.find(params)
+    found = photos.as_listed(params)  # corrections.csv of this folder may be another project's
     if found.photos.empty:
         raise UserError(str(found.faults[0]) if found.faults else f"{place}: has no photo in it; add some")
     labels = found.task.labels(found.photos)
