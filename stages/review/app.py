@@ -69,6 +69,7 @@ def application(
     routes = [
         route("/", _page),
         *(Route(f"/{name}", partial(_text, texts[name], kind)) for name, kind in FILES.items()),
+        Route("/favicon.ico", _nothing),
         route("/photo/{number:int}/{size}.jpg", _picture),
         route("/question", _question),
         route("/photos", _photos),
@@ -91,6 +92,10 @@ async def _page(review: Review, request: Request) -> Response:
 
 async def _text(content: bytes, kind: str, request: Request) -> Response:
     return Response(content, media_type=kind)
+
+
+async def _nothing(request: Request) -> Response:
+    return Response(status_code=204)
 
 
 async def _picture(review: Review, request: Request) -> Response:

@@ -75,7 +75,7 @@ class View:
         shown = list(one.photos)[:MOST_PHOTOS]
         if one.kind == "suspect" and axis and not axis.constant:  # the others of the group tell what this one is not
             shown += [place for place in self._beside(one.photos[0]) if place not in shown][: MOST_PHOTOS - len(shown)]
-        title = TITLES.get(one.kind, f"{one.axis}: right?").format(unit=unit)
+        title = TITLES.get(one.kind, f"Is the {one.axis} right?").format(unit=unit)
         return {
             "number": number,
             "kind": one.kind,
