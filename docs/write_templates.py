@@ -12,6 +12,7 @@ TEMPLATES = ROOT / "stages/new_project/templates"
 COPIES = {
     "stages.yaml": "dvc.yaml",
     "gitignore": ".gitignore",
+    "gitattributes": ".gitattributes",
     "no_weights": "weights/none",
     "no_pseudo_labels.csv": "pseudo/none.csv",
 }

@@ -36,7 +36,7 @@ os.environ |= {"DVC_GLOBAL_CONFIG_DIR": "/nonexistent", "DVC_SYSTEM_CONFIG_DIR":
 from stages import kfold, prepare
 from stages.base import paths
 from stages.base.talk import SILENT
-from stages.data import demo_faces
+from stages.data import corrections, demo_faces
 from stages.params.data_and_axes import CONTEST_AXES
 from stages.params.load import parse
 from stages.params.schema import Params
@@ -150,6 +150,7 @@ def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedPro
 SHIPPED = (
     "dvc.yaml",
     ".gitignore",
+    ".gitattributes",
     ".dvcignore",
     "stages",
     "pseudo/none.csv",
@@ -172,6 +173,7 @@ def lay_out(folder: Path, prepared: Path, **changes: Any) -> None:
         else:
             shutil.copy(ROOT / name, folder / name)
     (folder / ".dvc/config").write_text(DVC_CONFIG)
+    (folder / paths.CORRECTIONS).write_text(f"{corrections.HEADER}\n")
     shutil.copytree(prepared / "data", folder / "data")
     params = small(**changes).model_dump(mode="json")
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

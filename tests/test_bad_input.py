@@ -39,6 +39,7 @@ from tests.bundle import refusals as bundles
 from tests.bundle import unexportable
 from tests.by_hand import unanswerable
 from tests.conftest import ROOT, SMALL, files_up_to, record_folds, small
+from tests.data import miscorrected
 from tests.new_project import refusals
 from tests.serving import refusals as services
 
@@ -627,6 +628,24 @@ def test_a_bad_data_set_or_params_yaml_is_one_line(
 ) -> None:
     PREPARE[case]()
     refused(monkeypatch, capsys, ("prepare",), case)
+
+
+@pytest.mark.parametrize("case", miscorrected.FAULTS)
+def test_bad_corrections_are_one_line(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    miscorrected.FAULTS[case]()
+    refused(monkeypatch, capsys, ("prepare",), case)
+
+
+@pytest.mark.parametrize("case", miscorrected.WORKS)
+def test_odd_corrections_work(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    miscorrected.WORKS[case]()
+    code, _, err = maskcli(monkeypatch, capsys, "prepare")
+    assert code == 0, err
+    assert [documented()[case]] == ([line for line in err if line.startswith("warning")] or ["works"])
 
 
 @pytest.mark.parametrize("case", PREPARE_SKIP)

@@ -126,6 +126,7 @@ INSTEAD: dict[str, tuple[str, str]] = {
 # What must be there before a page's first line: the page says so, or begins where another ended.
 BEFORE = {
     "docs/bundles.md": "dvc repro -q",
+    "docs/corrections.md": "dvc repro -q",
     "docs/ensembling.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/last_night.md": "git add -A; git commit -qm start",
     "docs/screening.md": "dvc repro -q",

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
+from stages.data import corrections
+from stages.data.corrections import Row
 from tests.conftest import ROOT, SMALL, command, lay_out
 
 
@@ -395,3 +397,47 @@ def test_faulty_people_are_skipped_on_request(project: Path) -> None:
 def test_help_is_quick_to_import() -> None:
     code = "import sys, cli.main; print(sorted({'torch', 'pandas', 'sklearn', 'dvc', 'pydantic'} & set(sys.modules)))"
     assert command(ROOT, sys.executable, "-c", code).stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_corrected_labels_train_again_and_are_the_truth_for_both_runs(repository: Path) -> None:
+    command(repository, "git", "checkout", "-q", ".")
+    command(repository, "dvc", "checkout", "-q")
+    photos = pd.read_csv(repository / "out/prepare/photos.csv", dtype={"person": str})
+    one, other = photos.iloc[0], photos.iloc[7]
+    levels = ("male", "female")
+    rows = [
+        Row(
+            one["person"],
+            "gender",
+            levels[one["gender"]],
+            levels[1 - one["gender"]],
+            "ann",
+            corrections.now(),
+            "looks so",
+        ),
+        Row(other["file"], "mask", "wear", "wear", "ann", corrections.now()),
+        Row(photos["file"].iloc[14], "photo", "there", "removed", "ann", corrections.now(), "blurred"),
+    ]
+    corrections.append(rows, repository / "corrections.csv")
+    told = command(repository, "dvc", "repro")
+    assert (
+        "corrections.csv: 1 label of 1 person changed, 1 photo removed, 1 looked at and kept"
+        in told.stdout + told.stderr
+    )
+    assert pd.read_csv(repository / "out/oof-ensemble/oof.csv")["label"].iloc[0] != photos["label"].iloc[0]
+    shown = command(repository, "maskcli", "compare", "HEAD", "workspace").stdout
+    assert "with 24 people" in shown.splitlines()[0]
+    assert "On people with the same labels in both runs: workspace against HEAD" in shown
+    assert "with 23 people" in shown
+    assert (
+        "corrections.csv changed 7 photos of 1 person between HEAD and workspace: what was decided is the truth"
+        in shown
+    )
+    assert "(7 as in workspace)" in shown
+    corrections.append(
+        [Row(other["person"], "age", str(other["age"]), str(other["age"]), "bob", "")], repository / "corrections.csv"
+    )
+    again = command(repository, "dvc", "repro").stdout
+    assert "Running stage 'prepare'" in again
+    assert "Running stage 'train" not in again  # looked at and kept: nothing to learn anew

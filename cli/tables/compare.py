@@ -21,6 +21,7 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
     for one in whole:
         heading = "" if not several else verdicts.answer(one)
         lines += [*([("", "")] * several), *plain([heading] * several, width), *_scores(one, width)]
+        lines += _of_untouched(one, width)
         lines += [("", ""), *_of_classes(one, width)] if classes else []
     said = {verdicts.answer(one) for one in whole} | (set() if classes else {of_classes(one.task) for one in found})
     told = [] if several else _rates(found[0])
@@ -96,6 +97,15 @@ def _scores(found: Comparison, width: int) -> Lines:
     rows = [row for row in found.rows if not of_class(row.metric)]
     cells = [(title(row.metric, found.task), f"{row.a:.3f}", f"{row.b:.3f}", *_judged(row)) for row in rows]
     return table(Table(columns, cells, heading, [row.verdict for row in rows]), width)
+
+
+def _of_untouched(found: Comparison, width: int) -> Lines:
+    """Where labels were corrected between the runs: the answer and scores over the groups whose labels are the same in both."""
+    if found.untouched is None:
+        return []
+    units = found.untouched.rows[0].units
+    told = f"On {units} with the same labels in both runs: {verdicts.answer(found.untouched)}"
+    return [("", ""), *plain([told], width), *_scores(found.untouched, width)]
 
 
 def _of_classes(found: Comparison, width: int) -> Lines:

@@ -15,7 +15,9 @@ from stages.base import paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import load_npz, write_csv
 from stages.base.talk import Talk
+from stages.by_hand import compare_corrected
 from stages.data import task_and_classes as tasks
+from stages.data.corrections import Row
 from stages.data.task_and_classes import CONTEST, Task
 from stages.judge import bootstrap, matched_photos, paired_difference, training_noise
 from stages.judge.bootstrap import Scores
@@ -47,6 +49,8 @@ class Run:
     content: np.ndarray | None = None  # uint64 [N], a hash of each photo's file; None in results of an earlier version
     record: Record = field(default_factory=Record)  # what was run
     rate: str = ""  # its learning rate and where that came from, in words; empty where nothing says
+    corrections: tuple[Row, ...] = ()  # the decisions about labels beside it
+    changed: np.ndarray | None = None  # bool [N] of groups whose labels the other run has otherwise; None: of none
 
 
 ARRAYS = ("label", "fold", "selected", "last", "select", "seed")
@@ -78,7 +82,7 @@ def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: T
     asked = replace(asked, rule=settle_rule(asked.rule, [base, *candidates]), comparisons=len(candidates))
     found = [against(base, candidate, asked) for candidate in talk.track(candidates, len(candidates), "compare")]
     if csv:
-        write_csv(csv, pd.DataFrame(as_rows(found)))
+        write_csv(csv, _as_table(found))
     forest(png, [(result.run_b, result.rows) for result in found], base.name, base.task)
     return found
 
@@ -86,25 +90,48 @@ def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: T
 def against(base: Run, candidate: Run, asked: Asked) -> Comparison:
     """Scores of `candidate` against `base`, on the photos that both saw alike; asked.rule: selected or last."""
     told, same = of_records(base, candidate), same_models(base, candidate)
-    (base, candidate), left_out = alike([base, candidate])
-    cell, *folds = training_noise.of_cells(base.fold, candidate.fold)
-    a, b = (trainings(run, asked, cell, own) for run, own in zip((base, candidate), folds, strict=True))
-    how = paired_difference.Asked(
-        asked.replicates, asked.seed, base.task.units, _groups_of_classes(base), asked.comparisons
-    )
-    rows = paired_difference.compare(a, b, how)
+    base, candidate, left_out = paired(base, candidate)
     told += [*left_out, *notes(base, candidate, asked.rule)]
-    return Comparison(
+    groups_of, rows, repeats = _differences(base, candidate, asked)
+    found = Comparison(
         base.name,
         candidate.name,
         rows,
         told,
         base.task,
         same,
-        groups=a[0].over_groups.groups,
-        trainings=(len(a), len(b)),
+        groups=groups_of,
+        trainings=repeats,
         rates=(base.rate, candidate.rate),
     )
+    untouched = None if base.changed is None else np.flatnonzero(~base.changed)
+    if untouched is None or not len(untouched):
+        return found
+    groups_of, rows, _ = _differences(_at(base, untouched), _at(candidate, untouched), asked)
+    return replace(found, untouched=replace(found, rows=rows, notes=[], groups=groups_of))
+
+
+def _differences(base: Run, candidate: Run, asked: Asked) -> tuple[int, list[Difference], tuple[int, int]]:
+    """How many groups two runs on the same photos are compared over, their scores, and the trainings of either."""
+    cell, *folds = training_noise.of_cells(base.fold, candidate.fold)
+    a, b = (trainings(run, asked, cell, own) for run, own in zip((base, candidate), folds, strict=True))
+    how = paired_difference.Asked(
+        asked.replicates, asked.seed, base.task.units, _groups_of_classes(base), asked.comparisons
+    )
+    return a[0].over_groups.groups, paired_difference.compare(a, b, how), (len(a), len(b))
+
+
+def paired(base: Run, other: Run) -> tuple[Run, Run, list[str]]:
+    """Both runs on the photos that both saw, under one truth where corrections.csv has changed it between them; and what was
+    changed and left out, in words."""
+    if base.task.hash == other.task.hash:
+        place = matched_photos.places(_photos(base), _photos(other))
+        there = np.flatnonzero(place >= 0)
+        base, other, told = compare_corrected.settled(base, other, (there, place[there]))
+    else:
+        told = []
+    (base, other), left_out = alike([base, other])
+    return base, other, [*told, *left_out]
 
 
 def load(name: str) -> Run:
@@ -120,7 +147,8 @@ def load(name: str) -> Run:
         values: dict[str, Any] = arrays | {"select": str(arrays["select"]), "seed": int(arrays["seed"])}
         group = values.pop("person" if "person" in values else "group")
         rate = past_runs.rate_in_words(name, record)
-        run = Run(name=name, task=task, photo=photo, group=group, record=record, rate=rate, **values)
+        decided = past_runs.corrections_of(name)
+        run = Run(name, task, photo, group, record=record, rate=rate, corrections=decided, **values)
     except (ValueError, TypeError, KeyError):
         raise UserError(
             f"{name}: {paths.OOF_ARRAYS} is damaged or of another version; run `dvc repro oof-ensemble` there again"
@@ -233,6 +261,7 @@ def _at(run: Run, which: np.ndarray) -> Run:
         selected=run.selected[:, which],
         last=run.last[:, which],
         content=None if run.content is None else run.content[which],
+        changed=None if run.changed is None else run.changed[which],
     )
 
 
@@ -310,13 +339,23 @@ def as_rows(found: list[Comparison]) -> list[dict[str, Any]]:
     return [{"run_a": result.run_a, "run_b": result.run_b, **_in_units(row)} for result in found for row in result.rows]
 
 
+def _as_table(found: list[Comparison]) -> pd.DataFrame:
+    """The rows; where labels were corrected between runs, `on` says of which groups: all, or those that are untouched."""
+    untouched = [one.untouched for one in found if one.untouched]
+    table = pd.DataFrame(as_rows(found))
+    if not untouched:
+        return table
+    return pd.concat([table.assign(on="all"), pd.DataFrame(as_rows(untouched)).assign(on="untouched")])
+
+
 def _in_units(row: Difference) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(row).items() if name != "units"}
     return fields | ({"verdict": f"too few {row.units}"} if row.verdict == paired_difference.TOO_FEW else {})
 
 
 def as_json(found: list[Comparison]) -> str:
-    """The answer, the learning rates and the notes on each comparison, and all its rows."""
+    """The answer, the learning rates and the notes on each comparison, and all its rows; `untouched`: rows of the groups whose
+    labels nobody corrected between the runs, where some were."""
     told = {
         key: {result.run_b: of(result) for result in found}
         for key, of in (
@@ -325,7 +364,8 @@ def as_json(found: list[Comparison]) -> str:
             ("notes", lambda one: one.notes),
         )
     }
-    return json.dumps({**told, "comparisons": as_rows(found)}, allow_nan=False)
+    untouched = as_rows([one.untouched for one in found if one.untouched])
+    return json.dumps({**told, "comparisons": as_rows(found), "untouched": untouched}, allow_nan=False)
 
 
 def of_classes(task: Task) -> str:

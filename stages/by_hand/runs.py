@@ -224,7 +224,7 @@ def _against(base: compare.Run, place: Place, asked: compare.Asked, notes: list[
     if other is None:
         return None
     try:
-        pair, left_out = compare.alike([base, other])
+        *pair, left_out = compare.paired(base, other)
     except UserError as error:
         notes.append(str(error))
         return None

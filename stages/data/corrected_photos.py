@@ -145,6 +145,8 @@ def _named(row: Row, name: str, sheet: Sheet) -> bool:
         whose = shown(str(sheet.found.photos["group"].iat[others[key][0]]))
         what = f"is told of the whole {own.unit}" if row.axis != GROUP else f"is about a {own.unit}"
         sheet.tell(row, f"{shown(name)} is a photo, and {row.axis} {what}", f"name the {own.unit}: {whose}")
+    elif key in {normal(one) for one in sheet.found.eval["ImageID"]}:
+        sheet.tell(row, f"{shown(name)} is an eval photo, from which nothing is learnt", "delete the row")
     elif any(fault.group for fault in sheet.found.faults):
         sheet.unknown.append(row)  # of those with faults, perhaps, whom data.on_fault: skip leaves out
     else:
@@ -215,19 +217,20 @@ def _agree(sheet: Sheet, held: Sequence[Row], called: Mapping[str, str], columns
     own = sheet.found.task
     if own.unit == "photo":
         return
-    for axis in own.axes:
-        for name, now in called.items():
-            if not axis.constant or name == now:
-                continue
+    for name, now in called.items():
+        differing = []
+        for axis in own.axes if name != now else ():
             mine, theirs = (columns[axis.name][sheet.groups[one][:1]] for one in (name, now))
-            if axis.codes(mine)[0] == axis.codes(theirs)[0]:
+            if axis.constant and axis.codes(mine)[0] == axis.codes(theirs)[0]:
                 columns[axis.name][sheet.groups[name]] = theirs[0]
-                continue
+            elif axis.constant:
+                values = " and ".join(value_in_words(one[0].item(), axis.name, own) for one in (mine, theirs))
+                differing.append(f"{axis.name} ({values})")
+        if differing:
             row = next(row for row in reversed(held) if called.get(normal(row.id)) == now and row.old != row.new)
-            values = " and ".join(value_in_words(one[0].item(), axis.name, own) for one in (mine, theirs))
             sheet.tell(
                 row,
-                f"{shown(name)} and {shown(now)} become one {own.unit}, and their {axis.name} differs ({values})",
+                f"{shown(name)} and {shown(now)} become one {own.unit}, but differ in {', '.join(differing)}",
                 "add a row that corrects one of them",
             )
 

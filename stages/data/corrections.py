@@ -69,8 +69,11 @@ def look(path: Path = paths.CORRECTIONS) -> tuple[list[Row], list[Fault], list[s
     if not path.exists():
         return [], [], []
     content = csv_rows.content_of(path)
-    if isinstance(content, Fault):
-        return [], [content], []
+    return ([], [content], []) if isinstance(content, Fault) else parsed(content, path)
+
+
+def parsed(content: bytes, path: Path = paths.CORRECTIONS) -> tuple[list[Row], list[Fault], list[str]]:
+    """What `look` finds in a file of this content, called `path`."""
     warnings = []
     kept, rest = _parted(content)
     if rest:

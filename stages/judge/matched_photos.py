@@ -41,7 +41,7 @@ def pair(a: Photos, b: Photos) -> Pairing:
     under that name may stand another photo by now, unless they are most: then all photos were made anew (cropped, encoded
     again), and name, label and group say which is which.
     """
-    place = _places(a, b)
+    place = places(a, b)
     found = np.flatnonzero(place >= 0)
     same_truth = (a.label[found] == b.label[place[found]]) & (a.group[found] == b.group[place[found]])
     content = a.content[found], b.content[place[found]]
@@ -64,7 +64,7 @@ def pair(a: Photos, b: Photos) -> Pairing:
     )
 
 
-def _places(a: Photos, b: Photos) -> np.ndarray:
+def places(a: Photos, b: Photos) -> np.ndarray:
     """Position in `b` of each photo of `a`, or -1, [N]."""
     if np.array_equal(a.name, b.name):  # nearly always; a million names in a dict take their time
         by_name = np.arange(len(a.name))

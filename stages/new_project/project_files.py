@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stages.base import paths
+from stages.data import corrections
 from stages.new_project import dvc_yaml, params_file, pinned_version, write_files
 from stages.new_project.look_at_data import Overview
 from stages.params.schema import Params
@@ -13,6 +14,7 @@ from stages.params.schema import Params
 TEMPLATES = Path(__file__).parent / "templates"
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 DVC_IGNORE = ".venv\n__pycache__\n"
+ADDED_TO = (".gitignore", ".gitattributes", str(paths.CORRECTIONS))  # by an update; what stands in them stays
 AGES = paths.eda_numbers("age").name
 OUTPUTS = "# Under out/"  # where what every project ignores begins in this repository's .gitignore
 TITLE = (
@@ -51,6 +53,8 @@ def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str,
         str(paths.REQUIREMENTS): f"{pinned_version.line()}\n",
         "README.md": _readme(places, params, found),
         ".gitignore": _git_ignore(places.inside, numbers),
+        ".gitattributes": _template("gitattributes"),
+        str(paths.CORRECTIONS): f"{corrections.HEADER}\n",
         ".dvcignore": DVC_IGNORE,
         ".dvc/config": DVC_CONFIG,
         str(paths.NO_WEIGHTS): _template("no_weights"),
@@ -63,11 +67,12 @@ def following(files: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Those files that follow from params.yaml and the data, where they are not as they should be."""
     there = folder / paths.REQUIREMENTS
     told = dict(files) | {str(paths.REQUIREMENTS): pinned_version.renewed(there.read_text(encoding="utf-8"))}
-    told |= write_files.settle(folder, {".gitignore": files[".gitignore"]})
+    added = write_files.settle(folder, {name: files[name] for name in ADDED_TO})
+    told |= added
     mine = {
         "dvc.yaml",
         str(paths.REQUIREMENTS),
-        ".gitignore",
+        *added,
         *(name for name in files if name.startswith(".dvc/plots/")),
     }
     return {name: text for name, text in told.items() if name in mine and write_files.differs(folder / name, text)}

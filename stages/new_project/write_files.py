@@ -13,8 +13,8 @@ from stages.base.files import make_folder, replacing
 from stages.new_project import pinned_version
 
 # What a person may have there already: lines are added, or the file stays as it is.
-JOINED = (".gitignore", ".dvcignore", "requirements.txt")
-KEPT = ("README.md", ".dvc/config", ".dvc/.gitignore")
+JOINED = (".gitignore", ".gitattributes", ".dvcignore", "requirements.txt")
+KEPT = ("README.md", "corrections.csv", ".dvc/config", ".dvc/.gitignore")
 
 
 def settle(folder: Path, files: Mapping[str, str], overwrite: bool = False) -> dict[str, str]:

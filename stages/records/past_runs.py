@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from stages.base import git, paths, revisions
 from stages.base.errors import UserError
+from stages.data import corrections
+from stages.data.corrections import Row
 from stages.params.keys import flat, nested
 from stages.params.schema import Params
 from stages.records.run_record import (
@@ -44,6 +46,12 @@ def of_revision(revision: str) -> Record:
         revisions.read(revision, paths.PARAMS)  # raises where there is no such revision
     source = nested(locked["train"] | locked.get("oof-ensemble", {})) if "train" in locked else everything
     return Record(params=pick(source, (*TRAINING, *BEFORE_TASKS, f"losses.{source.get('loss', 'ce')}", *OF_JOINING)))
+
+
+def corrections_of(revision: str) -> tuple[Row, ...]:
+    """The decisions about labels beside the results of a revision; none where it has none, or no such file."""
+    rows, _, _ = corrections.parsed(_read_quietly(revision, paths.CORRECTIONS) or b"")
+    return tuple(rows)
 
 
 def rate_in_words(revision: str, record: Record) -> str:

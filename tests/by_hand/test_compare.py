@@ -12,6 +12,7 @@ from stages.base.files import read_json, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.by_hand import compare, epochs
 from stages.by_hand.compare import Asked
+from stages.data.corrections import Row
 from stages.data.task_and_classes import CONTEST, to_json
 from stages.judge import bootstrap, metrics
 from stages.judge import paired_difference as judge
@@ -258,3 +259,73 @@ def test_parts_are_compared_beside_the_classes_without_changing_their_scores() -
 def of(run: compare.Run) -> tuple[np.ndarray, ...]:
     rows = np.arange(len(run.label))
     return bootstrap.numbered(run.group), run.label, run.last[0].argmax(1), -run.last[0][rows, run.label]
+
+
+def before_and_after() -> tuple[compare.Run, compare.Run, list[Row]]:
+    """Two runs between which the mask of photo 0/0.jpg and the gender of person 1 were corrected; and the rows that say so."""
+    before, after = made("before", 0), made("after", 1)
+    mask, gender, age = (codes.copy() for codes in CONTEST.parts(before.label))
+    gender[7:14] = gender[7]
+    before = replace(before, label=CONTEST.numbers((mask, gender, age)))
+    rows = []
+    for name, axis, codes, which in (("0/0.jpg", "mask", mask, slice(1)), ("1", "gender", gender, slice(7, 14))):
+        levels = CONTEST.axis(axis).levels
+        old, new = int(codes[which][0]), int(codes[which][0] == 0)
+        codes[which] = new
+        rows.append(Row(name, axis, levels[old], levels[new], "ann", ""))
+    return before, replace(after, label=CONTEST.numbers((mask, gender, age))), rows
+
+
+def test_what_was_corrected_between_two_runs_is_the_truth_for_both() -> None:
+    before, after, rows = before_and_after()
+    after = replace(after, corrections=tuple(rows))
+    for pair in ((before, after), (after, before)):
+        found = compare.against(*pair, Asked("last", 100))
+        row = next(row for row in found.rows if row.metric == "accuracy")
+        scores = [metrics.accuracy(after.label, run.last[0].argmax(1)) for run in pair]
+        assert (row.a, row.b) == pytest.approx(scores)
+        assert found.groups == 30
+        assert found.untouched is not None
+        assert found.untouched.groups == 28
+        kept = np.arange(210) >= 14
+        scores = [metrics.accuracy(after.label[kept], run.last[0].argmax(1)[kept]) for run in pair]
+        row = next(row for row in found.untouched.rows if row.metric == "accuracy")
+        assert (row.a, row.b) == pytest.approx(scores)
+        (told,) = [note for note in found.notes if "corrections.csv" in note]
+        assert told == (
+            f"corrections.csv changed 8 photos of 2 people between {pair[0].name} and {pair[1].name}: what was decided is the "
+            "truth for both runs (8 as in after); a run whose mistakes led to decisions may gain by them"
+        )
+        answers = json.loads(compare.as_json([found]))
+        assert len(answers["untouched"]) == len(answers["comparisons"])
+
+
+def test_labels_that_differ_by_no_decision_are_left_out_as_before() -> None:
+    before, after, rows = before_and_after()
+    found = compare.against(before, after, Asked("last", 100))
+    assert found.untouched is None
+    assert "8 of another label or person" in found.notes[0]
+    found = compare.against(before, replace(after, corrections=tuple(rows[:1])), Asked("last", 100))
+    assert "corrections.csv changed 1 photo of 1 person" in found.notes[0]
+    assert "7 of another label or person" in found.notes[1]
+    assert found.untouched is not None
+    assert found.untouched.groups == 28
+
+
+def test_people_joined_between_two_runs_are_drawn_as_one_in_both() -> None:
+    before, after = made("before", 0), made("after", 1)
+    joined = np.where(after.group == "3", "2", after.group)
+    after = replace(after, group=joined, corrections=(Row("3", "group", "3", "2", "ann", ""),))
+    found = compare.against(before, after, Asked("last", 100))
+    assert (found.groups, found.untouched and found.untouched.groups) == (29, 28)
+
+
+def test_photos_joined_to_groups_are_compared_over_groups() -> None:
+    before, after = (folder_run(name, seed) for seed, name in enumerate(("before", "after")))
+    names = before.photo.astype(str)
+    group = names.copy()
+    group[1] = names[0]
+    told = (Row(names[1], "group", names[1], names[0], "ann", ""),)
+    after = replace(after, group=group, task=replace(after.task, unit="group"), corrections=told)
+    found = compare.against(replace(before, group=names), after, Asked("last", 100))
+    assert (found.groups, found.task.unit) == (len(names) - 1, "group")

@@ -51,7 +51,7 @@ def test_a_folder_of_classes_is_looked_at_and_declared() -> None:
     assert plan.places.added == ("photos",)
     stages = yaml.safe_load(plan.files["dvc.yaml"])["stages"]
     assert "tta-predict" not in stages
-    assert stages["prepare"]["deps"] == ["${data.root}", "requirements.txt"]
+    assert stages["prepare"]["deps"] == ["${data.root}", "corrections.csv", "requirements.txt"]
     assert list(HERE.iterdir()) == [Path("photos")]  # nothing is written yet
 
 
@@ -74,7 +74,7 @@ def test_a_table_is_looked_at_and_declared() -> None:
     assert (data["file"], data["group"], data["split"]) == ("filename", "patient", "split")
     assert value["axes"] == {"kind": {}}
     stages = yaml.safe_load(plan.files["dvc.yaml"])["stages"]
-    assert stages["eda"]["deps"] == ["${data.train}", "${data.root}/images", "requirements.txt"]
+    assert stages["eda"]["deps"] == ["${data.train}", "${data.root}/images", "corrections.csv", "requirements.txt"]
 
 
 def test_a_table_that_leaves_out_the_folder_of_its_photos_is_read_from_there() -> None:
@@ -151,6 +151,8 @@ def test_the_project_is_a_git_and_dvc_project_with_all_it_needs() -> None:
         "dvc.yaml",
         "requirements.txt",
         "README.md",
+        ".gitattributes",
+        "corrections.csv",
         "weights/none",
         "pseudo/none.csv",
         "photos.dvc",
@@ -227,6 +229,22 @@ def test_an_update_writes_what_follows_from_the_version_and_the_data_and_leaves_
     assert "tta-predict" in yaml.safe_load((work / "dvc.yaml").read_text())["stages"]
     assert (work / "requirements.txt").read_text() == f"pandas\n{pinned_version.line()}\n"
     assert (work / "params.yaml").read_text() == own
+
+
+def test_an_update_brings_what_an_older_project_lacks_and_leaves_what_a_person_wrote() -> None:
+    made.folder(Path("work/photos"))
+    work = Path("work")
+    init.make(planned(work / "photos", work), SILENT)
+    for name in ("corrections.csv", ".gitattributes"):
+        (work / name).unlink()
+    with (work / ".gitignore").open("a") as file:
+        file.write("/mine/\n")
+    assert init.update(work, SILENT)["files"] == [".gitattributes", "corrections.csv"]
+    assert "corrections.csv text eol=lf merge=union" in (work / ".gitattributes").read_text()
+    with (work / "corrections.csv").open("a") as file:
+        file.write("photos/cat/1.png,label,cat,dog,ann,,\n")
+    assert init.update(work, SILENT)["files"] == []
+    assert "/mine/" in (work / ".gitignore").read_text()
 
 
 def test_only_a_project_can_be_updated() -> None:

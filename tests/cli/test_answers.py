@@ -62,6 +62,12 @@ def compared(a: str = LONG, b: str = KOREAN, task: Task = CONTEST) -> Comparison
     return Comparison(a, b, rows, notes, task, groups=132, rates=rates)
 
 
+def corrected() -> Comparison:
+    """Two runs between which corrections.csv changed labels."""
+    found = compared("HEAD", "workspace")
+    return replace(found, untouched=replace(compared("HEAD", "workspace"), groups=123, notes=[]))
+
+
 def judged(**own: Any) -> dict[str, Any]:
     numbers = {"macro_f1": 0.4687, "difference": -0.0120, "low": -0.0458, "high": 0.0178, "p_value": 0.1234}
     return numbers | {"verdict": UNDECIDED, "detectable": 0.0445} | own
@@ -308,6 +314,7 @@ ANSWERS: dict[str, Make] = {
     "eda": lambda width: eda_table.eda(explored(), width),
     "eda, no groups": lambda width: eda_table.eda(ungrouped(), width),
     "eda, many classes": lambda width: eda_table.eda(ungrouped(1000), width),
+    "compare, corrected labels": lambda width: compare_table.comparison([corrected()], False, width),
     "compare, many classes": lambda width: compare_table.comparison([compared("HEAD", "b", MANY)], True, width),
     "compare, groups": lambda width: compare_table.comparison([compared("HEAD", "b", CELLS)], True, width),
     "check": lambda width: check_table.check(checked(), width),
@@ -370,6 +377,15 @@ def test_compare_begins_with_the_answer_in_one_sentence() -> None:
     )
     assert "train.repeats: 4 in both would tell" in one(MODEL_WORSE, (1, 3))
     assert "with 132 people and 1 and 3 trainings" in one(MODEL_WORSE, (1, 3))
+
+
+def test_where_labels_were_corrected_both_answers_are_given() -> None:
+    lines = [line for line, _ in compare_table.comparison([corrected()], False, 500)]
+    first, second = (line for line in lines if "no evidence either way" in line)
+    assert first == lines[0]
+    assert "with 132 people" in first
+    assert second.startswith("On people with the same labels in both runs: workspace against HEAD")
+    assert "with 123 people" in second
 
 
 def test_after_the_answer_one_candidate_takes_at_most_twelve_lines_of_80_columns() -> None:

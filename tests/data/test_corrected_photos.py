@@ -1,18 +1,30 @@
 """What corrections.csv does to a data set, and which rows are refused."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages import eda, kfold, prepare
 from stages.base import paths
-from stages.data import corrected_photos, corrections
+from stages.base.errors import UserError
+from stages.base.talk import SILENT, Talk
+from stages.by_hand import check_trial
+from stages.data import corrected_photos, corrections, photos, task_and_classes
 from stages.data.corrections import Row
 from stages.data.csv_rows import Fault
+from stages.data.fold_data import open_fold
 from stages.data.found_photos import Found
 from stages.data.task_and_classes import CONTEST, Axis, Task
+from stages.params.load import load
+from stages.params.schema import Params
+from tests import layouts
+from tests.conftest import ROOT, command, small
 
 MASKS = {"mask1.jpg": 0, "incorrect_mask.jpg": 1, "normal.jpg": 2}
 
@@ -208,8 +220,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "joined people who differ": (
         ("p1 group p1 p3 ann",),
-        " line 2 (ann): `p1` and `p3` become one person, and their gender differs (`male` and `female`); add a row that corrects "
-        "one of them",
+        " line 2 (ann): `p1` and `p3` become one person, but differ in gender (`male` and `female`), age (`25` and `61`); add a "
+        "row that corrects one of them",
     ),
 }
 
@@ -244,3 +256,105 @@ def test_taking_back_every_decision_gives_the_data_set_as_it_was(steps: list[tup
             made.append(f"{name} {axis} {row.new} {row.old} ann undone")
         held = corrections.decided(rows(*made))
     assert corrected(*made).photos.equals(THREE.photos)
+
+
+def said(params: Params) -> list[str]:
+    lines: list[str] = []
+    prepare.run(params, Talk(say=lines.append))
+    return [line for line in lines if str(paths.CORRECTIONS) in line]
+
+
+def test_prepare_writes_what_was_decided_and_edits_no_original(project: Path) -> None:
+    before = photos.read(CONTEST)
+    one, other = before["group"].iloc[[0, 7]]
+    wrong = before["file"].iloc[1]
+    original = Path("data/train/train.csv").read_bytes()
+    gender = CONTEST.axis("gender").levels[before["gender"].iloc[0]]
+    turned = {"male": "female", "female": "male"}[gender]
+    corrections.append(rows(f"{one} gender {gender} {turned} ann", f"{wrong} mask wear none ann"))
+    corrections.append(rows(f"{other} age {before['age'].iloc[7]} {before['age'].iloc[7]} bob"))
+    assert said(small()) == ["prepare: corrections.csv: 2 labels of 1 person changed, 1 looked at and kept"]
+    after = photos.read(CONTEST)
+    assert (after["gender"] != before["gender"]).tolist() == [True] * 7 + [False] * (len(before) - 7)
+    assert np.flatnonzero(after["mask"] != before["mask"]).tolist() == [1]
+    assert photos.read_groups(CONTEST)["gender"].iloc[0] == after["gender"].iloc[0]
+    assert after["label"].tolist() == CONTEST.labels(after).tolist()
+    assert Path("data/train/train.csv").read_bytes() == original
+    paths.CORRECTIONS.unlink()
+    prepare.run(small(), SILENT)
+    assert photos.read(CONTEST).equals(before)
+
+
+def test_a_photo_that_cannot_be_read_stops_nothing_once_it_is_taken_out(project: Path) -> None:
+    broken = photos.read(CONTEST)["file"].iloc[3]
+    (Path("data/train/images") / broken).write_bytes(b"")
+    with pytest.raises(UserError, match="is empty"):
+        prepare.run(small(), SILENT)
+    corrections.append(rows(f"{broken} photo there removed ann"))
+    assert said(small()) == ["prepare: corrections.csv: 1 photo removed"]
+    assert broken not in set(photos.read(CONTEST)["file"])
+    kfold.run(small(), SILENT)
+    assert eda.run(small(), SILENT)["unreadable_photos"] == 0
+    assert len(open_fold(small(), 0).val) + len(open_fold(small(), 1).val) == 24 * 7 - 1
+
+
+def test_check_tries_out_what_was_decided(project: Path) -> None:
+    table = photos.read(CONTEST)
+    one, other = table["group"].iloc[[0, 7]]
+    age = table["age"].iloc[0]
+    corrections.append(rows(f"{table['file'].iloc[8]} photo there removed ann", f"{one} age {age} {119 - age} ann"))
+    found = photos.find(small())
+    trial = check_trial.params_of(small(), found, cached=False)
+    check_trial.lay_out(Path("trial"), small(), trial, found)
+    people = pd.read_csv("trial/data/train/train.csv", dtype={"id": str}).set_index("id")
+    assert people.loc[one, "age"] == 119 - age
+    assert other not in people.index
+
+
+def test_a_folder_and_a_table_are_corrected_alike(tmp_path: Path) -> None:
+    layouts.folder()
+    corrections.append(rows("cat/1.png label cat dog ann", "dog/2.png photo there removed ann"))
+    assert said(load()) == ["prepare: corrections.csv: 1 label of 1 photo changed, 1 photo removed"]
+    own = task_and_classes.read(load())
+    assert photos.read(own)[["file", "label"]].to_numpy().tolist() == [
+        ["cat/1.png", 1],
+        ["cat/2.png", 0],
+        ["dog/1.png", 1],
+    ]
+    paths.CORRECTIONS.unlink()
+    lines = [f"cat/{number}.png,p{number % 2},cat" for number in (1, 2)] + ["dog/1.png,p3,dog", "dog/2.png,p3,dog"]
+    layouts.table(*lines, group="patient")()
+    corrections.append(rows("p3 diagnosis dog cat ann", "p0 group p0 p1 ann"))
+    assert said(load()) == ["prepare: corrections.csv: 1 label of 1 group changed, 1 group joined to others"]
+    own = task_and_classes.read(load())
+    assert photos.read(own)[["group", "diagnosis"]].to_numpy().tolist() == [["p1", 0], ["p1", 0], ["p3", 0], ["p3", 0]]
+
+
+def test_two_branches_that_decide_on_other_things_become_one_without_a_conflict(project: Path) -> None:
+    table = photos.read(CONTEST)
+    axes = table.drop_duplicates("group").set_index("group")
+    one, other = axes.index[:2]
+    paths.CORRECTIONS.write_text(f"{corrections.HEADER}\n")
+    shutil.copy(ROOT / ".gitattributes", ".")
+    for words in (
+        ("init", "-q", "-b", "main"),
+        ("config", "user.email", "a@example.org"),
+        ("config", "user.name", "a"),
+    ):
+        command(project, "git", *words)
+    command(project, "git", "add", ".gitattributes", "corrections.csv")
+    command(project, "git", "commit", "-qm", "begin")
+
+    def decide(branch: str, person: str) -> None:
+        command(project, "git", "checkout", "-q", "-b", branch, "main")
+        age = axes.loc[person, "age"]
+        corrections.append(rows(f"{person} age {age} {age + 1} {branch}"))
+        command(project, "git", "commit", "-qam", branch)
+
+    decide("ann", one)
+    decide("bob", other)
+    command(project, "git", "merge", "-q", "-m", "both", "ann")
+    assert {(row.id, row.who) for row in corrections.read()} == {(one, "ann"), (other, "bob")}
+    assert said(small()) == ["prepare: corrections.csv: 2 labels of 2 people changed"]
+    after = photos.read_groups(CONTEST).set_index("group")["age"]
+    assert (after - axes["age"]).loc[[one, other]].tolist() == [1, 1]

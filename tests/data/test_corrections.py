@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stages.base.errors import UserError
 from stages.data import corrections
 from stages.data.corrections import Row
-from tests.conftest import files_up_to
+from tests.conftest import ROOT, files_up_to
 
 ROW = Row("p1", "gender", "male", "female", "ann", "2026-11-27T06:40:00Z", "7 of 7 photos look female (0.98)")
 # What names of people, levels and files hold: no control characters, no blanks around, all of Unicode otherwise.
@@ -195,3 +195,12 @@ def test_the_last_decision_that_holds_stands_for_each_id_and_axis(rows: list[Row
 
 def test_an_id_is_found_in_its_normal_form() -> None:
     assert list(corrections.decided([Row("e\u0301", "mask", "wear", "none", "", "")])) == [("\u00e9", "mask")]
+
+
+def test_the_rows_of_the_page_are_rows(tmp_path: Path) -> None:
+    page = (ROOT / "docs/corrections.md").read_text(encoding="utf-8")
+    example = page.split("```csv corrections.csv\n")[1].split("```")[0]
+    found, faults, warnings = corrections.parsed(example.encode())
+    assert (len(found), faults, warnings) == (4, [], [])
+    corrections.append(found, path(tmp_path))
+    assert corrections.read(path(tmp_path)) == found
