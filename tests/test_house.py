@@ -25,7 +25,7 @@ ORDER = (
     ("stages.new_project",),
     ("stages.parallel",),
     ("stages",),  # loose in it: the DVC stages
-    ("stages.serving",),
+    ("stages.serving", "stages.review"),
     ("stages.bundle",),
     ("stages.submission",),
     ("stages.learn", "stages.report"),

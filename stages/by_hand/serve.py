@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.base import cores, garbage
+from stages.base import cores, extras, garbage
 from stages.base.errors import UserError
 from stages.bundle import new_photos, predictor
 from stages.bundle.new_photos import Unreadable
@@ -36,13 +35,6 @@ class Asked:
     waiting: int  # photos at most
 
 
-def check_extra() -> None:
-    """Raise UserError where a library is missing that only this command needs."""
-    missing = [name for name in EXTRA if find_spec(name) is None]
-    if missing:
-        raise UserError(f"serve: needs {' and '.join(missing)}; run `pip install {' '.join(EXTRA)}`")
-
-
 def run(
     opened: Callable[[], Predictor], asked: Asked, began: Callable[[str, str], None], say: Callable[[str], None]
 ) -> None:
@@ -51,13 +43,14 @@ def run(
     began: told the URL and the model's id when the first request may come. say: told of each request, one line.
     Raises UserError, for a port that is taken before anything is opened.
     """
-    check_extra()
-    from stages.serving import app, server
+    extras.check("serve", EXTRA)
+    from stages.base import http_server
+    from stages.serving import app
     from stages.serving.batching import Batches
     from stages.serving.incoming import Bounds
     from stages.serving.watched import log
 
-    place = server.bound(asked.host, asked.port)
+    place = http_server.bound(asked.host, asked.port)
     ensemble = opened()
     params = ensemble.params
     size = asked.megabytes * 1_000_000
@@ -67,8 +60,8 @@ def run(
     with cpu_threads.taken(cpu_threads.most(params)):
         application = app.application(served, batches, bounds, max(2, cores.available()), log(say))
         garbage.collect_as_usual()
-        began(server.listen(place, asked.host), served.id)
-        server.run(server.made(application, asked.seconds), place, asked.seconds)
+        began(http_server.listen(place, asked.host), served.id)
+        http_server.run(http_server.made(application, asked.seconds), place, asked.seconds)
 
 
 def model(ensemble: Predictor) -> "Model":

@@ -7,7 +7,7 @@ set becomes by them is in stages/data/corrected_photos.py; what the rows mean is
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,21 +101,22 @@ def parsed(content: bytes, path: Path = paths.CORRECTIONS) -> tuple[list[Row], l
     return rows, faults, warnings
 
 
-def append(rows: Iterable[Row], path: Path = paths.CORRECTIONS) -> None:
+def append(rows: Iterable[Row] | Callable[[list[Row]], Iterable[Row]], path: Path = paths.CORRECTIONS) -> None:
     """Add rows at the end of the file, which is made where it is not there; on the disk when this returns.
 
+    rows: or what gives them, told the rows that are there at a moment when nobody else can add any.
     Processes that add at the same time wait for each other. A row that a crash cut off is removed first. Of `who` and `why`,
     control characters become blanks and double quotes single ones: so no cut-off row looks like a whole one. Raises UserError
     where the file is of other columns or cannot be written, or a name could not be read back; the file is then as before.
     """
-    lines = b"".join(_line(row, path).encode() for row in rows)
+    lines = b"" if callable(rows) else _lines(rows, path)
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         with lock.acquire(timeout=PATIENCE):
             if not path.exists():
                 with replacing(path, durable=True) as temporary:
                     temporary.write_bytes(f"{HEADER}\n".encode())
-            _add(lines, path)
+            _add(_lines(rows(read(path)), path) if callable(rows) else lines, path)
     except filelock.Timeout:
         raise UserError(
             f"{path}: another process has been writing it for {PATIENCE:g} s; end it, then try again"
@@ -152,6 +153,10 @@ def _says_the_same(row: Row, other: Row) -> bool:
 def _lacking(path: Path, row: Row) -> Fault | None:
     name = next((name for name in COLUMNS[:4] if not getattr(row, name)), None)
     return Fault(f"{path} line {row.line}", f"{name} is empty", "mend the row") if name else None
+
+
+def _lines(rows: Iterable[Row], path: Path) -> bytes:
+    return b"".join(_line(row, path).encode() for row in rows)
 
 
 def _line(row: Row, path: Path) -> str:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from stages.base import extras
 from stages.by_hand import serve
 
 Patch = pytest.MonkeyPatch
@@ -22,7 +23,7 @@ def port_taken(patch: Patch) -> None:
 
 
 def without_libraries(patch: Patch) -> None:
-    patch.setattr(serve, "find_spec", lambda name: None if name in serve.EXTRA else find_spec(name))
+    patch.setattr(extras, "find_spec", lambda name: None if name in serve.EXTRA else find_spec(name))
 
 
 CASES: dict[str, tuple[tuple[str, ...], Callable[[Patch], object]]] = {

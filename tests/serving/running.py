@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stages.base import http_server
 from stages.base.errors import UserError
 from stages.data import decode
-from stages.serving import app, server
+from stages.serving import app
 from stages.serving.app import Model
 from stages.serving.batching import Batches
 from stages.serving.incoming import Bounds
@@ -88,12 +89,12 @@ def running(
     model: Model | None = None,
 ) -> Iterator[Service]:
     """run: of the few lines' model; model: another one in its place."""
-    place = server.bound("127.0.0.1", 0)
-    server.listen(place, "127.0.0.1")
+    place = http_server.bound("127.0.0.1", 0)
+    http_server.listen(place, "127.0.0.1")
     service = Service(place.getsockname()[1])
     model = model or Model("abc", SIZE, read, run, told)
-    made = server.made(app.application(model, batches, bounds, 2, service.seen.append), bounds.seconds)
-    thread = threading.Thread(target=server.run, args=(made, place, bounds.seconds))
+    made = http_server.made(app.application(model, batches, bounds, 2, service.seen.append), bounds.seconds)
+    thread = threading.Thread(target=http_server.run, args=(made, place, bounds.seconds))
     thread.start()
     try:
         yield service

@@ -16,7 +16,7 @@ from PIL import Image
 
 pytest.importorskip("uvicorn")
 
-from stages.serving import server
+from stages.base import http_server
 from stages.serving.batching import Batches
 from tests.serving.running import BATCHES, BOUNDS, Service, brightness, form, jpeg, running, until
 
@@ -303,7 +303,7 @@ def test_a_body_that_does_not_arrive_is_408(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /predict HT"], ids=["nothing", "half a line"])
 def test_a_client_that_sends_no_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(server, "HEAD", 0.5)
+    monkeypatch.setattr(http_server, "HEAD", 0.5)
     with running() as service, socket.create_connection(("127.0.0.1", service.port)) as client:
         client.sendall(sent)
         began = time.monotonic()

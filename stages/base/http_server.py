@@ -20,6 +20,12 @@ HEAD = 10.0  # seconds in which a request's first line and headers must have com
 KEPT = 75.0  # seconds that an idle connection is kept: longer than proxies keep theirs (60), so that they close it
 HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 all its networks"
 BACKLOG = 1024  # connections that wait to be accepted
+HIGHEST = 65_535  # of the ports
+NEAR = 20  # ports tried after one that is taken
+
+
+class Taken(UserError):
+    """Another program listens at this port."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -47,6 +53,19 @@ def listen(place: socket.socket, host: str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def listening(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket that lets clients in, and its URL: at `port`, or at the next one that is free. Raises UserError."""
+    for one in range(port, min(port + NEAR, HIGHEST) + 1):
+        try:
+            place = bound(host, one)
+            return place, listen(place, host)
+        except Taken:
+            continue
+    raise Taken(
+        f"--port {port}: other programs listen there and at the next {NEAR}; name another port, or 0 for any free one"
+    )
+
+
 @contextmanager
 def _told(place: socket.socket, host: str, port: int) -> Iterator[None]:
     """What the system says against a place, in one line."""
@@ -55,8 +74,10 @@ def _told(place: socket.socket, host: str, port: int) -> Iterator[None]:
     except OSError as error:
         place.close()
         if error.errno == errno.EADDRINUSE:
-            line = f"--port {port}: another program listens at {host}:{port}; name another port, or 0 for any free one"
-        elif error.errno == errno.EACCES:
+            raise Taken(
+                f"--port {port}: another program listens at {host}:{port}; name another port, or 0 for any free one"
+            ) from None
+        if error.errno == errno.EACCES:
             line = f"--port {port}: this user may not listen there; name a port from 1024 on"
         else:
             line = f"--host {host}: cannot listen there ({error.strerror}); {HOSTS}"
