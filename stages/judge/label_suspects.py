@@ -56,7 +56,7 @@ class OfAxis:
     given: np.ndarray  # int32 [U]
     suggested: np.ndarray  # int32 [U] the likely level other than the given one
     score: np.ndarray  # [U] estimated probability that the given level is wrong
-    swapped: np.ndarray  # bool [U] the score is mostly that of a swap with another photo of the group
+    swapped: np.ndarray  # bool [U] likely has the label of another photo of the group, which has its own
     ambiguous: np.ndarray  # bool [U] next to a bin's edge, or levels that the models cannot tell apart
     log_probabilities: np.ndarray  # float32 [U, K] calibrated, of the unit's photos alone
     channel: np.ndarray  # [K, K] P(given | true), rows given
@@ -143,8 +143,8 @@ def of_axis(
             calibrated = _calibrated(log_probabilities, temperature)
             by_swap, partner = _swaps(calibrated, given, group, channel)
     score, suggested = _judged(calibrated, given, channel)
-    swapped = by_swap > np.maximum(score, 0.5)
-    suggested = np.where(by_swap > score, partner, suggested)
+    swapped = by_swap > 0.5
+    suggested = np.where(swapped | (by_swap > score), partner, suggested)
     score = by_swap + (1 - by_swap) * score
     ambiguous = _not_told_apart(calibrated, given, suggested)
     if values is not None:
