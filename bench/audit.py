@@ -1,6 +1,7 @@
 """Does `maskcli audit` find wrong labels that were planted? And how long does it take with a million photos?
 
 python bench/audit.py PROJECT FOLDER [--kinds swap gender random] [--noise 0.01 0.05 0.1] [--seeds 0]
+    [--set train.epochs=14 folds=[0,1,2]]
 python bench/audit.py --scale 1000000                                                        (about two minutes)
 
 PROJECT: a project of the contest's layout with labels taken for clean, where lr-find has run. Each kind and share of noise is
@@ -39,6 +40,7 @@ from stages.by_hand.audit import Looked
 from stages.data import corrections, photos
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
+from stages.params.keys import flat, nested
 from stages.params.load import load
 
 KINDS = ("swap", "gender", "random")
@@ -53,25 +55,27 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--noise", nargs="*", type=float, default=SHARES)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of params.yaml")
     parser.add_argument("--scale", type=int, help="photos, of 18 classes")
     options = parser.parse_args()
     if options.scale:
         scale(options.scale)
         return
+    changes = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in options.set)}
     rows = []
     for share in options.noise:
         for kind in options.kinds:
             for seed in options.seeds:
                 folder = options.folder.resolve() / f"{kind}-{share:g}-{seed}"
-                train(options.project.resolve(), folder, (kind, share, seed))
+                train(options.project.resolve(), folder, (kind, share, seed), changes)
                 rows += [[kind, share, seed, *row] for row in judged(folder)]
                 say(json.dumps(rows[-4:]))
     columns = ["noise", "share", "seed", "ranking", "wrong", "precision", "recall at twice"]
     report({}, [table("Planted noise found", columns, rows)], [])
 
 
-def train(project: Path, folder: Path, planted: tuple[str, float, int]) -> None:
-    """A copy of the project with noise, its folds trained and joined."""
+def train(project: Path, folder: Path, planted: tuple[str, float, int], changes: dict[str, Any]) -> None:
+    """A copy of the project with noise and other params, its folds trained and joined."""
     if (folder / paths.OOF_ARRAYS).exists():
         return
     for name in COPIED:
@@ -80,8 +84,8 @@ def train(project: Path, folder: Path, planted: tuple[str, float, int]) -> None:
     if not (folder / "data").exists():
         (folder / "data").symlink_to((project / "data").resolve())
     chosen = json.loads((folder / paths.LR_CHOSEN).read_text())["lr"]
-    params = yaml.safe_load((folder / paths.PARAMS).read_text()) | {"lr": chosen}
-    (folder / paths.PARAMS).write_text(yaml.safe_dump(params, sort_keys=False))
+    params = flat(yaml.safe_load((folder / paths.PARAMS).read_text())) | changes | {"lr": chosen}
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(nested(params), sort_keys=False))
     write_json(folder / paths.LR_CHOSEN, {"lr": chosen, "source": "params.yaml"})
     (folder / paths.CORRECTIONS).unlink(missing_ok=True)
     run(folder, "maskcli", "prepare")
