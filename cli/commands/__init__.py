@@ -11,7 +11,7 @@ GROUPS = {
         *("prepare", "eda", "kfold", "lr-find", "train", "folds", "oof-ensemble", "tta-predict"),
     ),
     "Answers": ("summary", "compare", "runs", "epochs", "report", "plots", "score", "screen"),
-    "Wrong labels": ("review",),
+    "Wrong labels": ("audit", "review"),
     "Better scores": ("tta-search", "blend", "refit", "pseudo-label"),
     "Take the model along": ("bundle", "predict", "export", "serve"),
     "Against the clock": ("submit-now",),

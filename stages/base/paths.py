@@ -32,6 +32,8 @@ EDA_DUPLICATES_PNG = EDA / "near_duplicates.png"
 EDA_CONTACT_SHEET = EDA / "contact_sheet.png"
 
 SUSPECTS = Path("out/audit/suspects.csv")
+AUDIT_NOISE = Path("out/audit/noise.csv")
+AUDIT_SUMMARY = Path("out/audit/summary.json")
 
 FOLDS = Path("out/kfold/folds.csv")
 FOLD_SUMMARY = Path("out/kfold/summary.json")

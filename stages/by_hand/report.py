@@ -15,7 +15,7 @@ from stages.base.errors import UserError
 from stages.base.files import replacing
 from stages.base.revisions import read
 from stages.base.talk import Talk
-from stages.by_hand import compare
+from stages.by_hand import audit, compare
 from stages.data import photos
 from stages.data.task_and_classes import Task
 from stages.judge import votes
@@ -25,7 +25,7 @@ from stages.learn.fold_maps import Maps
 from stages.params.schema import Params
 from stages.records import past_runs
 from stages.report import heat_overlay, verdicts
-from stages.report.html import page, page_scores
+from stages.report.html import page, page_scores, suspect_labels
 from stages.report.html.page_scores import Oof
 from stages.report.html.thumbnails import pictures, shrunk
 from stages.report.html.worst_photos import Heat
@@ -118,6 +118,7 @@ def _read_run(predictions: compare.Run, params: Params, talk: Talk) -> page.Run:
         not_run=past_runs.not_run(revision, predictions.record),
         origin=past_runs.origin(revision, predictions.record),
         heat=_heat(predictions, oof, params, talk),
+        suspects=audit.of_run(predictions.record.run, suspect_labels.MOST),
     )
 
 

@@ -17,10 +17,11 @@ from stages.judge import bootstrap, calibration
 from stages.judge.paired_difference import FEWEST_PEOPLE, Comparison
 from stages.params.keys import flat
 from stages.report import class_lists, colours, heat_overlay, verdicts
-from stages.report.html import charts, class_section, page_scores, worst_photos
+from stages.report.html import charts, class_section, page_scores, suspect_labels, worst_photos
 from stages.report.html.charts import Course
 from stages.report.html.class_section import Scored, picture
 from stages.report.html.dark import in_the_dark
+from stages.report.html.suspect_labels import Suspects
 from stages.report.html.thumbnails import jpeg
 from stages.report.html.worst_photos import Heat, Sources
 
@@ -51,6 +52,7 @@ class Run:
     origin: str = ""  # where its results come from: commit, date, data
     before: str = ""  # how it stands against the results before it, in a sentence
     heat: Heat = field(default_factory=Heat)  # of its most confident mistakes
+    suspects: Suspects = field(default_factory=Suspects)  # labels that an audit of it doubts
 
     def course(self, colour: str) -> Course:
         return Course(self.name, colour, self.history, self.lr_curve, self.lr_suggestions, self.lr)
@@ -119,7 +121,8 @@ def _with_photos(content: dict[str, Any], runs: list[Run], find_pictures: Callab
         for run in runs
     ]
     shown = [np.concatenate(list(one.values())) for one in lists]
-    pictures = find_pictures({str(name) for run, one in zip(runs, shown, strict=True) for name in run.oof.photo[one]})
+    wanted = {str(name) for run, one in zip(runs, shown, strict=True) for name in run.oof.photo[one]}
+    pictures = find_pictures(wanted.union(*(run.suspects.photos for run in runs)))
     template = _template()
     for quality in QUALITIES:
         of_photos = {name: jpeg(pixels, quality) for name, pixels in pictures.items()}
@@ -129,6 +132,7 @@ def _with_photos(content: dict[str, Any], runs: list[Run], find_pictures: Callab
                 "mistakes": worst_photos.gathered(
                     run.oof, run.task, one["mistakes"], Sources(of_photos, _overlays(run.heat, quality))
                 ),
+                "suspects": suspect_labels.cards(run.suspects, of_photos),
             }
             for run, one in zip(runs, lists, strict=True)
         ]
@@ -179,6 +183,7 @@ def _views(runs: list[Run]) -> list[dict[str, Any]]:
             "groups": len(np.unique(run.oof.group)),
             "confusion": class_section.confusion(run.oof, run.task),
             "heat": run.heat,
+            "suspects": run.suspects.told,
         }
         for run in runs
     ]
