@@ -804,7 +804,14 @@ def test_what_review_says_and_goes_on(
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
     tested += [*unanswerable.UNASKED, *unanswerable.REFUSED, *unanswerable.UNREADABLE, unanswerable.FULL]
-    tested += [*services.CASES, *reviews.CASES, *reviews.SAID, *reviews.ANSWERS, *miscorrected.FAULTS, *miscorrected.WORKS]
+    tested += [
+        *services.CASES,
+        *reviews.CASES,
+        *reviews.SAID,
+        *reviews.ANSWERS,
+        *miscorrected.FAULTS,
+        *miscorrected.WORKS,
+    ]
     of_bundles = [*bundles.OPEN, *bundles.WRITE, *bundles.FULL, *unexportable.REFUSED]
     assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS, *of_bundles])
 
