@@ -20,10 +20,16 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
     whole = found if classes or not several else []  # those whose own answer is printed
     for one in whole:
         heading = "" if not several else verdicts.answer(one)
-        lines += [*([("", "")] * several), *plain([heading] * several, width), *_scores(one, width)]
+        lines += [
+            *([("", "")] * several),
+            *plain([heading] * several, width),
+            *plain([one.truth] * bool(one.truth), width),
+        ]
+        lines += _scores(one, width)
         lines += _of_untouched(one, width)
         lines += [("", ""), *_of_classes(one, width)] if classes else []
-    said = {verdicts.answer(one) for one in whole} | (set() if classes else {of_classes(one.task) for one in found})
+    said = {words for one in whole for words in (verdicts.answer(one), one.truth, verdicts.of_untouched(one))}
+    said |= set() if classes else {of_classes(one.task) for one in found}
     told = [] if several else _rates(found[0])
     told += [f"note: {note}" for one in found for note in one.notes if note not in said]
     spread = found[0].rows[0].seed_sd
@@ -103,9 +109,8 @@ def _of_untouched(found: Comparison, width: int) -> Lines:
     """Where labels were corrected between the runs: the answer and scores over the groups whose labels are the same in both."""
     if found.untouched is None:
         return []
-    units = found.untouched.rows[0].units
-    told = f"On {units} with the same labels in both runs: {verdicts.answer(found.untouched)}"
-    return [("", ""), *plain([told], width), *_scores(found.untouched, width)]
+    told = verdicts.of_untouched(found)
+    return [("", ""), *plain([told[0].upper() + told[1:]], width), *_scores(found.untouched, width)]
 
 
 def _of_classes(found: Comparison, width: int) -> Lines:

@@ -27,7 +27,7 @@ from stages.learn import same_task
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from stages.report.png.result_figures import forest
-from stages.report.verdicts import answer
+from stages.report.verdicts import answer, of_untouched
 
 FAR_APART = 3.0  # learning rates of two runs, one over the other, above which their difference is told
 
@@ -90,8 +90,8 @@ def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: T
 def against(base: Run, candidate: Run, asked: Asked) -> Comparison:
     """Scores of `candidate` against `base`, on the photos that both saw alike; asked.rule: selected or last."""
     told, same = of_records(base, candidate), same_models(base, candidate)
-    base, candidate, left_out = paired(base, candidate)
-    told += [*left_out, *notes(base, candidate, asked.rule)]
+    base, candidate, truth, left_out = paired(base, candidate)
+    told += [*[truth] * bool(truth), *left_out, *notes(base, candidate, asked.rule)]
     groups_of, rows, repeats = _differences(base, candidate, asked)
     found = Comparison(
         base.name,
@@ -103,12 +103,14 @@ def against(base: Run, candidate: Run, asked: Asked) -> Comparison:
         groups=groups_of,
         trainings=repeats,
         rates=(base.rate, candidate.rate),
+        truth=truth,
     )
     untouched = None if base.changed is None else np.flatnonzero(~base.changed)
     if untouched is None or not len(untouched):
         return found
     groups_of, rows, _ = _differences(_at(base, untouched), _at(candidate, untouched), asked)
-    return replace(found, untouched=replace(found, rows=rows, notes=[], groups=groups_of))
+    found = replace(found, untouched=replace(found, rows=rows, notes=[], groups=groups_of))
+    return replace(found, notes=[*told, of_untouched(found)])
 
 
 def _differences(base: Run, candidate: Run, asked: Asked) -> tuple[int, list[Difference], tuple[int, int]]:
@@ -121,17 +123,16 @@ def _differences(base: Run, candidate: Run, asked: Asked) -> tuple[int, list[Dif
     return a[0].over_groups.groups, paired_difference.compare(a, b, how), (len(a), len(b))
 
 
-def paired(base: Run, other: Run) -> tuple[Run, Run, list[str]]:
-    """Both runs on the photos that both saw, under one truth where corrections.csv has changed it between them; and what was
-    changed and left out, in words."""
+def paired(base: Run, other: Run) -> tuple[Run, Run, str, list[str]]:
+    """Both runs on the photos that both saw, under one truth where corrections.csv has changed it between them; that truth (or
+    nothing) and what was left out, in words."""
+    truth = ""
     if base.task.hash == other.task.hash:
         place = matched_photos.places(_photos(base), _photos(other))
         there = np.flatnonzero(place >= 0)
-        base, other, told = compare_corrected.settled(base, other, (there, place[there]))
-    else:
-        told = []
+        base, other, truth = compare_corrected.settled(base, other, (there, place[there]))
     (base, other), left_out = alike([base, other])
-    return base, other, [*told, *left_out]
+    return base, other, truth, left_out
 
 
 def load(name: str) -> Run:
@@ -365,7 +366,8 @@ def as_json(found: list[Comparison]) -> str:
         )
     }
     untouched = as_rows([one.untouched for one in found if one.untouched])
-    return json.dumps({**told, "comparisons": as_rows(found), "untouched": untouched}, allow_nan=False)
+    more = {"untouched": untouched} if untouched else {}
+    return json.dumps({**told, "comparisons": as_rows(found), **more}, allow_nan=False)
 
 
 def of_classes(task: Task) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stages.by_hand.compare import Run
 
 
-def settled(base: "Run", other: "Run", pairs: tuple[np.ndarray, np.ndarray]) -> tuple["Run", "Run", list[str]]:
+def settled(base: "Run", other: "Run", pairs: tuple[np.ndarray, np.ndarray]) -> tuple["Run", "Run", str]:
     """Both runs with the labels and groups that decisions in corrections.csv end with, and that in words.
 
     pairs: positions of the same photos in either. Photos of groups whose labels or groups differ between the runs are marked
@@ -20,24 +20,24 @@ def settled(base: "Run", other: "Run", pairs: tuple[np.ndarray, np.ndarray]) -> 
     """
     of_a, of_b = pairs
     if not (base.corrections or other.corrections):
-        return base, other, []
+        return base, other, ""
     names = base.photo[of_a]
     alone = base.task.unit == other.task.unit == "photo"  # whatever each photo is called by now
     groups = [(names if alone else run.group[which]).astype(str) for run, which in ((base, of_a), (other, of_b))]
     a = Side(names, groups[0], base.label[of_a], base.corrections)
     b = Side(other.photo[of_b], groups[1], other.label[of_b], other.corrections)
     if (a.label == b.label).all() and (a.group == b.group).all():
-        return base, other, []
+        return base, other, ""
     found = corrected_truth.settle(base.task, a, b)
     mended = found.differs & found.known
     if not mended.any():
-        return base, other, []
+        return base, other, ""
     task = base.task
     if base.task.unit != other.task.unit:  # photos that stood alone have been joined
         task = base.task if base.task.unit == "group" else other.task
     one = replace(_with(base, of_a, found), task=replace(task, subsets=base.task.subsets))
     two = replace(_with(other, of_b, found), task=replace(task, subsets=other.task.subsets))
-    return one, two, [_in_words(base, other, found, mended)]
+    return one, two, _in_words(base, other, found, mended)
 
 
 def _with(run: "Run", which: np.ndarray, found: Truth) -> "Run":

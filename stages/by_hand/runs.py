@@ -224,12 +224,12 @@ def _against(base: compare.Run, place: Place, asked: compare.Asked, notes: list[
     if other is None:
         return None
     try:
-        *pair, left_out = compare.paired(base, other)
+        one, two, truth, left_out = compare.paired(base, other)
     except UserError as error:
         notes.append(str(error))
         return None
-    notes += left_out
-    return compare.against(pair[0], pair[1], replace(asked, rule=compare.settle_rule("auto", pair))).rows[0]
+    notes += [*[truth] * bool(truth), *left_out]
+    return compare.against(one, two, replace(asked, rule=compare.settle_rule("auto", [one, two]))).rows[0]
 
 
 def _with(row: Row, found: Difference) -> Row:

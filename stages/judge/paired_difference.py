@@ -88,6 +88,7 @@ class Comparison:
     groups: int = 0  # compared over
     trainings: tuple[int, int] = (1, 1)  # repeats of either run
     rates: tuple[str, str] = ("", "")  # learning rate of either run and where it came from, in words
+    truth: str = ""  # where labels were corrected between the runs: whose labels both are scored by, in words
     # The same over those groups whose labels are the same in both runs; None where none were corrected between them.
     untouched: "Comparison | None" = None
 

@@ -38,6 +38,13 @@ def answer(found: Comparison) -> str:
     return f"{b} against {a}: {UNDECIDED} ({gain}); {_shows(row, with_these)}"
 
 
+def of_untouched(found: Comparison) -> str:
+    """Where labels were corrected between the runs, the answer over the groups whose labels are the same in both."""
+    if found.untouched is None:
+        return ""
+    return f"on {found.untouched.rows[0].units} with the same labels in both runs: {answer(found.untouched)}"
+
+
 def _shows(row: Difference, with_these: str) -> str:
     """How large a difference has to be to show."""
     if row.detectable is None:
