@@ -41,6 +41,7 @@ from tests.by_hand import unanswerable
 from tests.conftest import ROOT, SMALL, files_up_to, record_folds, small
 from tests.data import miscorrected
 from tests.new_project import refusals
+from tests.review import refusals as reviews
 from tests.serving import refusals as services
 
 HEADER = "id,gender,race,age,path\n"
@@ -797,10 +798,42 @@ def test_what_serve_cannot_begin_with_is_one_line(
     refused(monkeypatch, capsys, ("serve", *words), case)
 
 
+@pytest.mark.parametrize("case", reviews.CASES)
+def test_what_review_cannot_begin_with_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    if case != reviews.EXTRA_MISSING:
+        pytest.importorskip("uvicorn")
+    words, lay_out = reviews.CASES[case]
+    lay_out(monkeypatch)
+    refused(monkeypatch, capsys, ("review", *words), case)
+
+
+@pytest.mark.parametrize("case", reviews.SAID)
+def test_what_review_says_and_goes_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    pytest.importorskip("uvicorn")
+    words, lay_out = reviews.SAID[case]
+    lay_out(monkeypatch)
+    monkeypatch.setattr("stages.base.http_server.run", lambda server, place, patience: place.close())
+    code, out, err = maskcli(monkeypatch, capsys, "review", "--who", "ann", *words)
+    assert code == 0
+    assert documented()[case] in err
+    assert "/?token=" in out.splitlines()[0]
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
     tested += [*unanswerable.UNASKED, *unanswerable.REFUSED, *unanswerable.UNREADABLE, unanswerable.FULL]
-    tested += services.CASES
+    tested += [
+        *services.CASES,
+        *reviews.CASES,
+        *reviews.SAID,
+        *reviews.ANSWERS,
+        *miscorrected.FAULTS,
+        *miscorrected.WORKS,
+    ]
     of_bundles = [*bundles.OPEN, *bundles.WRITE, *bundles.FULL, *unexportable.REFUSED]
     assert sorted(documented()) == sorted([*tested, *layouts.REFUSED, *layouts.WORKS, *of_bundles])
 

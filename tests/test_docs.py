@@ -75,6 +75,10 @@ INSTEAD: dict[str, tuple[str, str]] = {
         "wait $!; rm served",
         "it serves until it is ended",
     ),
+    "maskcli review": (
+        "maskcli review --port 0 --json > begun & while [ ! -s begun ]; do sleep 0.2; kill -0 $!; done; kill $!; wait $!; rm begun",
+        "its page is there until it is ended",
+    ),
     "curl -F photo=@face.jpg http://127.0.0.1:8000/predict": ("", "the service has been ended"),
     "curl --data-binary @face.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/predict?probabilities=1": (
         "",
@@ -129,6 +133,7 @@ BEFORE = {
     "docs/corrections.md": "dvc repro -q",
     "docs/ensembling.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/last_night.md": "git add -A; git commit -qm start",
+    "docs/review.md": "dvc repro -q",
     "docs/screening.md": "dvc repro -q",
     "docs/refit_and_pseudo_labels.md": "git add -A; git commit -qm start",
 }

@@ -20,6 +20,8 @@ from stages.base.errors import UserError
 # Windows refuses to replace a file that another process has open at that moment; how long to try again, seconds.
 RENAME_PATIENCE = 5.0 if os.name == "nt" else 0.0
 
+BY_HAND = ("audit",)  # what writes files and is no DVC stage
+
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
@@ -248,13 +250,17 @@ def load_npz(source: Path | IO[bytes], names: Sequence[str], optional: Sequence[
 
 def damaged(path: Path, problem: str, made_by: str) -> UserError:
     """What to say of a file whose content is not what the stage `made_by` writes."""
-    return UserError(f"{path}: {problem}; run `maskcli {made_by}` (or `dvc repro`) to write it again")
+    return UserError(f"{path}: {problem}; run {_command(made_by)} to write it again")
 
 
 def require(path: Path, made_by: str) -> None:
     """Raise UserError if a file that the stage `made_by` writes is absent."""
     if not path.is_file():
-        raise UserError(f"{path}: not found; run `maskcli {made_by}` (or `dvc repro`) first")
+        raise UserError(f"{path}: not found; run {_command(made_by)} first")
+
+
+def _command(made_by: str) -> str:
+    return f"`maskcli {made_by}`{'' if made_by in BY_HAND else ' (or `dvc repro`)'}"
 
 
 def _plain(value: Any) -> Any:

@@ -128,7 +128,9 @@ def _pairs(table: pd.DataFrame | None, photos: Numbered) -> list[Question]:
             continue
         other, own = (photos.groups[place] for place in which)
         if other != own:
-            found.append(Question("pair", own, GROUP, own, other, "the two photos look the same", tuple(which), other=other))
+            found.append(
+                Question("pair", own, GROUP, own, other, "the two photos look the same", tuple(which), other=other)
+            )
     return found
 
 

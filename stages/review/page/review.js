@@ -392,6 +392,7 @@ byId("zoom").addEventListener("keydown", (event) => {
   else if (event.key === "-") byId("zoom-out").click();
   else return;
   event.preventDefault();
+  event.stopPropagation(); // closed by now, it would be opened again
 });
 
 // --- keys
