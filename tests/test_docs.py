@@ -97,6 +97,10 @@ INSTEAD: dict[str, tuple[str, str]] = {
         "maskcli screen --try lr=1e-3,loss=focal --top 30 --minutes 1",
         "three changes at full length take long",
     ),
+    "maskcli screen --try label_noise.action=drop,weight,smooth": (
+        "maskcli screen --try label_noise.action=drop",
+        "three changes at full length take long",
+    ),
     "maskcli screen --from candidates.yaml --json": ("", "the file is the reader's own"),
     "maskcli screen --frozen --backbone mobilenetv2_100.safetensors --json": (
         "",
@@ -127,6 +131,7 @@ INSTEAD: dict[str, tuple[str, str]] = {
 BEFORE = {
     "docs/bundles.md": "dvc repro -q",
     "docs/ensembling.md": "dvc repro -q; git add -A; git commit -qm ce",
+    "docs/label_noise.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/last_night.md": "git add -A; git commit -qm start",
     "docs/screening.md": "dvc repro -q",
     "docs/refit_and_pseudo_labels.md": "git add -A; git commit -qm start",
