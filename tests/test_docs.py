@@ -101,6 +101,10 @@ INSTEAD: dict[str, tuple[str, str]] = {
         "maskcli screen --try lr=1e-3,loss=focal --top 30 --minutes 1",
         "three changes at full length take long",
     ),
+    "maskcli screen --try label_noise.action=drop,weight,smooth": (
+        "maskcli screen --try label_noise.action=drop",
+        "three changes at full length take long",
+    ),
     "maskcli screen --from candidates.yaml --json": ("", "the file is the reader's own"),
     "maskcli screen --frozen --backbone mobilenetv2_100.safetensors --json": (
         "",
@@ -132,6 +136,7 @@ BEFORE = {
     "docs/bundles.md": "dvc repro -q",
     "docs/corrections.md": "dvc repro -q",
     "docs/ensembling.md": "dvc repro -q; git add -A; git commit -qm ce",
+    "docs/label_noise.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/last_night.md": "git add -A; git commit -qm start",
     "docs/review.md": "dvc repro -q",
     "docs/screening.md": "dvc repro -q",

@@ -19,7 +19,7 @@ from stages.data import near_duplicates, photos
 from stages.data.decode import decode
 from stages.data.found_photos import Found
 from stages.judge import bootstrap, metrics
-from stages.learn import lr_range_test
+from stages.learn import lr_range_test, short_training
 from stages.params.schema import Params
 from stages.submission import decision_rule
 
@@ -53,6 +53,7 @@ def of_stages(trial: Trial, seconds: dict[str, float], measured: dict[str, Any])
     decode = (len(pd.read_csv(paths.PHOTOS)) + len(photos.read_eval())) / seconds["prepare"]
     rate, val_rate = measured["train_rate"], measured["val_rate"]
     epoch = train_side / rate + val_side / val_rate
+    inner = params.label_noise.folds * short_training.inner_cost(params)
     hashing = count * measured["photo_bytes"] / HASHED_PER_SECOND
     told = [
         Estimate("prepare", f"{decode:.0f} photos/s", (count + answers) / decode + light),
@@ -66,9 +67,10 @@ def of_stages(trial: Trial, seconds: dict[str, float], measured: dict[str, Any])
         Estimate(
             f"train, {folds} folds"
             + (f" x {repeats}" if repeats > 1 else "")
+            + (", label_noise" if inner else "")
             + (f", {jobs} at a time" if jobs > 1 else ""),
             f"{rate:.0f} photos/s, epoch {epoch:.1f} s",
-            math.ceil(folds / jobs) * repeats * params.train.epochs * epoch + folds * (hashing + startup),
+            math.ceil(folds / jobs) * (repeats + inner) * params.train.epochs * epoch + folds * (hashing + startup),
         ),
         Estimate("oof-ensemble", f"{params.ensemble.replicates} samples", judging(params, found) + light),
     ]

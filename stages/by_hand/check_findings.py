@@ -168,6 +168,7 @@ def disk_space(params: Params, found: Found, free: int, measured: dict[str, Any]
     trainings = len(params.folds) * params.train.repeats
     checkpoint = measured["checkpoint_bytes"] + measured["weights_bytes"]
     needed = (len(found.photos) + len(found.eval)) * measured["photo_bytes"]
-    needed += trainings * (2 * measured["weights_bytes"] + checkpoint) + checkpoint
+    inner = 0 if params.label_noise.is_off else params.label_noise.folds * min(measured["jobs"], len(params.folds))
+    needed += trainings * (2 * measured["weights_bytes"] + checkpoint) + (1 + inner) * checkpoint
     detail = f"{memory.in_words(needed)} needed (pixel caches, checkpoints, weights), {memory.in_words(free)} free"
     return Finding("disk space", "ok" if needed < 0.9 * free else "failed", detail)

@@ -66,6 +66,8 @@ def params_of(params: Params, found: Found, cached: bool) -> Params:
             },
             "train": params.train.model_copy(update={"epochs": 1, "repeats": 1, "patience": 0}),
             "pseudo": params.pseudo.model_copy(update={"labels": str(paths.NO_PSEUDO_LABELS)}),
+            # So few groups are not to be cut in parts; what it takes is reckoned.
+            "label_noise": params.label_noise.model_copy(update={"action": "none"}),
             "budget": params.budget.model_copy(update={"minutes": 0.0}),
             "lr": 1e-3 if params.lr == "auto" else params.lr,  # so few photos and steps suggest none
             "lr_find": params.lr_find.model_copy(update={"steps": 10}),

@@ -125,8 +125,10 @@ def in_words(found: Found, action: str) -> str:
     """What was found and what is done about it."""
     count = len(found.which)
     rate = found.estimated / max(1, found.looked)
-    share = f"{count} of {found.looked} training photos"
+    if not count:
+        return f"none of {found.looked} training photos has a label that is most likely wrong (label_noise)"
+    have, are = ("has", "is") if count == 1 else ("have", "are")
     return (
-        f"{share} have a label that is most likely wrong, and are {WORDS[action]} (label_noise.action: {action}); estimated "
-        f"wrong: {100 * rate:.1f} %"
+        f"{count} of {found.looked} training photos {have} a label that is most likely wrong, and {are} {WORDS[action]} "
+        f"(label_noise.action: {action}); estimated wrong: {100 * rate:.1f} %"
     )

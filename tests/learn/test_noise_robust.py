@@ -209,3 +209,8 @@ def test_what_was_found_is_told_in_one_line() -> None:
         "2 of 100 training photos have a label that is most likely wrong, and are drawn less often (label_noise.action: weight); "
         "estimated wrong: 2.0 %"
     )
+    assert "1 of 100 training photos has a label that is most likely wrong, and is left out" in noise_robust.in_words(
+        found_at([1]), "drop"
+    )
+    none = noise_robust.in_words(found_at([]), "drop")
+    assert none == "none of 100 training photos has a label that is most likely wrong (label_noise)"
