@@ -920,7 +920,7 @@ def test_all_faults_stand_in_a_table_and_in_faults_csv(
 
 def test_skip_leaves_out_whoever_a_fault_names_by_both_rows(tiny: Path) -> None:
     """Of two rows with one id, or two people with one folder, nobody knows which is right: all of them go."""
-    from stages import oof_ensemble, prepare
+    from stages import prepare
     from stages.base.talk import SILENT
 
     for name in ("three", "four", "five"):
