@@ -76,8 +76,8 @@ INSTEAD: dict[str, tuple[str, str]] = {
         "it serves until it is ended",
     ),
     "maskcli review": (
-        "maskcli review --port 0 --json > begun & "
-        "while [ ! -s begun ]; do sleep 0.2; kill -0 $!; done; kill $!; wait $!; rm begun",
+        "maskcli review --port 0 --json > begun & while [ ! -s begun ]; do sleep 0.2; kill -0 $!; done; kill $!; "
+        "wait $!; rm begun",
         "its page is there until it is ended",
     ),
     "curl -F photo=@face.jpg http://127.0.0.1:8000/predict": ("", "the service has been ended"),

@@ -80,7 +80,7 @@ def read(params: Params, task: Task, asked: Asked) -> "tuple[Numbered, list[Ques
     """All photos, and what is asked about them. Raises UserError where prepare has not run or a table is damaged."""
     from stages.review import numbered_photos, questions
 
-    tables = questions.read(task)
+    tables = questions.read()
     photos = numbered_photos.read(params, task, questions.unreadable(tables))
     changed = {normal(row.id) for row in corrections.read()}
     listed = questions.asked(tables, photos, changed)

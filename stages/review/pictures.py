@@ -15,7 +15,7 @@ from stages.data.photo_files import Places, leads_astray
 from stages.review.numbered_photos import Numbered
 
 SIZES = {"small": (224, 82), "large": (1400, 88), "whole": (4096, 90)}  # px of the longer side, JPEG quality
-MEMORY = 64_000_000  # bytes of pictures that are kept
+MEMORY = 32_000_000  # bytes of pictures that are kept
 TURNED = (5, 6, 7, 8)  # EXIF orientations that lie on their side
 ORIENTATION = 0x0112
 AWAY = ("lies behind a link that leads out of the data", "copy the photo there")

@@ -12,8 +12,6 @@ from stages.base.errors import UserError
 from stages.base.files import read_csv
 from stages.data.corrections import GROUP, PHOTO, REMOVED, THERE
 from stages.data.csv_rows import normal, printable
-from stages.data.photos import unit_column
-from stages.data.task_and_classes import Task
 from stages.review.numbered_photos import Numbered, name_below
 
 AUDIT, EDA = "audit", "eda"
@@ -51,14 +49,11 @@ class Tables:
     unreadable: pd.DataFrame | None
 
 
-def read(task: Task) -> Tables:
+def read() -> Tables:
     """The tables of `maskcli audit` and `maskcli eda`, where they are. Raises UserError where one is damaged."""
-    sides = (name for side in "ab" for name in (f"photo_{side}", f"{unit_column(task)}_{side}"))
-    # Without groups the columns beside the photos say which set they are of.
-    pairs = dict.fromkeys(name for name in sides if task.unit != "photo" or name.startswith("photo"))
     return Tables(
         _table(paths.SUSPECTS, AUDIT, COLUMNS),
-        _table(paths.EDA_DUPLICATES, EDA, dict.fromkeys(pairs, str)),
+        _table(paths.EDA_DUPLICATES, EDA, dict.fromkeys(("photo_a", "photo_b"), str)),
         _table(paths.EDA_UNREADABLE, EDA, dict.fromkeys(("where", "problem"), str)),
     )
 

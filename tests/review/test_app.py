@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -400,3 +401,46 @@ def test_a_full_disk_is_told_and_the_decision_can_be_made_again(
         assert paths.CORRECTIONS.read_bytes() == before
     browser.decide(two, "a")
     assert len(written()) == 2
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder is a project of 13 classes, three photos each, without groups; one suspect, one pair."""
+    monkeypatch.chdir(tmp_path)
+    drawn = np.random.default_rng(0)
+    for place in range(39):
+        file = Path(f"data/class{place % 13:02d}/{place:02d}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn.integers(0, 255, (20, 20, 3), np.uint8)).save(file)
+    paths.PARAMS.write_text("data: {layout: folder}\nimage: {height: 16, width: 16, margin: 0}\nfolds: [0, 1]\n")
+    prepare.run(load(), SILENT)
+    row = "1,class00/00.png,label,class00,class12,0.9,0,,class00/00.png,class00/00.png,looks class12,\n"
+    paths.SUSPECTS.parent.mkdir(parents=True)
+    paths.SUSPECTS.write_text("rank,id,axis,given,suggested,score,ambiguous,value,group,photos,why,decided\n" + row)
+    paths.EDA.mkdir()
+    pair = "data/class01/01.png,train,data/class02/02.png,train,1,0.99\n"
+    eval_pair = "data/class03/03.png,train,elsewhere/9.png,eval,1,0.99\n"
+    paths.EDA_DUPLICATES.write_text("photo_a,set_a,photo_b,set_b,distance,correlation\n" + pair + eval_pair)
+
+
+def test_photos_without_groups_and_of_many_classes_are_reviewed_too(folders: None) -> None:
+    with reviewing() as browser:
+        one = browser.question()["question"]
+        assert [action["key"] for action in one["actions"]] == ["a", "k", *"1234567890", "", "", ""]
+        assert [photo["file"] for photo in one["photos"]] == ["class00/00.png"]
+        browser.decide(one, "k", new="class05")
+        pair = browser.question()["question"]
+        assert (pair["kind"], pair["actions"][0]["text"]) == ("pair", "Same photo")
+        browser.decide(pair, "a")
+        assert browser.question()["question"] is None
+        assert written() == [
+            ("class00/00.png", "label", "class00", "class05", "ann"),
+            ("class02/02.png", "group", "class02/02.png", "class01/01.png", "ann"),
+        ]
+    prepare.run(load(), SILENT)
+    found = pd.read_csv(paths.PHOTOS).set_index("file")
+    assert found["label"]["class00/00.png"] == 5
+    assert found["group"]["class02/02.png"] == found["group"]["class01/01.png"]
+    with reviewing() as again:  # what prepare has applied is not asked again
+        assert again.question()["question"] is None
+        assert [photo["group"] for photo in again.get("/photos?text=class02/02")["photos"]] == ["class01/01.png"]

@@ -121,8 +121,8 @@ const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1]
 const seconds = (ms) => `${ms < 9500 ? (ms / 1000).toFixed(1) : Math.round(ms / 1000)} s`;
 function time(ms) {
   const minutes = Math.round(ms / 60000);
-  if (minutes < 1) return "less than a minute";
-  return minutes < 90 ? `about ${minutes} min` : `about ${(minutes / 60).toFixed(1)} h`;
+  if (minutes < 1) return "less than 1 min";
+  return minutes < 90 ? `${minutes} min` : `${(minutes / 60).toFixed(1)} h`;
 }
 
 // An element: make("p.why", {title: "..."}, "text", element, ...).
