@@ -134,6 +134,9 @@ def trial(params: Params, results: Path, kind: str, seed: int) -> None:
     assert found is not None
     seconds["search"] = time.process_time() - began
     for action in ACTIONS:
+        if not len(found.which) and action != "none":  # nothing is done, and the same comes out
+            arrays[action], seconds[action] = arrays["none"], seconds["none"]
+            continue
         began = time.process_time()
         own = acting(params, action)
         side = given if action == "none" else noise_robust.borne(given, found, own.label_noise)

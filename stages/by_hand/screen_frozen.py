@@ -311,7 +311,8 @@ def notes(features_of: Record | None, rows: list[dict[str, Any]], units: str) ->
         "can tell: which losses, samplers and heads suit these features. It costs minutes; train the best few fully, and let "
         "`maskcli compare` decide",
         "cannot tell: what a loss or sampler does to the backbone itself (the features stand still), nor anything about "
-        "augmentation (but the flip), mixup, the backbone, its learning rate, the number of epochs or the epoch to stop at",
+        "augmentation (but the flip), mixup, label_noise, the backbone, its learning rate, the number of epochs or the epoch to "
+        "stop at",
     ]
     if features_of is not None:
         found.append(

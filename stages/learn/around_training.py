@@ -46,9 +46,9 @@ class Around:
     def kept(self) -> str:
         """What is left of a training that fails, as the end of a line."""
         keeper = self.keeper
-        return (
-            f"; epoch {keeper.kept} is kept in {keeper.path} for `maskcli submit-now`" if keeper and keeper.kept else ""
-        )
+        if not keeper or not keeper.kept or keeper.fold < 0:  # of an inner model nothing is submitted
+            return ""
+        return f"; epoch {keeper.kept} is kept in {keeper.path} for `maskcli submit-now`"
 
     def resume(self, learner: Learner) -> Progress:
         """The progress of the training's checkpoint, its state put into the learner; an empty one where there is none."""

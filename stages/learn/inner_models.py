@@ -1,5 +1,5 @@
 """Models that say which labels of a training side are wrong: the side is cut in parts by group, and each part is judged by a
-short training on the others, with the loop that trains everything else.
+training on the others, with the loop that trains everything else.
 
 A fold's validation photos take no part in it, so they choose neither their own labels nor those that their model learns.
 """

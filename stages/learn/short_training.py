@@ -8,8 +8,6 @@ import math
 from stages.params.model_and_training import LabelNoise
 from stages.params.schema import Params
 
-INNER_SHARE = 0.5  # of train.epochs, for label_noise.epochs: auto
-
 
 def shortened(params: Params, share: float, epochs: int) -> Params:
     """The params of a training of `epochs` epochs that is a full one in small: its schedule is complete.
@@ -38,7 +36,7 @@ def shortened(params: Params, share: float, epochs: int) -> Params:
 
 
 def inner(params: Params) -> Params:
-    """Of the models that say which labels are wrong: short ones by plain cross entropy, without a sampler.
+    """Of the models that say which labels are wrong: by plain cross entropy, without a sampler.
 
     What is asked of them is a probability. Losses and samplers that make up for rare classes answer with that of another
     population, in which all classes are as common (Menon et al. 2021, arXiv:2007.07314): the common ones would look wrong.
@@ -49,9 +47,9 @@ def inner(params: Params) -> Params:
 
 
 def inner_epochs(params: Params) -> int:
-    """Epochs of each of those models."""
+    """Epochs of each of those models: auto, as many as the real training's, on fewer photos."""
     chosen = params.label_noise.epochs
-    return max(1, round(params.train.epochs * INNER_SHARE)) if chosen == "auto" else chosen
+    return params.train.epochs if chosen == "auto" else chosen
 
 
 def inner_cost(params: Params) -> float:

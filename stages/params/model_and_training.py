@@ -150,7 +150,7 @@ class LabelNoise(Group):
         2, description="Parts of the training side, each judged by a model trained on the others"
     )
     epochs: Literal["auto"] | Count = Field(
-        "auto", description="How long those models train, epochs; auto: half of train.epochs"
+        "auto", description="How long those models train, epochs; auto: as long as train.epochs"
     )
     share: Literal["auto"] | Annotated[Number, Field(gt=0, le=0.5)] = Field(
         "auto",

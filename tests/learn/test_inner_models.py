@@ -123,7 +123,7 @@ def interrupt_after(steps: int) -> Callable[[], bool]:
     return lambda: next(asked) >= steps
 
 
-@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 4])  # in the first model, and in the second
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 8])  # in the first model, and in the second
 def test_a_search_that_is_cut_off_goes_on_to_the_same_bytes(data: FoldData, steps: int) -> None:
     whole = found(noisy(), data)
     with pytest.raises(KeyboardInterrupt, match="fold 0, inner model"):

@@ -24,11 +24,13 @@ def test_inner_models_are_short_and_ask_for_probabilities_whatever_the_training_
         loss="f1", sampler="weighted", train={"epochs": 9, "repeats": 3}, label_noise={"action": "drop", "folds": 3}
     )
     own = short_training.inner(params)
-    assert (own.loss, own.sampler, own.train.epochs, own.train.repeats) == ("ce", "none", 4, 1)
+    assert (own.loss, own.sampler, own.train.epochs, own.train.repeats) == ("ce", "none", 9, 1)
     assert own.label_noise.is_off
     assert short_training.inner(small(label_noise={"action": "drop", "epochs": 7})).train.epochs == 7
-    assert short_training.epochs_in_turn(params) == (4, 4, 4, 9, 9, 9)
-    assert short_training.inner_cost(params) == pytest.approx(2 / 3 * 4 / 9)  # two thirds of the photos, 4 of 9 epochs
+    assert short_training.epochs_in_turn(params) == (9, 9, 9, 9, 9, 9)
+    assert short_training.inner_cost(params) == pytest.approx(2 / 3)  # of the photos
+    short = small(train={"epochs": 8}, label_noise={"action": "drop", "epochs": 2})
+    assert short_training.inner_cost(short) == pytest.approx(1 / 2 * 2 / 8)
 
 
 def test_without_label_noise_there_is_no_inner_model() -> None:
@@ -40,4 +42,4 @@ def test_a_short_training_shortens_inner_models_too() -> None:
     own = short_training.shortened(small(train={"epochs": 20}, label_noise={"action": "drop", "epochs": 8}), 0.25, 5)
     assert own.label_noise.epochs == 2
     auto = short_training.shortened(small(train={"epochs": 20}, label_noise={"action": "drop"}), 0.25, 5)
-    assert short_training.inner_epochs(auto) == 2
+    assert short_training.inner_epochs(auto) == 5
