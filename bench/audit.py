@@ -10,10 +10,10 @@ A copy that has been trained is not trained again. Kinds: `swap`, so many of the
 exchanged; `gender`, so many of the people get the other gender; `random`, so many of the labels of each axis (of photos for mask,
 of people for the others) become another level at random.
 
-Three rankings of the same photos from the same OOF predictions, by how likely their class is wrong: the audit's score; the
-plain loss, -log p(class given); and cleanlab without groups, its find_label_issues first, by normalised margin. Precision is
-the share of wrong classes among as many photos as have one, recall that of all of them found among twice as many. `people`:
-the same for the audit's own list of an axis whose labels belong to people.
+Rankings of the same photos from the same OOF predictions, by how likely their class is wrong: the audit's list, in which
+ambiguous labels come last, and the photo's score, in which they do not; the plain loss, -log p(class given); and cleanlab without groups, its find_label_issues first, by normalised margin. Precision is
+the share of wrong classes among as many photos as have one, recall that of all of them found among twice as many. Last the
+audit's labels of the axis alone: people, where they belong to people.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from stages.by_hand.audit import Looked
 from stages.data import corrections, photos
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
+from stages.judge.label_suspects import Suspects
 from stages.params.keys import flat, nested
 from stages.params.load import load
 
@@ -69,7 +70,7 @@ def main() -> None:
                 folder = options.folder.resolve() / f"{kind}-{share:g}-{seed}"
                 train(options.project.resolve(), folder, (kind, share, seed), changes)
                 rows += [[kind, share, seed, *row] for row in judged(folder)]
-                say(json.dumps(rows[-4:]))
+                say(json.dumps(rows[-5:]))
     columns = ["noise", "share", "seed", "ranking", "wrong", "precision", "recall at twice"]
     report({}, [table("Planted noise found", columns, rows)], [])
 
@@ -141,12 +142,18 @@ def judged(folder: Path) -> list[list[Any]]:
     given = looked.table["label"].to_numpy()
     wrong = clean != given
     rankings = {
-        "audit": looked.found.score,
+        "audit": listed(looked.found),
+        "audit, photo's score": looked.found.score,
         "plain loss": -looked.probabilities[np.arange(len(given)), given],
         "cleanlab": cleanlab_alone(looked.probabilities, given),
     }
     found = [[name, int(wrong.sum()), *scored(ranking, wrong)] for name, ranking in rankings.items()]
     return [*found, *of_people(looked, clean, given)]
+
+
+def listed(found: Suspects) -> np.ndarray:
+    """The photos in the order of suspects.csv: each stands where the first row on it or its group does."""
+    return np.max([(one.score - one.ambiguous)[one.unit] for one in found.axes.values()], axis=0)
 
 
 def of_people(looked: Looked, clean: np.ndarray, given: np.ndarray) -> list[list[Any]]:
