@@ -11,9 +11,10 @@ exchanged; `gender`, so many of the people get the other gender; `random`, so ma
 of people for the others) become another level at random.
 
 Rankings of the same photos from the same OOF predictions, by how likely their class is wrong: the audit's list, in which
-ambiguous labels come last, and the photo's score, in which they do not; the plain loss, -log p(class given); and cleanlab without groups, its find_label_issues first, by normalised margin. Precision is
-the share of wrong classes among as many photos as have one, recall that of all of them found among twice as many. Last the
-audit's labels of the axis alone: people, where they belong to people.
+ambiguous labels come last, and the photo's score, in which they do not; the plain loss, -log p(class given); and cleanlab
+without groups, its find_label_issues first, by normalised margin. Precision is the share of wrong classes among as many photos
+as have one, recall that of all of them found among twice as many. Last the audit's labels of the axis alone: people, where
+they belong to people.
 """
 
 import argparse

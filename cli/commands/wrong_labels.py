@@ -16,8 +16,8 @@ def audit(
 ) -> None:
     """Find labels that are likely wrong, from the OOF predictions.
 
-    Confident learning by the models of other folds: ranked suspects with a suggested label and the reason, and how much of the labels
-    is wrong (docs/audit.md). Writes out/audit; `maskcli report` shows the first suspects' photos.
+    Confident learning by the models of other folds: ranked suspects with a suggested label and the reason, and how much of the
+    labels is wrong (docs/audit.md). Writes out/audit; `maskcli report` shows the first suspects' photos.
     """
     from stages.by_hand import audit as stage
 
