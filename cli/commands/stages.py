@@ -13,7 +13,10 @@ commands = typer.Typer()
 
 @commands.command(epilog=examples("maskcli prepare"))
 def prepare(as_json: Json = False) -> None:
-    """Check every row and photo, label them, decode each photo once."""
+    """Check every row and photo, label them, decode each photo once.
+
+    With the decisions of corrections.csv on wrong labels, groups and photos (docs/corrections.md).
+    """
     from stages import prepare as stage
     from stages.base import paths
     from stages.data import task_and_classes

@@ -25,6 +25,7 @@ HEADER = ",".join(COLUMNS)
 GROUP, PHOTO = "group", "photo"  # what `axis` may say besides the task's axes
 THERE, REMOVED = "there", "removed"  # `old` and `new` of a photo
 UNDONE = "undone"  # a row whose `why` says so takes the last decision back
+CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")  # how lines begin that git puts in where it cannot merge
 PATIENCE = 30.0  # seconds to wait for another process that adds rows
 
 
@@ -88,6 +89,7 @@ def parsed(content: bytes, path: Path = paths.CORRECTIONS) -> tuple[list[Row], l
         return [], [], warnings
     names = csv_rows.header(path, text)
     problem = names if isinstance(names, Fault) else csv_rows.header_fault(path, names, COLUMNS)
+    problem = problem or _conflict(path, text)
     if problem:
         return [], [problem], warnings
     rows, faults = [], []
@@ -148,6 +150,14 @@ def _exchanged(row: Row, undoing: Row) -> bool:
 
 def _says_the_same(row: Row, other: Row) -> bool:
     return (row.old, row.new) == (other.old, other.new)
+
+
+def _conflict(path: Path, text: str) -> Fault | None:
+    marked = next((line for line, one in enumerate(text.splitlines(), 1) if one.startswith(CONFLICT)), None)
+    if marked is None:
+        return None
+    mend = "keep the rows of both sides, and delete this line and others like it"
+    return Fault(f"{path} line {marked}", "git marks a conflict here", mend)
 
 
 def _lacking(path: Path, row: Row) -> Fault | None:

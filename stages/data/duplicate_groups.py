@@ -84,11 +84,13 @@ def join(
     if pairs.empty:
         return own, table, groups, ""
     merged = near_duplicates.joined(codes, pairs)
-    before = own.units
+    before, constant = own.units, [axis.name for axis in own.axes if axis.constant]
     own, table, groups = joined_groups.regrouped(own, table.assign(group=np.asarray(names)[merged]), groups)
     sizes = np.bincount(np.unique(np.column_stack([merged, codes]), axis=0)[:, 0])
     line = (
         f"data.group_duplicates: {int(sizes[sizes > 1].sum())} {before} with near-duplicates became {int((sizes > 1).sum())} "
         f"{own.units}, the largest of {sizes.max()}"
     )
+    differing = [name for name in constant if not own.axis(name).constant]
+    line += f"; some of them differ in {', '.join(differing)}" if differing else ""
     return own, table, groups, line

@@ -27,6 +27,9 @@ FAULTS: dict[str, Callable[[], object]] = {
     "corrections: a quote that is not closed": says('1,gender,female,male,ann,,"seen', f"2,gender,male,female,{ANN}"),
     "corrections: too few values": says("1,gender,female", f"2,gender,male,female,{ANN}"),
     "corrections: no new value": says(f"1,gender,female,,{ANN}"),
+    "corrections: a conflict of git": says(
+        "<<<<<<< HEAD", f"1,age,30,31,{ANN}", "=======", f"2,age,61,62,{BOB}", ">>>>>>> bob"
+    ),
     "corrections: a folder": lambda: paths.CORRECTIONS.mkdir(),
     "corrections: an unknown person": says(f"3,gender,female,male,{ANN}"),
     "corrections: an unknown photo": says(f"one/mask9.jpg,mask,wear,none,{ANN}"),

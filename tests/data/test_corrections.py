@@ -70,7 +70,7 @@ def test_rows_are_read_back_equal_and_up_to_any_cut(
 def test_what_a_crash_cut_off_is_told_and_goes_with_the_next_row(tmp_path: Path) -> None:
     corrections.append([ROW, ROW], path(tmp_path))
     with path(tmp_path).open("ab") as file:
-        file.write(b"p2,gender,ma")
+        file.write(b"p2,gender,ma" + b"l" * 500)
     rows, faults, warnings = corrections.look(path(tmp_path))
     assert (rows, faults) == ([ROW, ROW], [])
     assert warnings == [

@@ -87,7 +87,8 @@ def test_people_with_a_picture_in_common_become_one(project: Path) -> None:
     (images / second).write_bytes((images / first).read_bytes())
     given = small(data={"group_duplicates": True})
     assert told(given) == [
-        "warning: data.group_duplicates: 2 people with near-duplicates became 1 people, the largest of 2"
+        "warning: data.group_duplicates: 2 people with near-duplicates became 1 people, the largest of 2; some of them differ in "
+        "gender, age"
     ]
     kfold.run(given, SILENT)
     folds, joined = pd.read_csv(paths.FOLDS, dtype=str), pd.read_csv(paths.PHOTOS, dtype=str)
