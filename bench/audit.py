@@ -1,18 +1,21 @@
 """Does `maskcli audit` find wrong labels that were planted? And how long does it take with a million photos?
 
 python bench/audit.py PROJECT FOLDER [--kinds swap gender random] [--noise 0.01 0.05 0.1] [--seeds 0]
+    [--set train.epochs=14 folds=[0,1,2]] [--known FILE]
 python bench/audit.py --scale 1000000                                                        (about two minutes)
 
 PROJECT: a project of the contest's layout with labels taken for clean, where lr-find has run. Each kind and share of noise is
 planted in a copy of it below FOLDER, as rows of corrections.csv, which prepare applies; then all folds are trained and joined.
-A copy that has been trained is not trained again. Kinds: `swap`, so many of the people have incorrect_mask and normal
+A copy that has been trained is not trained again. --known: a corrections.csv of labels that are wrong in PROJECT itself, as two
+of the demo's people are on purpose: they are to be found too. Kinds: `swap`, so many of the people have incorrect_mask and normal
 exchanged; `gender`, so many of the people get the other gender; `random`, so many of the labels of each axis (of photos for mask,
 of people for the others) become another level at random.
 
-Three rankings of the same photos from the same OOF predictions, by how likely their class is wrong: the audit's score; the
-plain loss, -log p(class given); and cleanlab without groups, its find_label_issues first, by normalised margin. Precision is
-the share of wrong classes among as many photos as have one, recall that of all of them found among twice as many. `people`:
-the same for the audit's own list of an axis whose labels belong to people.
+Rankings of the same photos from the same OOF predictions, by how likely their class is wrong: the audit's list, in which
+ambiguous labels come last, and the photo's score, in which they do not; the plain loss, -log p(class given); and cleanlab
+without groups, its find_label_issues first, by normalised margin. Precision is the share of wrong classes among as many photos
+as have one, recall that of all of them found among twice as many. Last the audit's labels of the axis alone: people, where
+they belong to people.
 """
 
 import argparse
@@ -39,6 +42,8 @@ from stages.by_hand.audit import Looked
 from stages.data import corrections, photos
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
+from stages.judge.label_suspects import Suspects
+from stages.params.keys import flat, nested
 from stages.params.load import load
 
 KINDS = ("swap", "gender", "random")
@@ -53,25 +58,29 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--noise", nargs="*", type=float, default=SHARES)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--known", type=Path, help="corrections.csv of what is wrong in PROJECT")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of params.yaml")
     parser.add_argument("--scale", type=int, help="photos, of 18 classes")
     options = parser.parse_args()
     if options.scale:
         scale(options.scale)
         return
+    changes = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in options.set)}
+    known = corrections.read(options.known) if options.known else []
     rows = []
     for share in options.noise:
         for kind in options.kinds:
             for seed in options.seeds:
                 folder = options.folder.resolve() / f"{kind}-{share:g}-{seed}"
-                train(options.project.resolve(), folder, (kind, share, seed))
-                rows += [[kind, share, seed, *row] for row in judged(folder)]
-                say(json.dumps(rows[-4:]))
+                train(options.project.resolve(), folder, (kind, share, seed), changes)
+                rows += [[kind, share, seed, *row] for row in judged(folder, known)]
+                say(json.dumps(rows[-5:]))
     columns = ["noise", "share", "seed", "ranking", "wrong", "precision", "recall at twice"]
     report({}, [table("Planted noise found", columns, rows)], [])
 
 
-def train(project: Path, folder: Path, planted: tuple[str, float, int]) -> None:
-    """A copy of the project with noise, its folds trained and joined."""
+def train(project: Path, folder: Path, planted: tuple[str, float, int], changes: dict[str, Any]) -> None:
+    """A copy of the project with noise and other params, its folds trained and joined."""
     if (folder / paths.OOF_ARRAYS).exists():
         return
     for name in COPIED:
@@ -80,8 +89,8 @@ def train(project: Path, folder: Path, planted: tuple[str, float, int]) -> None:
     if not (folder / "data").exists():
         (folder / "data").symlink_to((project / "data").resolve())
     chosen = json.loads((folder / paths.LR_CHOSEN).read_text())["lr"]
-    params = yaml.safe_load((folder / paths.PARAMS).read_text()) | {"lr": chosen}
-    (folder / paths.PARAMS).write_text(yaml.safe_dump(params, sort_keys=False))
+    params = flat(yaml.safe_load((folder / paths.PARAMS).read_text())) | changes | {"lr": chosen}
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(nested(params), sort_keys=False))
     write_json(folder / paths.LR_CHOSEN, {"lr": chosen, "source": "params.yaml"})
     (folder / paths.CORRECTIONS).unlink(missing_ok=True)
     run(folder, "maskcli", "prepare")
@@ -129,20 +138,36 @@ def changed(name: str, axis: str, old: str, new: str) -> corrections.Row:
     return corrections.Row(name, axis, old, new, "bench", corrections.now(), "planted")
 
 
-def judged(folder: Path) -> list[list[Any]]:
+def judged(folder: Path, known: list[corrections.Row]) -> list[list[Any]]:
     """Of each ranking its name, wrong photos, precision and recall; last the audit's of people, of each axis that is theirs."""
     with contextlib.chdir(folder):
         looked = audit.look(compare.load("workspace"), load(), SILENT)
-        clean = pd.read_csv("clean.csv")["label"].to_numpy()
+        clean = truth(looked.task, looked.table, pd.read_csv("clean.csv")["label"].to_numpy(), known)
     given = looked.table["label"].to_numpy()
     wrong = clean != given
     rankings = {
-        "audit": looked.found.score,
+        "audit": listed(looked.found),
+        "audit, photo's score": looked.found.score,
         "plain loss": -looked.probabilities[np.arange(len(given)), given],
         "cleanlab": cleanlab_alone(looked.probabilities, given),
     }
     found = [[name, int(wrong.sum()), *scored(ranking, wrong)] for name, ranking in rankings.items()]
     return [*found, *of_people(looked, clean, given)]
+
+
+def truth(task: Task, table: pd.DataFrame, labels: np.ndarray, known: list[corrections.Row]) -> np.ndarray:
+    """The classes of PROJECT's photos [N], without what is known to be wrong in them; levels by their names."""
+    parts = [part.copy() for part in task.parts(labels)]
+    for one in known:
+        place = [axis.name for axis in task.axes].index(one.axis)
+        own = (table["group"] == one.id) | (table["file"] == one.id)
+        parts[place][own] = task.axes[place].levels.index(one.new)
+    return task.numbers(tuple(parts))
+
+
+def listed(found: Suspects) -> np.ndarray:
+    """The photos in the order of suspects.csv: each stands where the first row on it or its group does."""
+    return np.max([(one.score - one.ambiguous)[one.unit] for one in found.axes.values()], axis=0)
 
 
 def of_people(looked: Looked, clean: np.ndarray, given: np.ndarray) -> list[list[Any]]:
