@@ -164,10 +164,10 @@ def test_what_another_process_writes_is_seen_at_once(browser: Browser, ids: list
 
 def test_two_servers_on_one_project_lose_and_contradict_nothing(browser: Browser, ids: list[tuple[str, str]]) -> None:
     with reviewing() as other:
-        seen = browser.question()["question"]
+        seen, also_seen = browser.question()["question"], other.question()["question"]
         browser.decide(seen, "a", who="ann")
+        assert "ann" in other.decide(also_seen, "2", who="bob")["told"]
         assert other.question()["question"]["number"] == 1
-        assert "ann" in other.decide(seen, "2", who="bob")["told"]
         browser.decide(browser.question("at", 0)["question"], "1", who="ann")
     prepare.run(load(), SILENT)  # refuses rows that contradict each other
     assert set(table().set_index("group").loc[ids[0][0], "gender"]) == {"male"}
