@@ -14,10 +14,10 @@ def audit(
     first: Annotated[int, typer.Option(min=0, help="Suspects to show; suspects.csv has all.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Find labels that are likely wrong, by the models of other folds.
+    """Find labels that are likely wrong, from the OOF predictions.
 
-    Confident learning on the OOF predictions: ranked suspects with a suggested label and the reason, and how much of the labels
-    is wrong (docs/audit.md). Writes out/audit; `maskcli report` shows the first suspects' photos.
+    Confident learning by the models of other folds: ranked suspects with a suggested label and the reason, and how much of the
+    labels is wrong (docs/audit.md). Writes out/audit; `maskcli report` shows the first suspects' photos.
     """
     from stages.by_hand import audit as stage
 

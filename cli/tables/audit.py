@@ -8,7 +8,6 @@ from cli.lines import Column, Lines, Table, described, plain, table
 from stages.base import paths
 from stages.by_hand.audit import in_words
 
-LONGEST = 22  # letters of a name in the table; longer ones lose their beginning
 PAIRS = 6  # of noise shown
 
 
@@ -52,7 +51,7 @@ def _suspect(row: dict[str, Any]) -> tuple[str, ...]:
     value = f" ({row['value']})" if row["value"] else ""
     told = [row["why"], *[row["decided"]] * bool(row["decided"]), *["ambiguous"] * bool(row["ambiguous"])]
     return (
-        whose if len(whose) <= LONGEST else f"...{whose[3 - LONGEST :]}",
+        whose,
         f"{row['axis']} {row['given']}{value} > {row['suggested']}",
         f"{row['score']:.2f}",
         "; ".join(told),

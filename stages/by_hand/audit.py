@@ -190,7 +190,8 @@ def of_run(run_key: str, most: int) -> Shown:
     if summary.get("run") != run_key:
         return Shown()
     table = read_csv(paths.SUSPECTS, "audit", TYPES)
-    return Shown(f"{in_words(summary)}.", table[:most].to_dict("records"))
+    rows = [{str(name): value for name, value in row.items()} for row in table[:most].to_dict("records")]
+    return Shown(f"{in_words(summary)}.", rows)
 
 
 def _first(suspects: pd.DataFrame) -> dict[str, Any]:

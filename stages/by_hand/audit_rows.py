@@ -1,6 +1,6 @@
 """The rows of suspects.csv: whose label it is, what it should be, and why, in a sentence for a person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,12 +39,14 @@ def described(
     table: photos.csv [N]; probabilities [N, C].
     """
     rows: list[Row] = [{}] * len(place)
+    columns = {name: table[name].to_numpy(object) for name in ("file", "group")}
+    columns |= {axis.name: table[axis.name].to_numpy(float) for axis in task.axes if axis.numeric}
     for number, axis in enumerate(task.axes):
         found = axes[number]
         levels = label_suspects.levels(probabilities, task, number)
         group = _OfGroups(found.group[found.unit])
         for row in np.flatnonzero(place == number):
-            rows[row] = _row(_Suspect(axis, found, int(unit[row]), levels, group), table)
+            rows[row] = _row(_Suspect(axis, found, int(unit[row]), levels, group), columns)
     names = ("id", "axis", "given", "suggested", "score", "ambiguous", "value", "group", "photos", "why")
     return {name: [row[name] for row in rows] for name in names}
 
@@ -65,10 +67,10 @@ class _Suspect:
         return int(others[np.argmax(self.levels[others, self.given] - self.levels[others, self.suggested])])
 
 
-def _row(one: _Suspect, table: pd.DataFrame) -> Row:
+def _row(one: _Suspect, table: Mapping[str, np.ndarray]) -> Row:
     axis, found, first = one.axis, one.found, int(one.photos[0])
-    files, groups = table["file"].to_numpy(object), table["group"].to_numpy(object)
-    value = float(table[axis.name].to_numpy()[first]) if axis.numeric else None
+    files, groups = table["file"], table["group"]
+    value = float(table[axis.name][first]) if axis.numeric else None
     return {
         "id": groups[first] if one.of_group else files[first],
         "axis": axis.name,

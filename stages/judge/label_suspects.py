@@ -19,7 +19,7 @@ any other. Of each axis:
    (`_swaps`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +34,12 @@ LEAST = 1e-12  # probability
 ROUNDS, FITTED = 8, 3  # of expectation-maximisation, and those of them in which the temperature is fitted
 DRAWN_TO = 20.0  # units of each true level that the channel is given at the rate common to all levels
 LEAST_NOISE, MOST_NOISE = 1e-3, 0.4  # of the rate common to all levels
-COLDEST = 0.25  # of the temperature without noise: where every unit is easy, nothing else would end the sharpening
-SAMPLE = 4_000_000  # probabilities that temperature and channel are fitted on: units x levels
-CHUNK = 4_000_000  # probabilities at a time, so that memory stays flat
+COLDEST = 0.25  # temperature; where every unit is easy, nothing else would end the sharpening
+SPREAD = 0.7  # of the logarithm of a temperature around that of 1, before anything is seen
+OF_TEMPERATURE, OF_CHANNEL = 1_000_000, 4_000_000  # probabilities (units x levels) drawn to fit each on, at most
+GRID = 12  # temperatures looked at before the best of them is refined
+FEWEST = 5_000  # units that they are fitted on, whatever the levels
+CHUNK = 1_000_000  # probabilities at a time, so that memory stays flat
 SWAPS = 0.002  # share of groups with two levels that are expected to have them swapped, before any is looked at
 SWAPS_DRAWN_TO = 100.0  # groups that this expectation counts as
 ALTERNATIVES = 2  # levels beside the given one that a swap may put in its place
@@ -53,7 +56,7 @@ class OfAxis:
     given: np.ndarray  # int32 [U]
     suggested: np.ndarray  # int32 [U] the likely level other than the given one
     score: np.ndarray  # [U] estimated probability that the given level is wrong
-    swapped: np.ndarray  # bool [U] the score is mostly that of a swap with another photo of the group
+    swapped: np.ndarray  # bool [U] likely has the label of another photo of the group, which has its own
     ambiguous: np.ndarray  # bool [U] next to a bin's edge, or levels that the models cannot tell apart
     log_probabilities: np.ndarray  # float32 [U, K] calibrated, of the unit's photos alone
     channel: np.ndarray  # [K, K] P(given | true), rows given
@@ -140,8 +143,8 @@ def of_axis(
             calibrated = _calibrated(log_probabilities, temperature)
             by_swap, partner = _swaps(calibrated, given, group, channel)
     score, suggested = _judged(calibrated, given, channel)
-    swapped = by_swap > np.maximum(score, 0.5)
-    suggested = np.where(by_swap > score, partner, suggested)
+    swapped = by_swap > 0.5
+    suggested = np.where(swapped | (by_swap > score), partner, suggested)
     score = by_swap + (1 - by_swap) * score
     ambiguous = _not_told_apart(calibrated, given, suggested)
     if values is not None:
@@ -170,27 +173,35 @@ def pooled(log_probabilities: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 def fit(log_probabilities: np.ndarray, given: np.ndarray) -> tuple[float, np.ndarray]:
     """Temperature, and channel [K, K] P(given | true), of units [U, K] with given levels [U]."""
-    rows, most = np.arange(len(given)), SAMPLE // log_probabilities.shape[1]
-    if len(rows) > most:
-        rows = np.sort(np.random.default_rng(0).permutation(len(rows))[:most])
-    logs, own = log_probabilities[rows].astype(np.float64), given[rows]
-    plain = calibration.temperature(logs, own)
-    coldest = max(COLDEST * plain, calibration.COLDEST)
-    temperature, noise = _common_rate(logs, own, coldest)
-    joint = confident_joint(np.exp(log_softmax(logs / temperature)), own)
+    order = np.random.default_rng(0).permutation(len(given))
+    count = log_probabilities.shape[1]
+    few, many = (np.sort(order[: max(FEWEST, most // count)]) for most in (OF_TEMPERATURE, OF_CHANNEL))
+    logs, own = log_probabilities[few].astype(np.float64), given[few]
+    temperature, noise = _common_rate(logs, own)
+    of_all, labels = log_probabilities[many], given[many]
+    joint = confident_joint(np.exp(_calibrated(of_all, temperature)), labels)
     for number in range(ROUNDS):
         channel = channel_of(joint, noise)
         if number < FITTED:
-            temperature = _temperature(logs, channel[own], coldest)
-        found = posterior(log_softmax(logs / temperature), own, channel)
-        joint = np.stack([np.bincount(own, column, len(channel)) for column in found.T], axis=1)
+            temperature = _temperature(logs, channel[own])
+            calibrated = _calibrated(of_all, temperature)
+        joint = _joint(calibrated, labels, channel)
     return temperature, channel
 
 
-def _common_rate(logs: np.ndarray, given: np.ndarray, coldest: float) -> tuple[float, float]:
+def _joint(log_probabilities: np.ndarray, given: np.ndarray, channel: np.ndarray) -> np.ndarray:
+    """Units by given and true level, [K, K], as the calibrated log probabilities [U, K] and the channel expect them."""
+    total = np.zeros_like(channel)
+    for rows in chunks(log_probabilities):
+        found, own = posterior(log_probabilities[rows], given[rows], channel), given[rows]
+        total += np.stack([np.bincount(own, column, len(channel)) for column in found.T], axis=1)
+    return total
+
+
+def _common_rate(logs: np.ndarray, given: np.ndarray) -> tuple[float, float]:
     """Temperature and rate of noise with which the given levels are likeliest, if every wrong level is equally likely."""
     others = logs.shape[1] - 1
-    rates = np.geomspace(LEAST_NOISE, MOST_NOISE, 60)
+    rates = np.geomspace(LEAST_NOISE, MOST_NOISE, 30)
     own, best = np.arange(len(given)), LEAST_NOISE
 
     def loss(log_temperature: float) -> float:
@@ -200,8 +211,7 @@ def _common_rate(logs: np.ndarray, given: np.ndarray, coldest: float) -> tuple[f
         best = float(rates[int(np.argmin(each))])
         return min(each)
 
-    ends = np.log(coldest), np.log(calibration.HOTTEST)
-    found = float(minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 0.01}).x)
+    found = _lowest(loss, len(logs))
     loss(found)
     return float(np.exp(found)), best
 
@@ -221,14 +231,30 @@ def channel_of(joint: np.ndarray, noise: float) -> np.ndarray:
     return np.asarray(drawn / drawn.sum(0))
 
 
-def _temperature(logs: np.ndarray, seen: np.ndarray, coldest: float) -> float:
+def _temperature(logs: np.ndarray, seen: np.ndarray) -> float:
     """The temperature with which the given levels are likeliest through the channel; seen: its rows of them, [U, K]."""
 
     def loss(log_temperature: float) -> float:
         return -float(np.log((np.exp(log_softmax(logs / np.exp(log_temperature))) * seen).sum(1)).mean())
 
-    ends = np.log(coldest), np.log(calibration.HOTTEST)
-    return float(np.exp(minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 0.01}).x))
+    return float(np.exp(_lowest(loss, len(logs))))
+
+
+def _lowest(loss: Callable[[float], float], units: int) -> float:
+    """The log of the temperature where the mean loss over so many units is lowest, models being taken to be about as sure as
+    they should be (log-normal prior, SPREAD).
+
+    Where few labels contradict models that are equally sure of all, those may be noise or the models too sure: the labels alone
+    cannot say which, and the loss has two valleys. So it is looked at all over, and not from one end.
+    """
+
+    def penalised(log_temperature: float) -> float:
+        return loss(log_temperature) + (log_temperature / SPREAD) ** 2 / 2 / units
+
+    grid = np.linspace(np.log(COLDEST), np.log(calibration.HOTTEST), GRID)
+    best = int(np.argmin([penalised(float(each)) for each in grid]))
+    ends = grid[max(0, best - 1)], grid[min(GRID - 1, best + 1)]
+    return float(minimize_scalar(penalised, bounds=ends, method="bounded", options={"xatol": 0.01}).x)
 
 
 def _calibrated(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from cli import console
 from cli.lines import Lines
+from cli.tables import audit as audit_table
 from cli.tables import blend as blend_table
 from cli.tables import check as check_table
 from cli.tables import compare as compare_table
@@ -237,6 +238,41 @@ def scored(**own: Any) -> dict[str, Any]:
     return found | own
 
 
+def audited(*suspects: dict[str, Any], **own: Any) -> dict[str, Any]:
+    axis = {"of": "photos", "labels": 31_500, "likely_wrong": 209, "expected_wrong": 251.4, "ambiguous": 12}
+    noise = {
+        "axis": "age",
+        "given": "30-59",
+        "likely": "60+",
+        "share": 0.0113,
+        "share_low": 0.0071,
+        "share_high": 0.0161,
+    }
+    noise |= {"units": 2101}
+    first = {"suspects": 50, "precision_estimated": 0.94, "decided": 20, "corrected": 17}
+    return {
+        "people": 4500,
+        "photos": 31_500,
+        "labels": 40_500,
+        "likely_wrong": 209,
+        "expected_wrong": 251.4,
+        "listed": 431,
+        "axes": {"mask": axis, "age": axis | {"of": "people", "labels": 4500, "likely_wrong": 0}},
+        "first": [first, first | {"suspects": 100, "precision_estimated": 0.81}],
+        "decided": 20,
+        "corrected": 17,
+        "suspects": list(suspects),
+        "noise": [noise, noise | {"share_low": float("nan"), "share_high": float("nan"), "units": 3}, noise],
+    } | own
+
+
+def suspect(**own: Any) -> dict[str, Any]:
+    file = f"000123_female_Asian_59/{LONG}.jpg"
+    said = {"id": file, "axis": "mask", "given": "incorrect", "suggested": "none", "score": 0.9713, "ambiguous": 0}
+    why = "looks none (0.97), and normal.jpg of the same group incorrect (0.95): swapped?"
+    return said | {"value": "", "group": "000123", "photos": f"{file}|b.jpg", "why": why, "decided": ""} | own
+
+
 def submitted() -> dict[str, Any]:
     source = {"fold": 10, "repeat": 2, "state": "epoch 711 of 1000, of another run than the newest", "val_f1": 0.4687}
     return {
@@ -320,6 +356,12 @@ ANSWERS: dict[str, Make] = {
     "predict": lambda width: predict_table.predict(answered(photo(), photo("b.jpg", label=None), BROKEN), width),
     "predict, one photo": lambda width: predict_table.predict(answered(photo("b.jpg"), photos=1), width),
     "predict, into a file": lambda width: predict_table.predict(answered(), width),
+    "audit": lambda width: audit_table.audit(
+        audited(suspect(), suspect(id=KOREAN, axis="age", value="59", ambiguous=1, decided="kept")), 10, width
+    ),
+    "audit, nothing found": lambda width: audit_table.audit(
+        audited(axes={}, noise=[], first=[], decided=0, likely_wrong=0), 10, width
+    ),
     "submit-now": lambda width: submit_now_table.submit_now(submitted(), width),
 }
 

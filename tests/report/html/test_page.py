@@ -15,6 +15,7 @@ from stages.judge.training_noise import Training
 from stages.report import verdicts
 from stages.report.html import class_section, page, page_scores
 from stages.report.html.page import Run
+from stages.report.html.suspect_labels import Suspects
 from stages.report.html.worst_photos import Heat
 from tests.report import browser
 from tests.report.made import CELLS, FOLDERS, MANY, long_tailed, run
@@ -300,6 +301,38 @@ def test_of_many_classes_the_page_shows_all_in_pictures_and_lists_those_that_mat
 def test_a_picture_of_many_classes_carries_its_dots_itself(many: str) -> None:
     for chart in charts_of(many):
         assert not re.findall(r'(?:href|src)="(?!#|data:image/png)', chart)
+
+
+def test_an_audits_suspects_stand_with_their_photos_and_are_named_safely() -> None:
+    row = {
+        "id": "000_x/mask0.jpg",
+        "axis": "mask",
+        "given": "incorrect",
+        "suggested": "none",
+        "score": 0.973,
+        "ambiguous": 0,
+        "value": "",
+        "photos": "000_x/mask0.jpg|000_x/mask1.jpg|<b>.jpg",
+        "why": "looks none (0.97)",
+        "decided": "kept",
+    }
+    person = row | {"id": "<b>", "axis": "age", "given": "30-59", "value": "59", "ambiguous": 1, "photos": "a.jpg"}
+    audited = replace(RUNS[0], suspects=Suspects("2 labels are likely wrong.", (row, person)))
+    found = page.build([audited], None, 100, 0, lambda names: noise(names & {"000_x/mask0.jpg", "000_x/mask1.jpg"}))
+    section = found[found.index('<section id="suspects">') : found.index('<section id="params">')]
+    assert "2 labels are likely wrong." in section
+    assert "97\u00a0%" in section
+    assert "30-59 (59)" in section
+    assert ", ambiguous" in section
+    assert "<b>" not in section
+    assert section.count("<img") == 2
+    assert section.count("photo not found") == 2
+    assert section.count('class="strip own"') == 1, "a photo's own label marks that photo"
+
+
+def test_without_an_audit_the_page_says_nothing_of_suspects(two: str) -> None:
+    assert 'id="suspects"' not in two
+    assert "#suspects" not in two
 
 
 @pytest.mark.browser

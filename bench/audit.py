@@ -1,0 +1,234 @@
+"""Does `maskcli audit` find wrong labels that were planted? And how long does it take with a million photos?
+
+python bench/audit.py PROJECT FOLDER [--kinds swap gender random] [--noise 0.01 0.05 0.1] [--seeds 0]
+    [--set train.epochs=14 folds=[0,1,2]]
+python bench/audit.py --scale 1000000                                                        (about two minutes)
+
+PROJECT: a project of the contest's layout with labels taken for clean, where lr-find has run. Each kind and share of noise is
+planted in a copy of it below FOLDER, as rows of corrections.csv, which prepare applies; then all folds are trained and joined.
+A copy that has been trained is not trained again. Kinds: `swap`, so many of the people have incorrect_mask and normal
+exchanged; `gender`, so many of the people get the other gender; `random`, so many of the labels of each axis (of photos for mask,
+of people for the others) become another level at random.
+
+Rankings of the same photos from the same OOF predictions, by how likely their class is wrong: the audit's list, in which
+ambiguous labels come last, and the photo's score, in which they do not; the plain loss, -log p(class given); and cleanlab
+without groups, its find_label_issues first, by normalised margin. Precision is the share of wrong classes among as many photos
+as have one, recall that of all of them found among twice as many. Last the audit's labels of the axis alone: people, where
+they belong to people.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from scale import process
+from scratch import report, run, say, table
+
+from stages.base import paths
+from stages.base.files import write_json, write_npz
+from stages.base.talk import SILENT
+from stages.by_hand import audit, compare
+from stages.by_hand.audit import Looked
+from stages.data import corrections, photos
+from stages.data import task_and_classes as tasks
+from stages.data.task_and_classes import CONTEST, Task
+from stages.judge.label_suspects import Suspects
+from stages.params.keys import flat, nested
+from stages.params.load import load
+
+KINDS = ("swap", "gender", "random")
+SHARES = (0.01, 0.05, 0.1)
+COPIED = (paths.PARAMS, paths.LR_CHOSEN)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", type=Path, nargs="?")
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("--noise", nargs="*", type=float, default=SHARES)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of params.yaml")
+    parser.add_argument("--scale", type=int, help="photos, of 18 classes")
+    options = parser.parse_args()
+    if options.scale:
+        scale(options.scale)
+        return
+    changes = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in options.set)}
+    rows = []
+    for share in options.noise:
+        for kind in options.kinds:
+            for seed in options.seeds:
+                folder = options.folder.resolve() / f"{kind}-{share:g}-{seed}"
+                train(options.project.resolve(), folder, (kind, share, seed), changes)
+                rows += [[kind, share, seed, *row] for row in judged(folder)]
+                say(json.dumps(rows[-5:]))
+    columns = ["noise", "share", "seed", "ranking", "wrong", "precision", "recall at twice"]
+    report({}, [table("Planted noise found", columns, rows)], [])
+
+
+def train(project: Path, folder: Path, planted: tuple[str, float, int], changes: dict[str, Any]) -> None:
+    """A copy of the project with noise and other params, its folds trained and joined."""
+    if (folder / paths.OOF_ARRAYS).exists():
+        return
+    for name in COPIED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(project / name, folder / name)
+    if not (folder / "data").exists():
+        (folder / "data").symlink_to((project / "data").resolve())
+    chosen = json.loads((folder / paths.LR_CHOSEN).read_text())["lr"]
+    params = flat(yaml.safe_load((folder / paths.PARAMS).read_text())) | changes | {"lr": chosen}
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(nested(params), sort_keys=False))
+    write_json(folder / paths.LR_CHOSEN, {"lr": chosen, "source": "params.yaml"})
+    (folder / paths.CORRECTIONS).unlink(missing_ok=True)
+    run(folder, "maskcli", "prepare")
+    shutil.copy(folder / paths.PHOTOS, folder / "clean.csv")
+    with contextlib.chdir(folder):
+        corrections.append(noise(*planted), paths.CORRECTIONS)
+    for stage in ("prepare", "kfold", "folds", "oof-ensemble"):
+        say(f"{folder.name}: {stage}")
+        run(folder, "maskcli", stage)
+
+
+def noise(kind: str, share: float, seed: int) -> list[corrections.Row]:
+    """The rows that make so many labels of the project here wrong."""
+    rng, task = np.random.default_rng([seed, KINDS.index(kind)]), tasks.read(load())
+    clean = photos.read(task)
+    people = clean["group"].unique()
+    some = rng.choice(people, max(1, round(share * len(people))), replace=False)
+    found = []
+    if kind == "swap":
+        for person in some:
+            own = clean[clean["group"] == person]
+            one, other = (own[own["mask"] == level]["file"].iloc[0] for level in (1, 2))
+            found += [row(task, "mask", one, 1, 2), row(task, "mask", other, 2, 1)]
+    elif kind == "gender":
+        for person, level in clean.groupby("group")["gender"].first()[some].items():
+            found.append(row(task, "gender", str(person), int(level), 1 - int(level)))
+    else:
+        for axis in task.axes:
+            name = "group" if axis.constant else "file"
+            units = clean.drop_duplicates(name)
+            for place in rng.choice(len(units), max(1, round(share * len(units))), replace=False):
+                value = units[axis.name].iloc[place]
+                level = int(axis.codes(np.array([value]))[0])
+                other = (level + rng.integers(1, len(axis.levels))) % len(axis.levels)
+                old = f"{value:g}" if axis.numeric else axis.levels[level]
+                found.append(changed(units[name].iloc[place], axis.name, old, axis.levels[other]))
+    return found
+
+
+def row(task: Task, axis: str, name: str, old: int, new: int) -> corrections.Row:
+    return changed(name, axis, task.axis(axis).levels[old], task.axis(axis).levels[new])
+
+
+def changed(name: str, axis: str, old: str, new: str) -> corrections.Row:
+    return corrections.Row(name, axis, old, new, "bench", corrections.now(), "planted")
+
+
+def judged(folder: Path) -> list[list[Any]]:
+    """Of each ranking its name, wrong photos, precision and recall; last the audit's of people, of each axis that is theirs."""
+    with contextlib.chdir(folder):
+        looked = audit.look(compare.load("workspace"), load(), SILENT)
+        clean = pd.read_csv("clean.csv")["label"].to_numpy()
+    given = looked.table["label"].to_numpy()
+    wrong = clean != given
+    rankings = {
+        "audit": listed(looked.found),
+        "audit, photo's score": looked.found.score,
+        "plain loss": -looked.probabilities[np.arange(len(given)), given],
+        "cleanlab": cleanlab_alone(looked.probabilities, given),
+    }
+    found = [[name, int(wrong.sum()), *scored(ranking, wrong)] for name, ranking in rankings.items()]
+    return [*found, *of_people(looked, clean, given)]
+
+
+def listed(found: Suspects) -> np.ndarray:
+    """The photos in the order of suspects.csv: each stands where the first row on it or its group does."""
+    return np.max([(one.score - one.ambiguous)[one.unit] for one in found.axes.values()], axis=0)
+
+
+def of_people(looked: Looked, clean: np.ndarray, given: np.ndarray) -> list[list[Any]]:
+    found = []
+    for place, axis in enumerate(looked.task.axes):
+        one = looked.found.axes[axis.name]
+        differs = looked.task.parts(clean)[place] != looked.task.parts(given)[place]
+        if differs.any():
+            wrong = np.zeros(len(one.score), bool)
+            wrong[one.unit[differs]] = True
+            found.append([f"audit, {axis.name} alone", int(wrong.sum()), *scored(one.score, wrong)])
+    return found
+
+
+def scored(ranking: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
+    """Precision among as many as are wrong, and recall among twice as many; the first are the likeliest."""
+    order, count = np.argsort(-ranking, kind="stable"), int(wrong.sum())
+    return float(wrong[order[:count]].mean()), float(wrong[order[: 2 * count]].sum() / count)
+
+
+def cleanlab_alone(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_normalized_margin_for_each_label
+
+    named = find_label_issues(given, probabilities, n_jobs=1)
+    return np.asarray(named + 1 - get_normalized_margin_for_each_label(given, probabilities))
+
+
+def scale(count: int) -> None:
+    """Seconds and memory of `maskcli audit` on drawn predictions of so many photos, 7 a person, 2 % of the labels wrong."""
+    with tempfile.TemporaryDirectory(prefix="maskcli-audit-") as name:
+        folder = Path(name)
+        with contextlib.chdir(folder):
+            draw(count)
+        cost = process([sys.executable, "-m", "cli.main", "audit", "--json", "--first", "1"], folder)
+        size = sum(path.stat().st_size for path in (folder / "out/audit").iterdir())
+    rows = [[count, cost.seconds, cost.peak, cost.anonymous, cost.said["listed"], size / 1e6]]
+    columns = ["photos", "seconds", "peak RSS, MB", "anonymous peak, MB", "suspects", "out/audit, MB"]
+    goals = {"audit_seconds": cost.seconds, "audit_peak_rss_mb": cost.peak}
+    report(goals, [table("maskcli audit, 18 classes", columns, rows)], [])
+
+
+def draw(count: int) -> None:
+    """In the working folder: params.yaml, prepare's tables, and OOF predictions that are right nine times in ten."""
+    rng = np.random.default_rng(0)
+    people = -(-count // 7)
+    ages = np.repeat(rng.integers(18, 70, people), 7)[:count]
+    mask, gender = np.tile([0, 0, 0, 0, 0, 1, 2], people)[:count], np.repeat(rng.integers(0, 2, people), 7)[:count]
+    wrong = rng.random(count) < 0.02
+    true = CONTEST.labels({"mask": mask, "gender": gender, "age": ages})
+    mask = np.where(wrong, (mask + 1) % 3, mask)
+    table = pd.DataFrame({"mask": mask, "gender": gender, "age": ages})
+    table["label"] = CONTEST.labels(table)
+    table.insert(0, "group", np.repeat([f"{person:06d}" for person in range(people)], 7)[:count])
+    table.insert(
+        1, "file", table["group"] + "/" + pd.Series(np.tile(np.arange(7), people)[:count]).astype(str) + ".jpg"
+    )
+    table["content"] = [f"{number + 1:016x}" for number in range(count)]
+    paths.PARAMS.write_text("{}\n")
+    tasks.write(CONTEST)
+    photos.write(CONTEST, table, table.drop_duplicates("group")[["group", "gender", "age"]])
+    selected = np.empty((1, count, 18), np.float32)
+    for start in range(0, count, 100_000):
+        logits = rng.normal(0, 2, (len(true[start : start + 100_000]), 18))
+        logits[np.arange(len(logits)), true[start : start + 100_000]] += 7
+        selected[0, start : start + 100_000] = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    arrays = {"photo": table["file"].to_numpy(str), "person": table["group"].to_numpy(str)}
+    arrays |= {"label": table["label"].to_numpy(), "fold": np.arange(count) // 7 % 5}
+    arrays |= {"selected": selected, "last": selected, "content": photos.content_of(table)}
+    arrays |= {"task": np.array(json.dumps(tasks.to_json(CONTEST) | {"subsets": {}}))}
+    write_npz(paths.OOF_ARRAYS, **arrays, select=np.array("last"), seed=np.array(0))
+    del selected
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
