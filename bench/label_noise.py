@@ -6,8 +6,8 @@ python bench/label_noise.py table FOLDER                     (prints the tables)
 Fold 0's training side of the demo set gets mistakes of a kind; its own (one person's gender, one person's two photos) stay in.
 Then `none`, `drop`, `weight` and `smooth` train on the same labels with the same seed; the search is made once, and what it took
 is added to each of the three. All are judged on people whom nobody has trained on, whose labels are right. A difference from
-`none` is the project's own: paired over people, with the noise of trainings (stages/judge/paired_difference.py), all three
-sharing one error rate. Cores: seconds of process time, which other programs do not lengthen much.
+`none` is paired over people (stages/judge/paired_difference.py) and over seeds, since both sides have the same mistakes and
+the same seed; its 95 % interval holds both. Cores: seconds of process time, which other programs do not lengthen much.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from people import draw
+from scipy.special import stdtrit
 
 from stages import kfold, lr_find, prepare
 from stages.base import paths
@@ -203,15 +204,21 @@ def scored(logs: np.ndarray, labels: np.ndarray, person: np.ndarray) -> Training
 
 def cells(runs: dict[str, list[Training]], action: str) -> str:
     """The scores of none, or the differences of another action from it with their 95 % intervals."""
+    scores = {name: np.array([bootstrap.estimate(one.over_groups) for one in runs[name]]) for name in ("none", action)}
     if action == "none":
-        mean = np.mean([bootstrap.estimate(one.over_groups) for one in runs["none"]], axis=0)
-        return " | ".join(f"{value:.3f}" for value in mean)
-    asked = Asked(REPLICATES, 0, units="people", comparisons=len(ACTIONS) - 1)
-    rows = paired_difference.compare(runs["none"], runs[action], asked)
-    return " | ".join(
-        f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f}){'*' if row.low > 0 or row.high < 0 else ''}"
-        for row in rows
-    )
+        return " | ".join(f"{value:.3f}" for value in scores["none"].mean(0))
+    found = paired_difference.compare(runs["none"], runs[action], Asked(REPLICATES, 0, "people", same_models=True))
+    seeds = len(scores["none"])
+    of_seeds = (scores[action] - scores["none"]).var(0, ddof=1) / seeds
+    rows = []
+    for row, own in zip(found, of_seeds, strict=True):
+        variance = ((row.high - row.low) / 2 / 1.96) ** 2 + own
+        freedom = (
+            (seeds - 1) * (variance / own) ** 2 if own else np.inf
+        )  # Satterthwaite: that of the people is well known
+        half = float(np.sqrt(variance) * stdtrit(min(freedom, 1e6), 0.975))
+        rows.append(f"{row.difference:+.3f} ± {half:.3f}{'*' if abs(row.difference) > half > 0 else ''}")
+    return " | ".join(rows)
 
 
 def cost(told: list[dict[str, Any]], action: str) -> float:

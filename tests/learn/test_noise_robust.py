@@ -12,7 +12,6 @@ from stages.learn import loader, noise_robust
 from stages.learn.noise_robust import Found, Judged
 from stages.params.schema import Params
 from tests.conftest import small
-from tests.tasks import task_of
 
 MASKS = (0, 0, 0, 0, 0, 1, 2)
 
@@ -70,13 +69,20 @@ def test_planted_mistakes_are_found_with_what_they_should_be(
     data, person, truth = planted
     found = noise_robust.find(judged(data, person, truth), data, noise())
     wrong = np.flatnonzero(data.labels != truth)
-    assert set(wrong) <= set(found.which)
-    assert len(found.which) <= len(wrong) + 4
-    at = np.searchsorted(found.which, wrong)
-    assert (found.suggested[at] == truth[wrong]).all()
-    assert not found.number[at].any()  # nobody's age is doubted
+    right = np.isin(found.which, wrong)
+    assert right.sum() >= 0.9 * len(wrong)
+    assert right.mean() >= 0.9
+    assert (found.suggested[right] == truth[found.which[right]]).all()
+    assert not found.number[right].any()  # nobody's age is doubted
     assert found.looked == len(data.train)
     assert found.estimated == pytest.approx(len(wrong), abs=6)
+
+
+def test_a_class_that_its_judge_has_not_learnt_is_not_doubted(planted: tuple[FoldData, np.ndarray, np.ndarray]) -> None:
+    data, person, truth = planted
+    unknown = (data.labels != truth)[data.train]
+    found = noise_robust.find(judged(data, person, truth, ~unknown), data, noise())
+    assert not set(data.train[unknown]) & set(found.which)
 
 
 def test_a_share_takes_the_surest_and_no_more(planted: tuple[FoldData, np.ndarray, np.ndarray]) -> None:
@@ -105,25 +111,13 @@ def test_an_age_next_to_an_edge_is_no_mistake_and_one_far_from_it_is() -> None:
     assert set(person[moved.which]) == {near}
 
 
-def test_classes_that_no_judge_has_learnt_are_not_suspected_and_no_class_loses_more_than_half() -> None:
-    task = task_of(4)
-    truth = np.repeat([0, 1, 2, 3], [60, 60, 20, 4])
-    labels = truth.copy()
-    labels[120:134] = 2
-    predicted = np.where(truth == 2, 1, truth)  # they take all of class 2, rightly or not, for class 1
-    predicted[truth == 3] = 0
-    side = np.arange(len(truth))
-    data = FoldData(
-        task, np.zeros((len(truth), 1, 1, 3), np.uint8), labels, labels, np.full(len(truth), np.nan), side, side[:0]
-    )
-    asked = Judged(side, knowing(task, predicted, 0.99), side, truth != 3)
-    score = np.where(truth >= 2, 0.99, 0.01)
-    score[134:140] = 0.6
-    rows = noise_robust._surest(np.where(asked.learnt, score, 0), labels, 1000)
-    assert (labels[rows] == 2).all()
-    assert len(rows) == 10
-    assert score[rows].min() == 0.99
-    assert not (labels[noise_robust.find(asked, data, noise()).which] == 3).any()
+def test_no_class_loses_more_than_half_of_its_photos_and_those_left_are_the_least_doubted() -> None:
+    labels = np.repeat([0, 1, 2], [60, 21, 20])
+    score = np.where(labels == 0, 0.01, 0.99)
+    score[60:65], score[95:] = 0.6, 0.6
+    rows = noise_robust._surest(score, labels, 1000)
+    assert np.bincount(labels[rows]).tolist() == [0, 10, 10]
+    assert (score[rows] == 0.99).all()
 
 
 def found_at(which: list[int], score: float = 0.8) -> Found:
