@@ -234,8 +234,15 @@ def test_two_browsers_on_one_question_are_told_of_each_other(
     other.context.close()
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        ("a laptop", "light"),
+        ("a phone", "dark"),
+        pytest.param("a laptop", "dark", marks=pytest.mark.slow),
+        pytest.param("a phone", "light", marks=pytest.mark.slow),
+    ],
+)
 def test_everything_can_be_read_and_nothing_stands_out_of_the_window(
     chromium: Any, url: str, fresh: Path, width: str, scheme: str
 ) -> None:
