@@ -2,6 +2,7 @@
 
 python bench/audit.py PROJECT FOLDER [--kinds swap gender random] [--noise 0.01 0.05 0.1] [--seeds 0]
     [--set train.epochs=14 folds=[0,1,2]] [--known FILE]
+python bench/audit.py PROJECT --draws 20                        (seconds: noise planted after training, which no model has learnt)
 python bench/audit.py --scale 1000000                                                        (about two minutes)
 
 PROJECT: a project of the contest's layout with labels taken for clean, where lr-find has run. Each kind and share of noise is
@@ -42,6 +43,7 @@ from stages.by_hand.audit import Looked
 from stages.data import corrections, photos
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
+from stages.judge import bootstrap, label_suspects
 from stages.judge.label_suspects import Suspects
 from stages.params.keys import flat, nested
 from stages.params.load import load
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--known", type=Path, help="corrections.csv of what is wrong in PROJECT")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of params.yaml")
+    parser.add_argument("--draws", type=int, help="plant in the labels of PROJECT's OOF predictions, so many times")
     parser.add_argument("--scale", type=int, help="photos, of 18 classes")
     options = parser.parse_args()
     if options.scale:
@@ -67,6 +70,9 @@ def main() -> None:
         return
     changes = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in options.set)}
     known = corrections.read(options.known) if options.known else []
+    if options.draws:
+        drawn(options, known)
+        return
     rows = []
     for share in options.noise:
         for kind in options.kinds:
@@ -96,16 +102,41 @@ def train(project: Path, folder: Path, planted: tuple[str, float, int], changes:
     run(folder, "maskcli", "prepare")
     shutil.copy(folder / paths.PHOTOS, folder / "clean.csv")
     with contextlib.chdir(folder):
-        corrections.append(noise(*planted), paths.CORRECTIONS)
+        task = tasks.read(load())
+        corrections.append(noise(task, photos.read(task), planted), paths.CORRECTIONS)
     for stage in ("prepare", "kfold", "folds", "oof-ensemble"):
         say(f"{folder.name}: {stage}")
         run(folder, "maskcli", stage)
 
 
-def noise(kind: str, share: float, seed: int) -> list[corrections.Row]:
-    """The rows that make so many labels of the project here wrong."""
-    rng, task = np.random.default_rng([seed, KINDS.index(kind)]), tasks.read(load())
-    clean = photos.read(task)
+def drawn(options: argparse.Namespace, known: list[corrections.Row]) -> None:
+    """Means over draws of noise in the labels of a trained project."""
+    with contextlib.chdir(options.project):
+        looked = audit.look(compare.load("workspace"), load(), SILENT)
+    task, table_ = looked.task, looked.table
+    clean = truth(task, table_, table_["label"].to_numpy(), known)
+    codes = {axis.name: part for axis, part in zip(task.axes, task.parts(clean), strict=True) if not axis.numeric}
+    group = bootstrap.numbered(table_["group"].to_numpy())
+    values = {axis.name: table_[axis.name].to_numpy(float) for axis in task.axes if axis.numeric}
+    rows = []
+    for share in options.noise:
+        for kind in options.kinds:
+            found: dict[str, list[tuple[float, float]]] = {}
+            for seed in range(options.draws):
+                given = truth(task, table_, clean, noise(task, table_.assign(**codes), (kind, share, seed)))
+                one = label_suspects.suspects(looked.probabilities, given, group, task, values)
+                now = Looked(task, table_.assign(label=given), looked.probabilities, one)
+                for name, _, *numbers in rankings(now, clean):
+                    found.setdefault(name, []).append((numbers[0], numbers[1]))
+            rows += [[kind, share, options.draws, name, *np.mean(each, axis=0)] for name, each in found.items()]
+    columns = ["noise", "share", "draws", "ranking", "precision", "recall at twice"]
+    report({}, [table("Noise planted after training found", columns, rows)], [])
+
+
+def noise(task: Task, clean: pd.DataFrame, planted: tuple[str, float, int]) -> list[corrections.Row]:
+    """The rows that make so many labels wrong of photos with these labels, photos.csv's columns."""
+    kind, share, seed = planted
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
     people = clean["group"].unique()
     some = rng.choice(people, max(1, round(share * len(people))), replace=False)
     found = []
@@ -139,19 +170,24 @@ def changed(name: str, axis: str, old: str, new: str) -> corrections.Row:
 
 
 def judged(folder: Path, known: list[corrections.Row]) -> list[list[Any]]:
-    """Of each ranking its name, wrong photos, precision and recall; last the audit's of people, of each axis that is theirs."""
+    """The rankings of a copy with noise."""
     with contextlib.chdir(folder):
         looked = audit.look(compare.load("workspace"), load(), SILENT)
         clean = truth(looked.task, looked.table, pd.read_csv("clean.csv")["label"].to_numpy(), known)
+    return rankings(looked, clean)
+
+
+def rankings(looked: Looked, clean: np.ndarray) -> list[list[Any]]:
+    """Of each ranking its name, wrong photos, precision and recall; last the audit's of each axis alone."""
     given = looked.table["label"].to_numpy()
     wrong = clean != given
-    rankings = {
+    scores = {
         "audit": listed(looked.found),
         "audit, photo's score": looked.found.score,
         "plain loss": -looked.probabilities[np.arange(len(given)), given],
         "cleanlab": cleanlab_alone(looked.probabilities, given),
     }
-    found = [[name, int(wrong.sum()), *scored(ranking, wrong)] for name, ranking in rankings.items()]
+    found = [[name, int(wrong.sum()), *scored(ranking, wrong)] for name, ranking in scores.items()]
     return [*found, *of_people(looked, clean, given)]
 
 
