@@ -10,7 +10,7 @@ planted in a copy of it below FOLDER, as rows of corrections.csv, which prepare 
 A copy that has been trained is not trained again. --known: a corrections.csv of labels that are wrong in PROJECT itself, as two
 of the demo's people are on purpose: they are to be found too. Kinds: `swap`, so many of the people have incorrect_mask and normal
 exchanged; `gender`, so many of the people get the other gender; `random`, so many of the labels of each axis (of photos for mask,
-of people for the others) become another level at random.
+of people for the others) become another level at random, an age that of someone else of this level.
 
 Rankings of the same photos from the same OOF predictions, by how likely their class is wrong: the audit's list, in which
 ambiguous labels come last, and the photo's score, in which they do not; the plain loss, -log p(class given); and cleanlab
@@ -156,8 +156,11 @@ def noise(task: Task, clean: pd.DataFrame, planted: tuple[str, float, int]) -> l
                 value = units[axis.name].iloc[place]
                 level = int(axis.codes(np.array([value]))[0])
                 other = (level + rng.integers(1, len(axis.levels))) % len(axis.levels)
-                old = f"{value:g}" if axis.numeric else axis.levels[level]
-                found.append(changed(units[name].iloc[place], axis.name, old, axis.levels[other]))
+                old, new = axis.levels[level], axis.levels[other]
+                if axis.numeric:  # another's number: the nearest of that level would always be ambiguous
+                    theirs = units[axis.name][axis.codes(units[axis.name].to_numpy()) == other]
+                    old, new = f"{value:g}", f"{rng.choice(theirs):g}"
+                found.append(changed(units[name].iloc[place], axis.name, old, new))
     return found
 
 
