@@ -200,7 +200,10 @@ def truth(task: Task, table: pd.DataFrame, labels: np.ndarray, known: list[corre
     for one in known:
         place = [axis.name for axis in task.axes].index(one.axis)
         own = (table["group"] == one.id) | (table["file"] == one.id)
-        parts[place][own] = task.axes[place].levels.index(one.new)
+        axis = task.axes[place]
+        parts[place][own] = (
+            axis.levels.index(one.new) if one.new in axis.levels else axis.codes(np.array([float(one.new)]))[0]
+        )
     return task.numbers(tuple(parts))
 
 

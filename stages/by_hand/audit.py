@@ -147,7 +147,7 @@ def _summary(looked: Looked, suspects: pd.DataFrame, noise: pd.DataFrame) -> dic
         axes[axis.name] = {
             "of": task.units if len(one.score) < len(table) else "photos",
             "labels": len(one.score),
-            "likely_wrong": int(((one.score >= LIKELY) & ~one.ambiguous).sum()),
+            "likely_wrong": int(((one.score >= LIKELY) & ~one.ambiguous & one.told_apart).sum()),
             "expected_wrong": float(one.score.sum()),
             "ambiguous": int(((one.score >= LISTED) & one.ambiguous).sum()),
             "swapped": int(one.swapped.sum()),

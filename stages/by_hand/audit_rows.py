@@ -101,10 +101,7 @@ def _looks(one: _Suspect, files: np.ndarray) -> str:
 
 
 def _doubt(one: _Suspect, value: float | None) -> list[str]:
-    """Why an ambiguous label may be right all the same."""
-    if not one.found.ambiguous[one.unit]:
-        return []
-    levels = np.array([one.given]), np.array([one.suggested])
-    if value is not None and label_suspects.next_to_edge(one.axis, np.array([value]), *levels)[0]:
+    """Why a label may be right all the same."""
+    if value is not None and one.found.ambiguous[one.unit]:
         return [f"{value:g} is next to the edge at {one.axis.bins[max(one.given, one.suggested) - 1]:g}"]
-    return ["the models do not tell these two apart"]
+    return [] if one.found.told_apart[one.unit] else ["the models hardly tell these two apart"]

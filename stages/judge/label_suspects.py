@@ -57,7 +57,8 @@ class OfAxis:
     suggested: np.ndarray  # int32 [U] the likely level other than the given one
     score: np.ndarray  # [U] estimated probability that the given level is wrong
     swapped: np.ndarray  # bool [U] likely has the label of another photo of the group, which has its own
-    ambiguous: np.ndarray  # bool [U] next to a bin's edge, or levels that the models cannot tell apart
+    ambiguous: np.ndarray  # bool [U] next to the edge between the given and the suggested bin
+    told_apart: np.ndarray  # bool [U] the models can tell the given from the suggested level
     log_probabilities: np.ndarray  # float32 [U, K] calibrated, of the unit's photos alone
     channel: np.ndarray  # [K, K] P(given | true), rows given
     temperature: float
@@ -130,7 +131,17 @@ def of_axis(
         nothing = np.zeros(len(given), bool)
         own = given.astype(np.int32)
         return OfAxis(
-            unit, group[first], own, own, nothing * 1.0, nothing, nothing, log_probabilities, np.ones((1, 1)), 1.0
+            unit,
+            group[first],
+            own,
+            own,
+            nothing * 1.0,
+            nothing,
+            nothing,
+            ~nothing,
+            log_probabilities,
+            np.ones((1, 1)),
+            1.0,
         )
     temperature, channel = fit(log_probabilities, given)
     calibrated = _calibrated(log_probabilities, temperature)
@@ -146,9 +157,7 @@ def of_axis(
     swapped = by_swap > 0.5
     suggested = np.where(swapped | (by_swap > score), partner, suggested)
     score = by_swap + (1 - by_swap) * score
-    ambiguous = _not_told_apart(calibrated, given, suggested)
-    if values is not None:
-        ambiguous |= next_to_edge(axis, values[first], given, suggested)
+    edge = np.zeros(len(given), bool) if values is None else next_to_edge(axis, values[first], given, suggested)
     return OfAxis(
         unit,
         group[first],
@@ -156,7 +165,8 @@ def of_axis(
         suggested.astype(np.int32),
         score,
         swapped,
-        ambiguous,
+        edge,
+        _told_apart(calibrated, given, suggested),
         calibrated,
         channel,
         temperature,
@@ -364,13 +374,13 @@ def _groups_with_both(group: np.ndarray, given: np.ndarray, one: np.ndarray, two
     return np.array([len(each) for each in both])
 
 
-def _not_told_apart(log_probabilities: np.ndarray, given: np.ndarray, suggested: np.ndarray) -> np.ndarray:
-    """Whether the models cannot tell the given from the suggested level, [U]: of the units that have one of both labels and
-    are taken for one of both, the share taken rightly, mean of the two levels, is below TOLD_APART."""
+def _told_apart(log_probabilities: np.ndarray, given: np.ndarray, suggested: np.ndarray) -> np.ndarray:
+    """Whether the models can tell the given from the suggested level, [U]: of the units that have one of both labels and
+    are taken for one of both, the share taken rightly, mean of the two levels, is TOLD_APART or more."""
     count = log_probabilities.shape[1]
     taken = np.bincount(given * count + log_probabilities.argmax(1), minlength=count * count).reshape(count, count)
     rightly = np.diag(taken)[:, None] / np.maximum(np.diag(taken)[:, None] + taken, 1)
-    return np.asarray((rightly[given, suggested] + rightly[suggested, given]) / 2 < TOLD_APART)
+    return np.asarray((rightly[given, suggested] + rightly[suggested, given]) / 2 >= TOLD_APART)
 
 
 def next_to_edge(axis: Axis, values: np.ndarray, given: np.ndarray, suggested: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def _with_bins(task: Task, bins: Mapping[str, tuple[float, ...]]) -> Task:
 def _doubted_for_good(seen: label_suspects.Suspects) -> np.ndarray:
     """Whether a photo's most doubted level, and not one that is ambiguous, is what makes it suspect, [N]."""
     scores = np.stack([one.score[one.unit] for one in seen.axes.values()])
-    ambiguous = np.stack([one.ambiguous[one.unit] for one in seen.axes.values()])
+    ambiguous = np.stack([(one.ambiguous | ~one.told_apart)[one.unit] for one in seen.axes.values()])
     clear = np.where(ambiguous, 0.0, scores)
     return np.asarray((clear.max(0) > 0.5) | ~ambiguous[scores.argmax(0), np.arange(scores.shape[1])])
 

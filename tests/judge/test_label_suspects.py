@@ -116,7 +116,7 @@ def test_clean_labels_that_are_easy_to_see_raise_no_suspicion() -> None:
     assert suspects(shown(true, 3, rng, 7.0), true, np.arange(1000), flat(3)).score.max() < 0.5
 
 
-def test_levels_that_the_models_cannot_tell_apart_are_ambiguous_and_not_wrong() -> None:
+def test_levels_that_the_models_cannot_tell_apart_are_told_as_such() -> None:
     rng = np.random.default_rng(3)
     true = rng.integers(0, 3, 3000)
     probabilities = shown(np.minimum(true, 1), 3, rng)  # of the last two levels it shows which pair, and no more
@@ -126,8 +126,9 @@ def test_levels_that_the_models_cannot_tell_apart_are_ambiguous_and_not_wrong() 
     found = suspects(probabilities, true, np.arange(3000), flat(3)).axes["label"]
     between = (found.given > 0) & (found.suggested > 0)
     assert between.any()
-    assert found.ambiguous[between].all()
-    assert not found.ambiguous[found.given == 0].any()
+    assert not found.told_apart[between].any()
+    assert found.told_apart[found.given == 0].all()
+    assert not found.ambiguous.any()
 
 
 @pytest.mark.parametrize(
