@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 from stages.base.errors import UserError
 
+HTTP = ("starlette", "uvicorn")  # of the commands that answer over HTTP
+
 
 def check(command: str, libraries: tuple[str, ...]) -> None:
     """Raise UserError where one is missing that the command needs."""

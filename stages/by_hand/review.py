@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from stages.review.numbered_photos import Numbered
     from stages.review.questions import Question
 
-EXTRA = ("starlette", "uvicorn")
 PATIENCE = 5.0  # seconds that a request may take to arrive, and to be answered when it ends
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -47,7 +46,7 @@ class Began:
 
 def run(params: Params, asked: Asked, began: Callable[[Began], None], say: Callable[[str], None]) -> None:
     """Show the page until SIGTERM or Ctrl-C. began: told when it can be opened. say: told what is odd. Raises UserError."""
-    extras.check("review", EXTRA)
+    extras.check("review", extras.HTTP)
     from stages.base import http_server
     from stages.review import app, questions
     from stages.review.decisions import Decisions

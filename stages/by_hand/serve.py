@@ -18,7 +18,6 @@ from stages.learn import cpu_threads, predict
 if TYPE_CHECKING:
     from stages.serving.app import Model
 
-EXTRA = ("starlette", "uvicorn")
 GATHER = 0.005  # seconds that a batch waits at most for photos which are being decoded
 PHOTOS = 32  # in a form
 BODIES = 32  # of the largest size, that may be in memory
@@ -43,7 +42,7 @@ def run(
     began: told the URL and the model's id when the first request may come. say: told of each request, one line.
     Raises UserError, for a port that is taken before anything is opened.
     """
-    extras.check("serve", EXTRA)
+    extras.check("serve", extras.HTTP)
     from stages.base import http_server
     from stages.serving import app
     from stages.serving.batching import Batches

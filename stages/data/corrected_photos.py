@@ -13,7 +13,7 @@ import pandas as pd
 
 from stages.base import paths
 from stages.data import decision_chains, joined_groups
-from stages.data.corrected_values import meaning, problem, value_in_words
+from stages.data.corrected_values import meaning, names_group, problem, value_in_words
 from stages.data.corrections import GROUP, PHOTO, Row
 from stages.data.csv_rows import Fault, normal, printable, shown
 from stages.data.found_photos import Found
@@ -45,8 +45,7 @@ class Sheet:
 
     def of_photos(self, axis: str) -> bool:
         """Whether rows on an axis name photos; else groups."""
-        own = self.found.task
-        return axis == PHOTO or (axis != GROUP and (own.unit == "photo" or not own.axis(axis).constant))
+        return not names_group(axis, self.found.task)
 
     def places(self, name: str, axis: str) -> list[int]:
         return (self.photos if self.of_photos(axis) else self.groups)[name]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base.errors import nearest
-from stages.data.corrections import PHOTO, REMOVED, THERE
+from stages.data.corrections import GROUP, PHOTO, REMOVED, THERE
 from stages.data.csv_rows import shown
 from stages.data.decision_chains import Meaning
 from stages.data.level_names import NUMBER
@@ -16,6 +16,13 @@ from stages.params.data_and_axes import OLDEST
 
 LISTED = 8  # levels that a message names
 DIGITS = 6  # of a number in photos.csv
+
+
+def names_group(axis: str, task: Task) -> bool:
+    """Whether the ids of rows on an axis, on `group` or on `photo` are groups; else they are photos."""
+    if axis in (GROUP, PHOTO):
+        return axis == GROUP
+    return task.unit != "photo" and any(one.name == axis and one.constant for one in task.axes)
 
 
 def problem(text: str, axis: str, task: Task, photos: pd.DataFrame) -> tuple[str, str] | None:

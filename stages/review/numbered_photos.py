@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.data import listed_files, photos
-from stages.data.corrections import GROUP, PHOTO
+from stages.data import corrected_values, listed_files, photos
+from stages.data.corrections import PHOTO
 from stages.data.csv_rows import normal
 from stages.data.task_and_classes import Task
 from stages.params.schema import Params
@@ -59,9 +59,7 @@ class Numbered:
 
     def names_group(self, axis: str) -> bool:
         """Whether corrections.csv names groups on an axis; else photos."""
-        if axis in (GROUP, PHOTO):
-            return axis == GROUP
-        return self.task.unit != "photo" and any(one.name == axis and one.constant for one in self.task.axes)
+        return corrected_values.names_group(axis, self.task)
 
     def of(self, name: str, axis: str) -> list[int]:
         """The photos that an id of corrections.csv stands for on an axis, or as `group` or `photo`; none: not known."""

@@ -2,14 +2,14 @@
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from stages.base import extras, http_server, paths
+from stages.base import http_server, paths
 from stages.by_hand import review
+from tests import ports
+from tests.ports import without_libraries
 from tests.review import made
 
 Patch = pytest.MonkeyPatch
@@ -30,10 +30,6 @@ def altered(old: str, new: str) -> Callable[[Patch], object]:
 def cut_off(patch: Patch) -> None:
     made.suspects()
     paths.SUSPECTS.write_text(paths.SUSPECTS.read_text()[:-5])
-
-
-def without_libraries(patch: Patch) -> None:
-    patch.setattr(extras, "find_spec", lambda name: None if name in review.EXTRA else find_spec(name))
 
 
 def all_taken(patch: Patch) -> None:
@@ -73,11 +69,7 @@ CASES: dict[str, tuple[Words, Callable[[Patch], object]]] = {
 
 
 def port_taken(patch: Patch) -> None:
-    taken = socket.socket()
-    with suppress(OSError):  # by another program: that will do too
-        taken.bind(("127.0.0.1", 8010))
-        taken.listen()
-    patch.setattr(review, "_held_by_a_test", taken, raising=False)  # open until the test ends
+    ports.take(patch, 8010, review)
 
 
 def half_a_row(patch: Patch) -> None:
