@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stages.base import memory
 from stages.base.errors import UserError
@@ -38,20 +38,36 @@ class Work:
     command: str  # that trains them
 
 
+class Checkout(Protocol):
+    """The project as the head has it, for a machine that has not (checkout.py); travels there by pickle."""
+
+    def made(self, root: Path, say: Callable[[str], None]) -> Path:
+        """The project's folder below `root` on the machine that this is called on, made there unless it is.
+
+        It appears whole or not at all, also where several processes ask for it at once; `say` hears what takes long. Raises
+        UserError, in one line, where it cannot be made.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Order:
     """What a worker is asked to do."""
 
-    folder: Path  # to work in
+    folder: Path  # to work in; on another machine the checkout's takes its place, and checkpoints come back to this one
     params: Params
     number: int  # of the fold, or in the work
     work: Work | None  # None: a fold is trained
     terms: Terms
     signals: list[signal.Signals]  # that ask it to stop
+    checkout: Checkout | None = None  # needed where it is trained on another machine
+    experiment: str = ""  # whose fold it is, where there are several
 
     @property
     def name(self) -> str:
-        return self.work.names[self.number] if self.work else f"fold {self.number}"
+        of = "" if self.terms.repeat is None else f" repeat {self.terms.repeat}"
+        own = self.work.names[self.number] if self.work else f"fold {self.number}{of}"
+        return f"{self.experiment} {own}".strip()
 
     @property
     def command(self) -> str:
