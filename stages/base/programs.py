@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from stages.base.errors import UserError
@@ -18,26 +19,45 @@ def maskcli() -> str:
     return str(Path(sysconfig.get_path("scripts")) / "maskcli")
 
 
-def run(words: list[str], folder: Path, failed: str = "") -> str:
+def run(words: list[str], folder: Path, failed: str = "", more: Mapping[str, str] | None = None) -> str:
     """What a program prints; stderr is taken too, and told only where it fails.
 
-    failed: what could not be done, as the error's line begins. Raises UserError.
+    failed: what could not be done, as the error's line begins. more: variables of its environment. Raises UserError.
     """
-    done = subprocess.run(
-        words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    try:
+        done = subprocess.run(
+            words,
+            cwd=folder,
+            env=environment() | dict(more or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+    except FileNotFoundError:
+        raise UserError(f"{failed or _called(words)}: {words[0]} is not found on PATH; install it") from None
     if done.returncode:
         raise UserError(f"{failed or _called(words)}: {reason(done.stderr or done.stdout, done.returncode)}")
     return done.stdout
 
 
+def git_top(folder: Path) -> Path:
+    """The top of the git repository that a folder lies in. Raises UserError."""
+    return Path(run(["git", "rev-parse", "--show-toplevel"], folder).strip())
+
+
 def environment() -> dict[str, str]:
-    """With this Python's programs first, for stages of dvc.yaml begin with `maskcli`; of whatever repository one is in, nothing."""
+    """This process's, for programs in another folder: this Python's first, since dvc.yaml names `maskcli`, and no repository of
+    a git hook that this may run in."""
     kept = {
         name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     }
     scripts = sysconfig.get_path("scripts")
-    return kept | {"PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "LC_ALL": "C", "NO_COLOR": "1"}
+    return kept | {
+        "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+    }
 
 
 def reason(said: str, code: int) -> str:

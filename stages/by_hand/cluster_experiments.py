@@ -1,22 +1,19 @@
 """Which experiments `cluster run` is asked for: of DVC's queue, of a grid of changes, or the workspace as it is."""
 
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
-from stages.base import git, paths
+from stages.base import claims, git, paths, programs
 from stages.base.errors import UserError, nearest
+from stages.params import yaml_text
 from stages.params.keys import flat
 from stages.params.load import parse
 from stages.params.schema import Params
-from stages.params import yaml_text
 
-LONGEST = 100  # letters of a name: git keeps it as a file's name
-OUTPUTS = (":(exclude)out", ":(exclude)dvc.lock")  # what stages write themselves is no change of a project
+WRITTEN = ("out", paths.DVC_LOCK.name)  # by stages and by DVC: no change of the project
 SHOWN = 3
 
 
@@ -60,16 +57,17 @@ def of_queue(names: Sequence[str], everything: bool) -> list[Experiment]:
         if name not in waiting:
             raise UserError(_not_queued(name, list(waiting)))
     if not wanted:
-        raise UserError("cluster run: DVC's queue is empty; put experiments there by `dvc exp run --queue -S loss=ce,focal`")
+        raise UserError(
+            "cluster run: DVC's queue is empty; put experiments there by `dvc exp run --queue -S loss=ce,focal`"
+        )
     if active:
         raise UserError(
-            "cluster run: a worker of `dvc queue start` takes from the same queue, and would train the same; `dvc queue stop` first"
+            "cluster run: a worker of `dvc queue start` takes from the same queue; `dvc queue stop` first, or both train the same"
         )
     found = []
     for name in wanted:
         entry = waiting[name]
-        content = git.ask("cat-file", "blob", f"{entry.stash_rev}:{git.prefix()}{paths.PARAMS}")
-        found.append(Experiment(name, entry.baseline_rev, entry.stash_rev, content, queued=True))
+        found.append(Experiment(name, entry.baseline_rev, entry.stash_rev, _params_of(entry.stash_rev), queued=True))
     for one in found:
         _ = one.params  # a value that cannot be is told before anything is trained
     return found
@@ -81,7 +79,7 @@ def of_grid(changes: Sequence[str], name: str, base: str, tree: str) -> list[Exp
     base and tree: as of Experiment. name: of the only one, or with a number behind it; "": by its changes, always the same.
     Raises UserError, also for a value that params.yaml would not take.
     """
-    content = git.ask("cat-file", "blob", f"{tree}:{git.prefix()}{paths.PARAMS}")
+    content = _params_of(tree)
     combined = _combined(changes)
     names = [named(one) for one in combined]
     if name:
@@ -91,22 +89,30 @@ def of_grid(changes: Sequence[str], name: str, base: str, tree: str) -> list[Exp
     twice = [one for one, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(f"-S: gives the experiment {twice[0]} twice; write each value once")
-    found = [
-        Experiment(one, base, tree, changed(content, over)) for one, over in zip(names, combined, strict=True)
-    ]
+    found = [Experiment(one, base, tree, changed(content, over)) for one, over in zip(names, combined, strict=True)]
     for experiment in found:
         _ = experiment.params
     return found
 
 
 def named(changes: Sequence[str]) -> str:
-    """What an experiment is called by its changes, whoever trains it and whenever: `loss-focal_train.epochs-5`."""
-    text = "_".join(sorted(changes))
-    plain = re.sub(r"[^\w.+]+", "-", text, flags=re.ASCII).strip("-.")
-    plain = re.sub(r"\.{2,}", ".", plain)
-    if len(plain) <= LONGEST and not plain.endswith(".lock"):
-        return plain
-    return f"{plain[: LONGEST - 9].rstrip('.-')}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
+    """What an experiment is called by its changes, whoever trains it and whenever: `loss=focal+train.epochs=5`."""
+    from dvc.utils.hydra import to_hydra_overrides
+
+    values = {}
+    for text, change in zip(changes, to_hydra_overrides(list(changes)), strict=True):
+        value = None if change.is_delete() else change.value()
+        plain = isinstance(value, str | int | float | bool | None)
+        values[change.key_or_group] = value if plain else text.partition("=")[2]
+    return claims.experiment_name(values)
+
+
+def claimed_as(experiment: Experiment) -> str:
+    """What an experiment is called to those who share a git remote: by what differs from its base, however it was named."""
+    before = git.read(experiment.base, paths.PARAMS)
+    old = flat(parsed(before, experiment.base[: git.SHORT]).model_dump(mode="json")) if before else {}
+    new = flat(experiment.params.model_dump(mode="json"))
+    return claims.experiment_name({key: value for key, value in new.items() if old.get(key, ...) != value})
 
 
 def changed(content: bytes, changes: Sequence[str]) -> bytes:
@@ -131,14 +137,45 @@ def parsed(content: bytes, name: str) -> Params:
 
 def uncommitted() -> list[str]:
     """Files of the project, but for what stages write, that differ from the newest commit or are not in it."""
-    listed = git.ask("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".", *OUTPUTS)
+    listed = git.ask("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".", *_but_written())
     return [line[3:] for line in listed.decode(errors="surrogateescape").split("\0") if line]
+
+
+def _but_written() -> list[str]:
+    return [f":(exclude){name}" for name in WRITTEN]
 
 
 def told(changed: Sequence[str]) -> str:
     """Some of the files by name: `params.yaml and 2 more`."""
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
     return ", ".join(changed[:SHOWN]) + more
+
+
+def snapshot(everything: bool) -> str:
+    """A commit, in no branch, of the workspace as it is on top of HEAD: of what stages write, or of `everything` that git does
+    not ignore. HEAD where nothing differs. Raises UserError.
+    """
+    top, head = programs.git_top(Path.cwd()), git.resolve("HEAD")
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}  # not the workspace's own, which stays as it is
+
+        def ask(*words: str) -> str:
+            return programs.run(["git", *words], top, more=index).strip()
+
+        ask("read-tree", head)
+        names = [f"{git.prefix()}{name}" for name in WRITTEN if Path(name).exists()]
+        ask("add", "--all", *([] if everything else ["--", *names]))
+        tree = ask("write-tree")
+        if tree == ask("rev-parse", f"{head}^{{tree}}"):
+            return head
+        return ask("commit-tree", tree, "-p", head, "-m", "maskcli cluster run: the workspace as it was")
+
+
+def _params_of(commit: str) -> bytes:
+    content = git.read(commit, paths.PARAMS)
+    if content is None:
+        raise UserError(f"{commit[: git.SHORT]}: has no {paths.PARAMS}; `git add {paths.PARAMS}` and commit it")
+    return content
 
 
 def _combined(changes: Sequence[str]) -> list[list[str]]:

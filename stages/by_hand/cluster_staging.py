@@ -15,7 +15,8 @@ import filelock
 
 from stages.base import dvc_cache, files, git, paths, programs
 from stages.base.errors import UserError
-from stages.base.talk import Talk
+from stages.by_hand import cluster_dvc
+from stages.by_hand.cluster_dvc import Say
 from stages.by_hand.cluster_experiments import Experiment
 
 PLACE = Path("tmp/cluster")  # in .dvc
@@ -52,7 +53,7 @@ def alone(name: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(
-            f"{name or 'the workspace'}: is being trained by another `maskcli cluster run` here{_whose(holder)}; wait for it, or stop it"
+            f"{name or 'the workspace'}: another `maskcli cluster run` is at it{_whose(holder)}; wait for it, or stop it"
         ) from None
     try:
         files.write_json(holder, {"process": os.getpid()})
@@ -64,32 +65,32 @@ def alone(name: str) -> Iterator[None]:
 
 def made(experiment: Experiment) -> Staged:
     """A clone with the experiment's files, checked out anew where it stands from before: its checkpoints are kept."""
-    top = Path(git.ask("rev-parse", "--show-toplevel").decode(errors="surrogateescape").strip())
+    top = programs.git_top(Path.cwd())
     clone = place() / experiment.name
     if not (clone / ".git").is_dir():
         with files.replacing_folder(clone) as temporary:
             programs.run(["git", "clone", "-q", "--shared", "--no-checkout", str(top), str(temporary)], top)
             _sign_alike(temporary)
     _check_out(experiment, clone)
-    project = clone / git.prefix()
+    project = (clone / git.prefix()).resolve()
     with files.replacing(project / paths.PARAMS) as temporary:
         temporary.write_bytes(experiment.content)
     cache = dvc_cache.folder()
     if cache is None:
-        raise UserError("cluster run: DVC's cache is no folder of this machine, so no second folder can share it; set cache.dir")
+        raise UserError(
+            "cluster run: DVC's cache is no folder of this machine, so no second folder can share it; set cache.dir"
+        )
     dvc_cache.use(project, cache, like=Path.cwd())
-    programs.run([*programs.DVC, "checkout", "-q", "--allow-missing", "--force"], project, f"{experiment.name}: dvc checkout")
+    programs.run(
+        [*programs.DVC, "checkout", "-q", "--allow-missing", "--force"], project, f"{experiment.name}: dvc checkout"
+    )
     _link_pixels(project)
-    return Staged(experiment.name, project.resolve(), experiment)
+    return Staged(experiment.name, project, experiment)
 
 
-def prepare(staged: Staged, talk: Talk) -> None:
+def prepare(staged: Staged, say: Say) -> None:
     """Run what comes before training, where it has changed. Raises UserError."""
-    programs.show([*programs.DVC, "--wait-for-lock", "repro", *BEFORE], staged.folder, _say(staged, talk))
-
-
-def _say(staged: Staged, talk: Talk):
-    return lambda line: talk.say(f"{staged.name}: {line}" if staged.name else line)
+    cluster_dvc.run(["repro", *BEFORE], staged.folder, say)
 
 
 def _check_out(experiment: Experiment, clone: Path) -> None:
