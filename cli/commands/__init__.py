@@ -35,4 +35,4 @@ def place(commands: typer.Typer) -> None:
         name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
         command.rich_help_panel = of_name.get(name)
     for group in commands.registered_groups:
-        group.rich_help_panel = of_name.get(group.typer_instance.info.name if group.typer_instance else None)
+        group.rich_help_panel = of_name.get(str(group.typer_instance.info.name) if group.typer_instance else "")

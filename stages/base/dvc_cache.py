@@ -34,10 +34,11 @@ def settings(project: Path) -> Path | None:
     return next((place / ".dvc" for place in (here, *here.parents) if (place / ".dvc").is_dir()), None)
 
 
-def use(project: Path, cache: Path, like: Path | None = None) -> None:
+def use(project: Path, cache: Path, like: Path | None = None, links: str = LINKS) -> None:
     """Have a project take a cache that others share, by config.local, which git does not have; what it holds is linked to.
 
-    like: the project whose other settings of that file it takes too, as a remote's address. Raises UserError.
+    like: the project whose other settings of that file it takes too, as a remote's address. links: the kinds to try. Raises
+    UserError.
     """
     from dvc.config import Config, ConfigError
 
@@ -51,6 +52,6 @@ def use(project: Path, cache: Path, like: Path | None = None) -> None:
         theirs = Config(str(other), validate=False).load_one("local") if other else {}
         with Config(str(dvc), validate=False).edit("local") as local:
             local.update({name: values for name, values in theirs.items() if values})
-            local["cache"] = {"dir": str(cache.resolve()), "type": LINKS}
+            local["cache"] = {"dir": str(cache.resolve()), "type": links}
     except ConfigError as error:
         raise UserError(f".dvc/config: {error}; mend it") from None

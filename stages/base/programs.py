@@ -41,6 +41,15 @@ def run(words: list[str], folder: Path, failed: str = "", more: Mapping[str, str
     return done.stdout
 
 
+def succeeds(words: list[str], folder: Path) -> bool:
+    """Whether a program does what it is asked, without a word where it does not."""
+    try:
+        run(words, folder)
+    except UserError:
+        return False
+    return True
+
+
 def git_top(folder: Path) -> Path:
     """The top of the git repository that a folder lies in. Raises UserError."""
     return Path(run(["git", "rev-parse", "--show-toplevel"], folder).strip())

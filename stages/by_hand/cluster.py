@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stages.base import claims, git, paths
+from stages.base import claims, dvc_cache, git, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.by_hand import cluster_experiments, cluster_landing, cluster_staging, folds
@@ -193,6 +193,8 @@ def _made_ready(experiments: list[Experiment] | None, asked: Asked, talk: Talk, 
     wanted: Sequence[Experiment | None] = [None] if experiments is None else experiments
     for one in wanted:
         with _noting(one.name if one else "", found):
+            if one:
+                talk.say(f"{one.name}: makes its clone of the project")
             staged = cluster_staging.made(one) if one else Staged("", Path.cwd())
             cluster_staging.prepare(staged, _saying(staged, talk))
             with chdir(staged.folder):
@@ -200,6 +202,8 @@ def _made_ready(experiments: list[Experiment] | None, asked: Asked, talk: Talk, 
                 threads = folds.threads(params)
                 jobs = asked.jobs or folds.number_of_jobs(params)
             sent = None if asked.address is None else sender.checkout(staged, asked.dirty)
+            if sent and asked.shared:  # made here: this machine has the photos
+                sent.made(asked.shared.resolve(), _saying(staged, talk), dvc_cache.folder())
             ready.append(Ready(staged, params, threads, jobs, sent))
     return ready
 

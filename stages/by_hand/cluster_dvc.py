@@ -16,20 +16,15 @@ from stages.learn import interrupt
 
 LOOK_EVERY = 0.2  # seconds between two looks whether somebody asked to stop
 PATIENCE = 30.0  # seconds for it to end then
+WIDE = "1000"  # columns: a line is passed on whole
 KEPT = 40  # last lines, in which the reason of a failure is looked for
 STAGE = re.compile(r"Running stage '(.*)':")
-# What DVC says of itself and no one needs to read here.
-NOISE = re.compile(
-    r"\s*$|> maskcli|'.*' didn't change|Stage '.*' (didn't change|is cached)|(Generating|Updating) lock file|To (track|enable)|"
-    r"\s*(git add|dvc config)|Use `dvc push`|Ran experiment|Experiment results|Reproducing|Verifying|Data and pipelines|"
-    r"Building workspace|Applying changes|Calculating hash"
-)
-
+TOLD = ("warning: ", "lr-find: ")  # of what stages say
 Say = Callable[[str], None]
 
 
 def run(words: list[str], folder: Path, say: Say) -> None:
-    """Run a command of DVC that writes, waiting for others of the same repository, and pass on what it says.
+    """Run a command of DVC that writes, waiting for others of the same repository, and tell of each stage that runs.
 
     Raises UserError where it fails, in the words of what failed; KeyboardInterrupt, once it has ended, if a person asked.
     """
@@ -38,7 +33,7 @@ def run(words: list[str], folder: Path, say: Say) -> None:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=programs.environment(),
+            env=programs.environment() | {"COLUMNS": WIDE},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -74,7 +69,7 @@ def _heard(process: subprocess.Popen[str], say: Say, asked: interrupt.Interrupt)
         lines = [*lines[1 - KEPT :], line]
         if found := STAGE.search(line):
             say(f"stage {found[1]}")
-        elif not NOISE.match(line):
+        elif line.startswith(TOLD):
             say(line)
     return lines
 

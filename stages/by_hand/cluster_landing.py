@@ -13,7 +13,7 @@ from typing import Any
 from stages.base import git, paths, programs
 from stages.base.files import read_json
 from stages.base.talk import Talk
-from stages.by_hand import cluster_dvc
+from stages.by_hand import cluster_dvc, cluster_staging
 from stages.by_hand.cluster_dvc import Say
 from stages.by_hand.cluster_experiments import Experiment
 from stages.by_hand.cluster_staging import Staged
@@ -50,8 +50,8 @@ def land(staged: Staged, params: Params, until: datetime | None, talk: Talk) -> 
         cluster_dvc.run(["repro"], staged.folder, talk.say)
     else:
         _run_experiment(staged, talk.say)
-    commit = _bring(staged, staged.experiment) if staged.experiment else ""
     scores = read_json(staged.folder / paths.OOF_METRICS, "oof-ensemble", "macro_f1")
+    commit = _bring(staged, staged.experiment) if staged.experiment else ""
     return Landed(staged.name, commit, scores, shortened)
 
 
@@ -79,12 +79,15 @@ def _run_experiment(staged: Staged, say: Say) -> None:
 
 
 def _bring(staged: Staged, experiment: Experiment) -> str:
-    """Take the experiment's commit from its clone into the project, its entry out of DVC's queue; the commit."""
+    """Take the experiment's commit from its clone into the project, and its entry out of DVC's queue; the clone goes, with its
+    checkpoints. Returns the commit."""
     ref = ref_of(experiment)
     git.ask("fetch", "-q", "--no-tags", "--no-write-fetch-head", str(staged.folder), f"+{ref}:{ref}")
+    commit = git.ask("rev-parse", ref).decode().strip()
     if experiment.queued:
         programs.run([*programs.DVC, "queue", "remove", experiment.name], Path.cwd())
-    return git.ask("rev-parse", ref).decode().strip()
+    cluster_staging.remove(experiment)
+    return commit
 
 
 def ref_of(experiment: Experiment) -> str:

@@ -6,6 +6,7 @@ takes the project's DVC cache and git's objects as they are, so that nothing is 
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ def made(experiment: Experiment) -> Staged:
     )
     _link_pixels(project)
     return Staged(experiment.name, project, experiment)
+
+
+def remove(experiment: Experiment) -> None:
+    """Remove an experiment's clone, once all of it is in the project."""
+    shutil.rmtree(place() / experiment.name, ignore_errors=True)
 
 
 def prepare(staged: Staged, say: Say) -> None:

@@ -20,6 +20,7 @@ from stages.records import lr_json, run_record
 from stages.records.run_record import Record
 
 SENT = "refs/maskcli/sent"  # what a bundle calls its revision
+OF_OWN = "reflink,hardlink,copy"  # no links into a cache that other machines do not see
 CACHE, PREPARED = "dvc-cache", "prepared"  # folders beside the checkouts that these share
 OTHERS = (
     "other photos, labels or libraries are here; have both read the same data (`dvc push` on the head, or a shared disk) with "
@@ -61,11 +62,12 @@ class Checkout:
     decodes: bool
     record: Record
 
-    def made(self, root: Path, say: Say) -> Path:
+    def made(self, root: Path, say: Say, cache: Path | None = None) -> Path:
         """The project's folder below `root` on this machine, made there unless it is; whole or not at all, also where several
         processes ask for it at once.
 
-        Raises UserError, in one line: the revision or the photos cannot be had, or what is here would train another run.
+        cache: DVC's, which has the photos already, where the head makes a checkout on a disk that all machines see. Raises
+        UserError, in one line: the revision or the photos cannot be had, or what is here would train another run.
         """
         folder = root / self.key
         files.make_folder(root)
@@ -73,10 +75,10 @@ class Checkout:
             if not folder.is_dir():
                 say(f"makes the checkout {folder}")
                 with files.replacing_folder(folder) as temporary:
-                    self._make(temporary, root, say)
+                    self._make(temporary, root, say, cache)
         return folder / self.within
 
-    def _make(self, folder: Path, root: Path, say: Say) -> None:
+    def _make(self, folder: Path, root: Path, say: Say, cache: Path | None) -> None:
         self._fetch(folder)
         project = folder / self.within
         if not (project / paths.DVC_YAML).is_file():
@@ -86,9 +88,9 @@ class Checkout:
         for name, content in self.files.items():
             with files.replacing(project / name) as temporary:
                 temporary.write_bytes(content)
-        dvc_cache.use(project, root / CACHE)
-        _pull(self.pulled, project, say)
-        self._prepare(project, root, say)
+        dvc_cache.use(project, cache or root / CACHE, links=OF_OWN if cache else dvc_cache.LINKS)
+        _pull(self.pulled, project, say, cache is not None)
+        self._prepare(project, root, say, cache is not None)
         programs.run([programs.maskcli(), "kfold"], project)
         found = programs.run([*programs.PYTHON, "-c", RECORD], project)
         if other := _differing(Record.model_validate_json(found), self.record):
@@ -108,14 +110,14 @@ class Checkout:
             sent.unlink()
         programs.run([*git, "checkout", "-q", "--detach", self.revision], folder, failed)
 
-    def _prepare(self, project: Path, root: Path, say: Say) -> None:
+    def _prepare(self, project: Path, root: Path, say: Say, cached: bool) -> None:
         """Have out/prepare as the head has it: from another checkout on this machine that has it, or made here."""
         store, own = root / PREPARED / key(*sorted(self.prepared.items())), project / paths.PHOTOS.parent
         files.make_folder(store.parent)
         with filelock.FileLock(f"{store}.lock"):
             there = store.is_dir()
             if self.decodes or not there:
-                _pull(self.photos, project, say)
+                _pull(self.photos, project, say, cached)
             if there:
                 _link(store, own)
                 return
@@ -157,11 +159,14 @@ def _differing(here: Record, head: Record) -> str:
     return run_record.in_words(found, "head")
 
 
-def _pull(names: Iterable[str], project: Path, say: Say) -> None:
+def _pull(names: Iterable[str], project: Path, say: Say, there: bool) -> None:
+    """Have the files of some .dvc files here. there: DVC's cache may have them already."""
     if names:
+        if there and programs.succeeds([*programs.DVC, "checkout", "-q", *names], project):
+            return
         say(f"dvc pull {' '.join(names)}")
         failed = f"{', '.join(names)}: `dvc pull` does not get it here (`dvc push` on the head sends it)"
-        programs.run([*programs.DVC, "pull", "-q", *names], project, failed)
+        programs.run([*programs.DVC, "pull", *names], project, failed)
 
 
 def _link(source: Path, target: Path) -> None:
