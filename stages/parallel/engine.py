@@ -12,18 +12,18 @@ from typing import Any, Protocol
 
 from stages.parallel.training_process import Order
 
+ENDS = ("done", "stopped", "failed", "lost")
+
 
 @dataclass
 class Training:
     """One that was submitted, and how it has ended."""
 
     order: Order
-    outcome: str = ""  # done, stopped, failed or lost; empty while it runs
+    outcome: str = ""  # one of ENDS; empty while it runs
     error: str = ""  # one line
-
-    @property
-    def number(self) -> int:
-        return self.order.number
+    began: bool = False  # its first step
+    kept: str = ""  # how far the newest checkpoint is that has come to order.folder from another machine: epoch 3 of 10
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Message:
     """What is heard of a training. kind and value:
 
     say: a line for the person; begins, share: the share of its epochs that is done, 0..1; peak: bytes of GPU memory;
-    done: ""; stopped: where it is kept, after `cancel`; failed: why, in one line; lost: why its process, or the machine that it
-    ran on, is no more or cannot do it: submitted again, it goes on from its newest checkpoint.
+    kept: how far the checkpoint is that has just come from another machine; done: ""; stopped: where it is kept, after
+    `cancel`; failed: why, in one line; lost: why its process, or the machine that it ran on, is no more or cannot do it:
+    submitted again, it goes on from its newest checkpoint.
     """
 
     training: Training
@@ -47,8 +48,8 @@ class Engine(Protocol):
         int  # how often a lost training is submitted again; 0: only where others ran beside it, with fewer at a time
     )
 
-    def slots(self, order: Order) -> int | None:
-        """How many trainings like this one it has room for by now, those that run included; None where the plan knows.
+    def slots(self, order: Order) -> int:
+        """How many trainings like this one it has room for by now, those that run included.
 
         Raises UserError where no machine it has could ever take one (no GPU where one is asked for).
         """
