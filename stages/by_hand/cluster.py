@@ -120,8 +120,10 @@ def run(asked: Asked, talk: Talk) -> Found:
     with ExitStack() as held:
         for name in [""] if experiments is None else [one.name for one in experiments]:
             held.enter_context(cluster_staging.alone(name))
+        engine = _engine(asked)
+        held.callback(engine.close, [])  # also where it comes to no training
         ready = _made_ready(experiments, asked, talk, found)
-        for one, trainings in zip(ready, _trained(ready, asked, talk), strict=True):
+        for one, trainings in zip(ready, _trained(ready, asked, engine, talk), strict=True):
             with _noting(one.staged.name, found):
                 side_by_side.report(trainings)
                 told = replace(talk, say=_saying(one.staged, talk))
@@ -208,23 +210,28 @@ def _made_ready(experiments: list[Experiment] | None, asked: Asked, talk: Talk, 
     return ready
 
 
-def _trained(ready: list[Ready], asked: Asked, talk: Talk) -> list[list[Training]]:
+def _trained(ready: list[Ready], asked: Asked, engine: Engine, talk: Talk) -> list[list[Training]]:
     """How the trainings of each have ended, all of them at a time under one display."""
     if not ready:
         return []
     ordered = [one.orders(asked.until) for one in ready]
-    engine, jobs = _engine(asked, min(one.jobs for one in ready))
+    jobs = min(one.jobs for one in ready) if asked.address is None else None
     ended = iter(side_by_side.run_on(engine, [order for orders in ordered for order in orders], talk, jobs))
     return [[next(ended) for _ in orders] for orders in ordered]
 
 
-def _engine(asked: Asked, jobs: int) -> tuple[Engine, int | None]:
-    """Where trainings run, and how many at a time; None: as many as there is room for."""
+def _engine(asked: Asked) -> Engine:
+    """Where trainings run. Raises UserError where no cluster answers."""
     if asked.address is None:
-        return LocalProcesses(), jobs
+        return LocalProcesses()
+    import torch
+
     from stages.parallel.ray_engine import RayEngine
 
-    return RayEngine(asked.address, asked.gpus_per_fold, asked.shared), None
+    gpus = (
+        float(torch.cuda.is_available()) if asked.gpus_per_fold is None else asked.gpus_per_fold
+    )  # as lr-find had it, here
+    return RayEngine(asked.address, gpus, asked.shared.resolve() if asked.shared else None)
 
 
 def _saying(staged: Staged, talk: Talk) -> Callable[[str], None]:
