@@ -32,6 +32,7 @@ GONE = (
 )
 
 Call = Generator[Any, Any, None]  # yields references of Ray, and is sent what they refer to
+Life = Generator[Any, Any, tuple[str, str]]  # the same; returns how it has ended and why
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Remote:
     node: str = ""  # Ray's id of that
     stop: bool = False
     landed: bool = False  # a checkpoint has come back
-    call: Call | None = None
+    life: Life | None = None
     waits_for: Any = None  # the reference
 
 
@@ -167,7 +168,7 @@ def _obey(driver: Driver) -> None:
             if kind == "submit":
                 remote = Remote(number, value)
                 driver.remotes[number] = remote
-                remote.call = _life(driver, remote)
+                remote.life = _life(driver, remote)
                 _step(driver, remote)
             elif kind == "cancel" and number in driver.remotes:
                 driver.remotes[number].stop = True
@@ -208,31 +209,36 @@ def _go_on(driver: Driver) -> None:
 
     for remote in [one for one in driver.remotes.values() if one.stop and not one.placed]:
         _end(driver, remote, "stopped", f"{remote.order.name} had not begun")
-    waiting = {remote.waits_for: remote for remote in driver.remotes.values()}
-    if not waiting:
+    waited_for = [reference for remote in driver.remotes.values() for reference in _references(remote)]
+    if not waited_for:
         return
-    ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=LOOKS, fetch_local=False)
-    for reference in ready:
-        _step(driver, waiting[reference])
+    ray.wait(waited_for, timeout=LOOKS, fetch_local=False)  # one is enough to go on
+    ready = set(ray.wait(waited_for, num_returns=len(waited_for), timeout=0, fetch_local=False)[0])
+    for remote in [one for one in driver.remotes.values() if ready.issuperset(_references(one))]:
+        _step(driver, remote)
+
+
+def _references(remote: Remote) -> list[Any]:
+    return remote.waits_for if isinstance(remote.waits_for, list) else [remote.waits_for]
 
 
 def _step(driver: Driver, remote: Remote) -> None:
-    """Let a training's call go on until it waits for Ray again, or has ended."""
+    """Let a training go on until it waits for Ray again, or has ended."""
     import ray
 
-    assert remote.call
+    assert remote.life
     try:
         if remote.waits_for is None:
-            remote.waits_for = next(remote.call)
+            remote.waits_for = next(remote.life)
             return
         try:
             came = ray.get(remote.waits_for)
         except Exception as error:
-            remote.waits_for = remote.call.throw(error)
+            remote.waits_for = remote.life.throw(error)
         else:
-            remote.waits_for = remote.call.send(came)
-    except StopIteration:
-        return
+            remote.waits_for = remote.life.send(came)
+    except StopIteration as ended:
+        _end(driver, remote, *ended.value)
     except ray.exceptions.RayError as error:
         _end(driver, remote, "lost", _how_lost(remote, error))
     except UserError as error:  # what came back cannot be written here
@@ -242,7 +248,7 @@ def _step(driver: Driver, remote: Remote) -> None:
         _end(driver, remote, "failed", f"unexpected {type(error).__name__}: {text}")
 
 
-def _life(driver: Driver, remote: Remote) -> Call:
+def _life(driver: Driver, remote: Remote) -> Life:
     """One training: have Ray place it, send what it goes on from, and pass on what it says until it has ended."""
     order = remote.order
     remote.actor = actor = _actor(driver, order)
@@ -260,9 +266,9 @@ def _life(driver: Driver, remote: Remote) -> Call:
             elif kind == "unfit" or (kind == "full" and not remote.stop):
                 driver.unfit.add(remote.node)
                 driver.counted = 0.0
-                return _end(driver, remote, "lost", f"{remote.host}: {value}")
+                return "lost", f"{remote.host}: {value}"
             elif kind in (*ENDS, "full"):
-                _end(driver, remote, "failed" if kind == "full" else kind, value)
+                return "failed" if kind == "full" else kind, value
             else:
                 driver.tell(remote.number, kind, value)
 
@@ -324,8 +330,8 @@ def _end(driver: Driver, remote: Remote, kind: str, value: str) -> None:
     import ray
 
     del driver.remotes[remote.number]
-    if remote.call:
-        remote.call.close()
+    if remote.life:
+        remote.life.close()  # a checkpoint that was being written is dropped
     with suppress(Exception):
         ray.kill(remote.actor)
     driver.tell(remote.number, kind, value)
