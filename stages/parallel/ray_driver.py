@@ -86,7 +86,7 @@ def drive(setting: Setting, pipe: connection.Connection) -> None:
     _stand_apart(setting)
     driver = Driver(setting, pipe)
     try:
-        driver.head = _connect(setting)
+        driver.head = connect(setting)
     except UserError as error:
         driver.tell(-1, "refused", str(error))
         return
@@ -112,12 +112,12 @@ def _stand_apart(setting: Setting) -> None:
             os.dup2(file.fileno(), stream)
 
 
-def _connect(setting: Setting) -> tuple[str, int]:
+def connect(setting: Setting) -> tuple[str, int]:
     """Connect to the cluster; host and port of its head. Raises UserError."""
     import ray
 
     if setting.address != "auto":
-        _reach(setting.address)
+        reach(setting.address)
     try:
         found = ray.init(
             setting.address,
@@ -132,7 +132,7 @@ def _connect(setting: Setting) -> tuple[str, int]:
     return host, int(port)
 
 
-def _reach(address: str) -> None:
+def reach(address: str) -> None:
     """Raise UserError unless something answers there; Ray itself would try for a minute."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
@@ -341,8 +341,12 @@ def _how_lost(remote: Remote, error: Exception) -> str:
     """Why Ray has no training any more, in one line."""
     text = " ".join(str(error).split())
     where = remote.host or "a node"
-    if "node has died" in text or "node died" in text or "NodeDied" in type(error).__name__:
-        return f"{where} is gone"
+    if (
+        "node has died" in text
+        or "node died" in text
+        or type(error).__name__ in ("NodeDiedError", "ActorUnavailableError")
+    ):
+        return f"{where} is gone, or cannot be reached"
     if "OutOfMemory" in text or "memory" in type(error).__name__.lower():
         return f"{where} ran out of memory, and Ray ended it there"
     if "ModuleNotFoundError" in text or "ImportError" in text:
