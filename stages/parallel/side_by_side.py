@@ -171,10 +171,18 @@ def _late(order: Order) -> bool:
 
 
 def _start_waiting(crew: Crew) -> None:
-    """Start those that wait, as many as there is room for."""
-    while crew.waiting and not crew.stopping and _room(crew, crew.orders[crew.waiting[0]]):
-        order = _timed(crew, crew.orders[crew.waiting[0]])
-        crew.trainings[crew.waiting.popleft()] = crew.engine.submit(order)
+    """Start those that wait, as many as there is room for. Where there will never be any, they have failed; UserError if
+    nothing had begun before."""
+    try:
+        while crew.waiting and not crew.stopping and _room(crew, crew.orders[crew.waiting[0]]):
+            order = _timed(crew, crew.orders[crew.waiting[0]])
+            crew.trainings[crew.waiting.popleft()] = crew.engine.submit(order)
+    except UserError as error:
+        if not crew.trainings:
+            raise
+        while crew.waiting:
+            number = crew.waiting.popleft()
+            crew.trainings[number] = Training(crew.orders[number], "failed", str(error))
 
 
 def _room(crew: Crew, order: Order) -> bool:
