@@ -107,6 +107,7 @@ def _stand_apart(setting: Setting) -> None:
         if hasattr(signal, name):
             signal.signal(signal.Signals[name], signal.SIG_IGN)
     files.make_folder(setting.logs)
+    os.chdir(setting.logs)  # Ray has nodes import from where its driver is, and a project may have a folder `stages`
     with (setting.logs / "ray.log").open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

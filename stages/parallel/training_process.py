@@ -9,8 +9,8 @@ import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -121,9 +121,23 @@ def context() -> Any:
 
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["stages.parallel.preloaded"])
-    with interrupt.held(interrupt.heeded()):
+    with interrupt.held(interrupt.heeded()), _of_what_is_installed():
         forkserver.ensure_running()
     return made
+
+
+@contextmanager
+def _of_what_is_installed() -> Iterator[None]:
+    """Python started in here imports what is installed, as this program does, no folder `stages` where it starts."""
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def start(context: Any, order: Order, stop: Any) -> Worker:

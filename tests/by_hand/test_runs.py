@@ -123,8 +123,8 @@ def test_hundreds_of_commits_with_the_same_results_are_read_once(
     for number in range(30):
         histories.git(history, "commit", "-q", "--allow-empty", "-m", f"{number}", day=7)
     asked: list[tuple[str, ...]] = []
-    real = git._git
-    monkeypatch.setattr(git, "_git", lambda *words, **more: (asked.append(words), real(*words, **more))[1])
+    real = git.tried
+    monkeypatch.setattr(git, "tried", lambda *words, **more: (asked.append(words), real(*words, **more))[1])
     found = runs.run(SILENT)
     assert len(by_name(found)["ldam"].same) == 31
     many = len(asked)
