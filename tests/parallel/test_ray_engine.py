@@ -183,7 +183,7 @@ def test_a_node_that_claims_a_gpu_it_has_not_is_left_out(
 ) -> None:
     nodes(num_gpus=1)
     said: list[str] = []
-    with pytest.raises(UserError, match="^fold 0: no node that is left can train it, 1 could not"):
+    with pytest.raises(UserError, match=r"^fold 0: no node that is left can train it, 1 could not"):
         side_by_side.run_on(engine(cluster, root, gpus=1), orders(settled)[:1], Talk(said.append))
     assert any("no GPU works here, and one is asked for" in line for line in said)
 
