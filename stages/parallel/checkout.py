@@ -13,7 +13,6 @@ import filelock
 
 from stages.base import dvc_cache, files, paths, programs
 from stages.base.errors import UserError
-from stages.learn import run_key
 from stages.params.keys import flat
 from stages.params.load import load
 from stages.records import lr_json, run_record
@@ -132,6 +131,8 @@ class Checkout:
 
 def record() -> Record:
     """Of the training that this folder, as it is on this machine, would be trained as."""
+    from stages.learn import run_key  # with torch, which those that only carry a checkout do without
+
     params = load()
     found = lr_json.read(params)
     return run_key.record(params, found.lr, threads=found.threads)

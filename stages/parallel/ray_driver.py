@@ -86,7 +86,7 @@ def drive(setting: Setting, pipe: connection.Connection) -> None:
     _stand_apart(setting)
     driver = Driver(setting, pipe)
     try:
-        driver.head = _connect(setting)
+        driver.head = connect(setting)
     except UserError as error:
         driver.tell(-1, "refused", str(error))
         return
@@ -113,12 +113,12 @@ def _stand_apart(setting: Setting) -> None:
             os.dup2(file.fileno(), stream)
 
 
-def _connect(setting: Setting) -> tuple[str, int]:
+def connect(setting: Setting) -> tuple[str, int]:
     """Connect to the cluster; host and port of its head. Raises UserError."""
     import ray
 
     if setting.address != "auto":
-        _reach(setting.address)
+        reach(setting.address)
     try:
         found = ray.init(
             setting.address,
@@ -133,7 +133,7 @@ def _connect(setting: Setting) -> tuple[str, int]:
     return host, int(port)
 
 
-def _reach(address: str) -> None:
+def reach(address: str) -> None:
     """Raise UserError unless something answers there; Ray itself would try for a minute."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
@@ -185,8 +185,6 @@ def _obey(driver: Driver) -> None:
 
 def _count(driver: Driver) -> None:
     """Tell now and then which nodes there are; see that the cluster is still there."""
-    import ray
-
     now = time.monotonic()
     if now - driver.counted < COUNTS:
         return
@@ -200,8 +198,26 @@ def _count(driver: Driver) -> None:
             driver.tell(-1, "gone", f"the Ray cluster at {host}:{port} is gone ({error.strerror or error})")
             os._exit(1)  # Ray would try for a minute, and then end this process itself
         return
-    alive = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in driver.unfit]
-    driver.tell(-1, "nodes", [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in alive])
+    nodes = _tell_nodes(driver)
+    for remote in [one for one in driver.remotes.values() if not one.placed]:
+        if not sum(fitting(remote.order.cores, driver.setting.gpus, node) for node in nodes):
+            _end(driver, remote, "lost", "the nodes that had room for it are gone")
+
+
+def _tell_nodes(driver: Driver) -> list[tuple[float, float]]:
+    """Cores and GPUs of each node that can train."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in driver.unfit]
+    nodes = [(there.get("CPU", 0), there.get("GPU", 0)) for there in alive]
+    driver.tell(-1, "nodes", (nodes, len(driver.unfit)))
+    return nodes
+
+
+def fitting(cores: int, gpus: float, node: tuple[float, float]) -> int:
+    """Trainings that a node with so many cores and GPUs has room for."""
+    by_cores = int(node[0] // cores)
+    return min(by_cores, int(node[1] / gpus + 1e-9)) if gpus else by_cores
 
 
 def _go_on(driver: Driver) -> None:
@@ -266,7 +282,7 @@ def _life(driver: Driver, remote: Remote) -> Life:
                 yield from _fetch(driver, remote, *value)
             elif kind == "unfit" or (kind == "full" and not remote.stop):
                 driver.unfit.add(remote.node)
-                driver.counted = 0.0
+                _tell_nodes(driver)  # before the loss is told, so that who decides what comes next knows
                 return "lost", f"{remote.host}: {value}"
             elif kind in (*ENDS, "full"):
                 return "failed" if kind == "full" else kind, value
@@ -342,8 +358,12 @@ def _how_lost(remote: Remote, error: Exception) -> str:
     """Why Ray has no training any more, in one line."""
     text = " ".join(str(error).split())
     where = remote.host or "a node"
-    if "node has died" in text or "node died" in text or "NodeDied" in type(error).__name__:
-        return f"{where} is gone"
+    if (
+        "node has died" in text
+        or "node died" in text
+        or type(error).__name__ in ("NodeDiedError", "ActorUnavailableError")
+    ):
+        return f"{where} is gone, or cannot be reached"
     if "OutOfMemory" in text or "memory" in type(error).__name__.lower():
         return f"{where} ran out of memory, and Ray ended it there"
     if "ModuleNotFoundError" in text or "ImportError" in text:

@@ -22,7 +22,7 @@ LOGS = Path("out/cluster/logs")
 EVERY = 30.0  # seconds between two sendings of a training's checkpoint
 CONNECTS = 90.0  # seconds that connecting may take
 KEPT = "the newest checkpoints that came from it are kept; run the same command again: it goes on from there"
-ELSEWHERE = "see what ails those machines, or leave them out"
+MEND = "mend what ails them, and run the same command again"
 
 
 @dataclass
@@ -41,6 +41,7 @@ class RayEngine:
     retries: int = 3
     trainings: dict[int, Training] = field(default_factory=dict)  # that have been submitted, by number
     nodes: list[tuple[float, float]] = field(default_factory=list)  # cores and GPUs of each that can train
+    left_out: int = 0  # nodes that have proved unfit
 
     def __post_init__(self) -> None:
         extras.check("cluster run --address", ("ray",))
@@ -59,8 +60,8 @@ class RayEngine:
         self._take(self._heard())
 
     def slots(self, order: Order) -> int:
-        most = sum(_fitting(order.cores, self.gpus or 0, *node) for node in self.nodes)
-        if not most and not any(not training.outcome for training in self.trainings.values()):
+        most = sum(ray_driver.fitting(order.cores, self.gpus or 0, node) for node in self.nodes)
+        if not most and not any(not one.outcome for one in self.trainings.values()):
             raise UserError(self._why_none(order))
         return most
 
@@ -124,7 +125,7 @@ class RayEngine:
         if kind == "gone":
             raise UserError(f"{value}; {KEPT}")
         if kind == "nodes":
-            self.nodes = value
+            self.nodes, self.left_out = value
             return None
         training = self.trainings[number]
         if kind in ("printed", "placed", "say", *ENDS):
@@ -149,8 +150,8 @@ class RayEngine:
 
     def _why_none(self, order: Order) -> str:
         gpus, cores = self.gpus or 0, order.cores
-        if not self.nodes:
-            return f"{order.name}: no node of the cluster can train it; {ELSEWHERE} (the lines above say why)"
+        if self.left_out or not self.nodes:
+            return f"{order.name}: no node that is left can train it, {self.left_out} could not (their lines say why); {MEND}"
         if gpus and not any(there >= gpus for _, there in self.nodes):
             most = max(there for _, there in self.nodes)
             return (
@@ -162,10 +163,3 @@ class RayEngine:
             f"{order.name}: takes {cores} cores, and no node has that many to give (the most is {most:g}); lower "
             "parallel.threads, or start nodes with more"
         )
-
-
-def _fitting(cores: int, gpus: float, node_cores: float, node_gpus: float) -> int:
-    """Trainings that one node has room for."""
-    by_gpus = int(node_gpus / gpus + 1e-9) if gpus else None
-    by_cores = int(node_cores // cores)
-    return by_cores if by_gpus is None else min(by_cores, by_gpus)

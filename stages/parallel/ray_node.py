@@ -109,6 +109,8 @@ class Node:
             if end:  # which waits until all is fetched
                 self.said.put(end)
             return [*heard, ("file", opened)]
+        if end and self.order and self.order.output:
+            self.order.output.unlink(missing_ok=True)
         return [*heard, end] if end else heard
 
     def piece(self, count: int) -> list[bytes] | bytes:

@@ -27,6 +27,7 @@ from stages.params.schema import Params
 ROOM = 1.2  # of a training's peak GPU memory: what each further one on the same GPU needs to have free
 CUDA_CONTEXT = 600 * 2**20  # bytes that a process takes of a GPU beside what torch allocates, about
 CORES_ON_A_GPU = 2  # one that launches kernels, one that makes batches
+TOO_LATE = "the time was up before it could begin"
 FEWER = "train fewer at a time (parallel.jobs), lower train.batch_size, or give it more memory"
 
 
@@ -159,7 +160,7 @@ def _give_up_late(crew: Crew) -> None:
     """What waits for room when its time is up has come too late; what runs keeps to its time itself."""
     for number in [number for number in crew.waiting if crew.shares and _late(crew.orders[number])]:
         crew.waiting.remove(number)
-        crew.trainings[number] = Training(crew.orders[number], "failed", "the time was up before it could begin")
+        crew.trainings[number] = Training(crew.orders[number], "failed", TOO_LATE)
     if crew.shares and not crew.stopping:
         crew.engine.cancel([one for one in crew.running() if not one.began and _late(one.order)])
 
@@ -170,10 +171,18 @@ def _late(order: Order) -> bool:
 
 
 def _start_waiting(crew: Crew) -> None:
-    """Start those that wait, as many as there is room for."""
-    while crew.waiting and not crew.stopping and _room(crew, crew.orders[crew.waiting[0]]):
-        order = _timed(crew, crew.orders[crew.waiting[0]])
-        crew.trainings[crew.waiting.popleft()] = crew.engine.submit(order)
+    """Start those that wait, as many as there is room for. Where there will never be any, they have failed; UserError if
+    nothing had begun before."""
+    try:
+        while crew.waiting and not crew.stopping and _room(crew, crew.orders[crew.waiting[0]]):
+            order = _timed(crew, crew.orders[crew.waiting[0]])
+            crew.trainings[crew.waiting.popleft()] = crew.engine.submit(order)
+    except UserError as error:
+        if not crew.trainings:
+            raise
+        while crew.waiting:
+            number = crew.waiting.popleft()
+            crew.trainings[number] = Training(crew.orders[number], "failed", str(error))
 
 
 def _room(crew: Crew, order: Order) -> bool:
@@ -204,6 +213,8 @@ def _listen(crew: Crew, bar: Bar, talk: Talk) -> None:
             _show(number, message, bar, talk)
         if message.kind in ENDS:
             training.outcome, training.error = message.kind, message.value
+            if message.kind == "stopped" and not crew.stopping:  # by _give_up_late
+                training.outcome, training.error = "failed", TOO_LATE
         if message.kind == "begins":
             training.began = True
         if message.kind == "kept":

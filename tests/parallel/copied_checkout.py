@@ -1,5 +1,6 @@
 """A checkout for tests of the engine: the project's folder copied, where cluster run would have git and DVC make it."""
 
+import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +10,16 @@ import filelock
 
 from stages.base.errors import UserError
 
+SMALL = 1_000_000  # bytes: less than a checkpoint, more than all else
+
 
 @dataclass(frozen=True)
 class Copied:
-    """A copy of `source`, but for what trainings leave; refused: the error of a node that cannot make it, unless empty."""
+    """A copy of `source`, but for what trainings leave.
+
+    refused: what a node says whose folder has a file called `refuses`. On one with a file called `full`, no larger file can
+    be written from then on, as on a full disk.
+    """
 
     source: Path
     refused: str = ""
@@ -21,6 +28,8 @@ class Copied:
         root.mkdir(parents=True, exist_ok=True)
         if self.refused and (root / "refuses").exists():
             raise UserError(self.refused)
+        if (root / "full").exists():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, SMALL))
         with filelock.FileLock(root / "project.lock"):
             if not (root / "project").exists():
                 say(f"makes {root}")
