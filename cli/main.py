@@ -11,7 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from cli import commands
-from cli.commands import against_the_clock, answers, begin, better_scores, serving, stages, take_along, wrong_labels
+from cli.commands import (
+    against_the_clock,
+    answers,
+    begin,
+    better_scores,
+    serving,
+    stages,
+    take_along,
+    team,
+    wrong_labels,
+)
 from cli.common import main_process
 
 app = typer.Typer(
@@ -46,7 +56,7 @@ def main(
     """Options before the command."""
 
 
-for room in (begin, stages, answers, wrong_labels, better_scores, take_along, serving, against_the_clock):
+for room in (begin, stages, answers, wrong_labels, better_scores, take_along, serving, team, against_the_clock):
     commands.place(room.commands)
     app.add_typer(room.commands)
 

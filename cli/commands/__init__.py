@@ -14,6 +14,7 @@ GROUPS = {
     "Wrong labels": ("audit", "review"),
     "Better scores": ("tta-search", "blend", "refit", "pseudo-label"),
     "Take the model along": ("bundle", "predict", "export", "serve"),
+    "With others": ("claim",),
     "Against the clock": ("submit-now",),
 }
 ORDER = [name for names in GROUPS.values() for name in names]
