@@ -1,6 +1,7 @@
 """`maskcli cluster run` with real git, DVC and processes, and on a real Ray cluster of two nodes on this machine."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -185,13 +186,22 @@ def test_on_a_cluster_of_two_nodes_the_bytes_are_those_of_this_machine(
 # What needs no training.
 
 
-@pytest.fixture
-def committed(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in git and DVC, committed, nothing run."""
-    folder = tmp_path / "committed"
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """A project in git and DVC, committed, nothing run; never written to."""
+    folder = tmp_path_factory.mktemp("laid_out") / "project"
     lay_out(folder, prepared)
     command(folder, "git", "add", "-A")
     command(folder, "git", "commit", "-qm", "first")
+    return folder
+
+
+@pytest.fixture
+def committed(laid_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `laid_out`, as the working folder."""
+    folder = tmp_path / "committed"
+    shutil.copytree(laid_out, folder, symlinks=True)
+    command(folder, "git", "status", "--porcelain")
     monkeypatch.chdir(folder)
     return folder
 
