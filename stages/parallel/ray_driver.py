@@ -4,7 +4,6 @@ It is apart because Ray prints where it likes, handles signals, and ends the pro
 Where it ends, however that comes, Ray ends its actors, and the trainings on the nodes write their checkpoints and end.
 """
 
-import logging
 import os
 import pickle
 import signal
@@ -19,14 +18,13 @@ from typing import Any
 
 from stages.base import files, paths
 from stages.base.errors import UserError
-from stages.parallel import kept_checkpoints, ray_node
+from stages.parallel import kept_checkpoints, ray_address, ray_node
 from stages.parallel.engine import ENDS
 from stages.parallel.training_process import Order
 
 LOOKS = 0.1  # seconds between two looks at what is asked
 COUNTS = 2.0  # seconds between two counts of the nodes
-PATIENCE = 60.0  # seconds that trainings have to write their checkpoints once nobody waits for them any more
-REACHED = 5.0  # seconds in which a cluster must answer
+PATIENCE = 120.0  # seconds that trainings have to write their checkpoints once nobody waits for them any more
 GONE = (
     20.0  # seconds without an answer of the cluster's head until it is taken to be gone; Ray itself gives up after 60
 )
@@ -86,7 +84,7 @@ def drive(setting: Setting, pipe: connection.Connection) -> None:
     _stand_apart(setting)
     driver = Driver(setting, pipe)
     try:
-        driver.head = connect(setting)
+        driver.head = ray_address.connect(setting.address)
     except UserError as error:
         driver.tell(-1, "refused", str(error))
         return
@@ -111,54 +109,6 @@ def _stand_apart(setting: Setting) -> None:
     with (setting.logs / "ray.log").open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-
-
-def connect(setting: Setting) -> tuple[str, int]:
-    """Connect to the cluster; host and port of its head. Raises UserError."""
-    import ray
-
-    if setting.address != "auto":
-        reach(setting.address)
-    try:
-        found = ray.init(
-            setting.address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            namespace="maskcli",
-            include_dashboard=False,
-        )
-    except Exception as error:  # Ray raises many kinds, in many lines
-        raise UserError(_why(setting.address, error)) from error
-    host, _, port = str(found["gcs_address"]).rpartition(":")
-    return host, int(port)
-
-
-def reach(address: str) -> None:
-    """Raise UserError unless something answers there; Ray itself would try for a minute."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise UserError(f"--address {address}: is no address; write host:port as `ray start --head` says it, or auto")
-    try:
-        socket.create_connection((host, int(port)), timeout=REACHED).close()
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"--address {address}: no Ray cluster answers there ({why}); start one with "
-            f"`ray start --head --port={port} --disable-usage-stats`"
-        ) from None
-
-
-def _why(address: str, error: Exception) -> str:
-    """Why Ray would not connect, in one line."""
-    text = " ".join(str(error).split())
-    if "ersion mismatch" in text or "was started with" in text:
-        return f"--address {address}: other versions run there ({text[:300]}); install the same Ray and Python on all machines"
-    if isinstance(error, ConnectionError):
-        return (
-            f"--address {address}: no node of a Ray cluster runs on this machine; run `ray start --address=host:port "
-            "--disable-usage-stats` here too, or `ray start --head --disable-usage-stats` for a new one"
-        )
-    return f"--address {address}: Ray cannot connect ({type(error).__name__}: {text[:300]})"
 
 
 def _obey(driver: Driver) -> None:
@@ -190,7 +140,7 @@ def _count(driver: Driver) -> None:
         return
     driver.counted = now
     try:
-        socket.create_connection(driver.head, timeout=REACHED).close()
+        socket.create_connection(driver.head, timeout=ray_address.REACHED).close()
         driver.answered = time.monotonic()
     except OSError as error:
         if time.monotonic() - driver.answered > GONE:
