@@ -307,7 +307,7 @@ def _write(fold: Fold) -> None:
 def _remove_other_models(fold: int, repeats: int) -> None:
     """Weights left by an earlier run with more repeats would be taken for this run's."""
     kept = {paths.weights(fold, repeat) for repeat in range(repeats)}
-    for path in paths.models(fold).glob("*.safetensors"):
+    for path in paths.models(fold).glob("[!.]*.safetensors"):
         if path not in kept:
             path.unlink()
 

@@ -1,6 +1,5 @@
 """The files between the stages: written whole or not at all (beside, then renamed), and checked when read."""
 
-import glob
 import json
 import os
 import shutil
@@ -13,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
+from stages.base import temporaries
 from stages.base.errors import UserError
 
 # Windows refuses to replace a file that another process has open at that moment; how long to try again, seconds.
@@ -29,18 +28,18 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 
     The rename is atomic within one file system, so a reader sees the old file or the new one, never half of one.
     Its mode is what the process's umask gives every new file, whatever the writer chose (safetensors: 0600).
-    What a killed process left of its own temporary is removed first: pixel caches are gigabytes.
+    What killed processes left of their own is removed first (stages/base/temporaries.py).
     durable: also after a power loss; the content is on the disk before the name is.
     """
     make_folder(path.parent)
-    # The suffix stays last: writers such as numpy.save and imwrite choose their format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    _remove_abandoned(path)
+    temporary = temporaries.beside(path)
     try:
         temporary.touch()  # asking the umask itself would change it for a moment, for every thread
-        mode = temporary.stat().st_mode
+        begun = temporary.stat()
+        for left in temporaries.left(path, begun.st_mtime):
+            temporaries.remove(left)
         yield temporary
-        _restore(temporary, mode)
+        _restore(temporary, begun.st_mode)
         if durable:
             _flush(temporary)
         _rename(temporary, path)
@@ -57,14 +56,14 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it takes `path`'s place, on any error it is removed.
 
-    What was there before is moved aside first and removed last: it comes back where the new folder cannot take its place.
+    What was there before is moved aside first and removed last: it comes back where the new folder cannot take its place, also
+    after a process that was killed in between.
     """
     make_folder(path.parent)
-    temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    for left in _abandoned(path.parent, f".{path.name}.", ".tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+    temporary, before = (temporaries.beside(path, end, folder=True) for end in ("tmp", "old"))
     try:
         temporary.mkdir()
+        _tidy(path, temporary.stat().st_mtime)
         yield temporary
         if path.exists():
             _rename(path, before)
@@ -79,19 +78,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _rename(before, path)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove temporaries of `path` whose process lives no more."""
-    for found in _abandoned(path.parent, f".{path.stem}.", f".tmp{path.suffix}"):
-        with suppress(OSError):
-            found.unlink(missing_ok=True)
-
-
-def _abandoned(folder: Path, before: str, after: str) -> Iterator[Path]:
-    """What is called by the number of a process that lives no more, between these texts."""
-    for found in folder.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
-        process = found.name.removeprefix(before).removesuffix(after)
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            yield found
+def _tidy(path: Path, now: float) -> None:
+    """Remove what killed processes left of a folder `path`, but for its content of before where it has none now."""
+    for left in temporaries.left(path, now, folder=True):
+        temporaries.remove(left)
+    for left in temporaries.left(path, now, "old", folder=True):
+        if path.exists():
+            temporaries.remove(left)
+        else:
+            _rename(left, path)
 
 
 def _restore(path: Path, mode: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import filelock
 import torch
 
-from stages.base import paths
+from stages.base import paths, temporaries
 from stages.base.errors import UserError
 from stages.base.files import replacing, write_json
 from stages.base.talk import Talk
@@ -206,8 +206,9 @@ def prune(fold: int, run: str, repeats: int) -> None:
     fold: or the place beside the folds' that other trainings have (`Keeper.inner`), and what they have found (.npz).
     """
     kept_here = [path for path in paths.CHECKPOINTS.glob(f"{fold}-*") if path.suffix in (".ckpt", ".npz")]
-    for path in paths.CHECKPOINTS.glob(f".{fold}-*.tmp.*"):
-        path.unlink(missing_ok=True)
+    now = temporaries.moment(paths.CHECKPOINTS)
+    for path in temporaries.abandoned(paths.CHECKPOINTS, now, lambda one: one.stem.startswith(f"{fold}-")):
+        temporaries.remove(path)
     others = [path for path in kept_here if not path.stem.endswith(f"-{run}")]
     newest = sorted(others, key=lambda path: -path.stat().st_mtime)
     runs = dict.fromkeys(path.stem.rsplit("-", 1)[1] for path in newest)
