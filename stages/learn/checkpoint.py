@@ -9,21 +9,18 @@ without running any code in it. Files appear whole (written beside, flushed to d
 import hashlib
 import io
 import json
-import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
-from stages.base import paths, temporaries
+from stages.base import lock, paths, temporaries
 from stages.base.errors import UserError
-from stages.base.files import replacing, write_json
+from stages.base.files import replacing
 from stages.base.talk import Talk
 from stages.learn import learner as learning
 from stages.learn import model
@@ -33,7 +30,6 @@ from stages.learn.model import Classifier
 from stages.learn.progress import Progress
 
 MAGIC = b"maskcli checkpoint 2\n"
-LOOK_EVERY = 0.5  # seconds, while another process is waited for, between two looks whether somebody asked to stop
 KEPT_OF_OTHER_RUNS = 2  # for each fold: enough to go back and forth between two experiments
 
 
@@ -223,56 +219,30 @@ def prune(fold: int, run: str, repeats: int) -> None:
 
 @contextmanager
 def alone(name: str, run: str, talk: Talk, asked: Interrupt = no_interrupt, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of what is trained (`fold 0`, `refit`), so that no second process trains it in this folder at the same time.
+    """Hold the lock of what is trained (`fold 0`, `refit`), so that no second process, on this machine or on another that shares
+    the folder, trains it at the same time (stages/base/lock.py).
 
     A process that outlived a killed `dvc repro` may still be at it, or a person started one by hand: then wait for it, and
     go on from what it leaves. Yields whether it was waited for. The lock goes with its process, however that ends. Raises
     UserError if the other process trains another run, or if this one is not to wait; KeyboardInterrupt if `asked` meanwhile.
     """
-    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
-    short = name.removeprefix("fold ").replace(" ", "-")
-    lock = filelock.FileLock(paths.CHECKPOINTS / f"{short}.lock")
-    holder = paths.CHECKPOINTS / f"{short}.holder.json"
-    waited = False
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        other = _holder(holder)
-        who = f"process {other.get('process', '?')}" + (f" ({other['command']})" if "command" in other else "")
-        if not wait:
-            raise UserError(f"train: {who} trains {name} already") from None
-        if other.get("run", run) != run:
-            raise UserError(f"train: {who} trains {name} with other params or data; wait for it, or stop it") from None
-        talk.say(f"{name}: {who} is training it already; waiting for what it leaves (Ctrl-C ends the waiting)")
-        _wait_for(lock, asked)
-        waited = True
-    try:
-        write_json(holder, {"process": os.getpid(), "run": run, "command": _command()})
+    place = paths.CHECKPOINTS / f"{name.removeprefix('fold ').replace(' ', '-')}.lock"
+    with ExitStack() as stack:
+        waited = False
+        try:
+            stack.enter_context(lock.held(place, run))
+        except lock.Held as busy:
+            who = busy.holder.in_words
+            if not wait:
+                raise UserError(f"train: {who} trains {name} already") from None
+            if (busy.holder.run or run) != run:
+                raise UserError(
+                    f"train: {who} trains {name} with other params or data; wait for it, or stop it"
+                ) from None
+            talk.say(f"{name}: {who} is training it already; waiting for what it leaves (Ctrl-C ends the waiting)")
+            stack.enter_context(lock.held(place, run, patience=None, asked=asked))
+            waited = True
         yield waited
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _wait_for(lock: filelock.BaseFileLock, asked: Interrupt) -> None:
-    while True:
-        with suppress(filelock.Timeout):
-            lock.acquire(timeout=LOOK_EVERY)
-            return
-        if asked():
-            raise KeyboardInterrupt
-
-
-def _command() -> str:
-    return " ".join(["maskcli", *sys.argv[1:]])
-
-
-def _holder(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError):
-        return {}
 
 
 def _write(path: Path, header: Header, content: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """What a living process has is kept; what a dead one of this place left goes at once, another place's after a day."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from stages.base import files, host, temporaries
 from stages.base.files import replacing
+from tests.base.containers import CONTAINER, needs_containers
 from tests.conftest import ROOT
 
 OF_ANOTHER = "gpu2-0a1b2c3d.17-1f0.89abcdef"  # place, process and random id
@@ -151,16 +151,7 @@ def test_the_longest_place_and_process_leave_room_in_a_name(monkeypatch: pytest.
     assert one.suffix == f".{'x' * 15}"
 
 
-CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "sh", "-c", 'hostname worker && exec "$@"', "sh"]
-
-
-def _in_containers() -> bool:
-    if os.name != "posix" or shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*CONTAINER, "true"], capture_output=True).returncode == 0
-
-
-@pytest.mark.skipif(not _in_containers(), reason="this user may not unshare namespaces")
+@needs_containers
 def test_two_containers_of_the_same_host_name_and_process_id_write_the_same_file(tmp_path: Path) -> None:
     """Each in namespaces of its own, as containers are: both are process 1 of `worker`."""
     path = tmp_path / "a.txt"
