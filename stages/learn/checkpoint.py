@@ -9,6 +9,7 @@ without running any code in it. Files appear whole (written beside, flushed to d
 import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from stages.base import lock, paths, temporaries
+from stages.base import host, lock, paths, temporaries
 from stages.base.errors import UserError
 from stages.base.files import replacing
 from stages.base.talk import Talk
@@ -49,7 +50,10 @@ class Header:
     asked: str  # the time limit that the process ran under
     used: float  # seconds that the run's trainings have used under it, all folds together
     rate: float  # photos a second in validation; 0 if not known
-    saved: float  # time.time()
+    saved: float  # time.time() of the machine that wrote it, for people: clocks differ, and are set
+    sequence: int = 0  # one more than of all checkpoints that were there: tells which is newer, whatever clocks say
+    boot: str = ""  # of that machine, as host.boot; empty: of an earlier version
+    tick: float = 0.0  # time.monotonic() there; of one read by `headers`, when that was by this machine's
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Keeper:
     every: float  # seconds between checkpoints within an epoch
     asked: str = ""  # the time limit that this process runs under
     used: float = 0.0  # seconds that the run had used under it when this process began
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
     rate: float = 0.0  # photos a second in validation, as far as known
     wrote: float = field(default_factory=time.monotonic)
     kept: int = 0  # complete epochs of the newest checkpoint
@@ -102,9 +106,12 @@ class Keeper:
             limit=progress.limit,
             val_f1=float(progress.history[-1]["val_f1"]) if progress.history else 0.0,
             asked=self.asked,
-            used=self.used + time.time() - self.began,
+            used=self.used + time.monotonic() - self.began,
             rate=self.rate,
             saved=time.time(),
+            sequence=1 + max((one.sequence for one, _ in _found()), default=0),
+            boot=host.boot(),
+            tick=time.monotonic(),
         )
         content = {
             "learner": None if progress.finished else learning.state(learner),
@@ -158,14 +165,28 @@ class DamagedCheckpoint(Exception):
 
 def headers() -> list[Header]:
     """What the readable checkpoints say of themselves, newest first."""
+    found, boot, here = _found(), host.boot(), time.monotonic()
+    if any(header.boot != boot for header, _ in found):
+        # Written by another machine: when that was is told by the file system's clock, the same for all.
+        now = temporaries.moment(paths.CHECKPOINTS)
+        found = [
+            (header if header.boot == boot else replace(header, tick=here - max(0.0, now - written)), written)
+            for header, written in found
+        ]
+    return sorted((header for header, _ in found), key=lambda header: (-header.sequence, -header.saved))
+
+
+def _found() -> list[tuple[Header, float]]:
+    """The readable checkpoints' headers, each with the moment at which its file was written, by the file system's clock."""
     found = []
     for path in paths.CHECKPOINTS.glob("[-0-9]*.ckpt"):  # no half-written ones, whose names begin with a dot
         try:
             with path.open("rb") as file:
-                found.append(_header(path, file.readline(100), file.readline(10_000)))
+                header = _header(path, file.readline(100), file.readline(10_000))
+                found.append((header, os.fstat(file.fileno()).st_mtime))
         except (DamagedCheckpoint, OSError):  # a file may be replaced or pruned at any moment
             continue
-    return sorted(found, key=lambda header: -header.saved)
+    return found
 
 
 def read(path: Path) -> tuple[Header, dict[str, Any]]:
