@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from stages.base import temporaries
+from stages.base import large_arrays, temporaries
 from stages.base.errors import UserError
 
 # Windows refuses to replace a file that another process has open at that moment; how long to try again, seconds.
@@ -139,6 +139,13 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
+def write_csv_in_parts(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+    """Write tables of the same columns, one below the other, as `write_csv` writes the whole."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(tables):
+            table.to_csv(file, index=False, header=not number, float_format="%.6g", lineterminator="\n")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, indented, with a closing newline; NaN becomes null, since JSON has no NaN."""
     text = json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -150,18 +157,6 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays as a compressed .npz."""
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-
-
-def reserve(file: IO[bytes], size: int) -> None:
-    """Set aside space on the disk for the first `size` bytes of an open file; those not yet written are zero.
-
-    A memory map of a file with holes kills the process (SIGBUS) when the disk fills up; this raises OSError instead.
-    """
-    file.flush()
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:  # macOS
-        file.truncate(size)
 
 
 def read_json(path: Path, made_by: str, *numbers: str) -> Any:
@@ -235,10 +230,19 @@ def read_npz(path: Path, made_by: str, names: Sequence[str]) -> dict[str, np.nda
 
 
 def load_npz(source: Path | IO[bytes], names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """The arrays `names` of an .npz, and those of `optional` that it has. Raises ValueError if it is damaged or lacks one."""
+    """The arrays `names` of an .npz, and those of `optional` that it has; large ones mapped (stages/base/large_arrays.py).
+
+    Raises ValueError if it is damaged or lacks one, UserError where the disk has no room for a large one.
+    """
     try:
         with np.load(source, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in [*names, *(name for name in optional if name in arrays)]}
+            wanted = [*names, *(name for name in optional if name in arrays)]
+            is_large = {name: large_arrays.is_large(arrays.zip, name) for name in wanted}
+            return {
+                name: large_arrays.unpacked(arrays.zip, name) if is_large[name] else arrays[name] for name in wanted
+            }
+    except UserError:
+        raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
