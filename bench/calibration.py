@@ -52,7 +52,7 @@ def simulate(factor: float, people: int, sets: int, replicates: int) -> dict[str
         group, honest, labels = one_set(people, 1000 + number)
         logs = log_softmax(honest * factor)
         probabilities, how = np.exp(logs), (replicates, number)
-        found = calibration.calibration_error(probabilities, labels, group, *how)
+        found = calibration.calibration_error(calibration.top(probabilities, labels), group, *how)
         note("ece", found.low, true, found.high)
         low, high = percentile(probabilities, labels, number)
         note("ece percentile", low, true, high)

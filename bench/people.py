@@ -18,7 +18,7 @@ def draw(folder: Path, seed: int, people: int) -> dict[str, str]:
     def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
         for number, item in enumerate(items):
             yield item
-            for image in folder.with_name(f".{folder.name}.tmp").glob("eval/images/*"):
+            for image in folder.parent.glob(f".{folder.name}.*.tmp/eval/images/*"):
                 known.setdefault(image.name, str(number))
 
     demo_faces.write(folder, seed, people=12, eval_people=people, talk=Talk(track=track))

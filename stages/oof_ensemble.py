@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.base import environment, paths
+from stages.base import environment, large_arrays, paths
 from stages.base.errors import UserError
-from stages.base.files import damaged, read_csv, read_json, read_npz, write_csv, write_json, write_npz
+from stages.base.files import (
+    damaged,
+    read_csv,
+    read_json,
+    read_npz,
+    write_csv,
+    write_csv_in_parts,
+    write_json,
+    write_npz,
+)
 from stages.base.talk import Talk
 from stages.data import photos
 from stages.data import task_and_classes as tasks
@@ -85,18 +94,22 @@ def _in_words(scores: dict[str, Any], absent: list[str]) -> str:
 
 def _write_predictions(task: Task, table: pd.DataFrame, selected: np.ndarray) -> None:
     """oof.csv, from log probabilities [N, C]."""
-    probabilities = np.exp(selected)
-    whose = {} if task.unit == "photo" else {photos.unit_column(task): table["group"]}
-    columns = {f"p{number}": probabilities[:, number] for number in range(task.classes)}
-    write_csv(paths.OOF, pd.DataFrame({"photo": table["file"], **whose, "label": table["label"], **columns}))
+
+    def part(which: slice) -> pd.DataFrame:
+        own, probabilities = table.iloc[which], np.exp(selected[which])
+        whose = {} if task.unit == "photo" else {photos.unit_column(task): own["group"]}
+        columns = {f"p{number}": probabilities[:, number] for number in range(task.classes)}
+        return pd.DataFrame({"photo": own["file"], **whose, "label": own["label"], **columns})
+
+    write_csv_in_parts(paths.OOF, map(part, large_arrays.blocks(*selected.shape)))
 
 
 def _write_arrays(params: Params, task: Task, table: pd.DataFrame, joined: Joined, record: Record) -> None:
     """oof.npz, which tells its own task, so that runs of other commits are read as what they are."""
     subsets = {name: list(which) for name, which in task.subsets.items()}
     arrays = {
-        "photo": table["file"].to_numpy(str),
-        photos.unit_column(task): table["group"].to_numpy(str),
+        "photo": large_arrays.text(table["file"]),
+        photos.unit_column(task): large_arrays.text(table["group"]),
         "label": table["label"].to_numpy(),
         "fold": joined.fold,
         "selected": joined.selected,
@@ -117,9 +130,8 @@ def join(params: Params, photos: int, classes: int) -> Joined:
     """
     repeats = params.train.repeats
     fold_of = np.zeros(photos, np.int64)
-    selected = np.zeros((repeats, photos, classes), np.float32)
-    last = np.zeros_like(selected)
-    predicted = np.zeros((repeats, params.train.epochs, photos), np.uint16)
+    selected, last = (large_arrays.room((repeats, photos, classes), np.float32) for _ in range(2))
+    predicted = large_arrays.room((repeats, params.train.epochs, photos), np.uint16)
     times = np.zeros(photos, int)
     for fold in params.folds:
         path = paths.oof_logits(fold)
@@ -209,9 +221,9 @@ def _calibrated(
     how = params.ensemble.replicates, params.seed
     temperature = calibration.temperature(log_probabilities, labels)
     coldest, hottest = calibration.temperature_interval(log_probabilities, labels, group, temperature, *how)
-    cooled = metrics.log_softmax(log_probabilities / temperature)
     before, after = (
-        calibration.calibration_error(np.exp(logs), labels, group, *how) for logs in (log_probabilities, cooled)
+        calibration.calibration_error(calibration.answers(log_probabilities, labels, divisor), group, *how)
+        for divisor in (None, temperature)
     )
     return {
         "ece": before.ece,
@@ -222,7 +234,7 @@ def _calibrated(
         "temperature": temperature,
         "temperature_low": coldest,
         "temperature_high": hottest,
-        "nll_calibrated": metrics.nll(cooled, labels),
+        "nll_calibrated": calibration.nll_at(temperature, log_probabilities, labels),
         "ece_calibrated": after.ece,
         "ece_calibrated_low": after.low,
         "ece_calibrated_high": after.high,
@@ -233,7 +245,11 @@ def _mean(log_probabilities: np.ndarray) -> np.ndarray:
     """Log of the mean probability over repeats, [R, N, C] to [N, C]."""
     if len(log_probabilities) == 1:
         return log_probabilities[0]
-    return np.log(np.maximum(np.exp(log_probabilities.astype(np.float64)).mean(0), 1e-30))
+    found = large_arrays.room(log_probabilities.shape[1:], np.float64)
+    for which in large_arrays.blocks(*found.shape):
+        mean = np.exp(log_probabilities[:, which].astype(np.float64)).mean(0)
+        found[which] = np.log(np.maximum(mean, 1e-30))
+    return found
 
 
 def _by_vote(truth: Truth, joined: Joined) -> dict[str, float]:

@@ -62,7 +62,7 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
     talk = talk if main else SILENT
     _say_first(params, talk, several=fold is None)
     began = time_limit.process_began()
-    startup = time.time() - began + terms.imported
+    startup = time.monotonic() - began + terms.imported
     timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1)
     with interrupt.noted() as noted:
 
@@ -144,7 +144,7 @@ def _fold(params: Params, number: int, process: Process) -> None:
         accelerator.wait_for_everyone()
         timing = process.timing
         if not timing.together:  # all that comes before the first step comes again with every fold
-            timing = replace(timing, startup=time.time() - timing.began)
+            timing = replace(timing, startup=time.monotonic() - timing.began)
         process = replace(process, timing=timing)
         search = _search(fold, process)
         data, suspects = inner_models.borne(params, data, search)
@@ -317,7 +317,7 @@ def _write(fold: Fold) -> None:
 def _remove_other_models(fold: int, repeats: int) -> None:
     """Weights left by an earlier run with more repeats would be taken for this run's."""
     kept = {paths.weights(fold, repeat) for repeat in range(repeats)}
-    for path in paths.models(fold).glob("*.safetensors"):
+    for path in paths.models(fold).glob("[!.]*.safetensors"):
         if path not in kept:
             path.unlink()
 

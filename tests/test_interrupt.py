@@ -13,7 +13,7 @@ import yaml
 
 from cli import main
 from stages import eda, kfold
-from stages.base import paths
+from stages.base import lock, paths
 from stages.base.files import write_json
 from stages.base.talk import SILENT
 from stages.by_hand import compare
@@ -252,6 +252,17 @@ def test_a_process_that_waits_for_another_can_be_interrupted(project: Path) -> N
         checkpoint.alone("fold 0", "same", SILENT, lambda: True),
     ):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["train", "--fold", "0"], ["folds", "--only", "0"]])
+def test_a_real_process_that_waits_for_a_folds_lock_obeys_sigterm(settled: Params, words: list[str]) -> None:
+    with lock.held(paths.CHECKPOINTS / "0.lock"):
+        terminate = send(signal.SIGTERM)
+        code, line = ended(["maskcli", *words], terminate, after="is training it already; waiting for what it leaves")
+    assert code == 130
+    assert line.startswith("maskcli: interrupted; ")
+    assert not checkpoint.headers()
 
 
 class Two:

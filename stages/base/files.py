@@ -1,20 +1,19 @@
 """The files between the stages: written whole or not at all (beside, then renamed), and checked when read."""
 
-import glob
 import json
 import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
+from stages.base import large_arrays, temporaries
 from stages.base.errors import UserError
 
 # Windows refuses to replace a file that another process has open at that moment; how long to try again, seconds.
@@ -29,18 +28,18 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 
     The rename is atomic within one file system, so a reader sees the old file or the new one, never half of one.
     Its mode is what the process's umask gives every new file, whatever the writer chose (safetensors: 0600).
-    What a killed process left of its own temporary is removed first: pixel caches are gigabytes.
+    What killed processes left of their own is removed first (stages/base/temporaries.py).
     durable: also after a power loss; the content is on the disk before the name is.
     """
     make_folder(path.parent)
-    # The suffix stays last: writers such as numpy.save and imwrite choose their format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    _remove_abandoned(path)
+    temporary = temporaries.beside(path)
     try:
         temporary.touch()  # asking the umask itself would change it for a moment, for every thread
-        mode = temporary.stat().st_mode
+        begun = temporary.stat()
+        for left in temporaries.left(path, begun.st_mtime):
+            temporaries.remove(left)
         yield temporary
-        _restore(temporary, mode)
+        _restore(temporary, begun.st_mode)
         if durable:
             _flush(temporary)
         _rename(temporary, path)
@@ -57,14 +56,14 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it takes `path`'s place, on any error it is removed.
 
-    What was there before is moved aside first and removed last: it comes back where the new folder cannot take its place.
+    What was there before is moved aside first and removed last: it comes back where the new folder cannot take its place, also
+    after a process that was killed in between.
     """
     make_folder(path.parent)
-    temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    for left in _abandoned(path.parent, f".{path.name}.", ".tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+    temporary, before = (temporaries.beside(path, end, folder=True) for end in ("tmp", "old"))
     try:
         temporary.mkdir()
+        _tidy(path, temporary.stat().st_mtime)
         yield temporary
         if path.exists():
             _rename(path, before)
@@ -79,19 +78,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _rename(before, path)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove temporaries of `path` whose process lives no more."""
-    for found in _abandoned(path.parent, f".{path.stem}.", f".tmp{path.suffix}"):
-        with suppress(OSError):
-            found.unlink(missing_ok=True)
-
-
-def _abandoned(folder: Path, before: str, after: str) -> Iterator[Path]:
-    """What is called by the number of a process that lives no more, between these texts."""
-    for found in folder.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
-        process = found.name.removeprefix(before).removesuffix(after)
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            yield found
+def _tidy(path: Path, now: float) -> None:
+    """Remove what killed processes left of a folder `path`, but for its content of before where it has none now."""
+    for left in temporaries.left(path, now, folder=True):
+        temporaries.remove(left)
+    for left in temporaries.left(path, now, "old", folder=True):
+        if path.exists():
+            temporaries.remove(left)
+        else:
+            _rename(left, path)
 
 
 def _restore(path: Path, mode: int) -> None:
@@ -157,6 +152,13 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
+def write_csv_in_parts(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+    """Write tables of the same columns, one below the other, as `write_csv` writes the whole."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(tables):
+            table.to_csv(file, index=False, header=not number, float_format="%.6g", lineterminator="\n")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, indented, with a closing newline; NaN becomes null, since JSON has no NaN."""
     text = json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -168,18 +170,6 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays as a compressed .npz."""
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-
-
-def reserve(file: IO[bytes], size: int) -> None:
-    """Set aside space on the disk for the first `size` bytes of an open file; those not yet written are zero.
-
-    A memory map of a file with holes kills the process (SIGBUS) when the disk fills up; this raises OSError instead.
-    """
-    file.flush()
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:  # macOS
-        file.truncate(size)
 
 
 def read_json(path: Path, made_by: str, *numbers: str) -> Any:
@@ -253,10 +243,19 @@ def read_npz(path: Path, made_by: str, names: Sequence[str]) -> dict[str, np.nda
 
 
 def load_npz(source: Path | IO[bytes], names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """The arrays `names` of an .npz, and those of `optional` that it has. Raises ValueError if it is damaged or lacks one."""
+    """The arrays `names` of an .npz, and those of `optional` that it has; large ones mapped (stages/base/large_arrays.py).
+
+    Raises ValueError if it is damaged or lacks one, UserError where the disk has no room for a large one.
+    """
     try:
         with np.load(source, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in [*names, *(name for name in optional if name in arrays)]}
+            wanted = [*names, *(name for name in optional if name in arrays)]
+            is_large = {name: large_arrays.is_large(arrays.zip, name) for name in wanted}
+            return {
+                name: large_arrays.unpacked(arrays.zip, name) if is_large[name] else arrays[name] for name in wanted
+            }
+    except UserError:
+        raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise ValueError(f"{type(error).__name__}: {error}") from None
 

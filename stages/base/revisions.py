@@ -5,9 +5,10 @@ holds the results of yesterday's commits.
 """
 
 import hashlib
+import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -22,14 +23,20 @@ def read(revision: str, path: Path) -> bytes:
 
     Raises UserError if there is no such revision, it has no such file, or neither cache nor remote holds it.
     """
+    with opened(revision, path) as file:
+        return file.read()
+
+
+def opened(revision: str, path: Path) -> IO[bytes]:
+    """The same, to be read piece by piece."""
     if revision == WORKSPACE:
         if not path.exists():
             raise UserError(f"{path}: not in the workspace; run `dvc repro` first")
-        return path.read_bytes()
+        return path.open("rb")
     commit = git.resolve(revision)
     content = git.read(commit, path)
     if content is not None:
-        return content
+        return io.BytesIO(content)
     lock = lock_file(commit)
     if lock is None:
         raise UserError(
@@ -69,7 +76,7 @@ def outputs(lock: dict[str, Any]) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", []) if "md5" in out}
 
 
-def _stored(revision: str, path: Path, md5: str) -> bytes:
+def _stored(revision: str, path: Path, md5: str) -> IO[bytes]:
     """The content with this hash, from the workspace's DVC cache, or fetched into it from its remotes."""
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
@@ -92,12 +99,14 @@ def _stored(revision: str, path: Path, md5: str) -> bytes:
                 "run `dvc push --all-commits` (`dvc exp push` for an experiment) where it was made, then `dvc pull` here, or run "
                 "this revision again: `git checkout` it and `dvc repro`"
             )
-        content = place.read_bytes()
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        file = place.open("rb")
+    if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != md5:
+        file.close()
         raise UserError(
             f"{revision}: {path}: {os.path.relpath(place)} is damaged; delete it and run `dvc fetch --all-commits`"
         )
-    return content
+    file.seek(0)
+    return file
 
 
 def _fetch(repo: Any, md5: str, place: Path) -> list[str]:

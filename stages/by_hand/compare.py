@@ -1,12 +1,11 @@
 """compare: is one run's method better than another's? From the OOF predictions of revisions and experiments, paired over groups
 (people), the luck of their trainings counted (stages/judge/paired_difference.py)."""
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -137,12 +136,16 @@ def paired(base: Run, other: Run) -> tuple[Run, Run, str, list[str]]:
 
 def load(name: str) -> Run:
     """Read a run's oof.npz, and what it was made with."""
-    content = revisions.read(name, paths.OOF_ARRAYS)
+    with revisions.opened(name, paths.OOF_ARRAYS) as content:
+        return _load(name, content)
+
+
+def _load(name: str, content: IO[bytes]) -> Run:
     record = past_runs.of_revision(name)
     try:
         # Names in UTF-8 and each at its own length take a third of the memory. First, while nothing else is there.
-        photo = load_npz(io.BytesIO(content), ["photo"])["photo"].astype(np.dtypes.StringDType())
-        arrays = load_npz(io.BytesIO(content), ARRAYS, optional=("person", "group", "content", "run", "task"))
+        photo = load_npz(content, ["photo"])["photo"].astype(np.dtypes.StringDType())
+        arrays = load_npz(content, ARRAYS, optional=("person", "group", "content", "run", "task"))
         own = str(arrays.pop("run", ""))
         task = _task(arrays.pop("task", None), record)
         values: dict[str, Any] = arrays | {"select": str(arrays["select"]), "seed": int(arrays["seed"])}

@@ -8,13 +8,12 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import filelock
-
+from stages.base import lock
 from stages.base.errors import UserError
 from stages.base.files import make_folder, unwritable, write_json
 
@@ -129,18 +128,18 @@ def opened(wanted: Wanted, names: Sequence[str]) -> Iterator[Answers]:
 
 @contextmanager
 def _alone(wanted: Wanted) -> Iterator[None]:
-    lock = filelock.FileLock(wanted.path.with_name(f".{wanted.path.name}.lock"))
+    path = wanted.path.with_name(f".{wanted.path.name}.lock")
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError(f"{wanted.partial}: another process writes it; wait for it, or name another file") from None
-    except OSError as error:
-        raise unwritable(wanted.path, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        with lock.held(path):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows: it is open
+                    path.unlink()
+    except lock.Held as busy:
+        raise UserError(
+            f"{wanted.partial}: {busy.holder.in_words} writes it; wait for it, or name another file"
+        ) from None
 
 
 def _begun(wanted: Wanted, names: Sequence[str]) -> Counter[str]:

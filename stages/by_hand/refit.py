@@ -226,7 +226,7 @@ def _forget_checkpoints(params: Params, run: str) -> None:
 def _forget() -> None:
     """Remove an earlier refit's files, once there is something to put in their place: no two refits are mixed."""
     earlier = [paths.REFIT_SUBMISSION, paths.REFIT_PROBABILITIES, paths.REFIT_SUMMARY]
-    for path in [*earlier, *paths.REFIT_MODELS.glob("*.safetensors")]:
+    for path in [*earlier, *paths.REFIT_MODELS.glob("[!.]*.safetensors")]:
         path.unlink(missing_ok=True)
 
 

@@ -97,7 +97,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     A training that is kept is not made again, so a screening that was cut off goes on. Every candidate is compared with the
     base as it is after the same epochs on the same folds: paired over groups, all candidates sharing one error rate.
     """
-    began = time.time()
+    began = time.monotonic()
     until = None if choice.minutes is None else began + choice.minutes * 60 - RESERVE
     made = screening(params, choice)
     plan = successive_halving.rungs(len(made.tried) - 1, len(params.folds))
@@ -120,7 +120,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
         "whole": whole,
         "rows": rows,
         "next": following(made, plan, reached, rows),
-        "seconds": time.time() - began,
+        "seconds": time.monotonic() - began,
     }
 
 
@@ -174,7 +174,7 @@ def _train_rung(made: Screening, rung: Rung, numbers: Sequence[int], until: floa
     """Make the trainings of a rung that are not kept yet, fold by fold, the base first."""
     trials = [made.trial(number, rung, fold) for fold in range(rung.folds) for number in numbers]
     left = [trial for trial in trials if screen_training.read(trial) is None]
-    if not left or (until is not None and time.time() >= until):
+    if not left or (until is not None and time.monotonic() >= until):
         return
     params, several = left[0].params, range(len(left))
     grows = made.on_gpu and params.parallel.jobs == "auto"

@@ -72,7 +72,7 @@ def read(trial: Trial) -> Result | None:
 
 
 def work(trials: Sequence[Trial], until: float | None) -> Work:
-    """What processes of their own are to do; `until`: time.time() after which none trains on."""
+    """What processes of their own are to do; `until`: time.monotonic() of this machine after which none trains on."""
     names: Mapping[int, str] = {number: trial.name for number, trial in enumerate(trials)}
     return Work(partial(train, tuple(trials), until), names, "short trainings", "screen")
 
@@ -82,7 +82,7 @@ def train(trials: Sequence[Trial], until: float | None, params: Params, talk: Ta
     trial = trials[number]
 
     def up() -> bool:
-        return until is not None and time.time() >= until
+        return until is not None and time.monotonic() >= until
 
     if up():
         return

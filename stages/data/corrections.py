@@ -12,9 +12,7 @@ from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import filelock
-
-from stages.base import paths
+from stages.base import lock, paths
 from stages.base.errors import UserError
 from stages.base.files import replacing, unwritable
 from stages.data import csv_rows
@@ -112,17 +110,15 @@ def append(rows: Iterable[Row] | Callable[[list[Row]], Iterable[Row]], path: Pat
     where the file is of other columns or cannot be written, or a name could not be read back; the file is then as before.
     """
     lines = b"" if callable(rows) else _lines(rows, path)
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        with lock.acquire(timeout=PATIENCE):
+        with lock.held(path.with_name(f".{path.name}.lock"), patience=PATIENCE):
             if not path.exists():
                 with replacing(path, durable=True) as temporary:
                     temporary.write_bytes(f"{HEADER}\n".encode())
             _add(_lines(rows(read(path)), path) if callable(rows) else lines, path)
-    except filelock.Timeout:
-        raise UserError(
-            f"{path}: another process has been writing it for {PATIENCE:g} s; end it, then try again"
-        ) from None
+    except lock.Held as busy:
+        who = busy.holder.in_words
+        raise UserError(f"{path}: {who} has been writing it for {PATIENCE:g} s; end it, then try again") from None
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -6,7 +6,6 @@ ambiguous, as in the contest. Background, light, pose and mask change from photo
 carry a wrong label: one person's gender is flipped, and one person's `normal` and `incorrect_mask` are exchanged.
 """
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base.errors import UserError
+from stages.base.files import replacing_folder
 from stages.base.talk import SILENT, Talk
 from stages.data import contest_layout
 
@@ -60,22 +60,11 @@ def write(
         raise UserError(f"{folder}: exists already; remove it or name another folder")
     if people < 12 or eval_people < 6:
         raise UserError("demo-data: needs 12 or more training people and 6 or more eval people")
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with replacing_folder(folder) as temporary:
         steps = talk.track(range(people + eval_people), people + eval_people, "draw people")
         _write_train(temporary / "train", seed, _scaled(TRAIN_STRATA, people), steps)
         _write_eval(temporary, seed, _scaled(EVAL_STRATA, eval_people), steps)
         next(steps, None)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror}); free disk space or check permissions"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _scaled(strata: dict[tuple[int, int], int], people: int) -> list[tuple[int, int]]:

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from stages.base import cores
-from stages.base.files import make_folder, reserve, unwritable
+from stages.base.files import make_folder, unwritable
+from stages.base.large_arrays import reserve
 from stages.base.talk import Talk
 from stages.data.decode import resized
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from stages.base import cores, paths
 from stages.base.errors import UserError
-from stages.base.files import read_csv, read_npy, reserve
+from stages.base.files import read_csv, read_npy
+from stages.base.large_arrays import reserve
 from stages.base.talk import Talk
 from stages.data import photos, pixel_cache_record
 from stages.data.decode import BadPhoto, decode_content, read

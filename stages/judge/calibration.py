@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from stages.base import large_arrays
 from stages.judge import bootstrap
 from stages.judge.bootstrap import Replicates, Scores
-from stages.judge.metrics import log_softmax, nll
+from stages.judge.metrics import log_softmax
 from stages.judge.paired_difference import FEWEST_PEOPLE
 
 BINS = 15
@@ -59,10 +60,21 @@ def temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        return nll(log_softmax(log_probabilities / np.exp(log_temperature)), labels)
+        return nll_at(np.exp(log_temperature), log_probabilities, labels)
 
     found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def nll_at(temperature: float, log_probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross entropy, nats a photo, of logits [N, C] divided by a temperature."""
+
+    def of(which: slice) -> np.ndarray:
+        own = labels[which]
+        found: np.ndarray = log_softmax(log_probabilities[which] / temperature)[np.arange(len(own)), own]
+        return found
+
+    return float(-large_arrays.by_rows(of, *log_probabilities.shape).mean())
 
 
 def temperature_interval(
@@ -75,10 +87,9 @@ def temperature_interval(
     """
     if few(group):
         return COLDEST, HOTTEST
-    probabilities = np.exp(log_softmax(log_probabilities / fitted))
-    mean = np.einsum("nc,nc->n", probabilities, log_probabilities)
-    curvature = np.einsum("nc,nc,nc->n", probabilities, log_probabilities, log_probabilities) - mean**2
-    slope = mean - log_probabilities[np.arange(len(labels)), labels]
+    curvature, slope = large_arrays.by_rows(
+        lambda which: _bends(log_probabilities[which], labels[which], fitted), *log_probabilities.shape
+    ).T
     unit = bootstrap.dealt(group)
     step, weight = (np.bincount(unit, each)[:, None] for each in (curvature / fitted - slope, curvature))
     low, high = bootstrap.interval(
@@ -88,11 +99,20 @@ def temperature_interval(
     return min(float(coldest), fitted), max(float(hottest), fitted)
 
 
+def _bends(log_probabilities: np.ndarray, labels: np.ndarray, fitted: float) -> np.ndarray:
+    """Curvature and slope of each photo's loss in 1 / temperature, [N, 2]."""
+    probabilities = np.exp(log_softmax(log_probabilities / fitted))
+    mean = np.einsum("nc,nc->n", probabilities, log_probabilities)
+    curvature = np.einsum("nc,nc,nc->n", probabilities, log_probabilities, log_probabilities) - mean**2
+    return np.stack([curvature, mean - log_probabilities[np.arange(len(labels)), labels]], axis=1)
+
+
 def reliability(
     probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, replicates: int, seed: int, bins: int = BINS
 ) -> Reliability:
     """Confidence and accuracy of the photos [N] in each bin of the top probability, intervals over numbered groups [N]."""
-    confidence, right, place = _answers(probabilities, labels, bins)
+    found = top(probabilities, labels)
+    confidence, right, place = found.confidence, found.right, found.place(bins)
     photos = np.bincount(place, minlength=bins)
     groups = bootstrap.groups_per_class(group, place, bins)
     with np.errstate(invalid="ignore"):
@@ -121,21 +141,45 @@ def holding(ends: np.ndarray, share: np.ndarray, groups: np.ndarray) -> np.ndarr
     return np.stack([np.minimum(ends[0], low), np.maximum(ends[1], high)])
 
 
-def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+@dataclass(frozen=True)
+class Answers:
+    """Of N photos."""
+
+    confidence: np.ndarray  # top probability, [N]
+    right: np.ndarray  # bool [N], whether its class is that of the label
+
+    def place(self, bins: int) -> np.ndarray:
+        """Its bin, [N]."""
+        return np.minimum((self.confidence * bins).astype(int), bins - 1)
+
+
+def answers(log_probabilities: np.ndarray, labels: np.ndarray, temperature: float | None = None) -> Answers:
+    """What log probabilities [N, C], divided by a temperature where there is one, answer."""
+
+    def of(which: slice) -> np.ndarray:
+        own = log_probabilities[which]
+        found = top(np.exp(own if temperature is None else log_softmax(own / temperature)), labels[which])
+        return np.stack([found.confidence, found.right], axis=1)
+
+    confidence, right = large_arrays.by_rows(of, *log_probabilities.shape).T
+    return Answers(confidence, right == 1)
+
+
+def ece(answers: Answers, bins: int = BINS) -> float:
     """Expected calibration error: mean over photos of |confidence - accuracy| of their bin."""
-    confidence, right, place = _answers(probabilities, labels, bins)
-    return float(np.abs(np.bincount(place, weights=right - confidence)).sum() / len(labels))
+    missed = np.bincount(answers.place(bins), weights=answers.right - answers.confidence)
+    return float(np.abs(missed).sum() / len(answers.right))
 
 
 def calibration_error(
-    probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, replicates: int, seed: int, bins: int = BINS
+    answers: Answers, group: np.ndarray, replicates: int, seed: int, bins: int = BINS
 ) -> CalibrationError:
     """The same with its 95 % interval over numbered groups [N], bias and chance level; with few groups it may be anything.
 
     Debiased as Kumar et al. 2019 (arXiv:1909.10155) do for this error, with groups drawn instead of normal numbers.
     """
-    error = ece(probabilities, labels, bins)
-    confidence, right, place = _answers(probabilities, labels, bins)
+    error = ece(answers, bins)
+    confidence, right, place = answers.confidence, answers.right, answers.place(bins)
     unit, filled = bootstrap.dealt(group), np.unique(place)
     sums = np.hstack([_sums(unit, place, each, bins)[:, filled] for each in (right, confidence)])
     photos = np.repeat(np.bincount(unit)[:, None], sums.shape[1], axis=1)
@@ -157,11 +201,9 @@ def _too_high(found: Replicates) -> tuple[float, float]:
     return min(float(least), 0.0), max(float(most), 0.0)
 
 
-def _answers(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Top probability of each photo, whether its class is right, and its bin, [N] each."""
-    confidence = probabilities.max(1).astype(np.float64)
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    return confidence, probabilities.argmax(1) == labels, place
+def top(probabilities: np.ndarray, labels: np.ndarray) -> Answers:
+    """What probabilities [N, C] answer."""
+    return Answers(probabilities.max(1).astype(np.float64), probabilities.argmax(1) == labels)
 
 
 def _sums(unit: np.ndarray, place: np.ndarray, values: np.ndarray, bins: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.base import large_arrays
 from stages.judge.metrics import f1_from_counts, macro_f1
 
 Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]  # log probabilities [N, C], labels [N] -> offsets [C]
@@ -29,6 +30,11 @@ def adjusted(log_probabilities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return normalised
 
 
+def answers(log_probabilities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The class of the highest log probability [N, C] plus offset [C], of each photo, [N]."""
+    return large_arrays.by_rows(lambda which: (log_probabilities[which] + offsets).argmax(1), *log_probabilities.shape)
+
+
 def fit_logit_adjustment(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Offsets [C] of post-hoc logit adjustment, -tau * log(prior), with the tau in 0..2 of highest macro F1 (the smallest
     of equal ones). The prior is the class frequencies of `labels`, one photo added to each class (Menon et al. 2021,
@@ -37,7 +43,7 @@ def fit_logit_adjustment(log_probabilities: np.ndarray, labels: np.ndarray) -> n
     classes = log_probabilities.shape[1]
     counts = np.bincount(labels, minlength=classes) + 1.0
     prior = np.log(counts / counts.sum())
-    found = [macro_f1(labels, (log_probabilities - tau * prior).argmax(1), classes) for tau in TAUS]
+    found = [macro_f1(labels, answers(log_probabilities, -tau * prior), classes) for tau in TAUS]
     return _centred(-TAUS[int(np.argmax(found))] * prior)
 
 

@@ -18,7 +18,9 @@ FEWEST = 3  # parts for a choice among several methods: one to fit on, one to ch
 
 @dataclass(frozen=True)
 class Method:
-    """A way to predict that has something fitted: fit(rows) -> fitted; apply(fitted, rows) -> scores [len(rows), C]."""
+    """A way to predict that has something fitted: fit(rows) -> fitted; apply(fitted, rows) -> scores [len(rows), C], or, where
+    no more is asked of it, answers [len(rows)].
+    """
 
     fit: Callable[[np.ndarray], Any]
     apply: Callable[[Any, np.ndarray], np.ndarray]
@@ -26,7 +28,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Nested:
-    """Scores [N, C] of each method, for every photo fitted on other groups; `chosen` also chose the method there."""
+    """Scores [N, C] (or answers [N]) of each method, each photo fitted on other groups; `chosen` chose the method there too."""
 
     scores: dict[str, np.ndarray]
     chosen: np.ndarray

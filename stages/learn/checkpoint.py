@@ -10,20 +10,18 @@ import hashlib
 import io
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
-from stages.base import paths
+from stages.base import host, lock, paths, temporaries
 from stages.base.errors import UserError
-from stages.base.files import replacing, write_json
+from stages.base.files import replacing
 from stages.base.talk import Talk
 from stages.learn import learner as learning
 from stages.learn import model
@@ -33,7 +31,6 @@ from stages.learn.model import Classifier
 from stages.learn.progress import Progress
 
 MAGIC = b"maskcli checkpoint 2\n"
-LOOK_EVERY = 0.5  # seconds, while another process is waited for, between two looks whether somebody asked to stop
 KEPT_OF_OTHER_RUNS = 2  # for each fold: enough to go back and forth between two experiments
 
 
@@ -53,7 +50,10 @@ class Header:
     asked: str  # the time limit that the process ran under
     used: float  # seconds that the run's trainings have used under it, all folds together
     rate: float  # photos a second in validation; 0 if not known
-    saved: float  # time.time()
+    saved: float  # time.time() of the machine that wrote it, for people: clocks differ, and are set
+    sequence: int = 0  # one more than of all checkpoints that were there: tells which is newer, whatever clocks say
+    boot: str = ""  # of that machine, as host.boot; empty: of an earlier version
+    tick: float = 0.0  # time.monotonic() there; of one read by `headers`, when that was by this machine's
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Keeper:
     every: float  # seconds between checkpoints within an epoch
     asked: str = ""  # the time limit that this process runs under
     used: float = 0.0  # seconds that the run had used under it when this process began
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
     rate: float = 0.0  # photos a second in validation, as far as known
     wrote: float = field(default_factory=time.monotonic)
     kept: int = 0  # complete epochs of the newest checkpoint
@@ -106,9 +106,12 @@ class Keeper:
             limit=progress.limit,
             val_f1=float(progress.history[-1]["val_f1"]) if progress.history else 0.0,
             asked=self.asked,
-            used=self.used + time.time() - self.began,
+            used=self.used + time.monotonic() - self.began,
             rate=self.rate,
             saved=time.time(),
+            sequence=1 + max((one.sequence for one, _ in _found()), default=0),
+            boot=host.boot(),
+            tick=time.monotonic(),
         )
         content = {
             "learner": None if progress.finished else learning.state(learner),
@@ -162,14 +165,28 @@ class DamagedCheckpoint(Exception):
 
 def headers() -> list[Header]:
     """What the readable checkpoints say of themselves, newest first."""
+    found, boot, here = _found(), host.boot(), time.monotonic()
+    if any(header.boot != boot for header, _ in found):
+        # Written by another machine: when that was is told by the file system's clock, the same for all.
+        now = temporaries.moment(paths.CHECKPOINTS)
+        found = [
+            (header if header.boot == boot else replace(header, tick=here - max(0.0, now - written)), written)
+            for header, written in found
+        ]
+    return sorted((header for header, _ in found), key=lambda header: (-header.sequence, -header.saved))
+
+
+def _found() -> list[tuple[Header, float]]:
+    """The readable checkpoints' headers, each with the moment at which its file was written, by the file system's clock."""
     found = []
     for path in paths.CHECKPOINTS.glob("[-0-9]*.ckpt"):  # no half-written ones, whose names begin with a dot
         try:
             with path.open("rb") as file:
-                found.append(_header(path, file.readline(100), file.readline(10_000)))
+                header = _header(path, file.readline(100), file.readline(10_000))
+                found.append((header, os.fstat(file.fileno()).st_mtime))
         except (DamagedCheckpoint, OSError):  # a file may be replaced or pruned at any moment
             continue
-    return sorted(found, key=lambda header: -header.saved)
+    return found
 
 
 def read(path: Path) -> tuple[Header, dict[str, Any]]:
@@ -206,8 +223,9 @@ def prune(fold: int, run: str, repeats: int) -> None:
     fold: or the place beside the folds' that other trainings have (`Keeper.inner`), and what they have found (.npz).
     """
     kept_here = [path for path in paths.CHECKPOINTS.glob(f"{fold}-*") if path.suffix in (".ckpt", ".npz")]
-    for path in paths.CHECKPOINTS.glob(f".{fold}-*.tmp.*"):
-        path.unlink(missing_ok=True)
+    now = temporaries.moment(paths.CHECKPOINTS)
+    for path in temporaries.abandoned(paths.CHECKPOINTS, now, lambda one: one.stem.startswith(f"{fold}-")):
+        temporaries.remove(path)
     others = [path for path in kept_here if not path.stem.endswith(f"-{run}")]
     newest = sorted(others, key=lambda path: -path.stat().st_mtime)
     runs = dict.fromkeys(path.stem.rsplit("-", 1)[1] for path in newest)
@@ -222,56 +240,30 @@ def prune(fold: int, run: str, repeats: int) -> None:
 
 @contextmanager
 def alone(name: str, run: str, talk: Talk, asked: Interrupt = no_interrupt, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of what is trained (`fold 0`, `refit`), so that no second process trains it in this folder at the same time.
+    """Hold the lock of what is trained (`fold 0`, `refit`), so that no second process, on this machine or on another that shares
+    the folder, trains it at the same time (stages/base/lock.py).
 
     A process that outlived a killed `dvc repro` may still be at it, or a person started one by hand: then wait for it, and
     go on from what it leaves. Yields whether it was waited for. The lock goes with its process, however that ends. Raises
     UserError if the other process trains another run, or if this one is not to wait; KeyboardInterrupt if `asked` meanwhile.
     """
-    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
-    short = name.removeprefix("fold ").replace(" ", "-")
-    lock = filelock.FileLock(paths.CHECKPOINTS / f"{short}.lock")
-    holder = paths.CHECKPOINTS / f"{short}.holder.json"
-    waited = False
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        other = _holder(holder)
-        who = f"process {other.get('process', '?')}" + (f" ({other['command']})" if "command" in other else "")
-        if not wait:
-            raise UserError(f"train: {who} trains {name} already") from None
-        if other.get("run", run) != run:
-            raise UserError(f"train: {who} trains {name} with other params or data; wait for it, or stop it") from None
-        talk.say(f"{name}: {who} is training it already; waiting for what it leaves (Ctrl-C ends the waiting)")
-        _wait_for(lock, asked)
-        waited = True
-    try:
-        write_json(holder, {"process": os.getpid(), "run": run, "command": _command()})
+    place = paths.CHECKPOINTS / f"{name.removeprefix('fold ').replace(' ', '-')}.lock"
+    with ExitStack() as stack:
+        waited = False
+        try:
+            stack.enter_context(lock.held(place, run))
+        except lock.Held as busy:
+            who = busy.holder.in_words
+            if not wait:
+                raise UserError(f"train: {who} trains {name} already") from None
+            if (busy.holder.run or run) != run:
+                raise UserError(
+                    f"train: {who} trains {name} with other params or data; wait for it, or stop it"
+                ) from None
+            talk.say(f"{name}: {who} is training it already; waiting for what it leaves (Ctrl-C ends the waiting)")
+            stack.enter_context(lock.held(place, run, patience=None, asked=asked))
+            waited = True
         yield waited
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _wait_for(lock: filelock.BaseFileLock, asked: Interrupt) -> None:
-    while True:
-        with suppress(filelock.Timeout):
-            lock.acquire(timeout=LOOK_EVERY)
-            return
-        if asked():
-            raise KeyboardInterrupt
-
-
-def _command() -> str:
-    return " ".join(["maskcli", *sys.argv[1:]])
-
-
-def _holder(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError):
-        return {}
 
 
 def _write(path: Path, header: Header, content: dict[str, Any]) -> None:

@@ -34,7 +34,9 @@ JUST_PASSED = datetime.timedelta(hours=6)
 
 @dataclass
 class Clock:
-    """The time of one training, in seconds of time.time()."""
+    """The time of one training, in seconds of time.monotonic(): a clock that is set meanwhile changes none of it, but for a
+    deadline that a person has named by that clock.
+    """
 
     limit: str  # in words, as a checkpoint records it
     deadline: float  # of the whole run
@@ -48,17 +50,19 @@ class Clock:
     gone: float = 0.0  # share of the schedule that was gone at `begins`
     rate: float = 0.0  # photos a second in prediction; 0: not known yet
     first: tuple[float, float] | None = None  # moment and share after the first step
+    until: float | None = None  # time.time() of the deadline, where it was named as a time of day
 
     def seconds(self) -> float:
         """What this training may take from `begins`, its last validation included."""
-        left = (self.deadline - self.begins) * (1 - MARGIN)
+        ends = self.deadline if self.until is None else time.monotonic() + self.until - time.time()
+        left = (ends - self.begins) * (1 - MARGIN)
         tail = TAIL + TAIL_A_PHOTO * self.photos + 2 * self.startup + (self.answers / self.rate if self.rate else 0.0)
         return (left - tail - self.processes * self.startup) / self.trainings
 
     def share(self) -> float:
         """Share of the schedule that must be gone by now, 0..1."""
         span = self._span()
-        gone = 1.0 if span <= 0 else min(1.0, (time.time() - self.begins) / span)
+        gone = 1.0 if span <= 0 else min(1.0, (time.monotonic() - self.begins) / span)
         return self.gone + (1 - self.gone) * gone
 
     def too_slow(self, by_steps: float) -> bool:
@@ -66,7 +70,7 @@ class Clock:
 
         The first step, which warms up, does not count, and neither does the time before it.
         """
-        now, span = time.time(), self._span()
+        now, span = time.monotonic(), self._span()
         if self.first is None:
             self.first = now, by_steps
             return span <= 0
@@ -90,7 +94,7 @@ class Timing:
     """What the time of a process's trainings is reckoned from."""
 
     terms: Terms
-    began: float  # time.time() of the process
+    began: float  # time.monotonic() of the process
     startup: float  # seconds from there to the first step, imports before it was forked included
     together: bool  # no fold has a process to start, with all that is imported
 
@@ -128,19 +132,19 @@ class Timing:
         finished = {
             (header.fold, header.repeat)
             for header in own
-            if header.finished and (not self.terms.fresh or header.saved > self.began)
+            if header.finished and (not self.terms.fresh or header.tick > self.began)
         }
         everything = {(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)}
         left = (everything - finished) | {(keeper.fold, keeper.repeat)}
-        begun = {header.fold for header in own if not self.terms.fresh or header.saved > self.began}
+        begun = {header.fold for header in own if not self.terms.fresh or header.tick > self.began}
         waiting = len({fold for fold, _ in left if fold != keeper.fold} - begun)
         turns = self.terms.rounds or math.ceil((waiting + 1) / self.terms.jobs)
         inner += params.label_noise.folds * (turns - 1)
-        gap = self.began - own[0].saved if own else GAP
+        gap = self.began - own[0].tick if own else GAP
         return Clock(
             limit=keeper.asked,
-            deadline=deadline(params, self.terms.until, keeper.used, self.began),
-            begins=time.time(),
+            deadline=self.began + params.budget.minutes * 60 - keeper.used,
+            begins=time.monotonic(),
             trainings=self._in_turn(params, keeper.fold, left) + inner * inner_cost(params),
             processes=self.terms.later if self.together else len({fold for fold, _ in left}) - 1,
             startup=self.startup + (gap if 0 < gap < PAUSE else 0.0),
@@ -148,6 +152,7 @@ class Timing:
             answers=len(read_csv(paths.EVAL, "prepare")) * len(params.tta.views) * len(everything),
             validated_photos=len(data.val),
             rate=keeper.rate,
+            until=self.terms.until.timestamp() if self.terms.until else None,
         )
 
     def _in_turn(self, params: Params, fold: int, left: set[tuple[int, int]]) -> int:
@@ -160,12 +165,13 @@ class Timing:
 
 
 def process_began() -> float:
-    """When this process began, time.time()."""
-    return float(psutil.Process().create_time())
+    """When this process began, time.monotonic()."""
+    return time.monotonic() - max(0.0, time.time() - float(psutil.Process().create_time()))
 
 
 def used(run: str, asked: str, known: list[Header], began: float, pause: float) -> float:
-    """Seconds that the run had used at `began` under the limit `asked`: its newest checkpoint's, and the gap if short.
+    """Seconds that the run had used at `began` (time.monotonic()) under the limit `asked`: its newest checkpoint's, and the gap
+    if short. `known`: as checkpoint.headers gives them.
 
     The gap holds DVC's work between two stages, and after a crash what was trained since the checkpoint; one of over
     `pause` seconds was an interruption, which does not count. A checkpoint written since `began`, by this process or one
@@ -174,7 +180,7 @@ def used(run: str, asked: str, known: list[Header], began: float, pause: float) 
     own = [header for header in known if header.run == run and header.asked == asked]
     if not own:
         return 0.0
-    gap = began - own[0].saved
+    gap = began - own[0].tick
     return max(0.0, own[0].used + (gap if gap < pause else 0.0))
 
 
@@ -188,11 +194,6 @@ def asked(params: Params, until: datetime.datetime | None) -> str:
     if until is not None:
         return f"until {until:%Y-%m-%d %H:%M}"
     return f"{params.budget.minutes:g} minutes" if params.budget.minutes else ""
-
-
-def deadline(params: Params, until: datetime.datetime | None, used_before: float, began: float) -> float:
-    """The limit's moment, time.time()."""
-    return until.timestamp() if until is not None else began + params.budget.minutes * 60 - used_before
 
 
 def in_words(until: datetime.datetime, now: datetime.datetime) -> str:

@@ -13,7 +13,7 @@ from stages.params.schema import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
-DVC_IGNORE = ".venv\n__pycache__\n"
+DVC_IGNORE = ".venv\n__pycache__\n.*.tmp\n.*.tmp.*\n"  # the last two: half-written files, where a process was killed
 ADDED_TO = (".gitignore", ".gitattributes", str(paths.CORRECTIONS))  # by an update; what stands in them stays
 AGES = paths.eda_numbers("age").name
 OUTPUTS = "# Under out/"  # where what every project ignores begins in this repository's .gitignore

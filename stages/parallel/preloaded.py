@@ -4,17 +4,19 @@ import time
 
 from stages.base import garbage
 
-BEGAN = time.time()
+BEGAN = time.monotonic()
 garbage.collect_seldom()
 
 from stages import train  # noqa: E402
 from stages.learn.timm_import import load_timm  # noqa: E402
 
 TIMM = load_timm()
-ENDED = time.time()
+ENDED = time.monotonic()
 run = train.run
 
 
 def seconds_before(process_began: float) -> float:
-    """What these imports took, if they were made before the process began: its own start does not show them."""
+    """What these imports took, if they were made before the process began (time.monotonic()): its own start does not show
+    them.
+    """
     return ENDED - BEGAN if process_began > ENDED else 0.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import paths
+from stages.base import large_arrays, paths
 from stages.base.errors import UserError
 from stages.base.files import read_json
 from stages.base.talk import Talk
@@ -37,18 +37,18 @@ def judge(
     part = nested_folds.parts(group, labels, seed=params.seed)
     methods = {name: _method(fit, log_probabilities, labels) for name, fit in _rules(part, task).items()}
 
-    def score(rows: np.ndarray, scores: np.ndarray) -> float:
-        return metrics.macro_f1(labels[rows], scores.argmax(1), task.classes)
+    def score(rows: np.ndarray, answers: np.ndarray) -> float:
+        return metrics.macro_f1(labels[rows], answers, task.classes)
 
     found = nested_folds.cross_fit(methods, part, score)
     names = ("macro_f1", *(f"f1_{name}" for name in task.subsets), "accuracy")
 
-    def scored(scores: np.ndarray) -> bootstrap.Scores:
-        own = bootstrap.of_run(group, labels, scores.argmax(1), classes=task.classes, subsets=task.subsets)
+    def scored(answers: np.ndarray) -> bootstrap.Scores:
+        own = bootstrap.of_run(group, labels, answers, classes=task.classes, subsets=task.subsets)
         return bootstrap.pick(own, names)
 
-    def against_argmax(scores: np.ndarray) -> list[Difference]:
-        a, b = ([Training(scored(one))] for one in (log_probabilities, scores))
+    def against_argmax(answers: np.ndarray) -> list[Difference]:
+        a, b = ([Training(scored(one))] for one in (log_probabilities.argmax(1), answers))
         return paired_difference.compare(a, b, asked)
 
     # The rule is for these trained models: whoever trains again has it fitted and judged again.
@@ -69,9 +69,9 @@ def judge(
         "verdict": macro.verdict,
         **{f"{row.metric}_difference": row.difference for row in of_subsets},
         "accuracy_difference": accuracy.difference,
-        "macro_f1_fitted": score(np.arange(len(labels)), class_offsets.adjusted(log_probabilities, offsets)),
+        "macro_f1_fitted": score(np.arange(len(labels)), _adjusted(log_probabilities, offsets)),
         "rule_of_each_group": found.choices,
-        "rules": {name: against_argmax(scores)[0].b for name, scores in found.scores.items()},
+        "rules": {name: against_argmax(answers)[0].b for name, answers in found.scores.items()},
         task.units: int(group.max()) + 1,
         # The parts that the rule was judged on; of a task whose units are groups, the choices tell how many.
         **({} if task.unit == "group" else {"groups": parts}),
@@ -87,8 +87,15 @@ def _rules(part: np.ndarray, task: Task) -> dict[str, class_offsets.Rule]:
 
 def _method(fit: class_offsets.Rule, log_probabilities: np.ndarray, labels: np.ndarray) -> nested_folds.Method:
     return nested_folds.Method(
-        fit=lambda rows: fit(log_probabilities[rows], labels[rows]),
-        apply=lambda offsets, rows: class_offsets.adjusted(log_probabilities[rows], offsets),
+        fit=lambda rows: fit(large_arrays.taken(log_probabilities, rows), labels[rows]),
+        apply=lambda offsets, rows: _adjusted(large_arrays.taken(log_probabilities, rows), offsets),
+    )
+
+
+def _adjusted(log_probabilities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The answers [N] of log probabilities [N, C] with offsets [C]."""
+    return large_arrays.by_rows(
+        lambda which: class_offsets.adjusted(log_probabilities[which], offsets).argmax(1), *log_probabilities.shape
     )
 
 

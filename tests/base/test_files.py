@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -13,7 +11,7 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.base import files
+from stages.base import files, host
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json, read_npy, read_npz, replacing, write_csv, write_json, write_npz
 
@@ -32,28 +30,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("a.csv", "old")]
 
 
-def test_what_a_killed_process_left_is_removed_and_a_living_ones_file_is_not(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as killed:
-        killed.kill()
-    alive = os.getppid()
-    for name in (
-        f".a.b.{killed.pid}.tmp.npy",
-        f".a.b.{alive}.tmp.npy",
-        f".other.{killed.pid}.tmp.npy",
-        ".a.b.x.tmp.npy",
-    ):
-        (tmp_path / name).write_text("half")
-    with replacing(tmp_path / "a.b.npy") as temporary:
-        assert not (tmp_path / f".a.b.{killed.pid}.tmp.npy").exists()  # its space is free before the new one needs it
-        temporary.write_text("whole")
-    kept = {f".a.b.{alive}.tmp.npy", f".other.{killed.pid}.tmp.npy", ".a.b.x.tmp.npy", "a.b.npy"}
-    assert {found.name for found in tmp_path.iterdir()} == kept
-
-
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "made"
-    (tmp_path / f".made.{2**22 + 1}.tmp").mkdir()  # of a process that no system has
+    (tmp_path / f".made.{host.place()}.{2**22 + 1}.0123abcd.tmp").mkdir()  # of a process that no system has
 
     def write(text: str, error: BaseException | None = None) -> None:
         with files.replacing_folder(path) as temporary:

@@ -116,7 +116,7 @@ def write_oof(folder: Path, **arrays: np.ndarray) -> None:
 def test_results_of_before_tasks_are_the_contests_and_others_are_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(revisions, "read", lambda name, path: (tmp_path / name / path).read_bytes())
+    monkeypatch.setattr(revisions, "opened", lambda name, path: (tmp_path / name / path).open("rb"))
     who = made("", 0).group
     told = {
         axis: to_json(CONTEST) | {"subsets": {"worn": [0, 1, 2, 3, 4, 5]}, "unit": axis} for axis in ("group", "photo")

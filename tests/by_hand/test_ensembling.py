@@ -60,7 +60,7 @@ def write_run(
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folders that stand for revisions, and an empty working folder."""
-    monkeypatch.setattr(revisions, "read", lambda name, path: (tmp_path / "runs" / name / path).read_bytes())
+    monkeypatch.setattr(revisions, "opened", lambda name, path: (tmp_path / "runs" / name / path).open("rb"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     for seed, name in enumerate(("a", "b", "c")):

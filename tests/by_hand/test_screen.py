@@ -116,7 +116,7 @@ def test_when_the_time_is_up_a_checkpoint_is_left_and_what_is_known_is_told(
     project: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(screen.time, "time", lambda: now[0])
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
     real = fit.train_epoch
 
     def slow(*words: Any) -> Any:

@@ -43,22 +43,25 @@ def test_calibration_error_of_known_bins() -> None:
     assert found.photos[[6, 9]].tolist() == found.groups[[6, 9]].tolist() == [2, 2]
     assert (found.confidence[9], found.accuracy[9]) == (pytest.approx(0.9), 0.5)
     # |0.9 - 0.5| and |0.6 - 1|, two photos each
-    assert calibration.ece(probabilities, labels, 10) == pytest.approx(0.4)
+    assert calibration.ece(calibration.top(probabilities, labels), 10) == pytest.approx(0.4)
 
 
 def test_an_error_is_told_from_the_one_that_a_calibrated_model_shows_by_chance() -> None:
     for factor, told in ((1, False), (3, True)):
         logs, labels, group = drawn(300, 1, factor)
-        found = calibration.calibration_error(np.exp(logs), labels, group, *HOW)
+        found = calibration.calibration_error(calibration.answers(logs, labels), group, *HOW)
         assert (found.low > 0) == told
         assert (found.ece > 2 * found.by_chance) == told
         assert 0 <= found.debiased < found.ece
 
 
 def test_what_shows_by_chance_is_what_a_calibrated_model_shows() -> None:
-    errors = [calibration.ece(np.exp(logs), labels) for logs, labels, _ in (drawn(200, seed) for seed in range(40))]
+    errors = [
+        calibration.ece(calibration.answers(logs, labels))
+        for logs, labels, _ in (drawn(200, seed) for seed in range(40))
+    ]
     logs, labels, group = drawn(200, 100)
-    by_chance = calibration.calibration_error(np.exp(logs), labels, group, *HOW).by_chance
+    by_chance = calibration.calibration_error(calibration.answers(logs, labels), group, *HOW).by_chance
     assert by_chance == pytest.approx(np.mean(errors), rel=0.15)
 
 
@@ -66,7 +69,7 @@ def test_photos_of_one_person_do_not_count_as_many() -> None:
     logs, labels, _ = drawn(200)
     probabilities, truth = np.repeat(np.exp(logs), 4, axis=0), np.repeat(labels, 4)
     one, four = (
-        calibration.calibration_error(probabilities, truth, group, *HOW)
+        calibration.calibration_error(calibration.top(probabilities, truth), group, *HOW)
         for group in (np.repeat(np.arange(800), 4), np.arange(3200))
     )
     assert one.ece == four.ece
@@ -76,7 +79,7 @@ def test_photos_of_one_person_do_not_count_as_many() -> None:
 
 def test_of_too_few_people_an_error_may_be_anything_and_no_bin_is_known() -> None:
     logs, labels, group = drawn(FEWEST_PEOPLE - 1)
-    found = calibration.calibration_error(np.exp(logs), labels, group, *HOW)
+    found = calibration.calibration_error(calibration.answers(logs, labels), group, *HOW)
     assert (found.low, found.high) == (0, 1)
     assert np.isnan(calibration.reliability(np.exp(logs), labels, group, *HOW).low).all()
     assert calibration.temperature_interval(logs, labels, group, 1.0, *HOW) == (0.05, 20)
@@ -99,8 +102,8 @@ def test_a_bin_of_one_photo_is_flagged_and_one_without_mistakes_still_has_an_int
 @given(st.integers(1, 40), st.integers(0, 1000), st.sampled_from([0.3, 1.0, 3.0]))
 def test_intervals_hold_their_values_and_lie_within_what_is_possible(people: int, seed: int, factor: float) -> None:
     logs, labels, group = drawn(people, seed, factor)
-    found = calibration.calibration_error(np.exp(logs), labels, group, 100, seed)
-    assert found.ece == calibration.ece(np.exp(logs), labels)
+    found = calibration.calibration_error(calibration.answers(logs, labels), group, 100, seed)
+    assert found.ece == calibration.ece(calibration.answers(logs, labels))
     assert 0 <= found.low <= found.ece <= found.high <= 1
     bins = calibration.reliability(np.exp(logs), labels, group, 100, seed)
     known = bins.groups >= FEWEST_PEOPLE
@@ -121,22 +124,22 @@ def test_intervals_hold_their_values_and_lie_within_what_is_possible(people: int
 def test_the_order_of_photos_does_not_matter(seed: int) -> None:
     logs, labels, group = drawn(30, seed)
     order = np.random.default_rng(seed).permutation(len(labels))
-    one = calibration.calibration_error(np.exp(logs), labels, group, *HOW)
-    other = calibration.calibration_error(np.exp(logs)[order], labels[order], group[order], *HOW)
+    one = calibration.calibration_error(calibration.answers(logs, labels), group, *HOW)
+    other = calibration.calibration_error(calibration.answers(logs[order], labels[order]), group[order], *HOW)
     assert list(vars(other).values()) == pytest.approx(list(vars(one).values()), abs=1e-6)
 
 
 def test_the_names_of_groups_matter_no_more_than_the_draw_does() -> None:
     logs, labels, group = drawn(300, factor=2)
-    one = calibration.calibration_error(np.exp(logs), labels, group, 2000, 0)
-    other = calibration.calibration_error(np.exp(logs), labels, 299 - group, 2000, 0)
+    one = calibration.calibration_error(calibration.answers(logs, labels), group, 2000, 0)
+    other = calibration.calibration_error(calibration.answers(logs, labels), 299 - group, 2000, 0)
     assert list(vars(other).values()) == pytest.approx(list(vars(one).values()), rel=0.1)
 
 
 def test_more_groups_than_are_drawn_have_the_interval_of_their_number() -> None:
     logs, labels, _ = drawn(12_000, factor=2)
     few, many = (
-        calibration.calibration_error(np.exp(logs[:size]), labels[:size], np.arange(size), *HOW)
+        calibration.calibration_error(calibration.answers(logs[:size], labels[:size]), np.arange(size), *HOW)
         for size in (9_999, 48_000)
     )
     assert few.high - few.low == pytest.approx((48_000 / 9_999) ** 0.5 * (many.high - many.low), rel=0.25)

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from stages import train
-from stages.base import paths
+from stages.base import host, paths
 from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT, Talk
@@ -212,13 +212,14 @@ def test_old_checkpoints_are_pruned_and_two_other_runs_kept(project: Path) -> No
             path.write_bytes(b"")
             os.utime(path, (1e9 - age, 1e9 - age))
     other_fold = paths.checkpoint(1, 0, "d")
-    half_written = paths.CHECKPOINTS / ".0-0-now.123.tmp.ckpt"
-    for path in (other_fold, half_written):
+    half_written = paths.CHECKPOINTS / f".0-0-now.{host.place()}.{2**22 + 1}.0123abcd.tmp.ckpt"
+    being_written = paths.CHECKPOINTS / ".0-0-now.gpu2-0a1b2c3d.17.0123abcd.tmp.ckpt"  # on another host
+    for path in (other_fold, half_written, being_written):
         path.write_bytes(b"")
     checkpoint.prune(0, "now", repeats=1)
     names = sorted(path.name for path in paths.CHECKPOINTS.iterdir())
     kept = [f"0-{repeat}-{run}.ckpt" for repeat in (0, 1) for run in ("a", "b")]
-    assert names == sorted([*kept, "0-0-now.ckpt", "1-0-d.ckpt"])
+    assert names == sorted([*kept, "0-0-now.ckpt", "1-0-d.ckpt", being_written.name])
 
 
 HOLD = """
