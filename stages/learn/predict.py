@@ -1,5 +1,6 @@
 """Logits of photos: what validation and the submission share."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stages.base import gpu
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import Pixels
 from stages.data.task_and_classes import Task
@@ -27,11 +29,14 @@ AT_ONCE = 2**22  # probabilities computed at a time: 32 MB each of some arrays
 def accelerator(params: Params) -> Accelerator:
     """The device and the precision to compute in. (`no` would be false in YAML, so params.yaml says none.)
 
-    The heap of this process is set for it (stages/learn/malloc.py).
+    The heap of this process is set for it (stages/learn/malloc.py). Of several processes (torchrun) each has a GPU of its
+    own; without GPUs they share the CPU.
     """
     malloc.keep_freed()
     precision = params.train.mixed_precision
-    return Accelerator(mixed_precision="no" if precision == "none" else precision)
+    # By itself accelerate takes a GPU that is there but broken, and joins processes without GPUs only where it is told to.
+    cpu = not gpu.usable() and (torch.cuda.is_available() or "LOCAL_RANK" in os.environ)
+    return Accelerator(mixed_precision="no" if precision == "none" else precision, cpu=cpu)
 
 
 def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
+from stages.base import gpu
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
@@ -237,7 +238,7 @@ def test_batches_are_pinned_where_there_is_a_gpu_and_hold_the_same(
         pinned.append(tensor.clone())
         return pinned[-1]
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "usable", lambda: True)
     monkeypatch.setattr(Tensor, "pin_memory", pin)
     found = batches()
     assert all(any(tensor is one for one in pinned) for tensor in found)
