@@ -21,6 +21,7 @@ from stages.learn import (
     model,
     objective,
     optimizer,
+    processes,
     starting_weights,
     synced_batch_norm,
 )
@@ -83,6 +84,7 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     if params.train.compile:
         compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
+    processes.wait()  # NCCL would not wait as long for one that fetches its starting weights from far away
     wrapped, made = accelerator.prepare(net, made)
     learner = Learner(
         params, data, fold, lr, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std

@@ -44,7 +44,7 @@ class Makers:
     Of time alone: what a batch holds depends on no thread.
     """
 
-    threads: int = 0  # 0: none so far; on a CPU the reader makes its batches itself as long as they are cheap
+    threads: int = 1
 
 
 def epoch_order(params: Params, data: FoldData, fold: int, epoch: int) -> np.ndarray:
@@ -169,7 +169,7 @@ def _ahead(make: Callable[[Item], Made], items: Iterable[Item], makers: Makers |
     that has all cores costs more, since threads of the model then wait for the one that gave way.
     """
     left, makers = iter(items), makers or Makers()
-    if not gpu.usable() and not makers.threads:
+    if not gpu.usable():
         making, made, since = 0.0, 0, time.perf_counter()
         for item in left:
             began = time.perf_counter()
@@ -191,7 +191,7 @@ def _in_threads(make: Callable[[Item], Made], items: Iterable[Item], makers: Mak
     batches waiting for them, there is one more, up to one a core, so that dear augmentation or decoding gets what it needs.
     """
     most = cores.usable()
-    makers.threads = running = min(max(1, makers.threads), most)
+    makers.threads = running = min(makers.threads, most)
     waited, asked, since = 0.0, 0, time.perf_counter()
     gate = threading.Semaphore(running)
     waiting: deque[Future[Made]] = deque()

@@ -34,9 +34,18 @@ def accelerator(params: Params) -> Accelerator:
     """
     malloc.keep_freed()
     precision = params.train.mixed_precision
-    # By itself accelerate takes a GPU that is there but broken, and joins processes without GPUs only where it is told to.
-    cpu = not gpu.usable() and (torch.cuda.is_available() or "LOCAL_RANK" in os.environ)
-    return Accelerator(mixed_precision="no" if precision == "none" else precision, cpu=cpu)
+    return Accelerator(mixed_precision="no" if precision == "none" else precision, cpu=_on_cpu())
+
+
+def _on_cpu() -> bool:
+    """Whether accelerate must be told to take the CPU: by itself it takes a GPU that is there but broken, and of processes that
+    have no GPUs each trains all by itself.
+    """
+    if gpu.usable():
+        return False
+    other = torch.accelerator.current_accelerator()
+    together = "LOCAL_RANK" in os.environ and (other is None or other.type in ("cuda", "mps"))
+    return together or torch.cuda.is_available()
 
 
 def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:

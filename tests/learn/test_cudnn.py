@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from stages.base import gpu
 from stages.learn import cudnn
 from tests.conftest import small
+from tests.learn.test_checkpoint import RICH, keeper, same, trained
 
 Flags = tuple[bool, bool, bool]
 
@@ -52,3 +54,18 @@ def test_a_cpu_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     cudnn.choose(small(train={"deterministic": True}), 10**6)
     assert flags() == before
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_a_deterministic_training_on_a_gpu_gives_the_same_bytes_again_also_where_it_was_cut_off(
+    project: Path, name: str
+) -> None:
+    train = {"deterministic": True, "epochs": 3, "batch_size": 16, "ema_decay": 0.9}
+    params = small(**RICH | {"model": {"name": name, "dropout": 0.2}, "train": train})
+    whole = trained(params)
+    assert same(trained(params), whole)
+    kept = keeper(params)
+    with pytest.raises(KeyboardInterrupt):
+        trained(params, kept, stop_after=8)
+    assert same(trained(params, kept), whole)

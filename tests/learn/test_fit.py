@@ -353,7 +353,7 @@ def test_a_training_keeps_the_threads_that_make_its_batches_from_epoch_to_epoch(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, real = learner(small()), loader._in_threads
-    made.making.threads, made.evaluating.threads = 1, 1
+    monkeypatch.setattr(loader, "CHEAP", -1.0)
     used: list[loader.Makers] = []
 
     def noted(make: Any, items: Any, makers: loader.Makers) -> Any:

@@ -43,9 +43,9 @@ def test_the_next_epoch_begins_with_as_many_threads_as_the_last_one_came_to(monk
             together.wait()  # passes once three are at work
         return number
 
-    assert list(loader._ahead(make, range(9), loader.Makers(3))) == list(range(9))
+    assert list(loader._in_threads(make, range(9), loader.Makers(3))) == list(range(9))
     few = loader.Makers(8)  # found with more cores than there are now
-    assert list(loader._ahead(lambda number: number, range(9), few)) == list(range(9))
+    assert list(loader._in_threads(lambda number: number, range(9), few)) == list(range(9))
     assert few.threads == 3
 
 

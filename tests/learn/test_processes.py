@@ -33,7 +33,7 @@ from tests.conftest import small
 from tests.learn.test_checkpoint import same
 from tests.learn.together import together
 
-SHARED = {"train": {"batch_size": 8, "epochs": 2, "ema_decay": 0.9}, "regression": {"weight": 0.1}}
+SHARED: dict[str, Any] = {"train": {"batch_size": 8, "epochs": 2, "ema_decay": 0.9}, "regression": {"weight": 0.1}}
 PHOTOS = (83, 10)  # to validate: of more batches than processes, and of fewer
 
 
@@ -70,6 +70,24 @@ def test_validation_is_dealt_out_each_photo_once_and_finds_what_one_process_find
         for found, _ in (found[place] for found in shared):
             assert np.array_equal(found.logits, expected.logits)
             assert vars(found) | {"logits": None} == vars(expected) | {"logits": None}
+
+
+@pytest.mark.gpu
+def test_two_processes_on_one_gpu_find_what_one_finds(project: Path) -> None:
+    """Over gloo, which lets two processes have the same card."""
+    params = small(**SHARED)
+    alone, shared = looks(params), together(2, looks, params, cpu=False)
+    for found in shared:
+        assert isinstance(found, list), found
+        for (one, _), (other, _) in zip(alone, found, strict=True):
+            assert np.allclose(one.logits, other.logits, atol=1e-4)
+            assert other.val_loss == pytest.approx(one.val_loss, rel=1e-4)
+    (one, _, said), (two, _, _) = together(2, trained_twice, small(**deterministic()), cpu=False)
+    assert (one, two) == (True, True), said
+
+
+def deterministic() -> dict[str, Any]:
+    return SHARED | {"train": SHARED["train"] | {"deterministic": True}}
 
 
 def trained_twice(params: Params) -> tuple[bool, bool, list[str]]:
