@@ -29,6 +29,7 @@ from stages.learn import (
     learner,
     model,
     predict,
+    processes,
     run_key,
     short_training,
     time_limit,
@@ -58,7 +59,8 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
     [repeats, epochs, n]), suspects.csv (what label_noise takes for wrong) and metrics.json.
     """
     learner.check(params)
-    main = predict.accelerator(params).is_main_process
+    predict.accelerator(params)  # joins the processes of torchrun
+    main = processes.place()[0] == 0
     talk = talk if main else SILENT
     _say_first(params, talk, several=fold is None)
     began = time_limit.process_began()
@@ -69,10 +71,10 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
         def here() -> bool:
             return noted() or terms.stop()
 
-        process = Process(talk, timing, main, here, interrupt.agreed(here, predict.accelerator(params)))
+        process = Process(talk, timing, main, here, interrupt.agreed(here))
         for one in params.folds if fold is None else [fold]:
             _fold(params, one, process)
-            if process.asked():  # it came while the fold was being finished, which is written by now
+            if any(processes.of_all(here())):  # it came while the fold was being finished, which is written by now
                 raise KeyboardInterrupt(f"fold {one} is done")
 
 
@@ -133,7 +135,8 @@ def _fold(params: Params, number: int, process: Process) -> None:
     record = run_key.record(params, chosen.lr, accelerator.num_processes, chosen.threads)
     fold = Fold(number, params, data, chosen.lr, record)
     with _alone(fold, process) as waited:
-        if waited and process.writes and _written_meanwhile(fold):
+        run_key.check_alike(record)
+        if processes.of_main(lambda: waited and process.writes and _written_meanwhile(fold)):
             folder = paths.TRAIN / str(number)
             process.talk.say(f"fold {number}: is done, its outputs in {folder} stand as that process wrote them")
             return
@@ -141,7 +144,7 @@ def _fold(params: Params, number: int, process: Process) -> None:
         if process.main and only is None:
             checkpoint.prune(number, fold.record.run, params.train.repeats)
             checkpoint.prune(-1 - number, fold.record.run, params.label_noise.folds)
-        accelerator.wait_for_everyone()
+        processes.wait()
         timing = process.timing
         if not timing.together:  # all that comes before the first step comes again with every fold
             timing = replace(timing, startup=time.monotonic() - timing.began)

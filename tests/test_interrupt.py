@@ -17,7 +17,7 @@ from stages.base import lock, paths
 from stages.base.files import write_json
 from stages.base.talk import SILENT
 from stages.by_hand import compare
-from stages.learn import checkpoint, interrupt
+from stages.learn import checkpoint, interrupt, processes
 from stages.params.schema import Params
 from tests.conftest import ENVIRONMENT, ROOT, small
 
@@ -265,25 +265,18 @@ def test_a_real_process_that_waits_for_a_folds_lock_obeys_sigterm(settled: Param
     assert not checkpoint.headers()
 
 
-class Two:
-    """An accelerator of two processes; the other one says what `other` is."""
+def test_processes_that_share_batches_agree_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "several", lambda: True)
+    for own, other, agreed in ((False, False, False), (True, False, True), (False, True, True)):
+        looks: list[bool] = []
 
-    num_processes = 2
-    device = "cpu"
+        def of_all(value: bool, other: bool = other, looks: list[bool] = looks) -> list[bool]:
+            looks.append(value)
+            return [value, other]
 
-    def __init__(self, other: float) -> None:
-        self.other, self.asked = other, 0
-
-    def reduce(self, value: float, how: str) -> float:
-        self.asked += 1
-        return value + self.other
-
-
-def test_processes_that_share_batches_agree_now_and_then() -> None:
-    for own, other, agreed in ((False, 0.0, False), (True, 0.0, True), (False, 1.0, True)):
-        accelerator = Two(other)
-        asked = interrupt.agreed(lambda own=own: own, accelerator)  # type: ignore[misc]
+        monkeypatch.setattr(processes, "of_all", of_all)
+        asked = interrupt.agreed(lambda own=own: own)  # type: ignore[misc]
         answers = [asked() for _ in range(2 * interrupt.TOGETHER)]
         assert answers.count(True) == (2 if agreed else 0)
         assert answers[interrupt.TOGETHER - 1] == agreed
-        assert accelerator.asked == 2
+        assert looks == [own, own]

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from stages.base import gpu
+
 PACKAGES = (
     *("maskcli", "torch", "timm", "accelerate", "numpy", "albumentations", "opencv-python-headless", "pillow"),
     *("pandas", "scikit-learn", "dvc"),
@@ -79,7 +81,7 @@ def _torch() -> dict[str, str | int | None]:
     """The device that training takes, by name, how many there are, and the threads on the CPU."""
     import torch
 
-    if torch.cuda.is_available():
+    if gpu.usable():
         device, devices = torch.cuda.get_device_name(), torch.cuda.device_count()
     else:
         device, devices = "mps" if torch.backends.mps.is_available() else "cpu", 1

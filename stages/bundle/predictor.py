@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from stages.base import gpu
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.bundle.contents import Contents
@@ -36,7 +36,7 @@ class Predictor:
 
 def made(contents: Contents, params: Params, networks: Iterable[Classifier], oof: OutOfFold, talk: Talk) -> Predictor:
     """A Predictor of models as they were loaded. Where fp16 has no GPU it computes in float32, and says so."""
-    if params.train.mixed_precision == "fp16" and not torch.cuda.is_available():
+    if params.train.mixed_precision == "fp16" and not gpu.usable():
         talk.say("warning: trained with fp16, which needs a GPU; here it predicts in float32: last digits may differ")
         params = params.model_copy(update={"train": params.train.model_copy(update={"mixed_precision": "none"})})
     device = predict.accelerator(params).device

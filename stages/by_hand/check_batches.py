@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import torch
 
-from stages.base import cores, paths
+from stages.base import cores, gpu, paths
 from stages.base.files import write_json
 from stages.base.talk import SILENT
 from stages.by_hand import folds
@@ -30,7 +30,7 @@ MEASURED_SECONDS = 4.0  # of steps, at most
 def of_submission(trial: Trial) -> dict[str, Any]:
     """Predict a batch as large as tta-predict's largest in every view, on the trial's eval photos repeated."""
     params = trial.params
-    if torch.cuda.is_available():
+    if gpu.usable():
         torch.cuda.reset_peak_memory_stats()
     names = photos.read_eval()["ImageID"]
     pixels = pixel_cache.open_cache(paths.EVAL_PIXELS, len(names), params)
@@ -66,7 +66,7 @@ def of_training(trial: Trial, measured: dict[str, Any]) -> dict[str, Any]:
     goal = objective.make(params, tiled.task, tiled.class_counts)
     jobs = _as_folds_will_train(learner, real)
     set_mode(learner, params.model.freeze_epochs)
-    if torch.cuda.is_available():
+    if gpu.usable():
         torch.cuda.reset_peak_memory_stats()
     _steps(learner, goal, [sizes[0]])  # the smallest batch, which also warms up
     took = _steps(learner, goal, [sizes[-1]] * MEASURED_STEPS)
@@ -120,7 +120,7 @@ def _steps(learner: Learner, goal: objective.Objective, sizes: list[int]) -> flo
 
 def _peak() -> int:
     """Largest memory in use so far, bytes: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
+    if gpu.usable():
         return int(torch.cuda.max_memory_allocated())
     try:
         import resource

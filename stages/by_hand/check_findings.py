@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from stages import kfold
-from stages.base import memory, paths
+from stages.base import gpu, memory, paths
 from stages.base.errors import UserError
 from stages.by_hand.check_estimates import Estimate
 from stages.data import photos, pseudo_labelled_photos
@@ -141,7 +141,7 @@ def look_at_starting_weights(params: Params, report: Report) -> None:
 
 def memory_use(measured: dict[str, Any], folds: int) -> Finding:
     """Whether the peak of the trial, and on a CPU that of all folds at a time, fits what this process may use."""
-    if torch.cuda.is_available():
+    if gpu.usable():
         total = torch.cuda.get_device_properties(0).total_memory
         where = torch.cuda.get_device_name(0)
     else:
@@ -151,7 +151,7 @@ def memory_use(measured: dict[str, Any], folds: int) -> Finding:
         return Finding("memory", "warning", f"{detail}; batches are cut into {measured['parts']} pieces (auto_batch)")
     if measured["peak"] > 0.9 * total:
         return Finding("memory", "warning", f"{detail}; that is close: lower train.batch_size or set train.auto_batch")
-    together = 1 if torch.cuda.is_available() else min(measured["jobs"], folds)
+    together = 1 if gpu.usable() else min(measured["jobs"], folds)
     if together * measured["peak"] > 0.9 * total:
         fit = int(0.9 * total // measured["peak"])
         return Finding("memory", "warning", f"{detail}, and {together} folds train at a time: set parallel.jobs: {fit}")

@@ -138,11 +138,11 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
     with ExitStack() as stack:
         stack.enter_context(cpu_threads.taken(lr_json.refit_threads(chosen, params)))
         here = stack.enter_context(interrupt.noted())
-        asked = interrupt.agreed(here, accelerator)
+        asked = interrupt.agreed(here)
         stack.enter_context(checkpoint.alone("refit", run, talk, here) if main else nullcontext())
         if fresh and main:
             _forget_checkpoints(params, run)
-        accelerator.wait_for_everyone()
+        run_key.check_alike(record)
         search = _search(params, run, Around(talk if main else SILENT, interrupt=asked), fresh)
         data, _ = inner_models.borne(params, data, search)
         told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)

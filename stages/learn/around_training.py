@@ -7,12 +7,10 @@ step, after every epoch, and at the end. What is learnt does not depend on it, b
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from accelerate.utils import broadcast_object_list
-
 from stages.base.talk import SILENT, Talk
-from stages.learn import finite, loader
+from stages.learn import finite, loader, processes
 from stages.learn.checkpoint import Keeper
-from stages.learn.interrupt import Interrupt, no_interrupt
+from stages.learn.interrupt import TOGETHER, Interrupt, no_interrupt
 from stages.learn.learner import Learner
 from stages.learn.progress import Progress, impatient, over
 from stages.learn.time_limit import Clock
@@ -56,7 +54,7 @@ class Around:
 
     def begin(self, learner: Learner, progress: Progress) -> None:
         """Show how far training is; under a time limit, see how fast photos are predicted here."""
-        self.steps = len(loader.training_split(learner.data.train, learner.params, learner.accelerator.num_processes))
+        self.steps = len(loader.training_split(learner.data.train, learner.params, processes.place()[1]))
         total, done = learner.params.train.epochs * self.steps, len(progress.history) * self.steps + len(progress.seen)
         self.ticks = iter(self.talk.track(range(done, total), total, f"train {self.name}", done))
         if self.clock:
@@ -69,24 +67,25 @@ class Around:
         next(self.ticks, None)
         self._hurry(learner, progress)
         asked = self.interrupt()
-        due = self.keeper is not None and self.keeper.due()
+        due = self._due(learner)
         if asked or due or len(progress.seen) % CHECK_EVERY == 1:
             finite.check_losses(progress, CHECK_EVERY, lr, self.kept)
-        if self.keeper and (asked or due):
-            self.keeper.save(learner, progress)
+        if asked or due:
+            self._save(learner, progress)
         if asked:
             raise self._interrupted(learner, progress)
 
     def after_epoch(self, learner: Learner, progress: Progress, validating: float) -> None:
         """The same after an epoch, whose validation took `validating` seconds; decides whether it was the last."""
         if self.clock:
-            self.clock.predicted(len(learner.data.val), validating)
+            self.clock.predicted(
+                len(learner.data.val) // processes.place()[1], validating
+            )  # as one predicts the submission
             self._hurry(learner, progress)
         if self.keeper and self.clock:
             self.keeper.rate = self.clock.rate
         progress.finished = over(progress, learner.params)
-        if self.keeper:  # before anything is told of the epoch: what tells may fail
-            self.keeper.save(learner, progress)
+        self._save(learner, progress)  # before anything is told of the epoch: what tells may fail
         self.on_epoch(progress)
         if self.interrupt() and not progress.finished:
             raise self._interrupted(learner, progress)
@@ -104,15 +103,27 @@ class Around:
         if not self.clock:
             return
         by_steps = (len(progress.history) + len(progress.seen) / self.steps) / learner.params.train.epochs
+        clock = self.clock
         # One clock for all processes.
-        slow, by_time = broadcast_object_list(
-            [bool(progress.limit) or self.clock.too_slow(by_steps), self.clock.share()]
-        )
+        slow, by_time = processes.of_main(lambda: (bool(progress.limit) or clock.too_slow(by_steps), clock.share()))
         if slow and by_time > by_steps:
-            progress.limit = self.clock.limit
+            progress.limit = clock.limit
             progress.share = max(progress.share, by_time)
+
+    def _due(self, learner: Learner) -> bool:
+        """Whether it is time for a checkpoint, by the clock of the process that writes it."""
+        keeper = self.keeper
+        if keeper is None or (processes.several() and learner.updates % TOGETHER):
+            return False
+        return processes.of_main(keeper.due)
+
+    def _save(self, learner: Learner, progress: Progress) -> None:
+        """Write the checkpoint; the others wait, as their next step would not for as long as a disk may take."""
+        if self.keeper:
+            self.keeper.save(learner, progress)
+            processes.wait()
 
     def _interrupted(self, learner: Learner, progress: Progress) -> KeyboardInterrupt:
         """What ends training once its checkpoint is written: the first of several processes to end would end them all."""
-        learner.accelerator.wait_for_everyone()
+        processes.wait()
         return self.keeper.interrupted(progress) if self.keeper else KeyboardInterrupt()

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from stages.base import host, lock, paths, temporaries
@@ -24,7 +25,7 @@ from stages.base.errors import UserError
 from stages.base.files import replacing
 from stages.base.talk import Talk
 from stages.learn import learner as learning
-from stages.learn import model
+from stages.learn import model, processes
 from stages.learn.interrupt import Interrupt, no_interrupt
 from stages.learn.learner import Learner
 from stages.learn.model import Classifier
@@ -92,7 +93,11 @@ class Keeper:
         return self.writes and time.monotonic() - self.wrote >= self.every
 
     def save(self, learner: Learner, progress: Progress) -> None:
-        """Replace the checkpoint by the state of now; what only going on needs is left out once training has finished."""
+        """Replace the checkpoint by the state of now; what only going on needs is left out once training has finished.
+
+        Of processes that train together all call it, and one writes.
+        """
+        seen = processes.of_all(_seen(progress))
         if not self.writes:
             return
         header = Header(
@@ -115,7 +120,7 @@ class Keeper:
         )
         content = {
             "learner": None if progress.finished else learning.state(learner),
-            "progress": _plain(progress),
+            "progress": _plain(progress, seen),
             "architecture": json.dumps(model.to_json(learner.bare.architecture)),
         }
         _write(self.path, header, content)
@@ -125,20 +130,13 @@ class Keeper:
     def load(self, learner: Learner, talk: Talk) -> Progress:
         """The progress of this training's checkpoint, its state put into the learner; an empty one if there is none.
 
-        A damaged checkpoint, and one shaped by another time limit than this process's, is not taken; it says so.
+        A damaged checkpoint, and one shaped by another time limit than this process's, is not taken; it says so. Of several
+        processes the first reads it and hands it to the others, which may have no disk in common with it.
         """
-        if not self.path.exists():
+        found = processes.of_main(lambda: self._found(talk))
+        if found is None:
             return Progress()
-        try:
-            header, content = read(self.path)
-        except DamagedCheckpoint as error:
-            talk.say(f"{self.name}: {error}; training begins anew")
-            return Progress()
-        if header.limit and not same_limit(header.limit, header.finished, self.asked):
-            talk.say(
-                f"{self.name}: the checkpoint was shortened by a time limit ({header.limit}); training begins anew"
-            )
-            return Progress()
+        header, content = found
         progress = _progress(content["progress"], learner.accelerator.device)
         if content["learner"] is not None:
             learning.restore(learner, content["learner"])
@@ -146,6 +144,21 @@ class Keeper:
         where = "finished" if header.finished else _place(header.epoch, header.epochs, header.step)
         talk.say(f"{self.name}: goes on from {self.path} ({where}); `{self.command} --fresh` would begin anew")
         return progress
+
+    def _found(self, talk: Talk) -> tuple[Header, dict[str, Any]] | None:
+        if not self.path.exists():
+            return None
+        try:
+            header, content = read(self.path)
+        except DamagedCheckpoint as error:
+            talk.say(f"{self.name}: {error}; training begins anew")
+            return None
+        if header.limit and not same_limit(header.limit, header.finished, self.asked):
+            talk.say(
+                f"{self.name}: the checkpoint was shortened by a time limit ({header.limit}); training begins anew"
+            )
+            return None
+        return header, content
 
     def interrupted(self, progress: Progress) -> KeyboardInterrupt:
         """What an interrupt leaves, which `save` has written; one process tells it."""
@@ -298,20 +311,26 @@ def same_limit(shaped: str, finished: bool, limit: str) -> bool:
     return shaped == limit or deadlines
 
 
-def _plain(progress: Progress) -> dict[str, Any]:
-    """Progress as tensors and plain values, which torch.load reads without running code."""
+def _seen(progress: Progress) -> dict[str, np.ndarray]:
+    """Loss parts of the running epoch's steps, each [steps]."""
     names = list(progress.seen[0]) if progress.seen else []
+    return {name: torch.stack([parts[name] for parts in progress.seen]).cpu().numpy() for name in names}
+
+
+def _plain(progress: Progress, seen: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Progress as tensors and plain values, which torch.load reads without running code; what each process has seen."""
     return vars(progress) | {
         "history": json.dumps(progress.history),  # JSON gives every float back exactly
         "selected_logits": torch.from_numpy(progress.selected_logits),
         "last_logits": torch.from_numpy(progress.last_logits),
         "predicted": [torch.from_numpy(one) for one in progress.predicted],
-        "seen": {name: torch.stack([parts[name] for parts in progress.seen]) for name in names},
+        "seen": [{name: torch.from_numpy(values) for name, values in one.items()} for one in seen],
     }
 
 
 def _progress(plain: dict[str, Any], device: torch.device) -> Progress:
-    seen = {name: values.to(device).unbind() for name, values in plain["seen"].items()}
+    own = plain["seen"][processes.place()[0]]
+    seen = {name: values.to(device).unbind() for name, values in own.items()}
     return Progress(
         **plain
         | {

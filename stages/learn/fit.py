@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.learn import finite, loader, lr_schedule, objective
+from stages.learn import cudnn, finite, loader, lr_schedule, objective, processes
 from stages.learn.around_training import CHECK_EVERY, Around
 from stages.learn.learner import Learner, key, set_mode
 from stages.learn.objective import Objective
 from stages.learn.progress import Progress, note, over
 from stages.learn.step import step
-from stages.learn.validation import Validation, validate_once
+from stages.learn.validation import Validation, validate
 from stages.params.schema import Params
 
 
@@ -26,12 +26,13 @@ def fit(learner: Learner, around: Around | None = None, progress: Progress | Non
     """
     params, around, progress = learner.params, around or Around(), progress or Progress()
     around.begin(learner, progress)
+    cudnn.choose(params, params.train.epochs * around.steps)
     while not over(progress, params):
         gone = _gone(progress, params, 0.0) / params.train.epochs
         goal = objective.make(params, learner.data.task, learner.data.class_counts, gone)
         row, photos = train_epoch(learner, goal, progress, around)
         began = time.perf_counter()
-        found = validate_once(learner, goal)
+        found = validate(learner, goal)
         finite.check_validation(learner, progress, found.val_nll, row["lr"], around.kept)
         learner.plateau.step(found.val_nll)
         validating = time.perf_counter() - began
@@ -56,11 +57,11 @@ def train_epoch(
     """
     began = time.perf_counter() - progress.epoch_seconds
     params, epoch, seen = learner.params, len(progress.history), progress.seen
-    process = (learner.accelerator.process_index, learner.accelerator.num_processes)
+    process = processes.place()
     order = loader.epoch_order(params, learner.data, learner.fold, epoch)
     drawn = loader.training_split(order, params, process[1])
     place = loader.Place(learner.fold, epoch, len(seen), process)
-    batches = loader.training(params, learner.data, order, learner.augment, place)
+    batches = loader.training(params, learner.data, order, learner.augment, place, learner.making)
     frozen = set_mode(learner, _gone(progress, params, len(seen) / len(drawn)))
     now, backbone = _rates(learner, progress, max(0, len(seen) - 1) / len(drawn))
     for batch in batches:
@@ -73,8 +74,7 @@ def train_epoch(
         if progress.share >= 1:
             break
     finite.check_losses(progress, CHECK_EVERY, now, around.kept)
-    sizes = [len(range(process[0], len(which), process[1])) for which in drawn[: len(seen)]]
-    means = {name: _mean(learner, torch.stack([parts[name] for parts in seen]), sizes) for name in seen[0]}
+    means = {name: _mean(torch.stack([parts[name] for parts in seen]), drawn[: len(seen)]) for name in seen[0]}
     row: dict[str, float] = {"epoch": epoch + 1, "train_loss": sum(means.values())}
     if len(means) > 1:
         row |= {f"train_{name}_loss": value for name, value in means.items()}
@@ -102,11 +102,12 @@ def _rates(learner: Learner, progress: Progress, part: float) -> tuple[float, fl
     return lr, lr_schedule.backbone_share(params, gone)
 
 
-def _mean(learner: Learner, values: Tensor, sizes: list[int]) -> float:
-    """Mean of one loss part over an epoch's steps, each counting by its photos, and over processes where there are several."""
-    weights = np.array(sizes) / sum(sizes)
-    mean = torch.tensor(values.cpu().double().numpy() @ weights, device=learner.accelerator.device)
-    return float(learner.accelerator.reduce(mean, "mean"))
+def _mean(values: Tensor, drawn: list[np.ndarray]) -> float:
+    """Mean of one loss part over the photos of an epoch's batches, of which each process knows its own share's."""
+    index, number = processes.place()
+    sizes = [len(range(index, len(which), number)) for which in drawn]
+    weights = np.array(sizes) / sum(len(which) for which in drawn)
+    return float(sum(processes.of_all(float(values.cpu().double().numpy() @ weights))))
 
 
 def _scores(found: Validation) -> dict[str, float]:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 Interrupt = Callable[[], bool]  # whether somebody asked to stop
 TOGETHER = 10  # steps between two looks of processes at each other
@@ -52,21 +51,19 @@ def noted() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
-def agreed(asked: Interrupt, accelerator: Any) -> Interrupt:
+def agreed(asked: Interrupt) -> Interrupt:
     """`asked` of any of several processes that share the batches: all say yes at the same step.
 
     All must ask at the same steps; they look at each other every TOGETHER times.
     """
-    if accelerator.num_processes == 1:
-        return asked
-    import torch  # not needed by those that only start trainings
+    from stages.learn import processes  # imports torch, which those that only start trainings do not need
 
+    if not processes.several():
+        return asked
     calls = itertools.count(1)
 
     def agreed() -> bool:
-        if next(calls) % TOGETHER:
-            return False
-        return bool(accelerator.reduce(torch.tensor(float(asked()), device=accelerator.device), "sum") > 0)
+        return next(calls) % TOGETHER == 0 and any(processes.of_all(asked()))
 
     return agreed
 

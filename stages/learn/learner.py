@@ -1,7 +1,7 @@
 """What training changes (weights, optimizer, moving average, plateau schedule), built for one fold and copied back."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,18 @@ from torch import Tensor
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data.fold_data import FoldData
-from stages.learn import augment, compiling, loader, model, objective, optimizer, starting_weights
+from stages.learn import (
+    augment,
+    compiling,
+    cudnn,
+    loader,
+    model,
+    objective,
+    optimizer,
+    processes,
+    starting_weights,
+    synced_batch_norm,
+)
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params.schema import Params
@@ -40,6 +51,8 @@ class Learner:
     updates: int = 0  # steps taken
     parts: int = 1  # pieces that a batch is cut into, their gradients added up (train.auto_batch)
     val_parts: int = 1  # by which a batch of validation is smaller still, where memory ran out; changes no prediction
+    making: loader.Makers = field(default_factory=loader.Makers)  # of training batches
+    evaluating: loader.Makers = field(default_factory=loader.Makers)  # of validation batches
 
     @property
     def validated(self) -> Classifier:
@@ -65,10 +78,13 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     net = model.build(shape, params.model.pretrained)
     _take_starting_weights(net, params, data, talk)
     mean, std = (tensor.to(accelerator.device) for tensor in model.normalisation(net))
+    net = synced_batch_norm.installed(net, params, accelerator.device)
     net = model.channels_last(net, accelerator.device)
+    cudnn.choose(params)
     if params.train.compile:
         compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
+    processes.wait()  # NCCL would not wait as long for one that fetches its starting weights from far away
     wrapped, made = accelerator.prepare(net, made)
     learner = Learner(
         params, data, fold, lr, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std

@@ -5,14 +5,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages.base import cores, paths
+from stages.base import cores, gpu, paths
 from stages.base.errors import UserError
 from stages.data.fold_data import FoldData, Pixels
 from stages.learn import samplers
@@ -34,6 +34,17 @@ class Batch:
     labels: Tensor  # [n] class numbers of `which`
     numbers: Tensor  # [n] of the regressed axis, in its own unit, float32; NaN where unknown
     which: np.ndarray  # positions in the pixel cache
+    weight: float = 1.0  # of its mean loss; of several processes those with more photos of a batch have more
+
+
+@dataclass
+class Makers:
+    """How many threads it took to make batches as fast as they are used: a training's next epoch begins with as many.
+
+    Of time alone: what a batch holds depends on no thread.
+    """
+
+    threads: int = 1
 
 
 def epoch_order(params: Params, data: FoldData, fold: int, epoch: int) -> np.ndarray:
@@ -99,7 +110,14 @@ class Place:
     process: tuple[int, int] = (0, 1)
 
 
-def training(params: Params, data: FoldData, order: np.ndarray, augment: Augment, place: Place) -> Iterator[Batch]:
+def training(
+    params: Params,
+    data: FoldData,
+    order: np.ndarray,
+    augment: Augment,
+    place: Place,
+    makers: Makers | None = None,
+) -> Iterator[Batch]:
     """Augmented training batches of the photos in `order`; what a batch holds follows from (seed, fold, epoch, step) alone."""
     index, processes = place.process
 
@@ -107,21 +125,27 @@ def training(params: Params, data: FoldData, order: np.ndarray, augment: Augment
         which = batches[step]
         rng = np.random.default_rng([params.seed, place.fold, place.epoch, 1, step] + [index] * (index > 0))
         # Reading in the file's order is kinder to disks; the order within a batch does not matter.
-        which = np.sort(which)[index::processes]
-        return _batch(augment(data.pixels[which], rng), labels, data.numbers, which)
+        own = np.sort(which)[index::processes]
+        batch = _batch(augment(data.pixels[own], rng), labels, data.numbers, own)
+        return replace(batch, weight=len(own) * processes / len(which))
 
     labels = epoch_labels(params, data, place.fold, place.epoch)
     batches = training_split(order, params, processes)
-    return _ahead(load, range(place.first_step, len(batches)))
+    return _ahead(load, range(place.first_step, len(batches)), makers)
 
 
 def evaluation(pixels: Pixels, positions: np.ndarray, margin: int, batch_size: int) -> Iterator[Tensor]:
     """Centre crops uint8 [n, H, W, 3] of the photos at `positions`, in order."""
+    return centres(pixels, split(positions, batch_size), margin)
+
+
+def centres(pixels: Pixels, batches: list[np.ndarray], margin: int, makers: Makers | None = None) -> Iterator[Tensor]:
+    """Centre crops uint8 [n, H, W, 3] of the photos of each batch."""
 
     def load(which: np.ndarray) -> Tensor:
         return _pinned(torch.from_numpy(np.ascontiguousarray(centre(pixels[which], margin))))
 
-    return _ahead(load, split(positions, batch_size))
+    return _ahead(load, batches, makers)
 
 
 def _batch(photos: np.ndarray, labels: np.ndarray, numbers: np.ndarray, which: np.ndarray) -> Batch:
@@ -135,17 +159,17 @@ def _batch(photos: np.ndarray, labels: np.ndarray, numbers: np.ndarray, which: n
 
 def _pinned(tensor: Tensor) -> Tensor:
     """The tensor in page-locked memory where there is a CUDA GPU, whose copy then need not wait; else itself."""
-    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+    return tensor.pin_memory() if gpu.usable() else tensor
 
 
-def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+def _ahead(make: Callable[[Item], Made], items: Iterable[Item], makers: Makers | None = None) -> Iterator[Made]:
     """map(make, items), computed early in threads where that pays; order and results are those of map.
 
     On a CPU the reader makes its batches itself as long as that takes less than CHEAP of the time: a thread beside a model
     that has all cores costs more, since threads of the model then wait for the one that gave way.
     """
-    left = iter(items)
-    if not torch.cuda.is_available():
+    left, makers = iter(items), makers or Makers()
+    if not gpu.usable():
         making, made, since = 0.0, 0, time.perf_counter()
         for item in left:
             began = time.perf_counter()
@@ -157,17 +181,18 @@ def _ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made
                 break
         else:
             return
-    yield from _in_threads(make, left)
+    yield from _in_threads(make, left, makers)
 
 
-def _in_threads(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+def _in_threads(make: Callable[[Item], Made], items: Iterable[Item], makers: Makers) -> Iterator[Made]:
     """map(make, items), computed early in threads.
 
-    One thread begins. Where the reader spent more than WAITED of the time of WATCH batches waiting for them, there is one
-    more, up to one a core, so that dear augmentation or decoding gets what it needs.
+    As many begin as there were last time; the first time one. Where the reader spent more than WAITED of the time of WATCH
+    batches waiting for them, there is one more, up to one a core, so that dear augmentation or decoding gets what it needs.
     """
     most = cores.usable()
-    running, waited, asked, since = 1, 0.0, 0, time.perf_counter()
+    makers.threads = running = min(makers.threads, most)
+    waited, asked, since = 0.0, 0, time.perf_counter()
     gate = threading.Semaphore(running)
     waiting: deque[Future[Made]] = deque()
 
@@ -187,7 +212,7 @@ def _in_threads(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator
                 waited, asked = waited + now - began, asked + 1
                 if asked == WATCH:
                     if waited > WAITED * (now - since) and running < most:
-                        running += 1
+                        makers.threads = running = running + 1
                         gate.release()
                     waited, asked, since = 0.0, 0, now
                 yield made

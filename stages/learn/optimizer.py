@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from stages.base import gpu
 from stages.base.errors import UserError, nearest
 from stages.learn import compiling
 from stages.learn.model import Classifier
@@ -43,7 +44,7 @@ def check_name(name: str) -> None:
         raise UserError(
             f"params.yaml: optimizer.name: `{name}` needs second derivatives, which training does not take; try adamw"
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if gpu.usable() else "cpu"
     try:
         _create([torch.zeros(2, 2, device=device, requires_grad=True)], name, 1e-3)
     except (AssertionError, ImportError, RuntimeError) as error:

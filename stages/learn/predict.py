@@ -1,5 +1,6 @@
 """Logits of photos: what validation and the submission share."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stages.base import gpu
 from stages.base.talk import SILENT, Talk
 from stages.data.fold_data import Pixels
 from stages.data.task_and_classes import Task
@@ -27,11 +29,23 @@ AT_ONCE = 2**22  # probabilities computed at a time: 32 MB each of some arrays
 def accelerator(params: Params) -> Accelerator:
     """The device and the precision to compute in. (`no` would be false in YAML, so params.yaml says none.)
 
-    The heap of this process is set for it (stages/learn/malloc.py).
+    The heap of this process is set for it (stages/learn/malloc.py). Of several processes (torchrun) each has a GPU of its
+    own; without GPUs they share the CPU.
     """
     malloc.keep_freed()
     precision = params.train.mixed_precision
-    return Accelerator(mixed_precision="no" if precision == "none" else precision)
+    return Accelerator(mixed_precision="no" if precision == "none" else precision, cpu=_on_cpu())
+
+
+def _on_cpu() -> bool:
+    """Whether accelerate must be told to take the CPU: by itself it takes a GPU that is there but broken, and of processes that
+    have no GPUs each trains all by itself.
+    """
+    if gpu.usable():
+        return False
+    other = torch.accelerator.current_accelerator()
+    together = "LOCAL_RANK" in os.environ and (other is None or other.type in ("cuda", "mps"))
+    return together or torch.cuda.is_available()
 
 
 def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:

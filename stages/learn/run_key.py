@@ -4,9 +4,12 @@ from pathlib import Path
 
 import torch
 
-from stages.base import paths
+from stages.base import gpu, paths
 from stages.base.environment import installed
+from stages.base.errors import UserError
 from stages.data import pixel_cache_record
+from stages.learn import processes
+from stages.params.keys import flat
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
@@ -35,7 +38,7 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
     torch has it now). Raises UserError where a pixel cache is damaged: it is hashed whole.
     """
     pixels = [paths.PIXELS] if params.pseudo.is_off else [paths.PIXELS, paths.EVAL_PIXELS]
-    on_gpu = torch.cuda.is_available()
+    on_gpu = gpu.usable()
     by_fold = {str(fold): count for fold, count in (threads or {}).items()}
     setting = {
         "torch": torch.__version__,
@@ -46,6 +49,21 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
         "pixel_cache": "-".join(pixel_cache_record.checked_digest(path)[:16] for path in pixels),
     }
     return run_record.made(params, lr, setting)
+
+
+def check_alike(record: Record) -> None:
+    """Wait for all the processes that train together; raise UserError, in all of them, where one was given something else than
+    the first.
+    """
+    first, *others = processes.of_all(record)
+    for number, other in enumerate(others, 1):
+        if other.run != first.run:
+            one, two = flat(first.model_dump(exclude={"run"})), flat(other.model_dump(exclude={"run"}))
+            differing = sorted(key for key in one | two if one.get(key) != two.get(key))
+            raise UserError(
+                f"train: process {number} was given another training than process 0 "
+                f"({', '.join(differing[: run_record.SHOWN])}); give its machine the same project folder, data and libraries"
+            )
 
 
 def code_digest(params: Params) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from stages.base import gpu
 from stages.base.errors import UserError
 from stages.learn import compiling, loader, optimizer
 from stages.learn.learner import Learner
@@ -53,6 +54,7 @@ class Mixed:
     numbers: Tensor  # [n] of the regressed axis, in its own unit
     share: float  # of each photo itself; the rest is its partner's
     partner: Tensor | None  # [n] positions
+    weight: float = 1.0  # of its mean loss, beside other processes'
 
 
 def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
@@ -67,7 +69,7 @@ def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
     labels = batch.labels.to(device, non_blocking=batch.labels.is_pinned())
     numbers = batch.numbers.to(device, non_blocking=batch.numbers.is_pinned())
     if learner.mixup is None:
-        return Mixed(photos, labels, numbers, 1.0, None)
+        return Mixed(photos, labels, numbers, 1.0, None, batch.weight)
     size = len(photos) // 2 * 2
     np.random.seed(seed % 2**32)  # timm draws from numpy's global generator
     mixer: Any = learner.mixup(
@@ -78,7 +80,7 @@ def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
     )
     mixed, soft = mixer(photos[:size].contiguous(memory_format=torch.channels_last), torch.arange(size))
     partner = torch.arange(size - 1, -1, -1, device=device)
-    return Mixed(mixed, labels[:size], numbers[:size], float(soft[0, 0]), partner)
+    return Mixed(mixed, labels[:size], numbers[:size], float(soft[0, 0]), partner, batch.weight)
 
 
 def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, seed: int) -> dict[str, Tensor]:
@@ -97,7 +99,7 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
             partner = batch.partner[places]
             other = goal(raw, batch.labels[partner], regression, batch.numbers[partner])
             parts = {name: batch.share * part + (1 - batch.share) * other[name] for name, part in parts.items()}
-        learner.accelerator.backward(torch.stack(list(parts.values())).sum() * weight)
+        learner.accelerator.backward(torch.stack(list(parts.values())).sum() * (weight * batch.weight))
         for name, part in parts.items():
             total[name] = total.get(name, 0) + part.detach() * weight
     return total
@@ -213,5 +215,5 @@ def out_of_memory(error: BaseException) -> bool:
 
 def release() -> None:
     """Give memory that torch keeps for reuse back to the GPU, so that other sizes find room."""
-    if torch.cuda.is_available():
+    if gpu.usable():
         torch.cuda.empty_cache()

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 
 from stages.base.errors import UserError
 from stages.data.fold_data import FoldData
 from stages.judge import metrics
-from stages.learn import compiling, loader
+from stages.learn import compiling, loader, predict, processes
 from stages.learn.learner import Learner
 from stages.learn.model import Classifier
 from stages.learn.objective import Objective
 from stages.learn.predict import log_probabilities, raw_outputs
 from stages.learn.step import out_of_memory, release
+
+Outputs = tuple[np.ndarray, np.ndarray | None]  # raw outputs [n, outputs], and the regression's [n]
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,30 @@ def validate(learner: Learner, goal: Objective) -> Validation:
 
     The objective is taken once over all validation photos, so that it does not depend on how they are batched: where
     memory runs out, smaller batches are tried. Without a validation side (a refit) all of it is NaN.
+
+    Several processes deal out the batches that one alone would take, so that each photo's output is the same, and the same for
+    all: that of the model in process 0, which reckons the rest and tells the others.
     """
     data = learner.data
     if not len(data.val):
         return Validation(np.nan, np.nan, np.nan, np.nan, np.empty((0, data.task.classes), np.float32), {})
     net = learner.validated
     net.eval()
-    raw, regression = _outputs(learner, net)
+    processes.share_state(net)
+    shares = processes.of_all(_outputs(learner, net))
+    return processes.of_main(lambda: _scored(learner, goal, *_joined(shares, _batches(len(data.val), learner))))
+
+
+def _scored(learner: Learner, goal: Objective, raw: np.ndarray, regression: np.ndarray | None) -> Validation:
+    """What the outputs [len(val), outputs] of the validation side come to."""
+    data = learner.data
     parts = goal(
         torch.from_numpy(raw),
         torch.from_numpy(data.train_labels[data.val]),
         None if regression is None else torch.from_numpy(regression),
         torch.from_numpy(data.numbers[data.val].astype(np.float32)),
     )
-    logits = log_probabilities(raw, net.architecture)
+    logits = log_probabilities(raw, learner.bare.architecture)
     labels, predictions = data.labels[data.val], logits.argmax(1)
     return Validation(
         val_loss=float(sum(parts.values())),
@@ -84,13 +95,31 @@ def time_prediction(learner: Learner) -> tuple[int, float]:
     return len(some), seconds
 
 
-def _outputs(learner: Learner, net: Classifier) -> tuple[np.ndarray, np.ndarray | None]:
-    """`raw_outputs` of the validation side, in batches that fit memory, now and in later epochs."""
-    data, margin = learner.data, learner.params.image.margin
+def _batches(photos: int, learner: Learner) -> list[np.ndarray]:
+    """The places of so many photos, as one process would take them; of several each takes every one so many-th."""
+    return loader.split(np.arange(photos), min(2 * learner.params.train.batch_size, predict.BATCH))
+
+
+def _joined(shares: list[Outputs], batches: list[np.ndarray]) -> Outputs:
+    """The outputs of all photos, from those of each process's batches."""
+    if len(shares) == 1:
+        return shares[0]
+    places = np.argsort(np.concatenate([one for first in range(len(shares)) for one in batches[first :: len(shares)]]))
+    raw, regressions = zip(*(share for share in shares if len(share[0])), strict=True)
+    return np.concatenate(raw)[places], None if regressions[0] is None else np.concatenate(regressions)[places]
+
+
+def _outputs(learner: Learner, net: Classifier) -> Outputs:
+    """`raw_outputs` of this process's validation photos, in batches that fit memory, now and in later epochs."""
+    data, margin, (index, number) = learner.data, learner.params.image.margin, processes.place()
+    batches = [data.val[places] for places in _batches(len(data.val), learner)[index::number]]
+    if not batches:
+        return np.empty((0, 1), np.float32), None
     while True:
-        batch = max(1, 2 * learner.params.train.batch_size // (learner.parts * learner.val_parts))
+        batch = max(1, len(batches[0]) // (learner.parts * learner.val_parts))
         try:
-            photos = loader.evaluation(data.pixels, data.val, margin, batch)
+            pieces = [piece for one in batches for piece in loader.split(one, batch)]
+            photos = loader.centres(data.pixels, pieces, margin, learner.evaluating)
             with compiling.eager(learner.params):
                 return raw_outputs(net, photos, learner.mean, learner.std, learner.accelerator)
         except (RuntimeError, MemoryError) as error:
@@ -101,9 +130,3 @@ def _outputs(learner: Learner, net: Classifier) -> tuple[np.ndarray, np.ndarray 
         if batch == 1:
             raise UserError("train: out of memory in validation with one photo; take a smaller model or smaller photos")
         learner.val_parts *= 2
-
-
-def validate_once(learner: Learner, goal: Objective) -> Validation:
-    """`validate` in the main process, its result handed to the others, so that all stop and select alike."""
-    found = [validate(learner, goal) if learner.accelerator.is_main_process else None]
-    return broadcast_object_list(found)[0]

@@ -3,7 +3,7 @@
 import urllib.request
 from dataclasses import dataclass
 
-from stages.base import cores, memory
+from stages.base import cores, gpu, memory
 from stages.base.errors import UserError
 
 PATIENCE = 3.0  # seconds that the network may take to answer
@@ -28,7 +28,7 @@ def device() -> Device:
     """The first GPU, or the CPU."""
     import torch
 
-    if torch.cuda.is_available():
+    if gpu.usable():
         found = torch.cuda.get_device_properties(0)
         return Device(found.name, True, int(found.total_memory), cores.usable(), torch.cuda.is_bf16_supported())
     return Device("CPU", False, memory.total(), cores.usable())

@@ -134,6 +134,16 @@ class Train(Group):
         False,
         description="torch.compile the model for training; needs a C++ compiler on a CPU or Triton on a GPU",
     )
+    sync_batchnorm: Literal["auto"] | StrictBool = Field(
+        "auto",
+        description="Several processes on GPUs (torchrun): batch norm over the photos of all of them, not of each one; auto: "
+        "where a process has fewer than 16 in a batch",
+    )
+    deterministic: StrictBool = Field(
+        False,
+        description="On a GPU: the same bytes again on the same card, by algorithms some of which are slower; a CPU does so by "
+        "itself, but for train.compile",
+    )
 
 
 MOST_INNER_FOLDS = 20

@@ -89,7 +89,7 @@ def test_memory_is_the_machines_or_what_the_group_may_use(monkeypatch: pytest.Mo
 
 
 def test_check_warns_where_folds_at_a_time_would_not_fit_the_groups_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_findings.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(check_findings.gpu, "usable", lambda: False)
     monkeypatch.setattr(check_findings.memory, "total", lambda: 1_000_000_000)
     measured = {"peak": 400_000_000, "parts": 1, "jobs": 4}
     assert check_findings.memory_use(measured | {"jobs": 2}, 5).state == "ok"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from stages.base import gpu
 from stages.base.talk import Talk
 from stages.bundle import of_bundle, of_project, predictor
 from stages.data import pixel_cache_record
@@ -23,7 +23,7 @@ def test_no_photos_have_no_answers(bundled: Path) -> None:
 def test_fp16_without_a_gpu_predicts_in_float32_and_says_so(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = of_bundle.open_bundle(Path("out/bundle"))
     said: list[str] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu, "usable", lambda: False)
     params = small(train={"mixed_precision": "fp16"})
     made = predictor.made(opened.contents, params, opened.networks, opened.oof, Talk(said.append))
     assert made.params.train.mixed_precision == "none"

@@ -9,6 +9,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from stages.learn.losses import LOSSES
 from stages.learn.progress import Progress, select
 from stages.learn.samplers import SAMPLERS
 from stages.learn.step import step
+from stages.learn.time_limit import Clock
 from stages.learn.validation import validate
 from stages.params.schema import Params
 from tests.conftest import ROOT, SMALL, small
@@ -278,7 +280,7 @@ def test_two_processes_train_one_fold_together_with_a_moving_average(project: Pa
     Path("params.yaml").write_text(yaml.safe_dump(params))
     Path("both.py").write_text(SAYS_ITS_PROCESS)
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*words, "both.py", "train", "--fold", "0"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert sorted(line for line in done.stdout.splitlines() if line.startswith("process")) == [
@@ -345,6 +347,40 @@ def test_batches_that_memory_cuts_leave_their_number_in_the_history(project: Pat
     assert done.history[0]["pieces"] == 2
     assert "training: memory ran out: batches are cut into 2 pieces (auto_batch)" in said
     assert "pieces" not in run(small(train={"epochs": 1})).history[0]
+
+
+def test_a_training_keeps_the_threads_that_make_its_batches_from_epoch_to_epoch(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real = learner(small()), loader._in_threads
+    monkeypatch.setattr(loader, "CHEAP", -1.0)
+    used: list[loader.Makers] = []
+
+    def noted(make: Any, items: Any, makers: loader.Makers) -> Any:
+        used.append(makers)
+        return real(make, items, makers)
+
+    monkeypatch.setattr(loader, "_in_threads", noted)
+    fit.fit(made)
+    assert [makers is made.making for makers in used] == [True, False, True, False]
+    assert used[1] is used[3] is made.evaluating
+
+
+def test_a_training_against_the_clock_cuts_its_photos_into_batches_no_oftener_than_epochs_begin(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a million photos a cut takes as long as a step."""
+    cuts, real = [], loader.training_split
+
+    def split(order: np.ndarray, *words: Any) -> list[np.ndarray]:
+        cuts.append(len(order))
+        return real(order, *words)
+
+    made = learner(small(train={"batch_size": 4}))
+    clock = Clock("so long", time.time() + 1e6, time.time(), 1, 0, 0.0, 1, 1, len(made.data.val), rate=1e3)
+    monkeypatch.setattr(loader, "training_split", split)
+    fit.fit(made, Around(clock=clock))
+    assert len(cuts) == 1 + 2 * made.params.train.epochs
 
 
 def test_no_clock_has_a_say_in_what_training_gives(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.base import gpu
 from stages.base.errors import UserError
 from stages.data.fold_data import open_fold
 from stages.learn import loader
@@ -29,11 +29,27 @@ def test_batches_made_ahead_keep_their_order_and_a_dear_one_gets_more_threads(mo
             working[0] -= 1
         return number
 
-    assert list(loader._ahead(make, range(100))) == list(range(100))
-    assert most[0] == 3
+    makers = loader.Makers()
+    assert list(loader._ahead(make, range(100), makers)) == list(range(100))
+    assert most[0] == makers.threads == 3
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="beside a GPU threads make all batches")
+def test_the_next_epoch_begins_with_as_many_threads_as_the_last_one_came_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader.cores, "usable", lambda: 3)
+    together = threading.Barrier(3, timeout=60)
+
+    def make(number: int) -> int:
+        if number < 3:
+            together.wait()  # passes once three are at work
+        return number
+
+    assert list(loader._in_threads(make, range(9), loader.Makers(3))) == list(range(9))
+    few = loader.Makers(8)  # found with more cores than there are now
+    assert list(loader._in_threads(lambda number: number, range(9), few)) == list(range(9))
+    assert few.threads == 3
+
+
+@pytest.mark.skipif(gpu.usable(), reason="beside a GPU threads make all batches")
 def test_cheap_batches_are_made_by_their_reader_and_dear_ones_ahead_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(loader.time, "perf_counter", lambda: now[0])

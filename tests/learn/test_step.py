@@ -1,5 +1,6 @@
 """Where memory runs out, a batch is cut in pieces that give the same gradients, or the size that fits is named."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
+from stages.base import gpu
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
@@ -237,7 +239,7 @@ def test_batches_are_pinned_where_there_is_a_gpu_and_hold_the_same(
         pinned.append(tensor.clone())
         return pinned[-1]
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "usable", lambda: True)
     monkeypatch.setattr(Tensor, "pin_memory", pin)
     found = batches()
     assert all(any(tensor is one for one in pinned) for tensor in found)
@@ -279,17 +281,79 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(project: Path) -> None:
         one_step(made)
 
 
+class Hungry(torch.autograd.Function):
+    """The identity, whose forward or backward asks for more memory than any machine has, for more than `most` photos."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, most: int, backward: bool) -> Tensor:
+        ctx.most, ctx.backward_too = most, backward
+        if len(values) > most and not backward:
+            torch.empty(2**60)
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        if len(gradient) > ctx.most and ctx.backward_too:
+            torch.empty(2**60)
+        return gradient, None, None
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_auto_batch_goes_on_after_an_allocator_itself_has_failed(project: Path, backward: bool) -> None:
+    class Real(Small):
+        def forward(self, photos: Tensor) -> tuple[Tensor, None]:
+            return Hungry.apply(super().forward(photos)[0], 8, backward), None
+
+    whole, pieces = Small(10**6), Real(10**6)
+    made = learner(pieces, auto_batch=True)
+    one_step(learner(whole, auto_batch=True))
+    one_step(made)
+    assert made.parts == 4
+    assert torch.allclose(pieces.head.weight, whole.head.weight, atol=1e-6)
+
+
+def of_large_photos(model: str) -> Learner:
+    """One batch of 64 photos of 224x224 px, through the loader."""
+    params = small(
+        train={"batch_size": 64, "auto_batch": True},
+        model={"name": model},
+        image={"height": 224, "width": 224, "margin": 2},
+    )
+    data = open_fold(small(), 0)
+    pixels = np.zeros((len(data.labels), *params.cache_size, 3), np.uint8)
+    data = replace(data, pixels=pixels, train=np.resize(data.train, 64))
+    return start(params, data, 0, 0.01, Accelerator(), SILENT)
+
+
+def takes_pieces(made: Learner) -> None:
+    """A step that does not fit, then one that begins with the pieces that did."""
+    batch = one_batch(made)
+    assert batch.photos.shape == (64, 224, 224, 3)
+    assert batch.photos.is_pinned() == gpu.usable()
+    for seed in range(2):
+        parts = step(made, objective.make(made.params, CONTEST, np.ones(18)), batch, 0.01, seed)
+        assert np.isfinite(float(parts["class"]))
+    assert made.parts > 1
+
+
+def test_large_photos_are_taken_in_pieces_where_memory_for_all_fails(project: Path) -> None:
+    """What the test on a GPU does, with an allocator that fails on a CPU."""
+    made = of_large_photos("test_resnet")
+
+    def full(_: nn.Module, words: tuple[Tensor]) -> None:
+        if len(words[0]) > 16:
+            torch.empty(2**60)
+
+    made.model.register_forward_pre_hook(full)
+    takes_pieces(made)
+    assert made.parts == 4
+
+
 @pytest.mark.gpu
 def test_a_real_gpu_runs_out_of_memory_and_training_goes_on_in_pieces(project: Path) -> None:
-    params = small(
-        train={"batch_size": 64, "auto_batch": True, "epochs": 1},
-        model={"name": "resnet50"},
-        image={"height": 224, "width": 224},
-    )
     torch.cuda.set_per_process_memory_fraction(2e9 / torch.cuda.get_device_properties(0).total_memory)
-    made = start(params, open_fold(small(), 0), 0, 0.01, Accelerator(), SILENT)
-    assert one_batch(made).photos.is_pinned()
-    photos = torch.zeros(64, 224, 224, 3, dtype=torch.uint8)
-    batch = loader.Batch(photos, torch.zeros(64, dtype=torch.int64), torch.zeros(64), np.arange(64))
-    step(made, objective.make(params, CONTEST, np.ones(18)), batch, 0.01, 1)
-    assert made.parts > 1
+    try:
+        takes_pieces(of_large_photos("resnet50"))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
