@@ -279,9 +279,13 @@ def _write_epoch(fold: Fold, progress: Progress, board: Board, talk: Talk) -> No
 
 
 def _write_history(fold: Fold, repeats: list[Progress]) -> None:
-    """All repeats' epochs. What was minimised stands beside its losses: they say nothing without it."""
+    """All repeats' epochs. What was minimised stands beside its losses, which say nothing without it: of a loss of one's own its
+    code too.
+    """
+    code = fold.record.data.get("losses")
+    objective = f"{fold.params.objective}, code {code}" if code else fold.params.objective
     tables = [pd.DataFrame(known.history).assign(repeat=repeat) for repeat, known in enumerate(repeats)]
-    table = pd.concat(tables, ignore_index=True).assign(objective=fold.params.objective)
+    table = pd.concat(tables, ignore_index=True).assign(objective=objective)
     write_csv(paths.history(fold.number), table)
 
 

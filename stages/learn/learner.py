@@ -13,7 +13,7 @@ from torch import Tensor
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.data.fold_data import FoldData
-from stages.learn import augment, compiling, loader, model, objective, optimizer, starting_weights
+from stages.learn import augment, compiling, loader, model, objective, optimizer, own_losses, starting_weights
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params.schema import Params
@@ -108,8 +108,9 @@ def uncompiled(params: Params) -> Params:
 
 def check(params: Params) -> augment.Augment:
     """Check the names that only timm and albumentations know, and the files that params name, before any data is read;
-    returns the augmentation.
+    returns the augmentation. Models and losses of one's own are imported first.
     """
+    own_losses.check(params)
     model.check_name(params.model.name)
     starting_weights.check(params)
     optimizer.check_name(params.optimizer.name)

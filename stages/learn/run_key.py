@@ -7,6 +7,7 @@ import torch
 from stages.base import paths
 from stages.base.environment import installed
 from stages.data import pixel_cache_record
+from stages.learn import plugins
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
@@ -34,6 +35,7 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
     compute, how many processes share the batches, and on a CPU how many threads add up sums (`threads` by fold; None: as
     torch has it now). Raises UserError where a pixel cache is damaged: it is hashed whole.
     """
+    plugins.load(params.plugins)  # what is recorded is what computes
     pixels = [paths.PIXELS] if params.pseudo.is_off else [paths.PIXELS, paths.EVAL_PIXELS]
     on_gpu = torch.cuda.is_available()
     by_fold = {str(fold): count for fold, count in (threads or {}).items()}
