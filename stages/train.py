@@ -7,7 +7,7 @@ several of these side by side.
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -147,7 +147,8 @@ def _fold(params: Params, number: int, process: Process) -> None:
         for repeat in range(params.train.repeats):
             _repeat(fold, repeat, process)
         if process.writes:
-            _write(fold)
+            with _taken_away(number):
+                _write(fold)
         if process.main:
             inner_models.forget(params, search)
 
@@ -182,7 +183,8 @@ def _repeat(fold: Fold, repeat: int, process: Process) -> None:
     if fold.suspects and fold.suspects.limit:  # what it learns was shaped by the time limit, whatever comes
         progress.limit = progress.limit or fold.suspects.limit
     if process.writes:
-        _fit_and_write(made, fold, repeat, around, progress)
+        with _taken_away(fold.number):
+            _fit_and_write(made, fold, repeat, around, progress)
     else:
         fit.fit(made, around, progress)
     accelerator.free_memory()
@@ -224,13 +226,13 @@ def _alone(fold: Fold, process: Process) -> Iterator[bool]:
         return
     writes, name = process.writes, f"fold {fold.number}"
     lock = checkpoint.alone(name, fold.record.run, process.talk, process.here, wait=writes)
-    with lock as waited, _taken_away(fold.number) if writes else nullcontext():
+    with lock as waited:
         yield waited
 
 
 @contextmanager
 def _taken_away(fold: int) -> Iterator[None]:
-    """Say so where outputs cannot be written because somebody has removed what this training wrote.
+    """Say so where outputs that were begun cannot be written because somebody has removed what this training wrote.
 
     `dvc repro` does that before each stage that it runs, whoever is at work in the folder; then its own training of the fold
     waits for this one, and goes on from its checkpoint.

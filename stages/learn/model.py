@@ -241,7 +241,8 @@ def _features(backbone: nn.Module, shape: Architecture) -> int:
                 "change image.height and image.width, or set model.options: {img_size: [height, width]}"
             ) from None
     if not isinstance(found, Tensor) or found.ndim != 2:
-        raise ValueError("they leave no row of features a photo: with num_classes=0 it gives no tensor [N, features]")
+        own_models.refuse_features(shape.name, found)
+        raise ValueError("they leave no row of features a photo")
     return int(found.shape[-1])
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from stages.base.errors import UserError
 from stages.learn import plugins
@@ -40,6 +40,14 @@ def describe(name: str, made: nn.Module) -> None:
     }
     said: dict[str, Any] = dict(getattr(made, "pretrained_cfg", None) or {})
     made.pretrained_cfg = defaults | {key: value for key, value in said.items() if value}  # type: ignore[assignment]
+
+
+def refuse_features(name: str, found: object) -> None:
+    """Raise UserError, with the file's line, for a model of one's own that gives something else than features [1, F]."""
+    plugin = plugins.origin(name)
+    if plugin is not None:
+        told = f"{list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise _fault(plugin, name, f"gives {told} with num_classes=0, for one photo, where [1, features] is wanted")
 
 
 def explain(name: str, error: Exception) -> None:
