@@ -14,6 +14,7 @@ COPIES = {
     "gitignore": ".gitignore",
     "gitattributes": ".gitattributes",
     "no_weights": "weights/none",
+    "no_plugins": "plugins/none",
     "no_pseudo_labels.csv": "pseudo/none.csv",
 }
 

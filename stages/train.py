@@ -7,7 +7,7 @@ several of these side by side.
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -155,7 +155,8 @@ def _fold(params: Params, number: int, process: Process) -> None:
         for repeat in range(params.train.repeats) if only is None else [only]:
             _repeat(fold, repeat, process)
         if process.writes:
-            _write(fold)
+            with _taken_away(number):
+                _write(fold)
         if process.main:
             inner_models.forget(params, search)
 
@@ -190,7 +191,8 @@ def _repeat(fold: Fold, repeat: int, process: Process) -> None:
     if fold.suspects and fold.suspects.limit:  # what it learns was shaped by the time limit, whatever comes
         progress.limit = progress.limit or fold.suspects.limit
     if process.writes:
-        _fit_and_write(made, fold, repeat, around, progress)
+        with _taken_away(fold.number):
+            _fit_and_write(made, fold, repeat, around, progress)
     else:
         name = f"{fold.number}.{repeat}"
         around.on_epoch = lambda now: around.talk.say(
@@ -237,13 +239,13 @@ def _alone(fold: Fold, process: Process) -> Iterator[bool]:
     only = process.timing.terms.repeat
     name = f"fold {fold.number}" + ("" if only is None else f" repeat {only}")
     lock = checkpoint.alone(name, fold.record.run, process.talk, process.here, wait=process.speaks)
-    with lock as waited, _taken_away(fold.number) if process.writes else nullcontext():
+    with lock as waited:
         yield waited
 
 
 @contextmanager
 def _taken_away(fold: int) -> Iterator[None]:
-    """Say so where outputs cannot be written because somebody has removed what this training wrote.
+    """Say so where outputs that were begun cannot be written because somebody has removed what this training wrote.
 
     `dvc repro` does that before each stage that it runs, whoever is at work in the folder; then its own training of the fold
     waits for this one, and goes on from its checkpoint.
@@ -292,9 +294,13 @@ def _write_epoch(fold: Fold, progress: Progress, board: Board, talk: Talk) -> No
 
 
 def _write_history(fold: Fold, repeats: list[Progress]) -> None:
-    """All repeats' epochs. What was minimised stands beside its losses: they say nothing without it."""
+    """All repeats' epochs. What was minimised stands beside its losses, which say nothing without it: of a loss of one's own its
+    code too.
+    """
+    code = fold.record.data.get("losses")
+    objective = f"{fold.params.objective}, code {code}" if code else fold.params.objective
     tables = [pd.DataFrame(known.history).assign(repeat=repeat) for repeat, known in enumerate(repeats)]
-    table = pd.concat(tables, ignore_index=True).assign(objective=fold.params.objective)
+    table = pd.concat(tables, ignore_index=True).assign(objective=objective)
     write_csv(paths.history(fold.number), table)
 
 

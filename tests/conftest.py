@@ -155,6 +155,7 @@ SHIPPED = (
     "stages",
     "pseudo/none.csv",
     "weights/none",
+    "plugins/none",
     ".dvc/.gitignore",
     ".dvc/plots",
 )

@@ -40,6 +40,7 @@ from tests.bundle import unexportable
 from tests.by_hand import unanswerable
 from tests.conftest import ROOT, SMALL, files_up_to, record_folds, small
 from tests.data import miscorrected
+from tests.learn import plugged
 from tests.new_project import refusals
 from tests.review import refusals as reviews
 from tests.serving import refusals as services
@@ -787,6 +788,14 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_answers_is_one_line(
     assert not Path("answers.csv").exists()
 
 
+@pytest.mark.parametrize("case", plugged.REFUSED)
+def test_bad_plugins_are_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    plugged.REFUSED[case]()
+    refused(monkeypatch, capsys, TRAIN, case)
+
+
 @pytest.mark.parametrize("case", services.CASES)
 def test_what_serve_cannot_begin_with_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
@@ -825,6 +834,7 @@ def test_what_review_says_and_goes_on(
 
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
+    tested += plugged.REFUSED
     tested += [*unanswerable.UNASKED, *unanswerable.REFUSED, *unanswerable.UNREADABLE, unanswerable.FULL]
     tested += [
         *services.CASES,

@@ -139,6 +139,7 @@ BEFORE = {
     "docs/ensembling.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/label_noise.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/last_night.md": "git add -A; git commit -qm start",
+    "docs/plugins.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/review.md": "dvc repro -q",
     "docs/screening.md": "dvc repro -q",
     "docs/refit_and_pseudo_labels.md": "git add -A; git commit -qm start",

@@ -72,6 +72,8 @@ def test_only_what_a_change_concerns_is_run_again(repository: Path) -> None:
             ("decision: argmax", "decision: adjusted", ["tta-predict"]),
             ("vote: soft", "vote: rank", ["tta-predict"]),
             ("weights: weights/none", "weights: weights/mine", ["lr-find", "train@0", "train@1"]),
+            ("models: plugins/none", "models: weights/mine", ["lr-find", "train@0", "train@1"]),
+            ("losses: plugins/none", "losses: weights/mine", ["train@0", "train@1"]),
         ):
             assert old in params
             (repository / "params.yaml").write_text(params.replace(old, new))

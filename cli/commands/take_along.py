@@ -185,4 +185,13 @@ def opened(source: str, say: Any) -> Any:
         raise UserError(f"{source}: is another project; go there and name it by a point, or make a bundle of it there")
     from stages.bundle.of_bundle import open_bundle
 
-    return open_bundle(path, say)
+    return open_bundle(path, say, _own_plugins)
+
+
+def _own_plugins() -> Any:
+    """Files of one's own that params.yaml of the working folder names, where there is one."""
+    from stages.base import paths
+    from stages.params.load import load
+    from stages.params.model_and_training import Plugins
+
+    return load().plugins if paths.PARAMS.is_file() else Plugins()

@@ -94,6 +94,7 @@ REFIT_PROBABILITIES = REFIT / "probabilities.npz"
 PSEUDO_LABELS = Path("pseudo/labels.csv")
 NO_PSEUDO_LABELS = Path("pseudo/none.csv")
 NO_WEIGHTS = Path("weights/none")
+NO_PLUGINS = Path("plugins/none")
 
 DVC_YAML = Path("dvc.yaml")
 DVC_LOCK = Path("dvc.lock")

@@ -59,6 +59,13 @@ class Preprocessing(Plain):
     decoder: str  # libraries and code that made the pixels learnt from
 
 
+class Plugin(Plain):
+    """The file of one's own that the networks' backbone comes from (docs/plugins.md); the bundle does not hold it."""
+
+    file: str
+    sha256: str
+
+
 class Origin(Plain):
     """What was trained, from what, and where it stands in git."""
 
@@ -93,6 +100,7 @@ class Contents(Plain):
     scores: dict[str, float | int | None]  # of OOF predictions: out/oof-ensemble/metrics.json
     classes: tuple[dict[str, Any], ...]  # each class's name, f1, photos, people or groups (units)
     origin: Origin
+    plugin: Plugin | None = None
     licence: str | None
     files: dict[str, File] = {}  # all but maskcli.json itself, by their path in the bundle
 

@@ -167,11 +167,17 @@ def _use(contents: Contents) -> list[str]:
         "stands in head.safetensors:"
     )
     loads = f'timm.create_model("local-dir:FOLDER/{first.folder}", pretrained=True)'
+    if contents.plugin:
+        reads = (
+            f"The networks come from {_plain(contents.plugin.file)}, a file that this bundle does not hold (its sha256 stands "
+            f"below). maskcli loads them only where params.yaml of the working folder names it by plugins.models. "
+            f"{reads.replace('timm alone', 'timm, once it is imported')}"
+        )
     return ["FOLDER is the folder of this file:", "    maskcli predict FOLDER photo.jpg", reads, f"    {loads}"]
 
 
 def _made_of(contents: Contents) -> str:
-    origin, model = contents.origin, contents.params["model"]
+    origin, model, plugin = contents.origin, contents.params["model"], contents.plugin
     begun = "timm's published weights, whose licence goes with these" if model["pretrained"] else "random weights"
     if not model["pretrained"] and model["weights"] != "weights/none":
         begun = f"{model['weights']}, whose licence goes with these"
@@ -179,6 +185,7 @@ def _made_of(contents: Contents) -> str:
         "licence": contents.licence or "not stated; without one nobody may pass these weights on",
         "networks": _listed([one.trained_as for one in contents.networks]),
         "begun with": begun,
+        **({"code of the model": f"{plugin.file}, sha256 {plugin.sha256}"} if plugin else {}),
         "commit": origin.commit or "unknown",
         "training": f"{origin.run}, learning rate {origin.lr:.3g}" if origin.lr is not None else origin.run,
         "data": ", ".join(f"{key} {value}" for key, value in sorted(origin.data.items())),

@@ -23,9 +23,10 @@ from stages.bundle.predictor import Predictor
 from stages.data import pixel_cache_record
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import MOST_CLASSES, Task
-from stages.learn import model
+from stages.learn import model, plugins
 from stages.learn.model import Classifier
 from stages.params.load import parse
+from stages.params.model_and_training import Plugins
 from stages.params.schema import Params
 
 MOST_JSON = 50_000_000  # bytes of maskcli.json
@@ -44,12 +45,21 @@ def is_bundle(path: Path) -> bool:
     return (path / NAME).is_file() or (path.is_file() and path.suffix == ".zip")
 
 
-def open_bundle(path: Path, talk: Talk = SILENT) -> Predictor:
-    """The bundle's models, ready to answer. Raises UserError where it is none, damaged, or of a newer version."""
+def no_plugins() -> Plugins:
+    return plugins.NO_PLUGINS
+
+
+def open_bundle(path: Path, talk: Talk = SILENT, own: Callable[[], Plugins] = no_plugins) -> Predictor:
+    """The bundle's models, ready to answer.
+
+    own: the files of one's own that params.yaml of the working folder names, asked for only where the models come from such a
+    file: what the bundle says of it is compared, and never imported. Raises UserError where it is no bundle, damaged, of a newer
+    version, or where that file is not here as it was.
+    """
     with ExitStack() as stack:
         read = _reader(path, stack)
         contents = _contents(path, read)
-        params = parse(contents.params, path / NAME)
+        params = _with_plugins(parse(contents.params, path / NAME), path, contents, own)
         _check(path, contents, params)
         files = _Files(path, read, contents.files)
         for name in contents.files:  # of those that are not read below too
@@ -63,6 +73,15 @@ def open_bundle(path: Path, talk: Talk = SILENT) -> Predictor:
             f"{pixel_cache_record.decoder()}: last digits may differ"
         )
     return predictor.made(contents, params, networks, oof, talk)
+
+
+def _with_plugins(params: Params, path: Path, contents: Contents, own: Callable[[], Plugins]) -> Params:
+    """The bundle's params with the plugins that may be imported here in the place of its own."""
+    given = own() if contents.plugin else plugins.NO_PLUGINS
+    if contents.plugin:
+        plugins.load(given)
+        plugins.require(contents.plugin.model_dump(), str(path))
+    return params.model_copy(update={"plugins": given})
 
 
 class _Files:

@@ -11,7 +11,7 @@ from stages.base.errors import UserError
 from stages.base.files import read_json, read_npz, require
 from stages.base.talk import SILENT, Talk
 from stages.bundle import out_of_fold, predictor
-from stages.bundle.contents import Contents, Decision, Network, Origin, Preprocessing, params_without_places
+from stages.bundle.contents import Contents, Decision, Network, Origin, Plugin, Preprocessing, params_without_places
 from stages.bundle.out_of_fold import OutOfFold
 from stages.bundle.predictor import Predictor
 from stages.data import photos, pixel_cache_record
@@ -129,7 +129,7 @@ def of_refit(params: Params, record: Record) -> Models:
 
 def loaded(path: Path, params: Params, task: Task) -> Classifier:
     """A trained model, which is of this task and these params. Raises UserError."""
-    net = model.load(path)
+    net = model.load(path, params.plugins)
     predict.check(net, task, params, str(path))
     if net.architecture != model.architecture(params, task):
         raise UserError(
@@ -190,6 +190,7 @@ def described(params: Params, run: Run, net: Classifier) -> Contents:
         scores=scores,
         classes=_classes(task, run.judged),
         origin=_origin(run.record),
+        plugin=Plugin(**net.architecture.plugin) if net.architecture.plugin else None,
         licence=None,
     )
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.base.errors import UserError
-from stages.learn import model, starting_weights
+from stages.learn import model, own_models, starting_weights
 from stages.learn.model import Architecture, Classifier
 from stages.learn.timm_import import load_timm
 
@@ -73,7 +73,12 @@ def as_timm(net: Classifier) -> nn.Module | None:
     shape = net.architecture
     if shape.head != "linear" or shape.cosine or len(shape.factors) > 1:
         return None
-    made = load_timm().create_model(shape.name, num_classes=shape.outputs, **shape.options).eval()
+    try:
+        made = load_timm().create_model(shape.name, num_classes=shape.outputs, **shape.options).eval()
+    except Exception as error:
+        own_models.explain(shape.name, error)
+        raise
+    own_models.describe(shape.name, made)
     layer = classifier(net.backbone.state_dict(), made.state_dict())
     if layer is None:
         return None

@@ -34,6 +34,8 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
         return report
     check_findings.look_at_pseudo_labels(params, found, report)
     check_findings.look_at_starting_weights(params, report)
+    if not check_findings.look_at_plugins(params, report):
+        return report  # nothing would run
     cached = sum(path.stat().st_size for path in (paths.PIXELS, paths.EVAL_PIXELS) if path.is_file())
     free = shutil.disk_usage(Path.cwd()).free + cached  # prepare puts its new caches in their place
     # On Windows a file cannot be removed while it is mapped.

@@ -37,7 +37,7 @@ def of_submission(trial: Trial) -> dict[str, Any]:
     torch.set_num_threads(cores.available())  # as in tta-predict; the trial's training has taken those of a fold
     size = predict.batch_size(params, predict.accelerator(params).device)
     sizes = sorted({len(part) for part in loader.split(np.arange(len(trial.found.eval)), size)})
-    net = model.load(paths.weights(0))
+    net = model.load(paths.weights(0), params.plugins)
     few = np.resize(np.arange(len(names)), min(sizes[0], EVAL_PHOTOS))
     predict.of_views(net, predict.Asked(net.architecture.task, pixels, few, params.tta.views), params)  # warms up
     began = time.perf_counter()

@@ -15,7 +15,8 @@ from stages.base.errors import UserError
 from stages.by_hand.check_estimates import Estimate
 from stages.data import photos, pseudo_labelled_photos
 from stages.data.found_photos import Found
-from stages.learn import starting_weights
+from stages.learn import own_losses, plugins, starting_weights
+from stages.learn.plugins import Plugin
 from stages.params.schema import Params
 
 NAMED = 8  # classes that a line names
@@ -137,6 +138,23 @@ def look_at_starting_weights(params: Params, report: Report) -> None:
         starting_weights.check(params)
     except UserError as error:
         report.findings.append(Finding("starting weights", "failed", str(error)))
+
+
+def look_at_plugins(params: Params, report: Report) -> bool:
+    """Models and losses of one's own, by file, with the losses' options; whether they can be imported."""
+    try:
+        own_losses.check(params)
+        found = [_in_words(plugin) for plugin in plugins.loaded()]
+    except UserError as error:
+        report.findings.append(Finding("plugins", "failed", str(error)))
+        return False
+    report.findings += [Finding("plugins", "ok", "; ".join(found))] if found else []
+    return True
+
+
+def _in_words(plugin: Plugin) -> str:
+    losses = [f"loss {own_losses.in_words(plugin, name)}" for name in plugin.losses]
+    return f"{plugin.file}: {', '.join([*(f'model {name}' for name in plugin.models), *losses])}"
 
 
 def memory_use(measured: dict[str, Any], folds: int) -> Finding:

@@ -14,7 +14,9 @@ from stages.base import paths
 from stages.data import contest_layout, photos
 from stages.data.found_photos import Found
 from stages.data.pixel_cache_record import Files
+from stages.params.model_and_training import PLUGIN_KINDS
 from stages.params.schema import Params
+from stages.records import plugin_files
 
 GROUPS_OF_A_CLASS = 3
 MOST_GROUPS = 150  # of all classes together
@@ -96,6 +98,9 @@ def lay_out(folder: Path, real: Params, trial: Params, found: Found) -> None:
     few = Few(rows, photos.files(real, rows["file"].tolist()), shown)
     write = {"contest": _write_contest, "folder": _write_folders, "table": _write_tables}[trial.data.layout]
     write(folder, trial, found, few)
+    for path in (path for kind in PLUGIN_KINDS for path in plugin_files.files(real.plugins, kind)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path)
     (folder / paths.PARAMS).write_text(yaml.safe_dump(trial.model_dump(mode="json"), sort_keys=False))
 
 

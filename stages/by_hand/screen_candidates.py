@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from stages.base.errors import UserError
 from stages.data.task_and_classes import Task
-from stages.learn import objective
+from stages.learn import objective, own_losses
 from stages.params import typed_changes, yaml_text
 from stages.params.keys import flat, nested
 from stages.params.load import parse
-from stages.params.loss_options import Loss
+from stages.params.loss_options import LOSSES
 from stages.params.schema import Params
 from stages.params.typed_changes import TYPED
 
@@ -24,6 +24,7 @@ FIXED = {
         *("budget", "parallel", "checkpoint", "lr_find", "ensemble", "tta", "refit", "decision"),
         *("train.select", "train.repeats", "train.patience", "train.compile"),
     ),
+    "names code, which is imported once for all candidates; change params.yaml": ("plugins",),
 }
 SAMPLERS = ("weighted", "sqrt")  # imbalanced and class_uniform draw with the chances of weighted
 RATES = (1 / 3, 3.0)  # of the base's rate
@@ -81,12 +82,17 @@ def _of_file(path: Path) -> list[dict[str, Any]]:
 
 def _usual(params: Params, lr: float, task: Task) -> list[dict[str, Any]]:
     """Every other loss, other samplers, the other head and targets, a lower and a higher rate: one change each."""
-    found: list[dict[str, Any]] = [{"loss": loss} for loss in get_args(Loss) if loss != params.loss]
+    found: list[dict[str, Any]] = [{"loss": loss} for loss in _losses(params) if loss != params.loss]
     found += [{"sampler": sampler} for sampler in ("none", *SAMPLERS) if sampler != params.sampler]
     found += [{"model.head": head} for head in ("linear", "mlp") if head != params.model.head]
     if len(task.axes) > 1:
         found += [{"targets": targets} for targets in ("joint", "factored") if targets != params.targets]
     return [*found, *({"lr": float(f"{lr * share:.2g}")} for share in RATES)]
+
+
+def _losses(params: Params) -> tuple[str, ...]:
+    """All losses; of one's own those that params.yaml has an entry for, without which DVC does not watch them."""
+    return (*LOSSES, *(name for name in own_losses.known(params.plugins) if name in params.losses.own))
 
 
 def _fits(params: Params, task: Task) -> bool:

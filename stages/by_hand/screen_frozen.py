@@ -20,9 +20,19 @@ from stages.judge import bootstrap, metrics, paired_difference, training_noise
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Asked, Difference
 from stages.judge.training_noise import Training
-from stages.learn import backbones, cpu_threads, frozen_features, heads_on_features, learner, model, objective, predict
+from stages.learn import (
+    backbones,
+    cpu_threads,
+    frozen_features,
+    heads_on_features,
+    learner,
+    model,
+    objective,
+    own_losses,
+    predict,
+)
 from stages.learn.heads_on_features import Features, Plan
-from stages.learn.losses import CORRECTING, LOSSES
+from stages.learn.losses import CORRECTING
 from stages.learn.model import Classifier
 from stages.learn.samplers import SAMPLERS
 from stages.params.schema import Params
@@ -115,7 +125,11 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
 def checked(params: Params, choice: Choice) -> Choice:
     """The choice with all names spelt out. Raises UserError for a name that is none."""
     named: dict[str, tuple[str, ...]] = {}
-    for option, known in (("losses", tuple(LOSSES)), ("samplers", SAMPLERS), ("heads", HEADS)):
+    for option, known in (
+        ("losses", tuple(own_losses.known(params.plugins))),
+        ("samplers", SAMPLERS),
+        ("heads", HEADS),
+    ):
         given: tuple[str, ...] = getattr(choice, option)
         for name in given:
             if name not in known:
@@ -137,7 +151,7 @@ def train(params: Params, choice: Choice, made: Features, folds: Sequence[FoldDa
     wanted.add((params.loss, params.model.head, params.sampler))
     epochs = choice.epochs or default_epochs(params, folds)
     jobs = []
-    for head, loss in itertools.product(HEADS, LOSSES):
+    for head, loss in itertools.product(HEADS, own_losses.known(params.plugins)):
         own = _with(params, loss, head)
         names = tuple(name for name in SAMPLERS if (loss, head, name) in wanted)
         plan = Plan(model.architecture(own, folds[0].task), names, LRS, epochs)

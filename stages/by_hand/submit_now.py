@@ -22,7 +22,7 @@ from stages.data import photos, pixel_cache
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import Task
 from stages.judge import votes
-from stages.learn import checkpoint, model, predict
+from stages.learn import checkpoint, model, plugins, predict
 from stages.learn.checkpoint import DamagedCheckpoint
 from stages.learn.model import Classifier
 from stages.learn.step import out_of_memory
@@ -256,7 +256,7 @@ def _batch(params: Params) -> int:
 
 
 def _of_views(predictor: Predictor, source: Source, batch: int, device: torch.device | None) -> list[np.ndarray]:
-    net = _load(source)
+    net = _load(source, predictor.params)
     fitting = _fitting(predictor.params, net)
     pixels = _pixels(predictor, fitting)
     positions, views = np.arange(len(predictor.images)), predictor.params.tta.views
@@ -271,9 +271,12 @@ def _give_back_memory() -> None:
         return
 
 
-def _load(source: Source) -> Classifier:
+def _load(source: Source, params: Params) -> Classifier:
     path = Path(source.file)
-    return model.load(path) if source.state == "finished" else checkpoint.model_of(path)
+    if source.state == "finished":
+        return model.load(path, params.plugins)
+    plugins.load(params.plugins)
+    return checkpoint.model_of(path)
 
 
 def _offsets(params: Params, task: Task, run: str, talk: Talk) -> np.ndarray | None:

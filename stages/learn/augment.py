@@ -45,10 +45,15 @@ def make(params: Params) -> Augment:
 
 
 def crop_and_flip(photos: np.ndarray, params: Params, rng: np.random.Generator) -> np.ndarray:
-    """A random window of the training size from each photo, mirrored with probability augment.hflip."""
-    height, width, margin = params.image.height, params.image.width, params.image.margin
-    tops, lefts = rng.integers(0, 2 * margin + 1, (2, len(photos)))
+    """A random window of the training size from each photo, mirrored with probability augment.hflip.
+
+    Within image.margin windows show more of the photo itself, beyond it, up to augment.pad, black.
+    """
+    height, width, pad = params.image.height, params.image.width, params.augment.pad
+    tops, lefts = rng.integers(0, 2 * (params.image.margin + pad) + 1, (2, len(photos)))
     flips = rng.random(len(photos)) < params.augment.hflip
+    if pad:
+        photos = np.pad(photos, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     out = np.empty((len(photos), height, width, 3), np.uint8)
     for position, (top, left, flip) in enumerate(zip(tops.tolist(), lefts.tolist(), flips.tolist(), strict=True)):
         window = photos[position, top : top + height, left : left + width]

@@ -86,7 +86,7 @@ def refuse_leak(path: Path) -> None:
 
 def _of_fold(params: Params, fold: int, data: FoldData) -> Classifier:
     """A fold's first model, checked to have left out the photos that the fold validates on today."""
-    net = model.load(paths.weights(fold))
+    net = model.load(paths.weights(fold), params.plugins)
     own, wanted = net.architecture, model.architecture(params, data.task)
     same_task.check(own.task, wanted.task, str(paths.weights(fold)))
     if (own.name, own.options) != (wanted.name, wanted.options):

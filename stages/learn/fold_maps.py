@@ -60,7 +60,7 @@ def of_folds(asked: Asked, record: Record, params: Params, talk: Talk) -> Maps:
     heat = {axis: np.zeros((len(pixels), height, width), np.float32) for axis in axes}
     places = (0, 0)
     for fold, path in talk.track(steps, len(steps), "heat maps"):
-        net = model.load(path)
+        net = model.load(path, params.plugins)
         same_task.check(net.architecture.task, own, str(path))
         model.check_image(net.architecture, params, str(path))
         places, mine = grad_cam.places(net), asked.fold == fold

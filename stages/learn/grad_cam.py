@@ -82,6 +82,11 @@ def _cut(net: Classifier, seen: Tensor) -> tuple[Tensor, Tensor]:
         found = backbone.forward_features(seen)
         if not isinstance(found, Tensor) or found.ndim != 4:
             raise _without_places(net)
+        if not hasattr(backbone, "forward_head"):  # a model of one's own
+            raise UserError(
+                f"{net.architecture.name}: has no forward_head, which goes on from the feature map, so that there is nothing to "
+                "draw; give it one, as timm's models have"
+            )
         features = found.detach().requires_grad_()
         return features, backbone.forward_head(features.clone())  # a clone: some begin with a step in place
     kept: list[Tensor] = []

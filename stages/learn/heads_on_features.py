@@ -12,7 +12,6 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +20,7 @@ from torch import Tensor
 
 from stages.data.fold_data import FoldData
 from stages.data.task_and_classes import Task
-from stages.learn import lr_schedule, objective, predict, samplers
-from stages.learn.losses import LOSSES
+from stages.learn import losses, lr_schedule, objective, own_losses, predict, samplers
 from stages.learn.model import Architecture, to_numpy
 from stages.params.model_and_training import Schedule
 from stages.params.schema import Params
@@ -114,28 +112,30 @@ def batched_loss(params: Params, task: Task, counts: Tensor, progress: float = 0
     counts: photos per class on each head's training side, float64 [M, C]. The same as objective.make gives head by head:
     joint over the C classes, or factored as the sum over the axes with the counts of their levels.
     """
-    options: dict[str, Any] = getattr(params.losses, params.loss).model_dump()
-    if params.loss == "ldam":
-        options["progress"] = progress
-    make = LOSSES[params.loss]
+    maker, options = own_losses.chosen(params)
     levels = task.parts(np.arange(task.classes))
     axes = [
         torch.from_numpy(np.eye(size)[of_class]).to(counts) for size, of_class in zip(task.sizes, levels, strict=True)
     ]
 
     def joint(counts: Tensor, raw: Tensor, labels: Tensor) -> Tensor:
-        return make(counts.clamp(min=1), **options)(raw, labels)
+        return losses.made(maker, counts.clamp(min=1), progress, options)(raw, labels)
 
     def factored(counts: Tensor, raw: Tensor, labels: Tensor) -> Tensor:
         pieces = [
-            make((counts @ axis).clamp(min=1), **options)(raw[:, place], target)
+            losses.made(maker, (counts @ axis).clamp(min=1), progress, options)(raw[:, place], target)
             for axis, place, target in zip(axes, task.factors, objective.parts(labels, task.sizes), strict=True)
         ]
         return torch.stack(pieces).sum()
 
     one = joint if params.targets == "joint" else factored
     mapped = torch.func.vmap(one)
-    return lambda raw, labels: mapped(counts, raw, labels)
+
+    def of_all(raw: Tensor, labels: Tensor) -> Tensor:
+        with own_losses.explained(params, "not for many heads at once (torch.func.vmap)"):
+            return mapped(counts, raw, labels)
+
+    return of_all
 
 
 class Rows:

@@ -21,6 +21,7 @@ from stages.learn import (
     model,
     objective,
     optimizer,
+    own_losses,
     processes,
     starting_weights,
     synced_batch_norm,
@@ -124,8 +125,9 @@ def uncompiled(params: Params) -> Params:
 
 def check(params: Params) -> augment.Augment:
     """Check the names that only timm and albumentations know, and the files that params name, before any data is read;
-    returns the augmentation.
+    returns the augmentation. Models and losses of one's own are imported first.
     """
+    own_losses.check(params)
     model.check_name(params.model.name)
     starting_weights.check(params)
     optimizer.check_name(params.optimizer.name)

@@ -4,6 +4,7 @@ A loss takes logits z [N, C] and class numbers y [N] to a scalar. `counts` n_c [
 training side; a class without any counts as one photo, so that its weight, prior and margin stay finite.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,13 +14,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+Maker = Callable[..., LossFunction]  # counts float64 [C] and options -> the loss
 NAMED = 20  # classes in a warning
+REGISTERED = "_maskcli_loss"
 
 
-def make(name: str, class_counts: Sequence[int] | Any, progress: float = 0.0, **options: Any) -> LossFunction:
-    """The loss `name` with its options (see stages/params/schema.py) for training photos per class `class_counts` [C].
+def register_loss(function: Maker) -> Maker:
+    """Make a function of counts and options a loss that params.yaml may name, for files of plugins.losses (docs/plugins.md).
 
-    `progress` is the share of epochs gone by, 0..1; only ldam's deferred re-weighting looks at it.
+    It takes counts [C], options that all have a default, and where it wants that `progress`; it returns a LossFunction.
+    """
+    setattr(function, REGISTERED, True)
+    return function
+
+
+def is_registered(value: object) -> bool:
+    return inspect.isfunction(value) and hasattr(value, REGISTERED)
+
+
+def make(loss: str | Maker, class_counts: Sequence[int] | Any, progress: float = 0.0, **options: Any) -> LossFunction:
+    """A loss with its options (see stages/params/schema.py) for training photos per class `class_counts` [C].
+
+    `progress` is the share of epochs gone by, 0..1, for losses that take it, as ldam's deferred re-weighting does.
     Raises KeyError for an unknown name, ValueError for counts that are negative or all zero.
     """
     counts = torch.as_tensor(class_counts, dtype=torch.float64)
@@ -30,9 +46,13 @@ def make(name: str, class_counts: Sequence[int] | Any, progress: float = 0.0, **
         more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
         warnings.warn(f"classes {absent[:NAMED]}{more} have no training photo; each counts as one", stacklevel=2)
     counts = counts.clamp(min=1)
-    if name == "ldam":
-        options["progress"] = progress
-    return LOSSES[name](counts, **options)
+    return made(LOSSES[loss] if isinstance(loss, str) else loss, counts, progress, options)
+
+
+def made(maker: Maker, counts: Tensor, progress: float, options: dict[str, Any]) -> LossFunction:
+    """What a maker gives for counts [C] of 1 or more."""
+    passed = {"progress": progress} if "progress" in inspect.signature(maker).parameters else {}
+    return maker(counts, **options, **passed)
 
 
 def ce(counts: Tensor) -> LossFunction:
@@ -129,7 +149,7 @@ def bce(counts: Tensor, smoothing: float = 0.0) -> LossFunction:
     return loss
 
 
-LOSSES: dict[str, Callable[..., LossFunction]] = {
+LOSSES: dict[str, Maker] = {
     "ce": ce,
     "weighted_ce": weighted_ce,
     "label_smoothing": label_smoothing,

@@ -8,6 +8,7 @@ from stages.params.schema import Params
 COOLDOWN = 0.2  # share of training that a shortened constant or plateau schedule spends falling
 ONECYCLE_RISE = 0.25  # share of training that one-cycle spends rising (fastai's default)
 ONECYCLE_START = 1 / 25  # its first share of the peak (fastai's and PyTorch's default)
+ROUNDING = 1e-9  # epochs: 0.7 of 10 is not quite 7
 FIRST = 1e-3  # least share of a linear warm-up: its first step would learn nothing at 0
 
 
@@ -16,6 +17,7 @@ def share(schedule: Schedule, epoch: float, epochs: float) -> float:
 
     constant: 1. cosine: half a cosine from 1 to min_share (Loshchilov & Hutter 2017, arXiv:1608.03983). onecycle: up and
     down again by cosines (Smith & Topin 2018, arXiv:1708.07120). plateau: 1 here; ReduceLROnPlateau's factor comes on top.
+    step: 1, times factor at each of the shares `steps` of the training that is reached (He et al. 2016, arXiv:1512.03385).
     All but onecycle begin with a linear warm-up of warmup_epochs.
     """
     if schedule.name == "onecycle":
@@ -28,6 +30,9 @@ def share(schedule: Schedule, epoch: float, epochs: float) -> float:
         return max(epoch / warmup, FIRST)
     if schedule.name == "cosine" and epochs > warmup:
         return _cosine(1.0, schedule.min_share, (epoch - warmup) / (epochs - warmup))
+    if schedule.name == "step":
+        reached = sum(epoch >= step * epochs - ROUNDING for step in schedule.steps)
+        return float(schedule.factor**reached)
     return 1.0
 
 

@@ -17,8 +17,9 @@ from stages.base.errors import UserError, nearest
 from stages.base.files import replacing
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import Task
-from stages.learn import same_task, saved_weights
+from stages.learn import own_models, plugins, same_task, saved_weights
 from stages.learn.timm_import import load_timm
+from stages.params.model_and_training import Plugins
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
@@ -43,6 +44,7 @@ class Architecture:
     width: int
     margin: int
     face: float
+    plugin: dict[str, str] | None = None  # the file that the backbone comes from, where it is none of timm's
 
     @property
     def outputs(self) -> int:
@@ -111,6 +113,8 @@ def _body(architecture: Architecture, features: int) -> tuple[nn.Module, int]:
 
 
 def architecture(params: Params, task: Task) -> Architecture:
+    """Raises UserError for a file of params.plugins that cannot be imported."""
+    plugins.load(params.plugins)
     cosine = params.loss == "ldam"
     return Architecture(
         name=params.model.name,
@@ -128,16 +132,22 @@ def architecture(params: Params, task: Task) -> Architecture:
         width=params.image.width,
         margin=params.image.margin,
         face=params.image.face,
+        plugin=plugins.described(params.model.name),
     )
 
 
 def to_json(shape: Architecture) -> dict[str, Any]:
     """An architecture as plain values, the names of its classes among them."""
-    return asdict(shape) | {"task": tasks.to_json(shape.task)}
+    told = asdict(shape) | {"task": tasks.to_json(shape.task)}
+    return told if shape.plugin else {key: value for key, value in told.items() if key != "plugin"}
 
 
 def from_json(value: dict[str, Any], what: str) -> Architecture:
-    """An architecture from what `to_json` gave, of the model `what`; see `task_of`."""
+    """An architecture from what `to_json` gave, of the model `what`; see `task_of`.
+
+    Raises UserError too where the backbone comes from a file of one's own that has not been imported.
+    """
+    plugins.require(value.get("plugin"), what)
     return Architecture(**value | {"task": task_of(value, what)})
 
 
@@ -190,6 +200,7 @@ def build(shape: Architecture, pretrained: bool = False) -> Classifier:
     except UserError:
         raise
     except Exception as error:  # whatever a model makes of its options
+        own_models.explain(shape.name, error)
         if not options:
             raise
         why = " ".join(str(error).split())[:150] or type(error).__name__
@@ -205,8 +216,9 @@ def _backbone(name: str, options: dict[str, Any], pretrained: bool) -> nn.Module
             raise ValueError(f"{key} must be 0 or more, and below 1")
     try:
         made: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        own_models.check(name, made)
     except Exception as error:  # whatever the hub's client raises: without a network there are many kinds
-        if not pretrained:
+        if not pretrained or plugins.origin(name):
             raise
         timm.create_model(name, num_classes=0, **options)  # its options raise what they raise
         raise UserError(
@@ -223,11 +235,13 @@ def _features(backbone: nn.Module, shape: Architecture) -> int:
         try:
             found = backbone(torch.zeros(1, 3, shape.height, shape.width))
         except (RuntimeError, AssertionError, ValueError) as error:
+            own_models.explain(shape.name, error)
             raise UserError(
                 f"params.yaml: image: {shape.name} cannot take {shape.height}x{shape.width} px ({str(error)[:120]}); "
                 "change image.height and image.width, or set model.options: {img_size: [height, width]}"
             ) from None
     if not isinstance(found, Tensor) or found.ndim != 2:
+        own_models.refuse_features(shape.name, found)
         raise ValueError("they leave no row of features a photo")
     return int(found.shape[-1])
 
@@ -285,8 +299,13 @@ def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Reco
             raise OSError(str(error)) from error
 
 
-def load(path: Path) -> Classifier:
-    """Build a trained model again from its weights file, in eval mode. Raises UserError if it is damaged or too old."""
+def load(path: Path, own: Plugins = plugins.NO_PLUGINS) -> Classifier:
+    """Build a trained model again from its weights file, in eval mode.
+
+    own: the files that the model may come from, params.plugins. Raises UserError if it is damaged or too old, or comes from
+    another file than these.
+    """
+    plugins.load(own)
     try:
         with safetensors.safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["architecture"])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.base.errors import UserError
 from stages.data.task_and_classes import Task
-from stages.learn import losses
+from stages.learn import losses, own_losses
 from stages.params.schema import Params
 
 # Raw model output, labels [N], regression output [N] or None, numbers [N] of the regressed axis in its own unit -> the parts
@@ -19,12 +19,15 @@ CLASS = "class"  # the part that the classes are learnt by; that of a regression
 
 
 def check(params: Params, task: Task) -> None:
-    """Raise UserError where params ask for what the task has not: several axes to factor into, a number to regress."""
+    """Raise UserError where params ask for what the task has not: several axes to factor into, a number to regress; and where a
+    loss of one's own gives no number that can be learnt from.
+    """
     if params.targets == "factored" and len(task.axes) < 2:
         raise UserError(
             f"params.yaml: targets: factored is one softmax an axis, and there is one axis ({task.axes[0].name}); set "
             "targets: joint"
         )
+    own_losses.try_out(params, [task.classes] if params.targets == "joint" else task.sizes)
     if not params.regression.weight:
         return
     axis = task.regressed
@@ -48,10 +51,10 @@ def make(params: Params, task: Task, class_counts: np.ndarray, progress: float =
     joint: the loss over the C classes. factored: the sum of the loss over the axes, each with the counts of its own levels.
     `progress` is the share of epochs gone by. Photos whose number is unknown (NaN) have no part in the regression's loss.
     """
-    options = getattr(params.losses, params.loss).model_dump()
+    maker, options = own_losses.chosen(params)
 
     def make_loss(counts: np.ndarray) -> losses.LossFunction:
-        return losses.make(params.loss, counts, progress, **options)
+        return losses.make(maker, counts, progress, **options)
 
     class_loss = make_loss(class_counts) if params.targets == "joint" else _factored(make_loss, task, class_counts)
     weight = params.regression.weight

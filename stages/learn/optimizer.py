@@ -14,7 +14,7 @@ from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params.model_and_training import Optimizer
 
-FUSED = ("adam", "adamw", "sgd")  # PyTorch's own fused kernels, also on CPU
+FUSED = ("adam", "adamw", "sgd", "momentum")  # PyTorch's own fused kernels, also on CPU
 LOOKAHEAD = "lookahead_"  # the prefix that timm's factory takes (Zhang et al. 2019)
 
 
@@ -54,7 +54,7 @@ def check_name(name: str) -> None:
 
 def follows_loss(name: str) -> bool:
     """Whether steps grow with the scale of the loss: SGD's and its kin's; of Adam's and others' kin they do not."""
-    return any(part in name for part in ("sgd", "momentum", "nesterov"))
+    return any(part in name for part in ("sgd", "momentum"))
 
 
 def _create(parameters: Any, name: str, lr: float) -> torch.optim.Optimizer:
@@ -78,7 +78,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float, backbone: float = 1.0) -
 def _groups(model: Classifier, params: Optimizer) -> list[dict[str, Any]]:
     """timm's parameter groups, each of the backbone or of the head alone.
 
-    Without weight decay: biases, norms, and what the backbone's no_weight_decay() names (position embeddings, class tokens).
+    Without weight decay: biases, norms, and what the backbone's no_weight_decay() names (position embeddings, class tokens);
+    with optimizer.decay_all all have it.
     lr_scale falls by layer_decay from layer to layer, as `_as_one` numbers them.
     """
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
@@ -91,6 +92,8 @@ def _groups(model: Classifier, params: Optimizer) -> list[dict[str, Any]]:
     else:
         groups = param_groups_weight_decay(model.backbone, decay, no_weight_decay_list=spared)
         groups += param_groups_weight_decay(head, decay)
+    if params.decay_all:
+        groups = [group | {"weight_decay": decay} for group in groups]
     return _apart(groups, {id(parameter) for parameter in head.parameters()})
 
 

@@ -164,7 +164,7 @@ def _groups(weights: Sequence[Path], asked: Asked, params: Params) -> Iterator[l
     group: list[Classifier] = []
     size = 0
     for path in weights:
-        net = model.load(path)
+        net = model.load(path, params.plugins)
         check(net, asked.task, params, str(path))
         own = sum(value.nbytes for value in net.state_dict().values())
         if group and (size + own > MODEL_BYTES or net.architecture != group[0].architecture):

@@ -8,7 +8,7 @@ from stages.base import gpu, paths
 from stages.base.environment import installed
 from stages.base.errors import UserError
 from stages.data import pixel_cache_record
-from stages.learn import processes
+from stages.learn import plugins, processes
 from stages.params.keys import flat
 from stages.params.schema import Params
 from stages.records import run_record
@@ -37,6 +37,7 @@ def record(params: Params, lr: float, processes: int = 1, threads: dict[int, int
     compute, how many processes share the batches, and on a CPU how many threads add up sums (`threads` by fold; None: as
     torch has it now). Raises UserError where a pixel cache is damaged: it is hashed whole.
     """
+    plugins.load(params.plugins)  # what is recorded is what computes
     pixels = [paths.PIXELS] if params.pseudo.is_off else [paths.PIXELS, paths.EVAL_PIXELS]
     on_gpu = gpu.usable()
     by_fold = {str(fold): count for fold, count in (threads or {}).items()}

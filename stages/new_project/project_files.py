@@ -58,6 +58,7 @@ def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str,
         ".dvcignore": DVC_IGNORE,
         ".dvc/config": DVC_CONFIG,
         str(paths.NO_WEIGHTS): _template("no_weights"),
+        str(paths.NO_PLUGINS): _template("no_plugins"),
         str(paths.NO_PSEUDO_LABELS): _template("no_pseudo_labels.csv"),
         **plots,
     }

@@ -1,6 +1,5 @@
 """The keys that declare what is classified: where the photos lie, and the axes."""
 
-import itertools
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
@@ -8,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.base.errors import nearest
 from stages.params.error_line import short
-from stages.params.fields import Edge, Group, NotNegative, Positive
+from stages.params.fields import Edge, Group, NotNegative, Positive, ascend
 
 if TYPE_CHECKING:
     from stages.params.schema import Params
@@ -194,7 +193,3 @@ def _check_contest(axes: dict[str, AxisParams]) -> None:
         raise ValueError(
             "axes: the contest's are mask, gender and age, and only age's may differ; for other axes, set data.layout"
         )
-
-
-def ascend(numbers: tuple[float, ...]) -> bool:
-    return all(first < second for first, second in itertools.pairwise(numbers))

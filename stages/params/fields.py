@@ -1,5 +1,6 @@
 """What keys of params.yaml may hold: numbers with their bounds, and what all groups of keys share."""
 
+import itertools
 import math
 from typing import Annotated, Any
 
@@ -21,6 +22,9 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
+
+
+ShareInside = Annotated[Number, Field(gt=0, lt=1)]
 
 
 Positive = Annotated[Number, Field(gt=0)]
@@ -49,6 +53,10 @@ Edge = Annotated[int | float, BeforeValidator(_no_boolean), AfterValidator(_whol
 
 
 Bins = Annotated[tuple[Edge, ...], Field(min_length=1)]
+
+
+def ascend(numbers: tuple[float, ...]) -> bool:
+    return all(first < second for first, second in itertools.pairwise(numbers))
 
 
 class Group(BaseModel):

@@ -1,8 +1,8 @@
 """The keys of the losses: options of each, with their sources."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stages.params.fields import Group, NotNegative, Positive, Share, ShareBelowOne
 
@@ -64,7 +64,14 @@ class Bce(Group):
 
 
 class Losses(Group):
-    """Options of each loss; only the chosen loss's options make DVC train again."""
+    """Options of each loss; only the chosen loss's options make DVC train again.
+
+    A loss of plugins.losses has an entry of its own, whose options its function's signature tells
+    (stages/learn/own_losses.py).
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, Any]]
 
     ce: NoOptions = NoOptions()
     weighted_ce: NoOptions = NoOptions()
@@ -76,3 +83,16 @@ class Losses(Group):
     balanced_softmax: NoOptions = NoOptions()
     logit_adjust: LogitAdjust = LogitAdjust()
     bce: Bce = Bce()
+
+    @property
+    def own(self) -> dict[str, dict[str, Any]]:
+        """Options as typed of the losses that are none of this program's, by name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def typed(self, loss: str) -> dict[str, Any]:
+        """Options of a loss: all of one of this program's, those typed of one of plugins.losses."""
+        found = getattr(self, loss, {})
+        return dict(found) if isinstance(found, dict) else found.model_dump()
+
+
+LOSSES: tuple[str, ...] = get_args(Loss)

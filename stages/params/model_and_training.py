@@ -7,12 +7,29 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from stages.base import paths
-from stages.params.fields import Count, CountOrZero, Group, NotNegative, Number, Positive, Share, ShareBelowOne
+from stages.params.fields import (
+    Count,
+    CountOrZero,
+    Group,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    ShareBelowOne,
+    ShareInside,
+    ascend,
+)
 
 Sampler = Literal["none", "weighted", "imbalanced", "sqrt", "class_uniform"]
 
 
 Targets = Literal["joint", "factored"]
+
+
+PluginKind = Literal["models", "losses"]
+
+
+PLUGIN_KINDS: tuple[PluginKind, ...] = ("models", "losses")
 
 
 class Image(Group):
@@ -67,6 +84,31 @@ class Model(Group):
         return Path(self.weights) == paths.NO_WEIGHTS
 
 
+class Plugins(Group):
+    """Python files of one's own. One that is not used is `plugins/none`, a file that is always there, because DVC tracks the
+    ones named here."""
+
+    models: str = Field(
+        str(paths.NO_PLUGINS),
+        description="Python file in the project, or a folder of them, whose `@register_model` functions model.name may name "
+        "(docs/plugins.md); plugins/none: none",
+    )
+    losses: str = Field(
+        str(paths.NO_PLUGINS),
+        description="The same for losses, `@register_loss` functions that loss may name, with options under losses.<name>; may "
+        "be the same file; plugins/none: none",
+    )
+
+    def path(self, kind: PluginKind) -> Path | None:
+        """Where those of a kind lie; None where there are none."""
+        named = Path(self.models if kind == "models" else self.losses)
+        return None if named == paths.NO_PLUGINS else named
+
+    @property
+    def are_off(self) -> bool:
+        return all(self.path(kind) is None for kind in PLUGIN_KINDS)
+
+
 class Regression(Group):
     weight: NotNegative = Field(
         0.0,
@@ -76,7 +118,9 @@ class Regression(Group):
 
 class Optimizer(Group):
     name: str = Field(
-        "adamw", description="A name of timm's optimizer factory: adamw, sgd, lion, ..., also with lookahead_ before it"
+        "adamw",
+        description="A name of timm's optimizer factory: adamw, lion, ..., also with lookahead_ before it; sgd: momentum 0.9 "
+        "by Nesterov, momentum: the classical 0.9",
     )
     weight_decay: NotNegative = Field(
         0.05, description="Weight decay, not applied to biases, norms and what the backbone's no_weight_decay() names"
@@ -86,12 +130,16 @@ class Optimizer(Group):
         description="Each layer's learning rate as a share of the one above it, by timm's layer numbers, the head on top; "
         "1 = the same everywhere (Clark et al. 2020)",
     )
+    decay_all: StrictBool = Field(
+        False, description="true: weight decay on biases and norms too, as papers that train by SGD have it"
+    )
     clip_grad: NotNegative = Field(0.0, description="Largest gradient norm; 0 = unclipped")
 
 
 class Schedule(Group):
-    name: Literal["constant", "plateau", "cosine", "onecycle"] = Field(
-        "cosine", description="plateau: ReduceLROnPlateau on val_nll; onecycle: Smith & Topin 2018"
+    name: Literal["constant", "plateau", "cosine", "onecycle", "step"] = Field(
+        "cosine",
+        description="plateau: ReduceLROnPlateau on val_nll; onecycle: Smith & Topin 2018; step: falls at `steps`",
     )
     warmup_epochs: NotNegative = Field(
         1.0, description="Linear warm-up, epochs (onecycle has its own), and the backbone's after model.freeze_epochs"
@@ -105,6 +153,22 @@ class Schedule(Group):
     plateau_patience: CountOrZero = Field(
         2, description="plateau: epochs without a better val_nll before it falls, epochs"
     )
+    steps: Annotated[tuple[ShareInside, ...], Field(min_length=1, max_length=100)] = Field(
+        (0.8, 0.9),
+        description="step: where the learning rate falls, shares of the training (0.8 of 200 epochs: after 160)",
+    )
+    factor: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        0.01, description="step: factor on the learning rate at each of them, on top of those before"
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _ascend(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not ascend(value):
+            raise PydanticCustomError(
+                "told", "{value} must ascend, each share above the one before", {"value": str(list(value))}
+            )
+        return value
 
 
 class Train(Group):
@@ -202,6 +266,11 @@ class Checkpoint(Group):
 
 
 class Augment(Group):
+    pad: Annotated[int, Field(ge=0, le=128, strict=True)] = Field(
+        0,
+        description="Black pixels laid around each training photo before its random crop, px, beside image.margin, which is of "
+        "the photo itself (CIFAR's papers: 4, with image.margin: 0)",
+    )
     hflip: Share = Field(0.5, description="Probability of a horizontal flip")
     pipeline: Literal["none", "light", "medium", "strong"] | list[str | dict[str, dict[str, Any]]] = Field(
         "light",

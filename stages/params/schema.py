@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.base import paths
+from stages.base.errors import nearest
 from stages.params import tta_view_names
 from stages.params.data_and_axes import CONTEST_AXES, AxisParams, Data, check_axes
+from stages.params.error_line import short
 from stages.params.fields import MOST, Bins, Count, CountOrZero, Group, Positive, Share
-from stages.params.loss_options import Loss, Losses
+from stages.params.loss_options import LOSSES, Loss, Losses
 from stages.params.model_and_training import (
     Augment,
     Budget,
@@ -23,6 +25,7 @@ from stages.params.model_and_training import (
     Model,
     Optimizer,
     Parallel,
+    Plugins,
     Regression,
     Sampler,
     Schedule,
@@ -99,11 +102,14 @@ class Params(Group):
     folds: Annotated[tuple[CountOrZero, ...], Field(min_length=2, max_length=1000)] = Field(
         (0, 1, 2, 3, 4), description="Names of the folds, 0 to k-1 (a list, because a DVC matrix needs one)"
     )
+    plugins: Plugins = Plugins()
     model: Model = Model()
     targets: Targets = Field(
         "joint", description="joint: a logit a class; factored: a softmax an axis, whose product is the class's"
     )
-    loss: Loss = Field("ce", description="The training objective; its options stand under losses")
+    loss: Loss | str = Field(
+        "ce", description="The training objective, also one of plugins.losses; its options stand under losses"
+    )
     losses: Losses = Losses()
     regression: Regression = Regression()
     sampler: Sampler = Field(
@@ -142,6 +148,30 @@ class Params(Group):
     @model_validator(mode="after")
     def _axes_are_a_task(self) -> Self:
         check_axes(self)
+        return self
+
+    @model_validator(mode="after")
+    def _loss_is_known(self) -> Self:
+        """As far as that can be said without importing plugins.losses, where stages/learn/own_losses.py goes on."""
+        own = self.losses.own
+        if self.plugins.path("losses") is None and own:
+            name = next(iter(own))
+            close = nearest(
+                name, LOSSES, otherwise="remove it, or name the file of a loss of your own by plugins.losses"
+            )
+            raise ValueError(f"unknown key `losses.{short(name)}`{close}")
+        if self.loss not in (*LOSSES, *own):
+            told = (
+                ""
+                if self.plugins.path("losses") is None
+                else (
+                    f"; one of plugins.losses wants its entry too, which DVC watches: `losses: {{{short(self.loss)}: {{}}}}`"
+                )
+            )
+            close = nearest(self.loss, (*LOSSES, *own))
+            raise ValueError(
+                f"loss: `{short(self.loss)}` is not known{close}; valid: {', '.join((*LOSSES, *own))}{told}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -184,9 +214,14 @@ class Params(Group):
         return next((name for name, axis in self.axes.items() if axis.regress), None)
 
     @property
+    def own_loss(self) -> bool:
+        """Whether the loss is one of plugins.losses."""
+        return self.loss not in LOSSES
+
+    @property
     def objective(self) -> str:
         """What training minimises, in words: losses of two runs lie on one scale only where this is the same."""
-        options = getattr(self.losses, self.loss).model_dump()
+        options = self.losses.typed(self.loss)
         listed = ", ".join(
             f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in options.items()
         )

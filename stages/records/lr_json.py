@@ -25,6 +25,7 @@ DECISIVE = (
 # undo each other. Measured: docs/learning_rate.md.
 F1_SHARE = 0.25
 CONTENT = "content of model.weights"
+CODE = "code in plugins.models"
 RANGE_TEST = "range test"  # the source of a rate that lr-find took from its curve
 AGAIN = "run `maskcli lr-find` again"
 
@@ -41,10 +42,12 @@ class Settled(BaseModel):
 
 
 def measured_with(params: Params) -> dict[str, Any]:
-    """What a learning rate depends on, as lr.json records it: dotted keys, and the content of the starting weights."""
+    """What a learning rate depends on, as lr.json records it: dotted keys, the content of the starting weights, and the code of
+    one's own models.
+    """
     chosen = flat(run_record.pick(params.model_dump(mode="json"), DECISIVE))
-    weights = run_record.contents(params).get("weights")
-    return chosen | ({CONTENT: weights} if weights else {})
+    held = run_record.contents(params)
+    return chosen | {name: held[key] for name, key in ((CONTENT, "weights"), (CODE, "models")) if key in held}
 
 
 def read(params: Params) -> Settled:
@@ -78,7 +81,7 @@ def share(params: Params) -> float:
 
 def _decisive(key: str) -> bool:
     """Whether the range test depends on a key; earlier versions recorded others too."""
-    return any(f"{key}.".startswith(f"{one}.") for one in (*DECISIVE, CONTENT))
+    return any(f"{key}.".startswith(f"{one}.") for one in (*DECISIVE, CONTENT, CODE))
 
 
 def threads(found: Settled, fold: int, params: Params) -> int:

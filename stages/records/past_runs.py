@@ -13,6 +13,7 @@ from stages.base.errors import UserError
 from stages.data import corrections
 from stages.data.corrections import Row
 from stages.params.keys import flat, nested
+from stages.params.model_and_training import PLUGIN_KINDS
 from stages.params.schema import Params
 from stages.records.run_record import (
     BEFORE_TASKS,
@@ -24,6 +25,7 @@ from stages.records.run_record import (
     mapping,
     parsed,
     pick,
+    plugin_keys,
 )
 
 LOOKED_AT = 20  # last commits with results, in search of one of another training
@@ -67,12 +69,15 @@ def rate_in_words(revision: str, record: Record) -> str:
 
 
 def params_of(revision: str, record: Record) -> dict[str, Any]:
-    """All params of a revision, nested, each as it was run: by its record, else by dvc.lock's stages, else by params.yaml."""
+    """All params of a revision, nested, each as it was run: by its record, else by dvc.lock's stages, else by params.yaml;
+    and a digest of the code of one's own that it ran.
+    """
     found = flat(params_yaml(revision))
     for stage in params_of_stages(revision).values():
         found |= flat(nested(stage))
     found |= flat(record.params)
-    return nested(found)
+    code = {f"code of plugins.{kind}": record.data[kind] for kind in PLUGIN_KINDS if kind in record.data}
+    return nested(found | code)
 
 
 def before(revision: str, record: Record) -> str:
@@ -134,7 +139,7 @@ def not_run(revision: str, record: Record) -> str:
     """One line on where the revision's params.yaml says otherwise than its results were made with; empty if nowhere."""
     asked = params_yaml(revision)
     of_joining = OF_JOINING if "ensemble" in record.params else ()
-    keys = (*TRAINING, *BEFORE_TASKS, f"losses.{asked.get('loss', 'ce')}", *of_joining)
+    keys = (*TRAINING, *BEFORE_TASKS, f"losses.{asked.get('loss', 'ce')}", *plugin_keys(asked), *of_joining)
     lr = asked.get("lr")
     found = differing(record, Record(params=pick(asked, keys), lr=lr if isinstance(lr, float) else None))
     if not found or not asked:

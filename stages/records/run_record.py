@@ -6,7 +6,7 @@ here that they are folds of one training, and of the one that params.yaml asks f
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from stages.base import files, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.params.keys import flat, nested
+from stages.params.loss_options import LOSSES
+from stages.params.model_and_training import PLUGIN_KINDS
 from stages.params.schema import Params
+from stages.records import plugin_files
 
 # Keys of params.yaml that shape a training, as dvc.yaml's train stage names them (besides losses.<loss>), and those of the
 # stages that it rests on: the folds, and the file of pseudo-labels, which dvc.yaml names as a dependency.
@@ -44,6 +47,8 @@ CONTENTS = {
     "pseudo_labels": "other content of pseudo.labels",
     "eval": f"another {paths.EVAL}",
     "weights": "other content of model.weights",
+    "models": "other code in plugins.models",
+    "losses": "other code in plugins.losses",
 }
 SHOWN = 4  # differences that a line names
 
@@ -80,13 +85,25 @@ def made(params: Params, lr: float, setting: dict[str, Any]) -> Record:
 
 
 def training(params: Params) -> dict[str, Any]:
-    """The groups of params.yaml that shape a training; label_noise only where it is on, so that without it a run is the same
-    as before there was such a group, whatever else stands in it.
+    """The groups of params.yaml that shape a training; label_noise only where it is on, and plugins where they are used, so
+    that without them a run is the same as before there were such groups, whatever else stands in them.
     """
     everything = params.model_dump(mode="json")
     if params.label_noise.is_off:
         del everything["label_noise"]
-    return pick(everything, (*TRAINING, f"losses.{params.loss}"))
+    return pick(everything, (*TRAINING, f"losses.{params.loss}", *plugin_keys(everything)))
+
+
+def plugin_keys(everything: Mapping[str, Any]) -> list[str]:
+    """Keys of the plugins that shape a training, of all params. Losses of one's own do nothing where another loss is chosen;
+    whether a model is of one's own only timm knows, so their file counts wherever it is named.
+    """
+    told = mapping(everything.get("plugins"))
+    used = {"models": True, "losses": everything.get("loss", LOSSES[0]) not in LOSSES}
+    named = [
+        kind for kind in PLUGIN_KINDS if used[kind] and told.get(kind, str(paths.NO_PLUGINS)) != str(paths.NO_PLUGINS)
+    ]
+    return [f"plugins.{kind}" for kind in named]
 
 
 def pick(everything: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
@@ -108,7 +125,11 @@ def contents(params: Params) -> dict[str, str]:
         found |= {"pseudo_labels": Path(params.pseudo.labels), "eval": paths.EVAL}
     if not params.model.begins_without_file:
         found["weights"] = Path(params.model.weights)
-    return {name: digest(path) for name, path in found.items() if path.is_file()}
+    everything = params.model_dump(mode="json")
+    used = flat(pick(everything, plugin_keys(everything)))
+    several = {name: [path] for name, path in found.items()}
+    several |= {key.partition(".")[2]: plugin_files.listed(Path(path)) for key, path in used.items()}
+    return {name: digest(*some) for name, some in several.items() if some and all(path.is_file() for path in some)}
 
 
 def digest(*several: Path) -> str:
@@ -225,7 +246,10 @@ def not_asked(params: Params, record: Record) -> Differences:
 def as_run(params: Params, record: Record) -> Params:
     """The params with what was run in the place of what params.yaml says by now."""
     everything = (
-        flat(params.model_dump(mode="json")) | {"label_noise.action": "none"} | _as_called_now(flat(record.params))
+        flat(params.model_dump(mode="json"))
+        | {"label_noise.action": "none"}
+        | {"plugins.models": str(paths.NO_PLUGINS)}
+        | _as_called_now(flat(record.params))
     )
     try:
         return Params.model_validate(nested(everything))
@@ -258,9 +282,10 @@ def differing(before: Record, after: Record) -> Differences:
     """
     default = flat(Params().model_dump(mode="json"))
     a, b = (_as_called_now(flat(record.params)) for record in (before, after))
+    own = "..." if before.loss in LOSSES else f"losses.{before.loss}."
     found: Differences = {}
     for key in dict.fromkeys([*a, *b]):
-        known = key in default or key.startswith(NAMED_BY_PEOPLE)
+        known = key in default or key.startswith((*NAMED_BY_PEOPLE, own))
         if not known or key.startswith(NOT_COMPARED) or (key.startswith("losses.") and before.loss != after.loss):
             continue
         pair = a.get(key, default.get(key, ...)), b.get(key, default.get(key, ...))

@@ -154,6 +154,7 @@ def test_the_project_is_a_git_and_dvc_project_with_all_it_needs() -> None:
         ".gitattributes",
         "corrections.csv",
         "weights/none",
+        "plugins/none",
         "pseudo/none.csv",
         "photos.dvc",
     ):

@@ -29,6 +29,25 @@ def test_crops_are_windows_of_the_photo_and_flips_mirror_them() -> None:
     assert any((out[0] == window).all() for window in windows)
 
 
+def test_padding_lays_black_pixels_around_the_photo_that_windows_move_over() -> None:
+    """torchvision's RandomCrop(size, padding=4): every offset from -4 to 4, zeros beyond the photo."""
+    params = small(augment={"pipeline": "none", "hflip": 0.0, "pad": 4}, image={"margin": 0, "height": 36, "width": 36})
+    photos = np.tile(PHOTOS[:1] | 1, (400, 1, 1, 1))
+    out = augment.crop_and_flip(photos, params, np.random.default_rng(0))
+    padded = np.pad(photos[0], ((4, 4), (4, 4), (0, 0)))
+    windows = {padded[top : top + 36, left : left + 36].tobytes(): (top, left) for top in range(9) for left in range(9)}
+    seen = {windows[photo.tobytes()] for photo in out}
+    assert {top for top, _ in seen} == {left for _, left in seen} == set(range(9))
+
+
+def test_padding_goes_on_where_the_margin_ends() -> None:
+    params = small(augment={"pipeline": "none", "hflip": 0.0, "pad": 1})  # a margin of 2
+    out = augment.crop_and_flip(PHOTOS.repeat(50, 0) | 1, params, np.random.default_rng(0))
+    black = (out == 0).all((2, 3))
+    assert black[:, 0].any()
+    assert not black[:, 1:-1].any()
+
+
 def test_the_centre_is_what_evaluation_sees() -> None:
     assert (augment.centre(PHOTOS, 2) == PHOTOS[:, 2:34, 2:34]).all()
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from stages.learn.lr_schedule import backbone_share, share
+from stages.learn.lr_schedule import backbone_share, cooldown, share
 from stages.params.model_and_training import Schedule
 from tests.conftest import small
 
 
-def curve(name: str, **options: float) -> np.ndarray:
+def curve(name: str, **options: object) -> np.ndarray:
     schedule = Schedule.model_validate({"name": name, **options})
     return np.array([share(schedule, time, 10) for time in np.linspace(0, 10, 101)])
 
@@ -23,6 +23,29 @@ def test_cosine_warms_up_then_falls_to_its_floor() -> None:
 def test_constant_and_plateau_stay_at_the_peak_after_warm_up() -> None:
     for name in ("constant", "plateau"):
         assert (curve(name, warmup_epochs=1.0)[10:] == 1).all()
+
+
+def test_step_warms_up_and_falls_at_shares_of_the_training() -> None:
+    found = curve("step", warmup_epochs=2.0, steps=[0.5, 0.9], factor=0.1)
+    assert found[10] == pytest.approx(0.5)
+    assert (found[20:50] == 1).all()
+    assert found[50:90] == pytest.approx(0.1)
+    assert found[90:] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("epochs", [5, 10, 30, 200])
+def test_step_falls_where_an_epoch_begins_whatever_the_rounding(epochs: int) -> None:
+    """The papers' 160 and 180 of 200 epochs: the 161st is the first at a hundredth."""
+    schedule = Schedule(name="step", warmup_epochs=0.0)
+    by_epoch = [share(schedule, float(epoch), epochs) for epoch in range(epochs)]
+    first = int(0.8 * epochs)
+    assert by_epoch[:first] == [1.0] * first
+    assert by_epoch[first] == pytest.approx(0.01)
+    assert by_epoch[-1] == pytest.approx(0.01 if 0.9 * epochs > epochs - 1 else 1e-4)
+
+
+def test_step_needs_no_cooldown_where_time_is_short() -> None:
+    assert cooldown(Schedule(name="step"), 0.99) == 1.0
 
 
 def test_onecycle_rises_for_a_quarter_and_falls() -> None:

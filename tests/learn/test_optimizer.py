@@ -155,6 +155,20 @@ def test_biases_norms_and_what_the_backbone_names_have_no_weight_decay(
     assert {group["weight_decay"] for group in found.values()} == {0.0, 0.05}
 
 
+@pytest.mark.parametrize("layer_decay", [1.0, 0.7])
+def test_decay_all_gives_every_array_the_weight_decay(layer_decay: float) -> None:
+    net = built(model={"name": "test_resnet"})
+    found = groups_of(net, layer_decay=layer_decay, weight_decay=2e-4, decay_all=True)
+    assert set(found) == {name for name, _ in net.named_parameters()}
+    assert {group["weight_decay"] for group in found.values()} == {2e-4}
+
+
+@pytest.mark.parametrize(("name", "nesterov"), [("sgd", True), ("momentum", False)])
+def test_sgd_has_momentum_by_nesterov_or_the_classical_one(name: str, nesterov: bool) -> None:
+    _, made = begun(name)
+    assert all((group["momentum"], group["nesterov"]) == (0.9, nesterov) for group in made.param_groups)
+
+
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize(
     "named",

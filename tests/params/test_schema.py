@@ -75,6 +75,20 @@ def test_a_bound_that_pydantic_gives_twice_is_told_once(write_methods: Any) -> N
     [
         ({"loss": "focl"}, "params.yaml: loss: `focl` is not known; did you mean `focal`?; valid: ce, weighted_ce"),
         ({"losses": {"focal": {"gama": 1}}}, "params.yaml: unknown key `losses.focal.gama`; did you mean `gamma`?"),
+        ({"losses": {"focl": {}}}, "params.yaml: unknown key `losses.focl`; did you mean `focal`?"),
+        (
+            {"losses": {"mine": {}}},
+            "params.yaml: unknown key `losses.mine`; remove it, or name the file of a loss of your own",
+        ),
+        (
+            {"schedule": {"steps": [0.9, 0.8]}},
+            "params.yaml: schedule.steps: [0.9, 0.8] must ascend, each share above the one",
+        ),
+        (
+            {"schedule": {"steps": [0.5, 1.0]}},
+            "params.yaml: schedule.steps.1: `1.0` is wrong; input should be less than 1",
+        ),
+        ({"schedule": {"factor": 0}}, "params.yaml: schedule.factor: `0` is wrong; input should be greater than 0"),
         ({"optimizr": {}}, "params.yaml: unknown key `optimizr`; did you mean `optimizer`?"),
         ({"lr": "fast"}, "params.yaml: lr: `fast` is not known; did you mean `auto`?; valid: auto, or a number"),
         ({"lr": -1}, "params.yaml: lr: `-1` is wrong; input should be 'auto'; or input should be greater than 0"),
