@@ -7,7 +7,7 @@ installed as here.
 import multiprocessing
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class RayEngine:
         number = len(self.trainings)
         self.trainings[number] = training
         self._log(training, f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {order.name}\n")
-        self._ask("submit", number, order)
+        self._ask("submit", number, replace(order, folder=order.folder.absolute()))  # the driver works elsewhere
         return training
 
     def wait(self, running: Sequence[Training], seconds: float) -> list[Message]:
