@@ -20,6 +20,7 @@ from cli.commands import (
     serving,
     stages,
     take_along,
+    team,
     wrong_labels,
 )
 from cli.common import main_process
@@ -56,7 +57,8 @@ def main(
     """Options before the command."""
 
 
-for room in (begin, stages, answers, wrong_labels, better_scores, take_along, serving, cluster, against_the_clock):
+ROOMS = (begin, stages, answers, wrong_labels, better_scores, take_along, serving, cluster, team, against_the_clock)
+for room in ROOMS:
     commands.place(room.commands)
     app.add_typer(room.commands)
 

@@ -15,6 +15,7 @@ GROUPS = {
     "Better scores": ("tta-search", "blend", "refit", "pseudo-label"),
     "Take the model along": ("bundle", "predict", "export", "serve"),
     "More than one machine": ("cluster",),
+    "With others": ("claim",),
     "Against the clock": ("submit-now",),
 }
 ORDER = [name for names in GROUPS.values() for name in names]

@@ -1,8 +1,11 @@
 """Claims: who trains which experiment, so that people who share a git remote do not train one twice.
 
-A claim is a ref on the remote, refs/maskcli/claims/<commit>/<experiment>, of a commit without files whose message says who holds
+A claim is a ref on the remote, refs/maskcli/claims/<start>/<experiment>, of a commit without files whose message says who holds
 it. It is made by a push that expects no such ref there, so of several pushes at one time the remote takes one. A claim stays
 until it is released: that the experiment is trained does not end it, or the next one would train it again.
+
+<start> is a digest of what the experiment starts from, params, data and code, and not a commit: who has committed results or
+words meanwhile would train the same from another commit.
 """
 
 import hashlib
@@ -22,6 +25,8 @@ from stages.base.errors import UserError, nearest
 
 WHERE = "refs/maskcli/claims"
 CLAIM = re.compile(rf"{WHERE}/([0-9a-f]+)/([^/]+)")
+# Files of a commit that change no training: what stages write, settings of git and DVC, words about the project.
+NO_INPUT = re.compile(r"(?:.*/)?\.|(?:out|docs|tests|bench)/|dvc\.lock$|.*\.(?:md|ipynb)$")
 LONGEST = 60  # letters of an experiment's name that is made from its changes
 # What git says of a push that another one has overtaken: the ref was there, or was being made at that moment.
 OVERTAKEN = ("stale info", "failed to update ref", "cannot lock ref", "already exists", "fetch first")
@@ -49,20 +54,21 @@ class Holder:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim on a remote: the experiment's name, the commit it starts from (full SHA), and who holds it."""
+    """A claim on a remote: the experiment's name, the digest of what it starts from (`start`), and who holds it."""
 
     name: str
-    base: str
+    start: str
     holder: Holder
 
 
 def claim(remote: str, name: str, base: str) -> Holder | None:
-    """Claim an experiment on the commit `base` (full SHA). None: this clone holds it now, or did before; else the holder.
+    """Claim an experiment on the commit `base`. None: this clone holds it now, or did before; else the holder.
 
-    Raises UserError where there is no such git remote, it cannot be reached or refuses, or nothing can be named so.
+    Raises UserError where there is no such git remote or commit, the remote cannot be reached or refuses, or nothing can be named
+    so.
     """
     _check(remote)
-    ref, clone = ref_of(name, base), _clone()
+    ref, clone = _ref(name, start(base)), _clone()
     made = _written(name, clone)
     for again in range(TRIES):
         why = _pushed(remote, made, ref, expected="")
@@ -79,27 +85,30 @@ def claim(remote: str, name: str, base: str) -> Holder | None:
     raise _refused(remote, f"the claim of {name}", why)
 
 
-def release(remote: str, name: str, base: str) -> Holder | None:
-    """Remove a claim, whoever holds it, and return who held it; None: nobody did. Raises UserError as `claim` does."""
+def release(remote: str, held: Claim) -> None:
+    """Remove a claim, whoever holds it, unless somebody else holds it by now. Raises UserError as `claim` does."""
     _check(remote)
-    ref = ref_of(name, base)
-    there = {ref: held} if (held := _there(remote).get(ref)) else {}
-    for holder in _holders(remote, there).values():
-        why = _pushed(remote, "", ref, expected=there[ref])
-        if why and _there(remote).get(ref) == there[ref]:
-            raise _refused(remote, f"the release of {name}", why)
-        return holder
-    return None
+    ref = _ref(held.name, held.start)
+    there = {ref: made} if (made := _there(remote).get(ref)) else {}
+    if _holders(remote, there) != {ref: held.holder}:
+        return
+    why = _pushed(remote, "", ref, expected=there[ref])
+    if why and _there(remote).get(ref) == there[ref]:
+        raise _refused(remote, f"the release of {held.name}", why)
 
 
 def listed(remote: str) -> list[Claim]:
     """All claims on a remote, oldest first. Raises UserError where it cannot be asked."""
     _check(remote)
-    there = {ref: made for ref, made in _there(remote).items() if CLAIM.fullmatch(ref)}
+    for _ in range(TRIES):
+        there = {ref: made for ref, made in _there(remote).items() if CLAIM.fullmatch(ref)}
+        holders = _holders(remote, there)
+        if len(holders) == len(there):  # else one was released meanwhile
+            break
     found = []
-    for ref, holder in _holders(remote, there).items():
-        base, name = CLAIM.fullmatch(ref).groups()  # type: ignore[union-attr]
-        found.append(Claim(name, base, holder))
+    for ref, holder in holders.items():
+        where, name = ref.removeprefix(f"{WHERE}/").split("/")
+        found.append(Claim(name, where, holder))
     return sorted(found, key=lambda one: (one.holder.when, one.name))
 
 
@@ -116,9 +125,17 @@ def experiment_name(changes: Mapping[str, Any]) -> str:
     return f"{fit[: LONGEST - len(digest) - 1]}-{digest}"
 
 
-def ref_of(name: str, base: str) -> str:
-    """The ref that claims an experiment on a commit. Raises UserError where git could not call it so."""
-    ref = f"{WHERE}/{base}/{name}"
+def start(base: str) -> str:
+    """A digest of what trainings start from in a commit: the project's files that shape them. Raises UserError."""
+    files = git.ask("ls-tree", "-r", "-z", base).decode(errors="surrogateescape").split("\0")
+    kept = [line for line in files if not NO_INPUT.match(line.partition("\t")[2])]
+    whole = "\0".join([git.prefix(), *kept])
+    return hashlib.blake2b(whole.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+
+def _ref(name: str, where: str) -> str:
+    """The ref that claims an experiment. Raises UserError where git could not call it so."""
+    ref = f"{WHERE}/{where}/{name}"
     if not CLAIM.fullmatch(ref) or git.run("check-ref-format", ref) is None:
         raise UserError(f"{name!r}: no name of an experiment; take letters, digits, `.`, `-`, `_`, `=` and `+`")
     return ref
@@ -180,8 +197,9 @@ def _there(remote: str) -> dict[str, str]:
 
 def _holders(remote: str, there: Mapping[str, str]) -> dict[str, Holder]:
     """Who holds claims, by ref, but for those that were released before they could be read."""
-    if any(not _is_here(made) for made in there.values()):
-        git.tried("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", remote, f"{WHERE}/*")
+    missing = "".join(f"{ref}\n" for ref, made in there.items() if not _is_here(made))
+    if missing:
+        git.tried("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--stdin", "--", remote, given=missing)
     return {ref: _holder(remote, ref, made) for ref, made in there.items() if _is_here(made)}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from stages.base import claims, dvc_cache, git, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
-from stages.by_hand import cluster_experiments, cluster_landing, cluster_staging, folds
+from stages.by_hand import claim, cluster_experiments, cluster_landing, cluster_staging, folds
 from stages.by_hand.cluster_experiments import Experiment
 from stages.by_hand.cluster_landing import Landed
 from stages.by_hand.cluster_sending import Sender
@@ -183,9 +183,7 @@ def _claimed(experiments: list[Experiment], asked: Asked, found: Found) -> list[
         if holder is None:
             left.append(one)
         else:
-            found.left_out[one.name] = (
-                f"is claimed by {holder.who} on {holder.host} since {holder.when:%Y-%m-%d %H:%M} UTC"
-            )
+            found.left_out[one.name] = f"is claimed by {claim.in_words(holder)}"
     return left
 
 
