@@ -26,8 +26,8 @@ SAME = (
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
-    """A project in a sub-folder of a git repository after `dvc repro lr-find`, committed, photos pushed to a folder; focal has been
-    trained by DVC alone, as the experiment `plain`."""
+    """A project in a sub-folder of a git repository after `dvc repro lr-find`, committed, photos pushed to a folder; DVC alone has
+    trained the experiment `plain`, with focal."""
     top = tmp_path_factory.mktemp("trained")
     folder = top / "sub"
     lay_out(folder, prepared)
