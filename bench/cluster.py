@@ -33,6 +33,7 @@ class Node:
     """A node's own copy of the project, made beforehand: stages.parallel.training_process.Checkout."""
 
     source: Path
+    run: str = "*"  # any
 
     def made(self, root: Path, say: Any) -> Path:
         if not root.exists():

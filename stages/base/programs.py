@@ -9,6 +9,8 @@ from pathlib import Path
 
 from stages.base.errors import UserError
 
+# Lines that git adds to every remote that it cannot read.
+PADDING = ("Could not read from remote repository.", "you have the correct access rights", "and the repository exists.")
 SHOWN = 300  # letters of what a program says of its failure
 PYTHON = (sys.executable, "-P")  # -P: modules of the folder where it runs are not taken for those installed
 DVC = (*PYTHON, "-m", "dvc")
@@ -71,7 +73,7 @@ def environment() -> dict[str, str]:
 
 def reason(said: str, code: int) -> str:
     """Why a program failed, in one line, from what it said: its own line of error, where it has one, else its last."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.strip().endswith(PADDING)]
     for mark in ("maskcli: ", "ERROR: ", "fatal: ", "error: "):
         own = [place for place, line in enumerate(lines) if line.startswith(mark)]
         if own:

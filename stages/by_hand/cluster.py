@@ -29,6 +29,7 @@ from stages.parallel.training_process import Order
 from stages.params.load import load
 from stages.params.schema import Params
 
+OF_NODES = "see what ails those machines"
 AGAIN = "run the same command again: it goes on from there"
 
 
@@ -69,9 +70,11 @@ class Found:
         """One line that tells what failed; empty where nothing has."""
         if not self.failed:
             return ""
-        told = "; ".join(f"{name}: {error}" if name else error for name, error in self.failed.items())
+        told = "; ".join(
+            f"{name}: {error.removeprefix(f'{name} ')}" if name else error for name, error in self.failed.items()
+        )
         kept = f"; {len(self.landed)} done and kept" if self.landed else ""
-        return told if len(self.failed) == 1 and not kept else f"{told}{kept}; {AGAIN}"
+        return f"{told}{kept}" + ("" if len(self.failed) == 1 and not kept else f"; {AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def run(asked: Asked, talk: Talk) -> Found:
 
     Raises UserError where nothing can begin, KeyboardInterrupt once all that runs has written a checkpoint.
     """
-    found = Found()
+    found, sender = Found(), Sender(asked.git_remote)
     _refuse_uncommitted(asked)
     experiments = _experiments(asked)
     if experiments is not None:
@@ -122,10 +125,10 @@ def run(asked: Asked, talk: Talk) -> Found:
             held.enter_context(cluster_staging.alone(name))
         engine = _engine(asked)
         held.callback(engine.close, [])  # also where it comes to no training
-        ready = _made_ready(experiments, asked, talk, found)
+        ready = _made_ready(experiments, asked, sender, talk, found)
         for one, trainings in zip(ready, _trained(ready, asked, engine, talk), strict=True):
             with _noting(one.staged.name, found):
-                side_by_side.report(trainings)
+                side_by_side.report(trainings, side_by_side.FEWER if asked.address is None else OF_NODES)
                 told = replace(talk, say=_saying(one.staged, talk))
                 found.landed.append(cluster_landing.land(one.staged, one.params, asked.until, told))
     return found
@@ -187,9 +190,11 @@ def _claimed(experiments: list[Experiment], asked: Asked, found: Found) -> list[
     return left
 
 
-def _made_ready(experiments: list[Experiment] | None, asked: Asked, talk: Talk, found: Found) -> list[Ready]:
+def _made_ready(
+    experiments: list[Experiment] | None, asked: Asked, sender: Sender, talk: Talk, found: Found
+) -> list[Ready]:
     """A folder for each experiment (None: the workspace itself) in which all that comes before training has run."""
-    ready, sender = [], Sender(asked.git_remote)
+    ready: list[Ready] = []
     wanted: Sequence[Experiment | None] = [None] if experiments is None else experiments
     for one in wanted:
         with _noting(one.name if one else "", found):

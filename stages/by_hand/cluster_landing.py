@@ -82,7 +82,7 @@ def _bring(staged: Staged, experiment: Experiment) -> str:
     """Take the experiment's commit from its clone into the project, and its entry out of DVC's queue; the clone goes, with its
     checkpoints. Returns the commit."""
     ref = ref_of(experiment)
-    git.ask("fetch", "-q", "--no-tags", "--no-write-fetch-head", str(staged.folder), f"+{ref}:{ref}")
+    git.ask("fetch", "-q", "--no-tags", "--no-write-fetch-head", str(programs.git_top(staged.folder)), f"+{ref}:{ref}")
     commit = git.ask("rev-parse", ref).decode().strip()
     if experiment.queued:
         programs.run([*programs.DVC, "queue", "remove", experiment.name], Path.cwd())

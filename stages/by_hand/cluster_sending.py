@@ -24,6 +24,10 @@ class Sender:
     remote: str = ""
     bundles: dict[str, bytes] = field(default_factory=dict)  # by revision: experiments of one commit share theirs
 
+    def __post_init__(self) -> None:
+        """Raise UserError where there is no such remote."""
+        self.url = self._url()
+
     def checkout(self, staged: Staged, dirty: bool) -> Checkout:
         """Of an experiment's folder, in which lr-find has run. Raises UserError."""
         revision, prefix = self._revision(staged, dirty), git.prefix()
@@ -38,7 +42,7 @@ class Sender:
         return Checkout(
             checkout.key(*parts),
             revision,
-            self._url(),
+            self.url,
             self.bundles[revision],
             prefix or ".",
             content,

@@ -61,6 +61,10 @@ class Checkout:
     decodes: bool
     record: Record
 
+    @property
+    def run(self) -> str:
+        return self.record.run
+
     def made(self, root: Path, say: Say, cache: Path | None = None) -> Path:
         """The project's folder below `root` on this machine, made there unless it is; whole or not at all, also where several
         processes ask for it at once.

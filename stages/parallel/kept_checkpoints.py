@@ -13,9 +13,10 @@ Progress = tuple[bool, int, int]  # finished, complete epochs, steps of the next
 
 
 def of(order: Order, folder: Path) -> list[Path]:
-    """The checkpoints in a folder that are of the order's fold (or of one of its repeats), and what was found before it."""
-    fold, repeat = order.number, order.terms.repeat
-    names = (f"{fold}-*", f"{-1 - fold}-*") if repeat is None else (f"{fold}-{repeat}-*",)
+    """The checkpoints in a folder that are of the order's fold (or of one of its repeats) in its run, and what was found before
+    it; of any run where the order has no checkout."""
+    fold, repeat, run = order.number, order.terms.repeat, order.checkout.run if order.checkout else "*"
+    names = (f"{fold}-*-{run}.*", f"{-1 - fold}-*-{run}.*") if repeat is None else (f"{fold}-{repeat}-{run}.*",)
     found = [path for name in names for path in folder.glob(name) if path.suffix in (".ckpt", ".npz")]
     return sorted(found)
 

@@ -9,9 +9,9 @@ REACHED = 5.0  # seconds in which a cluster must answer
 
 
 def connect(address: str) -> tuple[str, int]:
-    """Connect this process to the cluster at host:port, or to the one that this machine is in (`auto`); host and port of its head.
+    """Connect this process to the cluster at host:port, or to the one that this machine is in (`auto`).
 
-    Raises UserError.
+    Returns host and port of its head. Raises UserError.
     """
     import ray
 

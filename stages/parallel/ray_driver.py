@@ -18,6 +18,7 @@ from typing import Any
 
 from stages.base import files, paths
 from stages.base.errors import UserError
+from stages.learn import interrupt
 from stages.parallel import kept_checkpoints, ray_address, ray_node
 from stages.parallel.engine import ENDS
 from stages.parallel.training_process import Order
@@ -70,6 +71,7 @@ class Driver:
     head: tuple[str, int] = ("", 0)
     remotes: dict[int, Remote] = field(default_factory=dict)
     unfit: set[str] = field(default_factory=set)  # ids of nodes that cannot train
+    told: tuple[list[tuple[float, float]], int] | None = None  # the nodes
     counted: float = 0.0
     answered: float = field(default_factory=time.monotonic)
     ends: float = float("inf")  # time.monotonic() when all must have ended
@@ -81,6 +83,7 @@ class Driver:
 
 def drive(setting: Setting, pipe: connection.Connection) -> None:
     """The process's whole life: connect, then do what the pipe asks until it is closed."""
+    _ignore_signals()
     _stand_apart(setting)
     driver = Driver(setting, pipe)
     try:
@@ -88,6 +91,7 @@ def drive(setting: Setting, pipe: connection.Connection) -> None:
     except UserError as error:
         driver.tell(-1, "refused", str(error))
         return
+    _ignore_signals()  # Ray heeds SIGTERM
     while driver.remotes or driver.ends == float("inf"):
         _obey(driver)
         _count(driver)
@@ -99,11 +103,14 @@ def drive(setting: Setting, pipe: connection.Connection) -> None:
     ray.shutdown()
 
 
+def _ignore_signals() -> None:
+    """What asks the command to stop, and is sent to all its processes, is the command's affair."""
+    for number in interrupt.heeded():
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _stand_apart(setting: Setting) -> None:
-    """What asks the command to stop is its affair; what Ray prints goes to a file."""
-    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(signal.Signals[name], signal.SIG_IGN)
+    """What Ray prints goes to a file."""
     files.make_folder(setting.logs)
     os.chdir(setting.logs)  # Ray has nodes import from where its driver is, and a project may have a folder `stages`
     with (setting.logs / "ray.log").open("ab") as file:
@@ -160,7 +167,9 @@ def _tell_nodes(driver: Driver) -> list[tuple[float, float]]:
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in driver.unfit]
     nodes = [(there.get("CPU", 0), there.get("GPU", 0)) for there in alive]
-    driver.tell(-1, "nodes", (nodes, len(driver.unfit)))
+    if driver.told != (nodes, len(driver.unfit)):  # only what is new: nobody may listen for a long time
+        driver.told = nodes, len(driver.unfit)
+        driver.tell(-1, "nodes", driver.told)
     return nodes
 
 

@@ -7,7 +7,7 @@ installed as here.
 import multiprocessing
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class RayEngine:
         number = len(self.trainings)
         self.trainings[number] = training
         self._log(training, f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {order.name}\n")
-        self._ask("submit", number, order)
+        self._ask("submit", number, replace(order, folder=order.folder.absolute()))  # the driver works elsewhere
         return training
 
     def wait(self, running: Sequence[Training], seconds: float) -> list[Message]:
@@ -149,11 +149,14 @@ class RayEngine:
         return f"the process that talks to Ray has ended with code {code} (see {self.logs / 'ray.log'}); {KEPT}"
 
     def _why_none(self, order: Order) -> str:
+        """Why no node has room for an order, whatever else runs there."""
         gpus, cores = self.gpus or 0, order.cores
-        if self.left_out or not self.nodes:
+        if self.left_out:
             return f"{order.name}: no node that is left can train it, {self.left_out} could not (their lines say why); {MEND}"
-        if gpus and not any(there >= gpus for _, there in self.nodes):
-            most = max(there for _, there in self.nodes)
+        if not any(there for there, _ in self.nodes):
+            return f"{order.name}: no node of the cluster at {self.address} is there that trains; {KEPT}"
+        most = max(there for _, there in self.nodes)
+        if gpus > most:
             return (
                 f"{order.name}: --gpus-per-fold {gpus:g}: no node has that many (the most is {most:g}); start nodes "
                 "with `ray start --num-gpus=...`, or ask for fewer"

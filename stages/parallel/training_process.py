@@ -45,6 +45,11 @@ class Work:
 class Checkout(Protocol):
     """The project as the head has it, for a machine that has not (checkout.py); travels there by pickle."""
 
+    @property
+    def run(self) -> str:
+        """The key of the run that is trained in it."""
+        ...
+
     def made(self, root: Path, say: Callable[[str], None]) -> Path:
         """The project's folder below `root` on the machine that this is called on, made there unless it is.
 

@@ -26,15 +26,15 @@ SAME = (
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
-    """A project in a sub-folder of a git repository after `dvc repro`, committed, photos pushed to a folder; focal has been
-    trained by DVC alone, as the experiment `plain`. Never written to."""
+    """A project in a sub-folder of a git repository after `dvc repro lr-find`, committed, photos pushed to a folder; DVC alone has
+    trained the experiment `plain`, with focal."""
     top = tmp_path_factory.mktemp("trained")
     folder = top / "sub"
     lay_out(folder, prepared)
     (folder / ".git").rename(top / ".git")
     command(folder, "dvc", "remote", "add", "-q", "-d", "store", str(top / "store"))
     (top / ".gitignore").write_text("/store\n")
-    command(folder, "dvc", "repro", "-q")
+    command(folder, "dvc", "repro", "-q", "lr-find")
     command(folder, "git", "add", "-A", str(top))
     command(folder, "git", "commit", "-qm", "first")
     command(folder, "dvc", "push", "-q", "data")

@@ -23,6 +23,7 @@ class Copied:
 
     source: Path
     refused: str = ""
+    run: str = "*"  # any
 
     def made(self, root: Path, say: Callable[[str], None]) -> Path:
         root.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Which checkpoints are a training's own, and how far they are, without torch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from stages.learn.training_terms import Terms
 from stages.parallel import kept_checkpoints
 from stages.parallel.training_process import Order
 from tests.conftest import small
+from tests.parallel.copied_checkout import Copied
 
 
 def order(fold: int, repeat: int | None = None) -> Order:
@@ -24,6 +26,9 @@ def test_a_fold_has_those_of_all_its_repeats_and_of_the_models_before_it(tmp_pat
         (tmp_path / name).touch()
     assert [path.name for path in kept_checkpoints.of(order(1), tmp_path)] == sorted(names[:4])
     assert [path.name for path in kept_checkpoints.of(order(1, repeat=1), tmp_path)] == ["1-1-a.ckpt"]
+    (tmp_path / "1-1-b.ckpt").touch()
+    of_run = replace(order(1, repeat=1), checkout=Copied(tmp_path, run="b"))
+    assert [path.name for path in kept_checkpoints.of(of_run, tmp_path)] == ["1-1-b.ckpt"]
 
 
 def test_how_far_a_checkpoint_is_stands_in_its_header(project: Path) -> None:
