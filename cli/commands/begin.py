@@ -180,7 +180,8 @@ def demo_data(
 def check(context: typer.Context, as_json: Json = False) -> None:
     """Try every stage on a few people; say how long all will take.
 
-    With the real params, in a temporary folder: what would fail at the end fails here, in a minute.
+    With the real params, in a temporary folder: what would fail at the end fails here, in a minute. Models and losses of your own
+    are listed, with their options (docs/plugins.md).
     """
     checked = params()
     from stages.by_hand import check as stage

@@ -1,0 +1,87 @@
+"""bench/papers: the photos, the model and the params are the papers'; nothing is trained here."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from stages.learn import plugins
+from stages.learn.timm_import import load_timm
+from stages.params.load import parse
+from stages.params.model_and_training import Plugins
+from tests.conftest import ROOT
+
+PAPERS = ROOT / "bench/papers"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"papers_{name}", PAPERS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+long_tail, methods = script("long_tail"), script("methods")
+
+
+def images(folder: Path, train: int, test: int) -> Path:
+    for part, count in (("train", train), ("test", test)):
+        for name in long_tail.CLASSES:
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                (folder / part / name / f"{number:04d}.jpg").write_text(f"{part} {name} {number}")
+    return folder
+
+
+def test_classes_keep_as_many_photos_as_in_the_papers() -> None:
+    kept = [long_tail.of_class(number, 5000, 100) for number in range(10)]
+    assert kept == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert [long_tail.of_class(number, 5000, 10) for number in (0, 9)] == [5000, 500]
+
+
+def test_the_same_seed_keeps_the_same_photos_and_the_test_photos_are_all_kept(tmp_path: Path) -> None:
+    source = images(tmp_path / "images", 20, 3)
+    names = []
+    for place, seed in (("a", 0), ("b", 0), ("c", 1)):
+        kept = long_tail.make(source, tmp_path / place, 10, seed)
+        assert list(kept.values()) == [long_tail.of_class(number, 20, 10) for number in range(10)]
+        names.append(sorted(str(path.relative_to(tmp_path / place)) for path in (tmp_path / place).rglob("*.jpg")))
+    assert names[0] == names[1] != names[2]
+    assert sum(name.startswith("test/") for name in names[0]) == 30
+
+
+def test_where_the_photos_are_not_there_one_line_says_what_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(
+        long_tail.NotThere, match=r"airplane: no photos; --images wants a checkout of YoongiKim/CIFAR-10"
+    ):
+        long_tail.make(tmp_path, tmp_path / "to", 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutions"), [("cifar_resnet8", 7), ("cifar_resnet14", 13), ("cifar_resnet32", 31)]
+)
+def test_the_networks_have_6n_plus_2_layers_and_no_parameters_in_shortcuts(
+    name: str, convolutions: int, tmp_path: Path
+) -> None:
+    Path("resnet_cifar.py").write_bytes((PAPERS / "resnet_cifar.py").read_bytes())
+    plugins.load(Plugins(models="resnet_cifar.py"))
+    net = load_timm().create_model(name, num_classes=10).eval()
+    assert sum(isinstance(module, nn.Conv2d) for module in net.modules()) == convolutions
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert net.forward_features(torch.zeros(1, 3, 32, 32)).shape == (1, 64, 8, 8)
+    if name == "cifar_resnet32":
+        assert sum(value.numel() for value in net.parameters()) == pytest.approx(0.46e6, rel=0.02)
+    plugins.load(plugins.NO_PLUGINS)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_method_is_params_alone(name: str) -> None:
+    params = parse(methods.params(methods.METHODS[name], 1, "cifar_resnet32", 200))
+    assert (params.seed, params.train.epochs, params.refit.epochs, params.augment.pad) == (1, 200, 200, 4)
