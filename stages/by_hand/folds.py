@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from stages.base import cores
 from stages.base.errors import UserError
 from stages.base.talk import Talk
-from stages.parallel import side_by_side
+from stages.parallel import gpus, side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params.schema import Params
 from stages.records import lr_json
@@ -34,7 +34,8 @@ def run(
         raise UserError(f"--only {unknown[0]}: params.yaml has folds {list(params.folds)}; name some of them")
     # Under a time limit the first fold, which would reckon with none beside it, would get the least.
     grows = not _limited(params, until) and on_gpu(params) and jobs is None and params.parallel.jobs == "auto"
-    plan = Plan(wanted, jobs or number_of_jobs(params), threads(params), fresh=fresh, until=until, grows=grows)
+    of_each, here = threads(params), gpus_here(params)
+    plan = Plan(wanted, jobs or number_of_jobs(params), of_each, fresh=fresh, until=until, gpus=here, grows=grows)
     side_by_side.run(params, talk, plan)
 
 
@@ -49,16 +50,19 @@ def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.da
         return False
     start = params.folds.index(fold)
     others = (*params.folds[start + 1 :], *params.folds[:start])
-    plan = Plan([fold], min(jobs, len(others) + 1), threads(params), others, fresh=fresh, until=until)
+    jobs, of_each, here = min(jobs, len(others) + 1), threads(params), gpus_here(params)
+    plan = Plan([fold], jobs, of_each, others, fresh=fresh, until=until, gpus=here)
     side_by_side.run(params, talk, plan)
     return True
 
 
 def number_of_jobs(params: Params) -> int:
-    """parallel.jobs; for auto, on a CPU as many folds as have cores, on a GPU one, until its memory use is known."""
+    """parallel.jobs; for auto, on a CPU as many folds as have cores, on GPUs one each, until their memory use is known."""
     if params.parallel.jobs != "auto":
         return params.parallel.jobs
-    return 1 if on_gpu(params) else max(1, cores.available() // min(threads(params).values()))
+    return (
+        max(1, len(gpus_here(params))) if on_gpu(params) else max(1, cores.available() // min(threads(params).values()))
+    )
 
 
 def _limited(params: Params, until: datetime.datetime | None) -> bool:
@@ -69,6 +73,11 @@ def threads(params: Params) -> dict[int, int]:
     """Threads of each fold."""
     found = lr_json.read(params)
     return {fold: lr_json.threads(found, fold, params) for fold in params.folds}
+
+
+def gpus_here(params: Params) -> tuple[str, ...]:
+    """The GPUs to deal folds out to; empty on a CPU."""
+    return gpus.listed() if on_gpu(params) else ()
 
 
 def on_gpu(params: Params) -> bool:

@@ -182,7 +182,7 @@ def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
         return False
     threads = dict.fromkeys(seeds, lr_json.refit_threads(chosen, params))
     work = Work(train_seed, {seed: _name(seed) for seed in seeds}, "refit seeds", "refit")
-    side_by_side.run(params, talk, Plan(seeds, jobs, threads, work=work, grows=grows))
+    side_by_side.run(params, talk, Plan(seeds, jobs, threads, work=work, gpus=folds.gpus_here(params), grows=grows))
     return True
 
 

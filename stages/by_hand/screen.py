@@ -28,7 +28,7 @@ from stages.judge.paired_difference import Asked, Difference
 from stages.judge.successive_halving import Rung, Score
 from stages.judge.training_noise import Training
 from stages.learn import checkpoint, cpu_threads, learner, objective, predict, run_key, short_training
-from stages.parallel import side_by_side
+from stages.parallel import gpus, side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params import typed_changes
 from stages.params.schema import Params
@@ -61,13 +61,14 @@ class Screening:
     setting: dict[str, Any]  # of the trainings' run keys
     threads: int
     on_gpu: bool
+    gpus: tuple[str, ...]
 
     @property
     def jobs(self) -> int:
         """Trainings side by side; on a GPU one, until its memory use is known."""
         if self.params.parallel.jobs != "auto":
             return self.params.parallel.jobs
-        return 1 if self.on_gpu else max(1, cores.available() // self.threads)
+        return max(1, len(self.gpus)) if self.on_gpu else max(1, cores.available() // self.threads)
 
     def epochs(self, number: int, rung: Rung) -> int:
         return rung.epochs(self.tried[number].params.train.epochs)
@@ -139,7 +140,9 @@ def screening(params: Params, choice: Choice) -> Screening:
     setting = run_key.record(params, lr, threads=dict.fromkeys(params.folds, threads)).setting
     group = bootstrap.numbered(photos.read(task)["group"].to_numpy(str))
     val = [fold.val for fold in folds]
-    return Screening(params, tried, task, folds[0].labels, group, val, setting, threads, device != "cpu")
+    on_gpu = device != "cpu"
+    here = gpus.listed() if on_gpu else ()
+    return Screening(params, tried, task, folds[0].labels, group, val, setting, threads, on_gpu, here)
 
 
 def train(made: Screening, plan: list[Rung], until: float | None, talk: Talk) -> list[Reached]:
@@ -180,7 +183,8 @@ def _train_rung(made: Screening, rung: Rung, numbers: Sequence[int], until: floa
     grows = made.on_gpu and params.parallel.jobs == "auto"
     threads = dict.fromkeys(several, made.threads)
     work = screen_training.work(left, until)
-    side_by_side.run(params, talk, Plan(list(several), min(made.jobs, len(left)), threads, work=work, grows=grows))
+    plan = Plan(list(several), min(made.jobs, len(left)), threads, work=work, gpus=made.gpus, grows=grows)
+    side_by_side.run(params, talk, plan)
 
 
 def _known(made: Screening, rung: Rung, numbers: Sequence[int], first: bool) -> Reached | None:

@@ -30,7 +30,8 @@ class Training:
 class Message:
     """What is heard of a training. kind and value:
 
-    say: a line for the person; begins, share: the share of its epochs that is done, 0..1; peak: bytes of GPU memory;
+    say: a line for the person; begins, share: the share of its epochs that is done, 0..1; peak: bytes of
+    GPU memory that it has peaked at, and that are free there by now;
     kept: how far the checkpoint is that has just come from another machine; done: ""; stopped: where it is kept, after
     `cancel`; failed: why, in one line; lost: why its process, or the machine that it ran on, is no more or cannot do it:
     submitted again, it goes on from its newest checkpoint.

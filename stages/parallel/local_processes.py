@@ -1,7 +1,7 @@
 """Trainings as processes of this machine: the engine that folds, refit and screen use."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from multiprocessing import connection
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from stages.base import cores
 from stages.parallel import training_process
 from stages.parallel.engine import ENDS, Message, Training
+from stages.parallel.gpus import Gpus
 from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Worker, how_it_ended
 
 
@@ -18,6 +19,7 @@ class LocalProcesses:
     """An Engine; what a training says comes through a pipe of its own."""
 
     retries: int = 0
+    gpus: Gpus | None = None  # that trainings are dealt out to; None: they compute on the CPU
     at_work: dict[int, tuple[Worker, Any]] = field(
         default_factory=dict
     )  # by id() of the training: process, event that stops it
@@ -27,9 +29,11 @@ class LocalProcesses:
         return training_process.context()
 
     def slots(self, order: Order) -> int:
-        return max(1, cores.available() // order.cores)
+        return self.gpus.slots() if self.gpus else max(1, cores.available() // order.cores)
 
     def submit(self, order: Order) -> Training:
+        if self.gpus:
+            order = replace(order, gpu=self.gpus.take())
         training, stop = Training(order), self.context.Event()
         self.at_work[id(training)] = training_process.start(self.context, order, stop), stop
         return training
@@ -48,8 +52,13 @@ class LocalProcesses:
             kind, value = "lost" if code in ENDED_BY_THE_SYSTEM else "failed", how_it_ended(code)
         if kind == "full":
             kind = "failed"
+        gpu = training.order.gpu
+        if self.gpus and gpu and kind == "peak":
+            self.gpus.measured(gpu, *value)
         if kind in ENDS:
             worker.exit_code()
+            if self.gpus and gpu:
+                self.gpus.leave(gpu)
             del self.at_work[id(training)]
         return Message(training, kind, value)
 

@@ -54,7 +54,7 @@ class Reporter:
 
         if torch.cuda.is_available() and not self.told_peak:
             self.told_peak = True
-            self.tell("peak", torch.cuda.max_memory_reserved())
+            self.tell("peak", (torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[0]))
 
 
 class Bar:

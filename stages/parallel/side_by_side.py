@@ -13,20 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stages.base import cores
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.learn import interrupt
 from stages.learn.training_terms import Terms
 from stages.parallel.engine import ENDS, Engine, Message, Training
+from stages.parallel.gpus import Gpus
 from stages.parallel.local_processes import LocalProcesses
 from stages.parallel.progress_display import TELL_EVERY, Bar
 from stages.parallel.training_process import Order, Work
 from stages.params.schema import Params
 
-ROOM = 1.2  # of a training's peak GPU memory: what each further one on the same GPU needs to have free
-CUDA_CONTEXT = 600 * 2**20  # bytes that a process takes of a GPU beside what torch allocates, about
-CORES_ON_A_GPU = 2  # one that launches kernels, one that makes batches
 TOO_LATE = "the time was up before it could begin"
 FEWER = "train fewer at a time (parallel.jobs), lower train.batch_size, or give it more memory"
 
@@ -42,7 +39,8 @@ class Plan:
     work: Work | None = None  # None: folds are trained
     fresh: bool = False
     until: datetime.datetime | None = None
-    grows: bool = False  # on a GPU, to as many as its memory has room for
+    gpus: tuple[str, ...] = ()  # that they are dealt out to
+    grows: bool = False  # to as many as the GPUs have room for
 
     def needed(self, params: Params) -> list[int]:
         """Those that must be trained to their end: under a time limit those ahead too, since all share the time."""
@@ -54,11 +52,6 @@ class Plan:
         several = f"{len(needed)} {self.work.several if self.work else 'folds'}, {self.jobs} at a time"
         one = self.work.names[needed[0]] if self.work else f"fold {needed[0]}"
         return f"epochs of {several if len(needed) > 1 else one}"
-
-
-def fits(free: int, peak: int, trainings: int, available: int) -> int:
-    """Trainings that one GPU can do at a time, where one has peaked at `peak` bytes and `free` bytes are left."""
-    return max(1, min(trainings, 1 + int(free // (ROOM * (peak + CUDA_CONTEXT))), available // CORES_ON_A_GPU))
 
 
 @dataclass
@@ -101,7 +94,8 @@ def run(params: Params, talk: Talk, plan: Plan) -> None:
     """
     needed, every = plan.needed(params), [*plan.wanted, *plan.ahead]
     orders = {number: _order(params, plan, number) for number in every}
-    crew = Crew(LocalProcesses(), orders, plan.wanted, needed, deque(every), plan.jobs, plan.grows)
+    engine = LocalProcesses(gpus=Gpus(plan.gpus) if plan.gpus else None)
+    crew = Crew(engine, orders, plan.wanted, needed, deque(every), plan.jobs, plan.grows)
     _train(crew, talk, plan.label(needed))
     report([crew.trainings[number] for number in plan.wanted])
 
@@ -222,7 +216,7 @@ def _listen(crew: Crew, bar: Bar, talk: Talk) -> None:
         if message.kind == "lost" and not crew.stopping:
             _again(crew, number, len(running), talk)
         if message.kind == "peak" and crew.grows and crew.jobs:
-            crew.jobs = max(crew.jobs, fits(_gpu_free(), message.value, len(crew.wanted), cores.available()))
+            crew.jobs = max(crew.jobs, min(crew.engine.slots(training.order), len(crew.wanted)))
 
 
 def _show(number: int, message: Message, bar: Bar, talk: Talk) -> None:
@@ -267,9 +261,3 @@ def _order(params: Params, plan: Plan, number: int) -> Order:
     later = len(plan.needed(params)) - len(plan.wanted)
     terms = Terms(fresh=plan.fresh and own, until=plan.until, outputs=own, jobs=plan.jobs, later=later)
     return Order(Path.cwd(), params, number, plan.work, terms, interrupt.heeded(), cores=plan.threads[number])
-
-
-def _gpu_free() -> int:
-    import torch
-
-    return int(torch.cuda.mem_get_info()[0])

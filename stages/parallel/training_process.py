@@ -72,6 +72,7 @@ class Order:
     checkout: Checkout | None = None  # needed where it is trained on another machine
     cores: int = 1  # that are set aside for it there
     experiment: str = ""  # whose fold it is, where there are several
+    gpu: str = ""  # the only one that it sees, as CUDA_VISIBLE_DEVICES names it; empty: as this process
     output: Path | None = None  # where what its libraries print goes; None: where the parent's goes
 
     @property
@@ -171,6 +172,8 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
     """The process's whole life: do what it was ordered, and tell the parent how it goes."""
     gc.freeze()  # what it was forked with lives to its end: looking through it for garbage would only copy its pages
     os.chdir(order.folder)
+    if order.gpu:  # before CUDA is first asked for anything
+        os.environ["CUDA_VISIBLE_DEVICES"] = order.gpu
     if order.output:
         _print_to(order.output)
     reporter = Reporter(pipe, order.epochs)

@@ -172,17 +172,6 @@ def test_lr_find_takes_no_more_threads_than_params_allow(project: object, monkey
     assert read_json(paths.LR_CHOSEN, "lr-find", "lr")["threads"] == {"0": 3, "1": 3}
 
 
-def test_folds_on_a_gpu_are_as_many_as_fit_its_memory_and_the_cores() -> None:
-    gib = 2**30
-    assert side_by_side.fits(free=70 * gib, peak=10 * gib, trainings=5, available=16) == 5
-    assert side_by_side.fits(free=26 * gib, peak=10 * gib, trainings=5, available=16) == 3
-    assert (
-        side_by_side.fits(free=25 * gib, peak=10 * gib, trainings=5, available=16) == 2
-    )  # each process takes some for itself
-    assert side_by_side.fits(free=70 * gib, peak=10 * gib, trainings=5, available=4) == 2
-    assert side_by_side.fits(free=0, peak=10 * gib, trainings=5, available=16) == 1
-
-
 def test_an_unknown_fold_is_refused(settled: Params) -> None:
     with pytest.raises(UserError, match=r"--only 7: params\.yaml has folds"):
         folds.run(settled, SILENT, only=[7])
