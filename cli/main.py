@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from cli import commands
-from cli.commands import against_the_clock, answers, begin, better_scores, serving, stages, take_along, wrong_labels
+from cli.commands import (
+    against_the_clock,
+    answers,
+    begin,
+    better_scores,
+    cluster,
+    serving,
+    stages,
+    take_along,
+    team,
+    wrong_labels,
+)
 from cli.common import main_process
 
 app = typer.Typer(
@@ -46,7 +57,8 @@ def main(
     """Options before the command."""
 
 
-for room in (begin, stages, answers, wrong_labels, better_scores, take_along, serving, against_the_clock):
+ROOMS = (begin, stages, answers, wrong_labels, better_scores, take_along, serving, cluster, team, against_the_clock)
+for room in ROOMS:
     commands.place(room.commands)
     app.add_typer(room.commands)
 

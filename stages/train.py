@@ -90,8 +90,12 @@ class Process:
     asked: Interrupt  # whether any of those that share the batches was
 
     @property
-    def writes(self) -> bool:
+    def speaks(self) -> bool:
         return self.main and self.timing.terms.outputs
+
+    @property
+    def writes(self) -> bool:
+        return self.speaks and self.timing.terms.repeat is None
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,8 @@ def _fold(params: Params, number: int, process: Process) -> None:
             folder = paths.TRAIN / str(number)
             process.talk.say(f"fold {number}: is done, its outputs in {folder} stand as that process wrote them")
             return
-        if process.main:
+        only = process.timing.terms.repeat
+        if process.main and only is None:
             checkpoint.prune(number, fold.record.run, params.train.repeats)
             checkpoint.prune(-1 - number, fold.record.run, params.label_noise.folds)
         accelerator.wait_for_everyone()
@@ -144,7 +149,7 @@ def _fold(params: Params, number: int, process: Process) -> None:
         search = _search(fold, process)
         data, suspects = inner_models.borne(params, data, search)
         fold = replace(fold, data=data, suspects=suspects)
-        for repeat in range(params.train.repeats):
+        for repeat in range(params.train.repeats) if only is None else [only]:
             _repeat(fold, repeat, process)
         if process.writes:
             _write(fold)
@@ -184,6 +189,10 @@ def _repeat(fold: Fold, repeat: int, process: Process) -> None:
     if process.writes:
         _fit_and_write(made, fold, repeat, around, progress)
     else:
+        name = f"{fold.number}.{repeat}"
+        around.on_epoch = lambda now: around.talk.say(
+            epoch_lines.epoch_line(name, now.history[-1], params.train.epochs)
+        )
         fit.fit(made, around, progress)
     accelerator.free_memory()
 
@@ -194,7 +203,7 @@ def _around(fold: Fold, repeat: int, process: Process) -> Around:
     keeper = process.timing.keeper(fold.params, fold.record.run, fold.number, repeat, known)
     keeper.writes = process.main
     clock = process.timing.clock(fold.params, keeper, fold.data, known)
-    return Around(process.talk if process.writes else SILENT, keeper, clock, process.asked)
+    return Around(process.talk if process.speaks else SILENT, keeper, clock, process.asked)
 
 
 def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progress: Progress) -> None:
@@ -222,9 +231,10 @@ def _alone(fold: Fold, process: Process) -> Iterator[bool]:
     if not process.main:
         yield False
         return
-    writes, name = process.writes, f"fold {fold.number}"
-    lock = checkpoint.alone(name, fold.record.run, process.talk, process.here, wait=writes)
-    with lock as waited, _taken_away(fold.number) if writes else nullcontext():
+    only = process.timing.terms.repeat
+    name = f"fold {fold.number}" + ("" if only is None else f" repeat {only}")
+    lock = checkpoint.alone(name, fold.record.run, process.talk, process.here, wait=process.speaks)
+    with lock as waited, _taken_away(fold.number) if process.writes else nullcontext():
         yield waited
 
 

@@ -27,6 +27,7 @@ from PIL import Image
 from cli import main
 from stages import oof_ensemble, prepare
 from stages.base import paths
+from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.data import task_and_classes as tasks
@@ -37,8 +38,8 @@ from stages.records.run_record import Record
 from tests import histories, layouts
 from tests.bundle import refusals as bundles
 from tests.bundle import unexportable
-from tests.by_hand import unanswerable
-from tests.conftest import ROOT, SMALL, files_up_to, record_folds, small
+from tests.by_hand import unanswerable, unclusterable
+from tests.conftest import DVC_CONFIG, ROOT, SMALL, files_up_to, record_folds, small
 from tests.data import miscorrected
 from tests.new_project import refusals
 from tests.review import refusals as reviews
@@ -823,11 +824,60 @@ def test_what_review_says_and_goes_on(
     assert "/?token=" in out.splitlines()[0]
 
 
+@pytest.fixture(scope="module")
+def in_git_and_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in git and DVC, with params alone, committed."""
+    folder = tmp_path_factory.mktemp("in_git_and_dvc") / "project"
+    folder.mkdir()
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(small().model_dump(mode="json"), sort_keys=False))
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text(DVC_CONFIG)
+    (folder / ".dvc/.gitignore").write_text("/tmp\n/config.local\n/cache\n")
+    for words in (["init", "-q"], ["config", "user.email", "a@example.org"], ["config", "user.name", "a"]):
+        histories.git(folder, *words)
+    histories.git(folder, "add", "-A")
+    histories.git(folder, "commit", "-qm", "first")
+    return folder
+
+
+@pytest.mark.parametrize("case", unclusterable.CASES)
+def test_what_cluster_run_does_not_begin_with_is_one_line(
+    in_git_and_dvc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    shutil.copytree(in_git_and_dvc, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    words, lay_out = unclusterable.CASES[case]
+
+    def files() -> dict[str, bytes]:  # but for what git and DVC keep of having been asked
+        return {
+            name: Path(name).read_bytes() for name in listing(Path()) if not name.startswith((".git/", ".dvc/tmp/"))
+        }
+
+    with lay_out():
+        before = files()
+        code, out, err = maskcli(monkeypatch, capsys, "cluster", "run", *words)
+    assert (code, out, err) == (2, "", [f"maskcli: {documented()[case]}"])
+    assert files() == before
+    place = Path(".dvc/tmp/cluster")
+    assert [path.name for path in place.glob("*") if path.suffix not in (".lock", ".json")] == []
+
+
+@pytest.mark.parametrize("case", unclusterable.NODES)
+def test_what_a_node_does_not_train_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    checkout = unclusterable.NODES[case](monkeypatch)
+    with pytest.raises(UserError) as told:
+        checkout.made(tmp_path / "node", lambda line: None)
+    assert str(told.value) == documented()[case]
+    assert [path.name for path in (tmp_path / "node").iterdir() if path.name.startswith("key")] == ["key.lock"]
+
+
 def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
     tested = [*PREPARE, *refusals.CASES, *PREPARE_SKIP, *RESULTS, *histories.CASES, *WORKS, *FULL, *MOUNTS]
     tested += [*unanswerable.UNASKED, *unanswerable.REFUSED, *unanswerable.UNREADABLE, unanswerable.FULL]
     tested += [
         *services.CASES,
+        *unclusterable.CASES,
+        *unclusterable.NODES,
         *reviews.CASES,
         *reviews.SAID,
         *reviews.ANSWERS,

@@ -40,7 +40,7 @@ PROGRAMS = {
         "tensorboard",
         "accelerate",
     ),
-    *("curl", "docker", "podman", "sbatch", "srun", "apptainer", "export", "uv", "nox", "tox"),
+    *("curl", "docker", "podman", "sbatch", "srun", "apptainer", "export", "uv", "nox", "tox", "ray"),
 }
 # First words of blocks that hold no command: pictures and files.
 SHOWN = {
@@ -84,6 +84,21 @@ INSTEAD: dict[str, tuple[str, str]] = {
     "curl --data-binary @face.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/predict?probabilities=1": (
         "",
         "the service has been ended",
+    ),
+    "pip install 'maskcli[cluster]'": ("", "it is installed"),
+    "ray start --head --port=6379 --disable-usage-stats": ("", "it starts a cluster that outlives this test"),
+    "ray start --address=10.0.0.1:6379 --disable-usage-stats": ("", "there is no other machine"),
+    "maskcli cluster run --address 10.0.0.1:6379": (
+        "maskcli cluster run",
+        "there is no cluster; tests/by_hand/test_cluster.py",
+    ),
+    "maskcli cluster run --address auto -S loss=ce,focal": (
+        "maskcli cluster run -S loss=ce,focal",
+        "there is no cluster; tests/by_hand/test_cluster.py",
+    ),
+    "maskcli cluster run --queued --until 18:00": (
+        f"maskcli cluster run --queued --until {(datetime.now() + timedelta(hours=2)):%H:%M}",
+        "18:00 may be past, or hours away",
     ),
     "make versions": ("", "it builds an environment for each Python, which needs the network"),
     "dvc exp run --queue -S loss=ce,label_smoothing && dvc queue start": (
@@ -135,6 +150,7 @@ INSTEAD: dict[str, tuple[str, str]] = {
 # What must be there before a page's first line: the page says so, or begins where another ended.
 BEFORE = {
     "docs/bundles.md": "dvc repro -q",
+    "docs/cluster.md": "git add -A; git commit -qm start",
     "docs/corrections.md": "dvc repro -q",
     "docs/ensembling.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/label_noise.md": "dvc repro -q; git add -A; git commit -qm ce",
@@ -232,15 +248,10 @@ def inline() -> dict[str, str]:
 def test_every_command_in_backticks_has_options_that_exist(text: str) -> None:
     for words in simple_commands(text.replace("...", "").replace("[", "").replace("]", "")):
         if words[0] == "maskcli":
-            name = words[1]
-            known = group().commands
-            assert name in known or name.startswith("-"), f"{inline()[text]}: no command {name}"
-            options = (
-                {option for one in known[name].params for option in one.opts}
-                if name in known
-                else {"--debug", "--version"}
-            )
-            for word in words[2:]:
+            name, rest, one = named(words)
+            assert one or name.startswith("-"), f"{inline()[text]}: no command {name}"
+            options = {option for part in one.params for option in part.opts} if one else {"--debug", "--version"}
+            for word in rest:
                 if word.startswith("-"):
                     assert word.split("=")[0] in {*options, "--help"}, f"{inline()[text]}: {name} has no {word}"
 
@@ -248,6 +259,16 @@ def test_every_command_in_backticks_has_options_that_exist(text: str) -> None:
 def group() -> Any:
     """The program's commands, as click has them (which click that is, is typer's affair)."""
     return typer.main.get_command(app)
+
+
+def named(words: list[str]) -> tuple[str, list[str], Any]:
+    """The command of maskcli that words ask for, also one of a group (`cluster run`): name, other words, and itself or None."""
+    one, rest = group(), words[1:]
+    while rest and hasattr(one, "commands") and rest[0] in one.commands:
+        one, rest = one.commands[rest[0]], rest[1:]
+    if len(rest) == len(words) - 1:
+        return words[1], words[2:], None
+    return " ".join(words[1 : len(words) - len(rest)]), rest, one
 
 
 def simple_commands(text: str) -> list[list[str]]:
@@ -266,9 +287,9 @@ def simple_commands(text: str) -> list[list[str]]:
 def check(words: list[str]) -> None:
     """Raise where maskcli or DVC would refuse these words."""
     if words[0] == "maskcli":
-        name, known = words[1], group()
-        assert name in known.commands, f"maskcli has no command {name}"
-        known.commands[name].make_context(name, words[2:])
+        name, rest, one = named(words)
+        assert one, f"maskcli has no command {name}"
+        one.make_context(name, rest)
     elif words[0] == "dvc":
         from dvc.cli.parser import get_main_parser
 

@@ -78,3 +78,19 @@ def test_training_all_folds_says_first_that_it_does(settled: Params) -> None:
     said: list[str] = []
     train.run(settled, Talk(said.append), None)
     assert said[0].startswith("train: folds 0, 1, one after the other; `maskcli folds` trains them side by side")
+
+
+def test_repeats_that_are_trained_apart_come_out_as_one_after_the_other(settled: Params) -> None:
+    params = settled.model_copy(update={"train": settled.train.model_copy(update={"repeats": 2})})
+    said: list[str] = []
+    for repeat in (1, 0):
+        train.run(params, Talk(said.append), 0, Terms(repeat=repeat))
+    assert [line.split()[1] for line in said if " epoch " in line] == ["0.1"] * 3 + ["0.0"] * 3
+    assert not paths.TRAIN.exists()
+    said.clear()
+    train.run(params, Talk(said.append), 0)
+    assert sum("goes on from" in line and "(finished)" in line for line in said) == 2
+    apart = [paths.weights(0, repeat).read_bytes() for repeat in (0, 1)]
+    train.run(params, SILENT, 0, Terms(fresh=True))
+    assert [paths.weights(0, repeat).read_bytes() for repeat in (0, 1)] == apart
+    assert apart[0] != apart[1]

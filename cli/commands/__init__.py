@@ -14,6 +14,8 @@ GROUPS = {
     "Wrong labels": ("audit", "review"),
     "Better scores": ("tta-search", "blend", "refit", "pseudo-label"),
     "Take the model along": ("bundle", "predict", "export", "serve"),
+    "More than one machine": ("cluster",),
+    "With others": ("claim",),
     "Against the clock": ("submit-now",),
 }
 ORDER = [name for names in GROUPS.values() for name in names]
@@ -33,3 +35,5 @@ def place(commands: typer.Typer) -> None:
     for command in commands.registered_commands:
         name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
         command.rich_help_panel = of_name.get(name)
+    for group in commands.registered_groups:
+        group.rich_help_panel = of_name.get(str(group.typer_instance.info.name) if group.typer_instance else "")

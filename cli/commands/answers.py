@@ -175,7 +175,8 @@ def runs(
 ) -> None:
     """List commits and experiments: what changed, and is it better?
 
-    Macro F1 with its 95 % interval over people (groups, photos), and the verdict against the first, or against --base.
+    Macro F1 with its 95 % interval over people (groups, photos), and the verdict against the first, or against --base. Where
+    several people ran what is shown, each run says who.
     """
     from cli.tables import runs as table
     from stages.by_hand import runs as stage

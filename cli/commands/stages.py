@@ -108,13 +108,13 @@ def train(
         if fold is None:
             raise UserError("--ahead: is said of one fold, beside which others train; name it by --fold, as `--fold 0`")
 
-        if folds.ahead(checked, talk(), fold, fresh, _moment(until)):
+        if folds.ahead(checked, talk(), fold, fresh, moment(until)):
             _print_trained([fold], as_json)
             return
     from stages import train as stage
     from stages.learn.training_terms import Terms
 
-    stage.run(checked, talk(), fold, Terms(fresh, _moment(until)))
+    stage.run(checked, talk(), fold, Terms(fresh, moment(until)))
     _print_trained(checked.folds if fold is None else [fold], as_json)
 
 
@@ -139,7 +139,7 @@ def folds(
     checked = params()
     from stages.by_hand import folds as stage
 
-    stage.run(checked, talk(), _jobs(jobs), only, fresh, _moment(until))
+    stage.run(checked, talk(), jobs_at_a_time(jobs), only, fresh, moment(until))
     _print_trained(only or checked.folds, as_json)
 
 
@@ -151,7 +151,8 @@ def _print_trained(folds: Iterable[int], as_json: bool) -> None:
         print_json({"folds": {fold: written(paths.train_metrics(fold)) for fold in folds}})
 
 
-def _jobs(text: str) -> int | None:
+def jobs_at_a_time(text: str) -> int | None:
+    """Of --jobs; None for auto. Raises UserError."""
     from stages.base.errors import UserError
 
     if text == "auto":
@@ -161,7 +162,8 @@ def _jobs(text: str) -> int | None:
     return int(text)
 
 
-def _moment(until: str | None) -> datetime.datetime | None:
+def moment(until: str | None) -> datetime.datetime | None:
+    """Of --until, told in words. Raises UserError."""
     if until is None:
         return None
     from stages.learn.time_limit import in_words, parse_until

@@ -26,12 +26,14 @@ def lines(found: "Found", width: int) -> list[str]:
     head = FIGURES.format(f1="macro F1", interval="95 % interval", difference="difference", verdict="verdict")
     if width > NARROW:
         shown.append(f"{'run':<{NAME}}  {head}")
+    several = len({who for row in found.rows for who in (row.who, *row.same_who)}) > 1
     for row in found.rows:
-        shown += _row(row, width)
+        shown += _row(row, width, several)
     return shown + [line for text in _left_out(found) for line in textwrap.wrap(text, width)]
 
 
-def _row(row: "Row", width: int) -> list[str]:
+def _row(row: "Row", width: int, several: bool) -> list[str]:
+    """A run's lines; by whom, where `several` people have run what is shown."""
     figures = FIGURES.format(
         f1=f"{row.macro_f1:.4f}",
         interval=f"{row.macro_f1_low:.4f} to {row.macro_f1_high:.4f}",
@@ -49,12 +51,17 @@ def _row(row: "Row", width: int) -> list[str]:
         ]
     details = [f'"{row.subject}"'] if row.subject else []
     details += row.changed or ([] if row.verdict == "base" else ["the same params, data and code"])
-    details.append(datetime.fromisoformat(row.when).strftime("%d %b %Y %H:%M"))
+    when = datetime.fromisoformat(row.when).strftime("%d %b %Y %H:%M")
+    details.append(f"{row.who}, {when}" if several else when)
     if row.seconds is not None:
         details.append(f"trained {duration(row.seconds)}")
     if row.same:
-        details.append(f"the same run: {', '.join(row.same)}")
-    return shown + textwrap.wrap("; ".join(details), width, initial_indent="    ", subsequent_indent="    ")
+        others = zip(row.same, row.same_who, strict=True)
+        named = (name if who == row.who else f"{name} ({who})" for name, who in others)
+        details.append(f"the same run: {', '.join(named)}")
+    return shown + textwrap.wrap(
+        "; ".join(details), width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def _left_out(found: "Found") -> list[str]:

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+from stages.base import files
+from stages.base.errors import UserError
+
+LINKS = "reflink,hardlink,symlink,copy"  # what takes no room first
+
 
 def folder() -> Path | None:
     """DVC's cache as its configuration names it (project, local, user's and system's); None where it is no local folder.
@@ -11,8 +16,7 @@ def folder() -> Path | None:
     """
     from dvc.config import Config, ConfigError
 
-    here = Path.cwd()
-    dvc = next((place / ".dvc" for place in (here, *here.parents) if (place / ".dvc").is_dir()), None)
+    dvc = settings(Path.cwd())
     if dvc is None:
         return None
     try:
@@ -22,3 +26,32 @@ def folder() -> Path | None:
     if named and "://" in named:
         return None
     return Path(named or dvc / "cache").resolve()
+
+
+def settings(project: Path) -> Path | None:
+    """The folder .dvc that a project belongs to: its own, or one above it."""
+    here = project.resolve()
+    return next((place / ".dvc" for place in (here, *here.parents) if (place / ".dvc").is_dir()), None)
+
+
+def use(project: Path, cache: Path, like: Path | None = None, links: str = LINKS) -> None:
+    """Have a project take a cache that others share, by config.local, which git does not have; what it holds is linked to.
+
+    like: the project whose other settings of that file it takes too, as a remote's address. links: the kinds to try. Raises
+    UserError.
+    """
+    from dvc.config import Config, ConfigError
+
+    dvc, other = settings(project), like and settings(like)
+    if dvc is None:
+        raise UserError(
+            f"{project}: there is no folder .dvc here or above; run `dvc init` where the project is, and commit it"
+        )
+    files.make_folder(cache)
+    try:
+        theirs = Config(str(other), validate=False).load_one("local") if other else {}
+        with Config(str(dvc), validate=False).edit("local") as local:
+            local.update({name: values for name, values in theirs.items() if values})
+            local["cache"] = {"dir": str(cache.resolve()), "type": links}
+    except ConfigError as error:
+        raise UserError(f".dvc/config: {error}; mend it") from None

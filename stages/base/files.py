@@ -123,6 +123,19 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def link(source: Path, target: Path) -> None:
+    """Have a file under a second name too, which takes no room; a copy where the disk has no such names, or is another one.
+
+    Both are of whoever replaces one of them by a rename: the other name keeps what it was.
+    """
+    with replacing(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copy2(source, temporary)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, unless they are there. Raises UserError."""
     try:

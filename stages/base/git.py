@@ -1,5 +1,6 @@
 """What git knows: which commit a name means, the experiments, and files as they were in a commit."""
 
+import getpass
 import os
 import re
 import subprocess
@@ -75,7 +76,7 @@ def prefix() -> str:
 
 def ask(*words: str, given: str = "") -> bytes:
     """What git prints, with `given` on its stdin. Raises UserError, in one line, where it refuses."""
-    done = _git(*words, given=given)
+    done = tried(*words, given=given)
     if done.returncode:
         raise UserError(_refused(done.stderr.decode(errors="replace")))
     return done.stdout
@@ -83,11 +84,24 @@ def ask(*words: str, given: str = "") -> bytes:
 
 def run(*words: str) -> bytes | None:
     """What git prints; None where it refuses."""
-    done = _git(*words)
+    done = tried(*words)
     return None if done.returncode else done.stdout
 
 
-def _git(*words: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
+def user() -> str:
+    """Who works here, by git, or else by the system; empty for a user without a name, in a container."""
+    try:
+        found = (run("config", "user.name") or b"").decode(errors="replace").strip()
+    except UserError:
+        found = ""
+    try:
+        return found or getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def tried(*words: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
+    """git, with `given` on its stdin, whatever comes of it. Raises UserError where there is no git."""
     try:  # its messages are read below, so in English
         return subprocess.run(
             ["git", *words],

@@ -34,7 +34,7 @@ def run(
         raise UserError(f"--only {unknown[0]}: params.yaml has folds {list(params.folds)}; name some of them")
     # Under a time limit the first fold, which would reckon with none beside it, would get the least.
     grows = not _limited(params, until) and on_gpu(params) and jobs is None and params.parallel.jobs == "auto"
-    plan = Plan(wanted, jobs or number_of_jobs(params), _threads(params), fresh=fresh, until=until, grows=grows)
+    plan = Plan(wanted, jobs or number_of_jobs(params), threads(params), fresh=fresh, until=until, grows=grows)
     side_by_side.run(params, talk, plan)
 
 
@@ -49,7 +49,7 @@ def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.da
         return False
     start = params.folds.index(fold)
     others = (*params.folds[start + 1 :], *params.folds[:start])
-    plan = Plan([fold], min(jobs, len(others) + 1), _threads(params), others, fresh=fresh, until=until)
+    plan = Plan([fold], min(jobs, len(others) + 1), threads(params), others, fresh=fresh, until=until)
     side_by_side.run(params, talk, plan)
     return True
 
@@ -58,14 +58,14 @@ def number_of_jobs(params: Params) -> int:
     """parallel.jobs; for auto, on a CPU as many folds as have cores, on a GPU one, until its memory use is known."""
     if params.parallel.jobs != "auto":
         return params.parallel.jobs
-    return 1 if on_gpu(params) else max(1, cores.available() // min(_threads(params).values()))
+    return 1 if on_gpu(params) else max(1, cores.available() // min(threads(params).values()))
 
 
 def _limited(params: Params, until: datetime.datetime | None) -> bool:
     return until is not None or params.budget.minutes > 0
 
 
-def _threads(params: Params) -> dict[int, int]:
+def threads(params: Params) -> dict[int, int]:
     """Threads of each fold."""
     found = lr_json.read(params)
     return {fold: lr_json.threads(found, fold, params) for fold in params.folds}

@@ -1,6 +1,5 @@
 """review: a local web page that shows suspects one by one, and writes what a person decides into corrections.csv."""
 
-import getpass
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -89,15 +88,10 @@ def read(params: Params, task: Task, asked: Asked) -> "tuple[Numbered, list[Ques
 
 
 def named() -> str:
-    """Who works here, by git, or else by the system."""
-    try:
-        found = (git.run("config", "user.name") or b"").decode(errors="replace").strip()
-    except UserError:
-        found = ""
-    try:
-        return found or getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, in a container
-        raise UserError("--who: git has no user.name, and this user no name; give one: --who ann") from None
+    """Who works here. Raises UserError where nobody says."""
+    if not (found := git.user()):
+        raise UserError("--who: git has no user.name, and this user no name; give one: --who ann")
+    return found
 
 
 def _check_axis(name: str, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""runs: the results of commits and experiments side by side: what changed, the score, and whether it is better than the first."""
+"""runs: the results of commits and experiments side by side: who ran what, the score, and whether it is better than the first."""
 
 import hashlib
 import io
@@ -20,6 +20,7 @@ from stages.records import past_runs, run_record
 
 FAR_BACK = 5000  # commits looked at
 CODE = "stages/"
+DESCRIBED = "%ct%x00%aN%x00%s"  # of a commit, in git's words: when, by whom (.mailmap counts), first line
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,22 @@ class Place:
     revision: str  # a full SHA, or `workspace`
     subject: str  # first line of the commit's message; the name of an experiment whose name stands twice; or empty
     when: datetime
+    who: str  # the author of the commit or experiment, by name
 
 
 @dataclass(frozen=True)
 class Row:
     """One run. Places with the same OOF predictions are one run, named after the oldest of them.
 
-    seconds: time of the training epochs, all folds and repeats together. difference, low and high: macro F1 against the
-    base, with its 95 % interval. verdict: `base`, that of Difference, `the same predictions`, or `not comparable`.
+    who: the author of that commit or experiment; same_who: of each of `same`. seconds: time of the training epochs, all
+    folds and repeats together. difference, low and high: macro F1 against the base, with its 95 % interval. verdict: `base`,
+    that of Difference, `the same predictions`, or `not comparable`.
     """
 
     name: str
     revision: str
     subject: str
+    who: str
     when: str  # ISO 8601, in the time zone of this machine
     macro_f1: float
     macro_f1_low: float
@@ -50,6 +54,7 @@ class Row:
     seconds: float | None
     changed: list[str]  # against the base
     same: list[str]  # other names of the same predictions
+    same_who: list[str]
     difference: float | None = None
     low: float | None = None
     high: float | None = None
@@ -115,12 +120,13 @@ def places(everywhere: bool) -> list[Place]:
     found = []
     for ref in experiments:  # one whose name stands twice goes by its hash, so that compare knows which is meant
         title = (ref.name, "") if names[ref.name] == 1 else (ref.commit[: git.SHORT], ref.name)
-        found.append(Place(title[0], ref.commit, title[1], _described(ref.commit)[0]))
+        when, who, _ = _described(ref.commit)
+        found.append(Place(title[0], ref.commit, title[1], when, who))
     tips = ["HEAD", "--branches", "--tags"] if everywhere else ["HEAD"]
-    lines = git.run("log", f"--max-count={FAR_BACK}", "--format=%H %ct %s", *tips) or b""
+    lines = git.run("log", f"--max-count={FAR_BACK}", f"--format=%H%x00{DESCRIBED}", *tips) or b""
     for line in lines.decode(errors="replace").splitlines():
-        commit, seconds, subject = line.split(" ", 2)
-        found.append(Place(commit[: git.SHORT], commit, subject, _moment(seconds)))
+        commit, seconds, who, subject = line.split("\0", 3)
+        found.append(Place(commit[: git.SHORT], commit, subject, _moment(seconds), who))
     found.sort(key=lambda place: place.when, reverse=True)
     if paths.OOF_ARRAYS.is_file():
         found.insert(0, _place_of(revisions.WORKSPACE))
@@ -131,16 +137,17 @@ def _place_of(name: str) -> Place:
     if name == revisions.WORKSPACE:
         if not paths.OOF_ARRAYS.is_file():
             raise UserError(f"{paths.OOF_ARRAYS}: not in the workspace; run `dvc repro` first")
-        return Place(name, name, "", _moment(paths.OOF_ARRAYS.stat().st_mtime))
+        return Place(name, name, "", _moment(paths.OOF_ARRAYS.stat().st_mtime), git.user())
     commit = git.resolve(name)
-    when, subject = _described(commit)
-    return Place(name, commit, subject, when)
+    when, who, subject = _described(commit)
+    return Place(name, commit, subject, when, who)
 
 
-def _described(commit: str) -> tuple[datetime, str]:
-    """When a commit was made, and the first line of its message."""
-    seconds, _, subject = git.ask("log", "-1", "--format=%ct %s", commit).decode(errors="replace").partition(" ")
-    return _moment(seconds), subject.strip()
+def _described(commit: str) -> tuple[datetime, str, str]:
+    """When a commit was made, its author, and the first line of its message."""
+    line = git.ask("log", "-1", f"--format={DESCRIBED}", commit).decode(errors="replace")
+    seconds, who, subject = line.split("\0", 2)
+    return _moment(seconds), who, subject.strip()
 
 
 def _moment(seconds: str | float) -> datetime:
@@ -245,19 +252,22 @@ def _with(row: Row, found: Difference) -> Row:
 
 
 def _row(group: list[Place]) -> Row:
-    place = group[-1]
+    place, others = group[-1], group[-2::-1]
     scores = _scores(place.revision)
     return Row(
         name=place.name,
         revision=place.revision,
         subject=place.subject,
+        who=place.who,
         when=place.when.astimezone().isoformat(timespec="seconds"),
         macro_f1=scores["macro_f1"],
         macro_f1_low=scores["macro_f1_low"],
         macro_f1_high=scores["macro_f1_high"],
         seconds=_seconds(place.revision),
         changed=[],
-        same=[other.name for other in reversed(group[:-1])],
+        same=[other.name for other in others],
+        # A workspace with the results of a commit or experiment has them from there.
+        same_who=[place.who if other.revision == revisions.WORKSPACE else other.who for other in others],
     )
 
 

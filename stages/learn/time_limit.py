@@ -108,10 +108,15 @@ class Timing:
             params.train.epochs,
             params.checkpoint.minutes * 60,
             asked=limit,
-            used=0.0 if self.terms.fresh else used(run, limit, known, self.began, pause(params)),
+            used=self._used(run, limit, known, pause(params)),
             began=self.began,
             rate=next((header.rate for header in known if header.run == run and header.rate), 0.0),
         )
+
+    def _used(self, run: str, limit: str, known: list[Header], pause: float) -> float:
+        if self.terms.used is not None:
+            return self.terms.used
+        return 0.0 if self.terms.fresh else used(run, limit, known, self.began, pause)
 
     def clock(
         self, params: Params, keeper: Keeper, data: FoldData, known: list[Header], inner: int = 0
@@ -133,13 +138,14 @@ class Timing:
         left = (everything - finished) | {(keeper.fold, keeper.repeat)}
         begun = {header.fold for header in own if not self.terms.fresh or header.tick > self.began}
         waiting = len({fold for fold, _ in left if fold != keeper.fold} - begun)
-        inner += params.label_noise.folds * (math.ceil((waiting + 1) / self.terms.jobs) - 1)
+        turns = self.terms.rounds or math.ceil((waiting + 1) / self.terms.jobs)
+        inner += params.label_noise.folds * (turns - 1)
         gap = self.began - own[0].tick if own else GAP
         return Clock(
             limit=keeper.asked,
             deadline=self.began + params.budget.minutes * 60 - keeper.used,
             begins=time.monotonic(),
-            trainings=math.ceil(len(left) / self.terms.jobs) + inner * inner_cost(params),
+            trainings=self._in_turn(params, keeper.fold, left) + inner * inner_cost(params),
             processes=self.terms.later if self.together else len({fold for fold, _ in left}) - 1,
             startup=self.startup + (gap if 0 < gap < PAUSE else 0.0),
             photos=len(data.labels),
@@ -148,6 +154,14 @@ class Timing:
             rate=keeper.rate,
             until=self.terms.until.timestamp() if self.terms.until else None,
         )
+
+    def _in_turn(self, params: Params, fold: int, left: set[tuple[int, int]]) -> int:
+        """Trainings that come one after the other in the time that is left, of those (fold, repeat) that are left."""
+        if self.terms.rounds is None:
+            return math.ceil(len(left) / self.terms.jobs)
+        if self.terms.repeat is not None:
+            return self.terms.rounds
+        return sum(one == fold for one, _ in left) + (self.terms.rounds - 1) * params.train.repeats
 
 
 def process_began() -> float:

@@ -16,6 +16,11 @@ class Terms:
     )
     outputs: bool = True  # False: a finished checkpoint is left, and nothing else
     jobs: int = 1  # folds trained side by side, which share the time
+    repeat: int | None = None  # of train.repeats, only this one, into its checkpoint; None: all
+    rounds: int | None = (
+        None  # trainings in turn that are left where it runs, this one included; None: by the checkpoints
+    )
+    used: float | None = None  # seconds that its run has used before it under budget.minutes; None: by the checkpoints
     later: int = 0  # processes that will start after them, to write what checkpoints hold
     imported: float = 0.0  # seconds of imports before this process was forked
     stop: Interrupt = no_interrupt  # asked at every step, as Ctrl-C is

@@ -1,7 +1,7 @@
 """One progress display over trainings in several processes: what each of them tells, and what the parent shows."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -58,11 +58,11 @@ class Reporter:
 
 
 class Bar:
-    """The parent's display, in epochs of all trainings together. numbers: of the folds or seeds, `label`: what they are."""
+    """The parent's display, in epochs of all trainings together. epochs: of each, by its number; `label`: what they are."""
 
-    def __init__(self, talk: Talk, label: str, numbers: list[int], epochs: int) -> None:
+    def __init__(self, talk: Talk, label: str, epochs: Mapping[int, int]) -> None:
         self.talk, self.label, self.epochs = talk, label, epochs
-        self.shares = dict.fromkeys(numbers, 0.0)
+        self.shares = dict.fromkeys(epochs, 0.0)
         self._show()
 
     def begins(self, number: int, share: float) -> None:
@@ -84,9 +84,9 @@ class Bar:
             close()
 
     def _epochs(self) -> int:
-        return int(sum(self.shares.values()) * self.epochs + 1e-6)
+        return int(sum(share * self.epochs[number] for number, share in self.shares.items()) + 1e-6)
 
     def _show(self) -> None:
-        total, self.shown = self.epochs * len(self.shares), self._epochs()
+        total, self.shown = sum(self.epochs.values()), self._epochs()
         self.ticks: Iterator[int] = iter(self.talk.track(range(self.shown, total), total, self.label, self.shown))
         next(self.ticks, None)  # shows the display; a tick is counted when the next one is asked for

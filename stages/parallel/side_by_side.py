@@ -1,35 +1,39 @@
-"""Trainings side by side, each in a process of its own (training_process.py), under one progress display
-(progress_display.py): what folds, refit and screen share.
+"""Trainings side by side, under one progress display (progress_display.py): what folds, refit, screen and `cluster run` share.
 
-A training that fails leaves the others running. One whose process the system ended, most likely for memory, goes on from
-its checkpoint, with fewer at a time.
+Where they run is an engine's affair (engine.py); by itself, each in a process of this machine. A training that fails leaves
+the others running. One whose process the system ended, most likely for memory, or whose machine is gone, goes on from its
+checkpoint: on this machine with fewer at a time, on a cluster elsewhere, a few times.
 """
 
 import datetime
-from collections import deque
-from dataclasses import dataclass, field
-from multiprocessing import connection
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from stages.base import cores
 from stages.base.errors import UserError
 from stages.base.talk import Talk
-from stages.learn import interrupt, short_training
+from stages.learn import interrupt
 from stages.learn.training_terms import Terms
-from stages.parallel import training_process
+from stages.parallel.engine import ENDS, Engine, Message, Training
+from stages.parallel.local_processes import LocalProcesses
 from stages.parallel.progress_display import TELL_EVERY, Bar
-from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Work, Worker, how_it_ended
+from stages.parallel.training_process import Order, Work
 from stages.params.schema import Params
 
 ROOM = 1.2  # of a training's peak GPU memory: what each further one on the same GPU needs to have free
 CUDA_CONTEXT = 600 * 2**20  # bytes that a process takes of a GPU beside what torch allocates, about
 CORES_ON_A_GPU = 2  # one that launches kernels, one that makes batches
+TOO_LATE = "the time was up before it could begin"
+FEWER = "train fewer at a time (parallel.jobs), lower train.batch_size, or give it more memory"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained, by fold or by its number in `work`, and how many at a time."""
+    """What is to be trained on this machine, by fold or by its number in `work`, and how many at a time."""
 
     wanted: list[int]
     jobs: int
@@ -59,138 +63,210 @@ def fits(free: int, peak: int, trainings: int, available: int) -> int:
 
 @dataclass
 class Crew:
-    """The workers of a plan, what waits for one, and how many work at a time."""
+    """The trainings that an engine is at, what waits for room, and how many there are at a time."""
 
-    plan: Plan
-    needed: list[int]
-    context: Any
-    stop: Any  # an event that all workers see
+    engine: Engine
+    orders: dict[int, Order]
+    wanted: list[int]  # whose outcome is asked for
+    needed: list[int]  # all is done once these have ended
     waiting: deque[int]
-    jobs: int
-    grows: bool
-    workers: dict[int, Worker] = field(default_factory=dict)
+    jobs: int | None  # None: as many as the engine has room for
+    grows: bool = False
+    shares: bool = (
+        False  # the time that is left is shared out here; else trainings find out from each other's checkpoints
+    )
+    trainings: dict[int, Training] = field(default_factory=dict)
+    losses: Counter[int] = field(default_factory=Counter)
+    began: float = field(default_factory=time.monotonic)
+    stopping: bool = False
 
-    def running(self) -> list[Worker]:
-        return [worker for worker in self.workers.values() if not worker.outcome]
+    def running(self) -> list[Training]:
+        return [training for training in self.trainings.values() if not training.outcome]
+
+    def ended(self) -> bool:
+        """Whether all has that is needed."""
+        return all(number in self.trainings and self.trainings[number].outcome for number in self.needed)
+
+    def stop(self) -> None:
+        if not self.stopping:
+            self.stopping = True
+            self.engine.cancel(self.running())
 
 
 def run(params: Params, talk: Talk, plan: Plan) -> None:
-    """Keep plan.jobs workers at work until all that is needed has ended, then stop what still runs.
+    """Keep plan.jobs processes at work until all that is needed has ended, then stop what still runs.
 
     A training that has more threads than the least of them takes the room of several. Raises UserError if one of
     plan.wanted failed, once all others are done; KeyboardInterrupt, once all have written a checkpoint, if a person asked.
     """
-    with interrupt.noted() as asked:
-        context = training_process.context()
-        needed, waiting = plan.needed(params), deque([*plan.wanted, *plan.ahead])
-        crew = Crew(plan, needed, context, context.Event(), waiting, plan.jobs, plan.grows)
-        epochs = params.train.epochs if plan.work else sum(short_training.epochs_in_turn(params))
-        bar = Bar(talk, plan.label(needed), needed, epochs)
-        try:
-            while True:
-                if asked() or all(number in crew.workers and crew.workers[number].outcome for number in needed):
-                    crew.stop.set()
-                _start_waiting(crew, params)
-                if not crew.running():
-                    break
-                _listen(crew, bar, talk)
-        finally:  # also where nobody hears what is said any more
-            _end(crew)
-        bar.end()
-        if asked():
-            kept = [worker.error for worker in crew.workers.values() if worker.outcome == "stopped"]
-            raise KeyboardInterrupt("; ".join(kept) or "all that was begun is done")
-    _report([crew.workers[number] for number in plan.wanted])
+    needed, every = plan.needed(params), [*plan.wanted, *plan.ahead]
+    orders = {number: _order(params, plan, number) for number in every}
+    crew = Crew(LocalProcesses(), orders, plan.wanted, needed, deque(every), plan.jobs, plan.grows)
+    _train(crew, talk, plan.label(needed))
+    report([crew.trainings[number] for number in plan.wanted])
 
 
-def _start_waiting(crew: Crew, params: Params) -> None:
-    """Start those that wait, as many as there is room for."""
-    while crew.waiting and not crew.stop.is_set() and _room(crew, crew.waiting[0]):
-        order = _order(params, crew, crew.waiting.popleft())
-        crew.workers[order.number] = training_process.start(crew.context, order, crew.stop)
+def run_on(engine: Engine, orders: Sequence[Order], talk: Talk, jobs: int | None = None) -> list[Training]:
+    """Train all that is ordered on an engine, `jobs` at a time (None: as many as it has room for); how each has ended, in order.
+
+    Whose outcome is `done` has its finished checkpoints in out/checkpoints of its order's folder; `report` says what is to be
+    said of the others. Under a time limit each gets its share of what is left of it, by how many there is room for; what has
+    not begun when terms.until comes is given up. The engine is closed at the end. Raises KeyboardInterrupt, once all have
+    written a checkpoint, if a person asked; UserError where the engine is gone, or has no machine for what waits.
+    """
+    numbers = list(range(len(orders)))
+    crew = Crew(engine, dict(enumerate(orders)), numbers, numbers, deque(numbers), jobs, shares=True)
+    _train(crew, talk, f"epochs of {f'{len(numbers)} trainings' if len(numbers) > 1 else orders[0].name}")
+    return [crew.trainings[number] for number in numbers]
 
 
-def _room(crew: Crew, number: int) -> bool:
-    threads = crew.plan.threads
-    taken = sum(threads[worker.number] for worker in crew.running())
-    return not taken or taken + threads[number] <= crew.jobs * min(threads.values())
-
-
-def _listen(crew: Crew, bar: Bar, talk: Talk) -> None:
-    """Take a message of each worker that has one. Where the system has ended one of several, fewer work from now on."""
-    running = crew.running()
-    for worker in _ready(running):
-        peak = _hear(worker, bar if worker.number in crew.needed else None, talk)
-        if worker.killed and len(running) > 1 and not crew.stop.is_set():
-            crew.jobs, crew.grows = max(1, min(crew.jobs, len(running) - 1)), False
-            talk.say(f"{worker.order.name}: {worker.error}; it goes on later, now {crew.jobs} at a time")
-            crew.waiting.append(worker.number)
-            del crew.workers[worker.number]
-        if peak and crew.grows:
-            crew.jobs = max(crew.jobs, fits(_gpu_free(), peak, len(crew.plan.wanted), cores.available()))
-
-
-def _end(crew: Crew) -> None:
-    """Have all workers that still run write their checkpoints, and wait for that."""
-    crew.stop.set()
-    for worker in crew.running():
-        if worker.pipe is not None:
-            worker.pipe.close()  # nobody listens any more: none shall wait for that
-        worker.exit_code()
-
-
-def _order(params: Params, crew: Crew, number: int) -> Order:
-    plan, own = crew.plan, number in crew.plan.wanted
-    later = len(crew.needed) - len(plan.wanted)
-    terms = Terms(fresh=plan.fresh and own, until=plan.until, outputs=own, jobs=crew.jobs, later=later)
-    return Order(Path.cwd(), params, number, plan.work, terms, interrupt.heeded())
-
-
-def _report(workers: list[Worker]) -> None:
-    """Raise UserError that names the trainings that are not done, if any."""
-    failed = [worker for worker in workers if worker.outcome != "done"]
+def report(trainings: Sequence[Training], advice: str = FEWER) -> None:
+    """Raise UserError that names the trainings that are not done, if any. advice: on those that were lost."""
+    failed = [training for training in trainings if training.outcome != "done"]
     if not failed:
         return
-    advice = "mend it"
-    if any(worker.killed for worker in failed):
-        advice = "train fewer at a time (parallel.jobs), lower train.batch_size, or give it more memory"
-    elif len(workers) == 1:
-        raise UserError(failed[0].error)
-    told = "; ".join(f"{worker.order.name}: {worker.error}" for worker in failed)
-    done = [
-        worker.order.name if worker.order.work else str(worker.number) for worker in workers if worker.outcome == "done"
-    ]
+    if not any(training.outcome == "lost" for training in failed):
+        if len(trainings) == 1:
+            raise UserError(failed[0].error)
+        advice = "mend it"
+    told = "; ".join(f"{training.order.name}: {training.error}" for training in failed)
+    done = [training.order.short for training in trainings if training.outcome == "done"]
     kept = f"done and kept: {', '.join(done)}" if done else "none is done"
     raise UserError(f"{told}; {kept}; {advice}, and run the same command again")
 
 
-def _ready(running: list[Worker]) -> list[Worker]:
-    found = set(connection.wait([worker.pipe for worker in running], timeout=TELL_EVERY))
-    return [worker for worker in running if worker.pipe in found]
+def _train(crew: Crew, talk: Talk, label: str) -> None:
+    """Until all that is needed has ended, and what still ran then has stopped."""
+    with interrupt.noted() as asked:
+        bar = Bar(talk, label, {number: sum(crew.orders[number].epochs) for number in crew.needed})
+        try:
+            while True:
+                if asked() or crew.ended():
+                    crew.stop()
+                _give_up_late(crew)
+                _start_waiting(crew)
+                if not crew.running():
+                    break
+                _listen(crew, bar, talk)
+        finally:  # also where nobody hears what is said any more
+            crew.engine.close(crew.running())
+        bar.end()
+        if asked():
+            kept = [training.error for training in crew.trainings.values() if training.outcome == "stopped"]
+            raise KeyboardInterrupt("; ".join(kept) or "all that was begun is done")
 
 
-def _hear(worker: Worker, bar: Bar | None, talk: Talk) -> int:
-    """Take one message of a worker; returns its peak GPU memory in bytes where it tells that, else 0."""
+def _give_up_late(crew: Crew) -> None:
+    """What waits for room when its time is up has come too late; what runs keeps to its time itself."""
+    for number in [number for number in crew.waiting if crew.shares and _late(crew.orders[number])]:
+        crew.waiting.remove(number)
+        crew.trainings[number] = Training(crew.orders[number], "failed", TOO_LATE)
+    if crew.shares and not crew.stopping:
+        crew.engine.cancel([one for one in crew.running() if not one.began and _late(one.order)])
+
+
+def _late(order: Order) -> bool:
+    until = order.terms.until
+    return until is not None and time.time() >= until.timestamp()
+
+
+def _start_waiting(crew: Crew) -> None:
+    """Start those that wait, as many as there is room for. Where there will never be any, they have failed; UserError if
+    nothing had begun before."""
     try:
-        kind, value = worker.pipe.recv()
-    except (EOFError, OSError):  # it has ended, one way or another
-        code = worker.exit_code()
-        if not worker.outcome:
-            worker.outcome, worker.killed = "failed", code in ENDED_BY_THE_SYSTEM
-            worker.error = how_it_ended(code)
-        return 0
-    if kind == "say" and bar:
-        talk.say(value)
-    elif kind == "begins" and bar:
-        bar.begins(worker.number, value)
-    elif kind == "share" and bar:
-        bar.move(worker.number, value)
-    elif kind in ("done", "stopped", "failed"):
-        worker.outcome, worker.error = kind, value
-        worker.exit_code()
-        if bar:
-            bar.move(worker.number, 1.0 if kind != "stopped" else 0.0)
-    return int(value) if kind == "peak" else 0
+        while crew.waiting and not crew.stopping and _room(crew, crew.orders[crew.waiting[0]]):
+            order = _timed(crew, crew.orders[crew.waiting[0]])
+            crew.trainings[crew.waiting.popleft()] = crew.engine.submit(order)
+    except UserError as error:
+        if not crew.trainings:
+            raise
+        while crew.waiting:
+            number = crew.waiting.popleft()
+            crew.trainings[number] = Training(crew.orders[number], "failed", str(error))
+
+
+def _room(crew: Crew, order: Order) -> bool:
+    running = crew.running()
+    if crew.jobs is None:
+        return len(running) < crew.engine.slots(order)
+    taken = sum(training.order.cores for training in running)
+    return not taken or taken + order.cores <= crew.jobs * min(one.cores for one in crew.orders.values())
+
+
+def _timed(crew: Crew, order: Order) -> Order:
+    """With the time that it may take, where there is a limit."""
+    terms = replace(order.terms, jobs=crew.jobs or 1)
+    if crew.shares:
+        at_a_time = max(1, crew.jobs or crew.engine.slots(order))
+        rounds = math.ceil(len(crew.waiting) / at_a_time)
+        terms = replace(terms, rounds=rounds, used=time.monotonic() - crew.began)
+    return replace(order, terms=terms)
+
+
+def _listen(crew: Crew, bar: Bar, talk: Talk) -> None:
+    """Take what is heard of those that run."""
+    running = crew.running()
+    numbers = {id(training): number for number, training in crew.trainings.items()}
+    for message in crew.engine.wait(running, TELL_EVERY):
+        number, training = numbers[id(message.training)], message.training
+        if number in crew.needed:
+            _show(number, message, bar, talk)
+        if message.kind in ENDS:
+            training.outcome, training.error = message.kind, message.value
+            if message.kind == "stopped" and not crew.stopping:  # by _give_up_late
+                training.outcome, training.error = "failed", TOO_LATE
+        if message.kind == "begins":
+            training.began = True
+        if message.kind == "kept":
+            training.kept = message.value
+        if message.kind == "lost" and not crew.stopping:
+            _again(crew, number, len(running), talk)
+        if message.kind == "peak" and crew.grows and crew.jobs:
+            crew.jobs = max(crew.jobs, fits(_gpu_free(), message.value, len(crew.wanted), cores.available()))
+
+
+def _show(number: int, message: Message, bar: Bar, talk: Talk) -> None:
+    kind, value = message.kind, message.value
+    if kind == "say":
+        of = message.training.order.experiment
+        talk.say(f"{of}: {value}" if of else value)
+    elif kind == "begins":
+        bar.begins(number, value)
+    elif kind == "share":
+        bar.move(number, value)
+    elif kind in ENDS and kind != "lost":
+        bar.move(number, 1.0 if kind != "stopped" else 0.0)
+
+
+def _again(crew: Crew, number: int, running: int, talk: Talk) -> None:
+    """Have a training that was lost wait for room once more, unless that has no sense."""
+    training = crew.trainings[number]
+    crew.losses[number] += 1
+    where = f"it goes on {f'from {training.kept}' if training.kept else 'later'}"
+    if crew.engine.retries:
+        if crew.losses[number] > crew.engine.retries:
+            return
+        talk.say(
+            f"{training.order.name}: {training.error}; {where} (loss {crew.losses[number]} of {crew.engine.retries})"
+        )
+        crew.waiting.appendleft(number)
+    elif running > 1 and crew.jobs:
+        crew.jobs, crew.grows = max(1, min(crew.jobs, running - 1)), False
+        talk.say(f"{training.order.name}: {training.error}; {where}, now {crew.jobs} at a time")
+        crew.waiting.append(number)
+    else:
+        return
+    del crew.trainings[number]
+    if training.kept:  # its first checkpoint has taken the place of what was to be forgotten
+        order = crew.orders[number]
+        crew.orders[number] = replace(order, terms=replace(order.terms, fresh=False))
+
+
+def _order(params: Params, plan: Plan, number: int) -> Order:
+    own = number in plan.wanted
+    later = len(plan.needed(params)) - len(plan.wanted)
+    terms = Terms(fresh=plan.fresh and own, until=plan.until, outputs=own, jobs=plan.jobs, later=later)
+    return Order(Path.cwd(), params, number, plan.work, terms, interrupt.heeded(), cores=plan.threads[number])
 
 
 def _gpu_free() -> int:

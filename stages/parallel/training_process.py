@@ -1,18 +1,21 @@
 """A process for one training: how it is started, what it does from its first line to its last, and how it ended."""
 
+import errno
+import faulthandler
 import gc
 import multiprocessing
 import os
 import signal
 import threading
+import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stages.base import memory
 from stages.base.errors import UserError
@@ -26,6 +29,7 @@ from stages.params.schema import Params
 Train = Callable[[Params, Talk, int, Terms], None]  # trains a fold, a seed or the like, by its number
 # SIGKILL; 255 is all that is known of a process when the one that forked it has been killed.
 ENDED_BY_THE_SYSTEM = (-9, 255)
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else []))
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,54 @@ class Work:
     command: str  # that trains them
 
 
+class Checkout(Protocol):
+    """The project as the head has it, for a machine that has not (checkout.py); travels there by pickle."""
+
+    @property
+    def run(self) -> str:
+        """The key of the run that is trained in it."""
+        ...
+
+    def made(self, root: Path, say: Callable[[str], None]) -> Path:
+        """The project's folder below `root` on the machine that this is called on, made there unless it is.
+
+        It appears whole or not at all, also where several processes ask for it at once; `say` hears what takes long. Raises
+        UserError, in one line, where it cannot be made.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Order:
     """What a worker is asked to do."""
 
-    folder: Path  # to work in
+    folder: Path  # to work in; on another machine the checkout's takes its place, and checkpoints come back to this one
     params: Params
     number: int  # of the fold, or in the work
     work: Work | None  # None: a fold is trained
     terms: Terms
     signals: list[signal.Signals]  # that ask it to stop
+    checkout: Checkout | None = None  # needed where it is trained on another machine
+    cores: int = 1  # that are set aside for it there
+    experiment: str = ""  # whose fold it is, where there are several
+    output: Path | None = None  # where what its libraries print goes; None: where the parent's goes
 
     @property
     def name(self) -> str:
-        return self.work.names[self.number] if self.work else f"fold {self.number}"
+        of = "" if self.terms.repeat is None else f" repeat {self.terms.repeat}"
+        own = self.work.names[self.number] if self.work else f"fold {self.number}{of}"
+        return f"{self.experiment} {own}".strip()
+
+    @property
+    def short(self) -> str:
+        """Its name in a list of others."""
+        return self.name if self.work or self.experiment else self.name.removeprefix("fold ")
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Of each training that it takes, one after the other."""
+        own = self.params.train.epochs
+        return (own,) if self.work or self.terms.repeat is not None else short_training.epochs_in_turn(self.params)
 
     @property
     def command(self) -> str:
@@ -65,13 +103,6 @@ class Worker:
     order: Order
     process: BaseProcess | None = None  # None: it could not be started
     pipe: Any = None
-    outcome: str = ""  # done, stopped or failed
-    error: str = ""  # one line
-    killed: bool = False  # by the system
-
-    @property
-    def number(self) -> int:
-        return self.order.number
 
     def exit_code(self) -> int | None:
         """How its process has ended, waiting for that; 255 where it has not begun."""
@@ -95,9 +126,23 @@ def context() -> Any:
 
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["stages.parallel.preloaded"])
-    with interrupt.held(interrupt.heeded()):
+    with interrupt.held(interrupt.heeded()), _of_what_is_installed():
         forkserver.ensure_running()
     return made
+
+
+@contextmanager
+def _of_what_is_installed() -> Iterator[None]:
+    """Python started in here imports what is installed, as this program does, no folder `stages` where it starts."""
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def start(context: Any, order: Order, stop: Any) -> Worker:
@@ -106,7 +151,7 @@ def start(context: Any, order: Order, stop: Any) -> Worker:
     process = context.Process(target=work, args=(order, there, stop), name=f"maskcli {order.name}")
     with suppress(
         EOFError, ConnectionError
-    ):  # the server that forks it was killed; `side_by_side` finds that it has ended
+    ):  # the server that forks it was killed; who listens finds that it has ended
         process.start()
     there.close()
     return Worker(order, process, here)
@@ -126,8 +171,9 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
     """The process's whole life: do what it was ordered, and tell the parent how it goes."""
     gc.freeze()  # what it was forked with lives to its end: looking through it for garbage would only copy its pages
     os.chdir(order.folder)
-    own = order.params.train.epochs
-    reporter = Reporter(pipe, (own,) if order.work else short_training.epochs_in_turn(order.params))
+    if order.output:
+        _print_to(order.output)
+    reporter = Reporter(pipe, order.epochs)
     warnings.showwarning = reporter.warn
     orphaned = threading.Event()
     threading.Thread(target=_note_orphaned, args=(orphaned,), daemon=True).start()
@@ -136,11 +182,13 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
             interrupt.let_come(order.signals)
             _train(order, reporter, lambda: orphaned.is_set() or stop.is_set() or asked())
     except UserError as error:
-        reporter.tell("failed", str(error))
+        reporter.tell("full" if _no_room(error) else "failed", str(error))
     except KeyboardInterrupt as error:
         reporter.tell("stopped", str(error) or f"{order.name} had not begun")
     except Exception as error:
         text = " ".join(str(error).split())[:300]
+        if order.output:
+            traceback.print_exc()
         reporter.tell(
             "failed",
             f"unexpected {type(error).__name__}: {text}; run `maskcli --debug {order.command}` for the traceback",
@@ -156,6 +204,20 @@ def _train(order: Order, reporter: Reporter, stop: interrupt.Interrupt) -> None:
     terms = replace(order.terms, imported=preloaded.seconds_before(process_began()), stop=stop)
     train = order.work.train if order.work else preloaded.run
     train(order.params, Talk(say=reporter.say, track=reporter.track), order.number, terms)
+
+
+def _no_room(error: UserError) -> bool:
+    """Whether it is the disk that failed, which another machine's may not."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in NO_ROOM
+
+
+def _print_to(path: Path) -> None:
+    """Have all that this process prints, also in C++, go to the end of a file."""
+    with path.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    faulthandler.enable()
 
 
 def _note_orphaned(orphaned: threading.Event) -> None:

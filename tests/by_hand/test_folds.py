@@ -20,7 +20,10 @@ from stages.by_hand import folds
 from stages.learn import checkpoint, time_limit
 from stages.learn.time_limit import Clock
 from stages.learn.training_terms import Terms
-from stages.parallel import preloaded, side_by_side, training_process
+from stages.parallel import preloaded, side_by_side
+from stages.parallel.engine import Message, Training
+from stages.parallel.local_processes import LocalProcesses
+from stages.parallel.training_process import Order
 from stages.params.schema import Params
 from tests.conftest import ENVIRONMENT, HANGS, small
 
@@ -109,11 +112,11 @@ def test_imports_made_before_a_process_began_count_for_its_start() -> None:
 def test_a_fold_named_twice_is_trained_once(settled: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
 
-    def start(context: object, order: training_process.Order, stop: object) -> training_process.Worker:
+    def submit(engine: LocalProcesses, order: Order) -> Training:
         started.append(order.number)
-        return training_process.Worker(order, outcome="done")
+        return Training(order, outcome="done")
 
-    monkeypatch.setattr(training_process, "start", start)
+    monkeypatch.setattr(LocalProcesses, "submit", submit)
     folds.run(settled, SILENT, only=[1, 1])
     assert started == [1]
 
@@ -134,13 +137,13 @@ def running(settled: Params, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]
     monkeypatch.setattr(folds.cores, "available", lambda: 2)
     seen: list[list[int]] = []
 
-    def ready(workers: list[training_process.Worker]) -> list[training_process.Worker]:
-        seen.append([worker.number for worker in workers])
-        workers[0].outcome = "done"
-        return []
+    def wait(engine: LocalProcesses, running: list[Training], seconds: float) -> list[Message]:
+        seen.append([training.order.number for training in running])
+        return [Message(running[0], "done")]
 
-    monkeypatch.setattr(training_process, "start", lambda context, order, stop: training_process.Worker(order))
-    monkeypatch.setattr(side_by_side, "_ready", ready)
+    monkeypatch.setattr(LocalProcesses, "submit", lambda engine, order: Training(order))
+    monkeypatch.setattr(LocalProcesses, "wait", wait)
+    monkeypatch.setattr(LocalProcesses, "cancel", lambda engine, running: None)
     return seen
 
 

@@ -123,8 +123,8 @@ def test_hundreds_of_commits_with_the_same_results_are_read_once(
     for number in range(30):
         histories.git(history, "commit", "-q", "--allow-empty", "-m", f"{number}", day=7)
     asked: list[tuple[str, ...]] = []
-    real = git._git
-    monkeypatch.setattr(git, "_git", lambda *words, **more: (asked.append(words), real(*words, **more))[1])
+    real = git.tried
+    monkeypatch.setattr(git, "tried", lambda *words, **more: (asked.append(words), real(*words, **more))[1])
     found = runs.run(SILENT)
     assert len(by_name(found)["ldam"].same) == 31
     many = len(asked)
@@ -165,3 +165,31 @@ def test_the_command_prints_the_table_and_json(history: Path) -> None:
     assert shown.startswith("3 runs, best macro F1 first.")
     found = json.loads(command(history, "maskcli", "runs", "--json").stdout)
     assert [row["macro_f1"] for row in found["rows"]] == [0.80, 0.41, 0.40]
+
+
+def test_who_ran_what_is_told_where_there_are_several(history: Path) -> None:
+    assert "a," not in " ".join(lines(runs.run(SILENT), 80)).split()  # one person: nothing to tell
+    histories.write_results(history, histories.oof(8), 0.3, loss="f1")
+    bob = ("-c", "user.name=Bob de Bruijn")
+    histories.git(history, *bob, "commit", "-q", "-a", "-m", "f1", day=8)
+    histories.git(history, *bob, "commit", "-q", "--allow-empty", "-m", "words", day=9)
+    histories.write_results(history, histories.oof(1), 0.40, loss="ce")  # what a ran first, once more
+    histories.git(history, *bob, "commit", "-q", "-a", "-m", "ce again", day=10)
+    found = runs.run(SILENT)
+    rows = by_name(found)
+    assert {name: row.who for name, row in rows.items()} == {
+        "ldam": "a",
+        "focal": "a",
+        "cross entropy": "a",
+        "f1": "Bob de Bruijn",
+    }
+    again = git.resolve("HEAD")[:7]
+    assert dict(zip(rows["cross entropy"].same, rows["cross entropy"].same_who, strict=True))[again] == "Bob de Bruijn"
+    shown = lines(found, 80)
+    assert max(map(len, shown)) <= 80
+    whole = " ".join(" ".join(shown).split())
+    assert "loss f1 (was ce); Bob de Bruijn, 08 Mar 2026" in whole
+    assert "loss ldam (was ce); a, 05 Mar 2026" in whole
+    assert f"{again} (Bob de Bruijn)" in whole
+    (history / ".mailmap").write_text("Bob <a@example.org> Bob de Bruijn <a@example.org>\n")
+    assert by_name(runs.run(SILENT))["f1"].who == "Bob"

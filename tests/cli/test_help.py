@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -45,8 +46,9 @@ def test_every_command_stands_in_a_group_on_a_line_of_its_own() -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_help_fits_and_breaks_no_example(columns: int) -> None:
-    for name in (None, *program().commands):
-        text = shown(*([name] if name else []), columns=columns)
+    groups = [name for name, one in program().commands.items() if hasattr(one, "commands")]
+    for name in (None, *groups, *(name for name, _ in each_command())):
+        text = shown(*(name.split() if name else []), columns=columns)
         assert max(map(cell_len, text.splitlines())) <= columns
         if name and columns >= 80:
             examples = [line.strip() for line in text.splitlines() if line.strip().startswith("maskcli ")]
@@ -54,8 +56,15 @@ def test_help_fits_and_breaks_no_example(columns: int) -> None:
             assert all(example.startswith(f"maskcli {name}") for example in examples)
 
 
-def test_every_command_has_json() -> None:
+def each_command() -> Iterator[tuple[str, click.Command]]:
+    """Those of groups too, as `cluster run`."""
     for name, one in program().commands.items():
+        within = getattr(one, "commands", None)
+        yield from ((f"{name} {inner}", each) for inner, each in within.items()) if within else [(name, one)]
+
+
+def test_every_command_has_json() -> None:
+    for name, one in each_command():
         options = {option for parameter in one.params for option in parameter.opts}
         assert ("--json" in options) is (name not in WITHOUT_JSON), name
 

@@ -3,6 +3,7 @@
 import datetime
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,14 @@ def test_a_checkpoint_shaped_by_a_time_limit_is_not_taken_by_a_run_without(timed
     with pytest.raises(StopIteration):
         train.run(small(train={"epochs": 3000}), Talk(say), 0)
     assert any("the checkpoint was shortened by a time limit (0.06 minutes)" in line for line in said)
+
+
+def test_who_shares_the_time_out_may_say_how_many_rounds_are_left_and_what_is_used(timed: Path) -> None:
+    params = small(train={"repeats": 2}, budget={"minutes": 10})
+    data = open_fold(params, 0)
+    for terms, trainings in ((Terms(rounds=3), 6), (Terms(rounds=3, repeat=1), 3), (Terms(jobs=2), 2)):
+        timing = time_limit.Timing(replace(terms, used=60.0), time.time(), 0.0, together=True)
+        made = timing.clock(params, timing.keeper(params, "run", 0, 0, []), data, [])
+        assert made
+        assert made.trainings == trainings
+        assert made.deadline == pytest.approx(timing.began + 9 * 60)

@@ -25,7 +25,7 @@ class Shown:
 
 def test_a_display_begins_where_the_trainings_are() -> None:
     shown = Shown()
-    bar = Bar(Talk(track=shown.track), "epochs", [0, 1], epochs=10)
+    bar = Bar(Talk(track=shown.track), "epochs", {0: 10, 1: 10})
     bar.begins(0, 0.5)
     bar.begins(1, 1.0)
     assert shown.began == [(0, 20), (5, 20), (15, 20)]

@@ -1,0 +1,88 @@
+"""Other programs run in a folder: DVC, git, and maskcli itself, as a person would type them."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from stages.base.errors import UserError
+
+# Lines that git adds to every remote that it cannot read.
+PADDING = ("Could not read from remote repository.", "you have the correct access rights", "and the repository exists.")
+SHOWN = 300  # letters of what a program says of its failure
+PYTHON = (sys.executable, "-P")  # -P: modules of the folder where it runs are not taken for those installed
+DVC = (*PYTHON, "-m", "dvc")
+
+
+def maskcli() -> str:
+    """The program beside this Python."""
+    return str(Path(sysconfig.get_path("scripts")) / "maskcli")
+
+
+def run(words: list[str], folder: Path, failed: str = "", more: Mapping[str, str] | None = None) -> str:
+    """What a program prints; stderr is taken too, and told only where it fails.
+
+    failed: what could not be done, as the error's line begins. more: variables of its environment. Raises UserError.
+    """
+    try:
+        done = subprocess.run(
+            words,
+            cwd=folder,
+            env=environment() | dict(more or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+    except FileNotFoundError:
+        raise UserError(f"{failed or _called(words)}: {words[0]} is not found on PATH; install it") from None
+    if done.returncode:
+        raise UserError(f"{failed or _called(words)}: {reason(done.stderr or done.stdout, done.returncode)}")
+    return done.stdout
+
+
+def succeeds(words: list[str], folder: Path) -> bool:
+    """Whether a program does what it is asked, without a word where it does not."""
+    try:
+        run(words, folder)
+    except UserError:
+        return False
+    return True
+
+
+def git_top(folder: Path) -> Path:
+    """The top of the git repository that a folder lies in. Raises UserError."""
+    return Path(run(["git", "rev-parse", "--show-toplevel"], folder).strip())
+
+
+def environment() -> dict[str, str]:
+    """This process's, for programs in another folder: this Python's first, since dvc.yaml names `maskcli`, and no repository of
+    a git hook that this may run in."""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    }
+    scripts = sysconfig.get_path("scripts")
+    return kept | {
+        "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+    }
+
+
+def reason(said: str, code: int) -> str:
+    """Why a program failed, in one line, from what it said: its own line of error, where it has one, else its last."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.strip().endswith(PADDING)]
+    for mark in ("maskcli: ", "ERROR: ", "fatal: ", "error: "):
+        own = [place for place, line in enumerate(lines) if line.startswith(mark)]
+        if own:
+            lines = [lines[own[0]].removeprefix(mark), *([] if mark == "maskcli: " else lines[own[0] + 1 :])]
+            break
+    else:
+        lines = lines[-1:]
+    return " ".join(lines)[:SHOWN] or f"ended with code {code}"
+
+
+def _called(words: list[str]) -> str:
+    return " ".join([Path(words[0]).name, *words[1:3]])

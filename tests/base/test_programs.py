@@ -1,0 +1,36 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.base import programs
+from stages.base.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "1 file\nERROR: failed to pull data from the cloud - Checkout failed for:\ndata\n",
+            "failed to pull data from the cloud - Checkout failed for: data",
+        ),
+        (
+            "Running stage 'lr-find':\nmaskcli: out/x: is not there; mend it\nERROR: failed to reproduce 'lr-find'\n",
+            "out/x: is not there; mend it",
+        ),
+        ("warning: x\nfatal: repository 'x' does not exist\n", "repository 'x' does not exist"),
+        ("Traceback\nValueError: 3\n", "ValueError: 3"),
+        ("\n", "ended with code 7"),
+    ],
+)
+def test_why_a_program_failed_is_one_line_in_its_own_words(said: str, reason: str) -> None:
+    assert programs.reason(said, 7) == reason
+
+
+def test_a_program_is_run_in_a_folder_and_one_that_fails_or_is_missing_is_told(tmp_path: Path) -> None:
+    where = [sys.executable, "-c", "import os; print(os.getcwd())"]
+    assert programs.run(where, tmp_path).strip() == str(tmp_path.resolve())
+    with pytest.raises(UserError, match=r"^no photos: that is all$"):
+        programs.run([sys.executable, "-c", "raise SystemExit('that is all')"], tmp_path, "no photos")
+    with pytest.raises(UserError, match=r"^nothing here: nothing-of-this-name is not found on PATH; install it$"):
+        programs.run(["nothing-of-this-name"], tmp_path, "nothing here")
