@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-import filelock
-
-from stages.base import dvc_cache, files, paths, programs
+from stages.base import dvc_cache, files, lock, paths, programs
 from stages.base.errors import UserError
 from stages.params.keys import flat
 from stages.params.load import load
@@ -74,7 +72,7 @@ class Checkout:
         """
         folder = root / self.key
         files.make_folder(root)
-        with filelock.FileLock(root / f"{self.key}.lock"):
+        with lock.held(root / f"{self.key}.lock", patience=None):
             if not folder.is_dir():
                 say(f"makes the checkout {folder}")
                 with files.replacing_folder(folder) as temporary:
@@ -117,7 +115,7 @@ class Checkout:
         """Have out/prepare as the head has it: from another checkout on this machine that has it, or made here."""
         store, own = root / PREPARED / key(*sorted(self.prepared.items())), project / paths.PHOTOS.parent
         files.make_folder(store.parent)
-        with filelock.FileLock(f"{store}.lock"):
+        with lock.held(Path(f"{store}.lock"), patience=None):
             there = store.is_dir()
             if self.decodes or not there:
                 _pull(self.photos, project, say, cached)
