@@ -8,7 +8,12 @@ if TYPE_CHECKING:
     from stages.by_hand.cluster import Found
     from stages.by_hand.cluster_landing import Landed
 
-COLUMNS = (Column("experiment"), Column("macro F1", "number"), Column("95 % interval", "number"), Column("", "prose"))
+COLUMNS = (
+    Column("experiment"),
+    Column("macro F1", "number"),
+    Column("95 % interval", "number"),
+    Column("note", "prose"),
+)
 
 
 def cluster(found: "Found", width: int) -> Lines:
@@ -38,8 +43,7 @@ def _next(found: "Found", width: int) -> Lines:
     if not found.landed:
         return []
     if found.landed[0].name:
-        why = "is one of them better, or did it have luck?"
-        return next_steps(why, ["maskcli runs", f"maskcli compare HEAD {found.landed[0].name}"], width)
+        return next_steps("what changed, and is it better?", ["maskcli runs"], width)
     return next_steps("commit these results: others are compared with a commit's", ["git add -A && git commit"], width)
 
 

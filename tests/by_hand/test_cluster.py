@@ -26,8 +26,8 @@ SAME = (
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
-    """A project in a sub-folder of a git repository after `dvc repro lr-find`, committed, photos pushed to a folder; DVC alone has
-    trained the experiment `plain`, with focal."""
+    """A project in a sub-folder of a git repository after `dvc repro lr-find`, committed, photos pushed to a folder; `plain` is
+    an experiment with focal, trained by DVC alone."""
     top = tmp_path_factory.mktemp("trained")
     folder = top / "sub"
     lay_out(folder, prepared)
@@ -50,6 +50,7 @@ def folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield trained
     command(trained, "git", "checkout", "-q", "--force", ".")
     command(trained, "git", "clean", "-q", "-d", "--force")
+    command(trained, "dvc", "checkout", "-q", "--force", "--allow-missing")
     for line in command(trained, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split():
         if line not in experiments:
             command(trained, "git", "update-ref", "-d", line)
@@ -93,8 +94,6 @@ def test_a_grid_gives_what_dvc_gives_leaves_the_workspace_alone_and_is_not_train
     assert list(again["left_out"]) == ["loss=focal", "loss=ldam"]
     command(folder, "dvc", "exp", "apply", "-q", "loss=focal")
     assert command(folder, "dvc", "status", "--json").stdout.strip() == "{}"
-    command(folder, "git", "checkout", "-q", "--force", ".")
-    command(folder, "dvc", "checkout", "-q")
 
 
 @pytest.mark.slow
@@ -135,8 +134,6 @@ def test_until_shortens_all_and_what_was_shortened_is_a_whole_experiment(folder:
     command(folder, "dvc", "exp", "apply", "-q", "short")
     assert command(folder, "dvc", "status", "--json").stdout.strip() == "{}"
     assert json.loads(Path("out/train/0/metrics.json").read_text())["epochs"] < 5000
-    command(folder, "git", "checkout", "-q", "--force", ".")
-    command(folder, "dvc", "checkout", "-q")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from cli.lines import Lines
 from cli.tables import audit as audit_table
 from cli.tables import blend as blend_table
 from cli.tables import check as check_table
+from cli.tables import cluster as cluster_table
 from cli.tables import compare as compare_table
 from cli.tables import eda as eda_table
 from cli.tables import epochs as epochs_table
@@ -27,6 +28,8 @@ from cli.tables import summary as summary_table
 from cli.tables import tta_search as tta_search_table
 from stages.by_hand.check import Finding, Report
 from stages.by_hand.check_estimates import Estimate
+from stages.by_hand.cluster import Found
+from stages.by_hand.cluster_landing import Landed
 from stages.by_hand.compare import of_classes
 from stages.data.task_and_classes import CONTEST, Task
 from stages.judge.paired_difference import (
@@ -336,7 +339,13 @@ def photo(name: str = f"photos/{LONG}.jpg", **own: Any) -> dict[str, Any]:
 BROKEN = {"file": f"photos/{KOREAN}.jpg", "error": "is cut off before its end; replace it by the original"}
 REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "eval_photos": 12_345, "equal_answers": 0.918}
 NO_EVAL: dict[str, Any] = {"eval_photos": 0, "equal_answers": None}
+SCORES = {"macro_f1": 0.4683, "macro_f1_low": 0.4069, "macro_f1_high": 0.5568}
+LANDED = [Landed(LONG, "0" * 40, SCORES, True), Landed(KOREAN, "1" * 40, SCORES | {"macro_f1": 0.4711}, False)]
+CLAIMED = {"loss=focal": "is claimed by ann on gpu1 since 27 Nov 09:45, 3 h ago"}
 ANSWERS: dict[str, Make] = {
+    "cluster run": lambda width: cluster_table.cluster(Found(LANDED, {"bad": "it broke"}, CLAIMED), width),
+    "cluster run, the workspace": lambda width: cluster_table.cluster(Found([replace(LANDED[0], name="")]), width),
+    "cluster run, nothing left": lambda width: cluster_table.cluster(Found([], {}, CLAIMED), width),
     "compare": lambda width: compare_table.comparison([compared(), compared(b="b")], True, width),
     "compare, short names": lambda width: compare_table.comparison([compared("HEAD", "focal")], False, width),
     "score": lambda width: score_table.score(scored(), CONTEST, width),
