@@ -71,6 +71,7 @@ class Driver:
     head: tuple[str, int] = ("", 0)
     remotes: dict[int, Remote] = field(default_factory=dict)
     unfit: set[str] = field(default_factory=set)  # ids of nodes that cannot train
+    told: tuple[list[tuple[float, float]], int] | None = None  # the nodes
     counted: float = 0.0
     answered: float = field(default_factory=time.monotonic)
     ends: float = float("inf")  # time.monotonic() when all must have ended
@@ -166,7 +167,9 @@ def _tell_nodes(driver: Driver) -> list[tuple[float, float]]:
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in driver.unfit]
     nodes = [(there.get("CPU", 0), there.get("GPU", 0)) for there in alive]
-    driver.tell(-1, "nodes", (nodes, len(driver.unfit)))
+    if driver.told != (nodes, len(driver.unfit)):  # only what is new: nobody may listen for a long time
+        driver.told = nodes, len(driver.unfit)
+        driver.tell(-1, "nodes", driver.told)
     return nodes
 
 

@@ -59,6 +59,8 @@ def at_work() -> Iterator[None]:
 
 
 CASES: dict[str, tuple[tuple[str, ...], Callable[[], Begun]]] = {
+    "no Ray cluster at the address": (("--address", "127.0.0.1:1"), as_it_is),
+    "an address of no port": (("--address", "here"), as_it_is),
     "cluster run of what is not committed": (("-S", "loss=focal"), changed),
     "cluster run outside a git repository": (("-S", "loss=focal"), no_git),
     "cluster run where there is no DVC": (("-S", "loss=focal"), no_dvc),
