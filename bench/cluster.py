@@ -55,7 +55,7 @@ def main() -> None:
         for words in (("prepare",), ("kfold",), ("lr-find",)):
             scratch.run(folder, "maskcli", *words)
         say("maskcli folds")
-        alone = scratch.timed(folder, "maskcli", "folds")
+        alone = scratch.timed(folder, "maskcli", "folds", "--jobs", os.cpu_count() or 1)
         weights = digests(folder)
         seconds: dict[int, float] = {}
         memory: dict[str, float] = defaultdict(float)
