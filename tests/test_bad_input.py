@@ -38,7 +38,7 @@ from stages.records.run_record import Record
 from tests import histories, layouts
 from tests.bundle import refusals as bundles
 from tests.bundle import unexportable
-from tests.by_hand import unanswerable, unclusterable
+from tests.by_hand import unanswerable, unclaimable, unclusterable
 from tests.conftest import DVC_CONFIG, ROOT, SMALL, files_up_to, record_folds, small
 from tests.data import miscorrected
 from tests.new_project import refusals
@@ -810,6 +810,17 @@ def test_what_review_cannot_begin_with_is_one_line(
     refused(monkeypatch, capsys, ("review", *words), case)
 
 
+@pytest.mark.parametrize("case", unclaimable.CASES)
+def test_what_cannot_be_claimed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(Path.cwd().parent))
+    unclaimable.at_noon(monkeypatch)
+    words, lay_out = unclaimable.CASES[case]
+    lay_out()
+    refused(monkeypatch, capsys, ("claim", *words), case)
+
+
 @pytest.mark.parametrize("case", reviews.SAID)
 def test_what_review_says_and_goes_on(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
@@ -879,6 +890,7 @@ def test_the_page_lists_what_is_tested_and_nothing_else() -> None:
         *unclusterable.CASES,
         *unclusterable.NODES,
         *reviews.CASES,
+        *unclaimable.CASES,
         *reviews.SAID,
         *reviews.ANSWERS,
         *miscorrected.FAULTS,

@@ -142,6 +142,21 @@ INSTEAD: dict[str, tuple[str, str]] = {
         f"maskcli folds --until {(datetime.now() + timedelta(hours=2)):%H:%M}",
         "18:00 may be past, or hours away",
     ),
+    "maskcli claim --queued --most 1 && dvc queue start": (
+        "maskcli claim --queued --most 1 && dvc queue start && while dvc queue status | grep -Eq 'Queued|Running'; do "
+        "sleep 2; done",
+        "the queue works in the background; the lines after it must not meet it in the middle",
+    ),
+    "dvc remote add -d team s3://bucket/folder": (
+        "dvc remote add -d team /path/to/shared/folder",
+        "tests/test_team.py has an S3",
+    ),
+    "dvc remote modify team endpointurl https://s3.example.org": ("", "a folder has none"),
+    "dvc remote add --local -d team s3://bucket/folder": (
+        "dvc remote add --local -d team /path/to/shared/folder; git push -q origin HEAD",
+        "tests/test_team.py has an S3; whoever has read README has pushed",
+    ),
+    "dvc remote modify --local team endpointurl https://s3.example.org": ("", "a folder has none"),
     "git push origin HEAD && dvc push --all-commits": (
         "git push -q origin HEAD && dvc push -q --all-commits",
         "quietly: its progress is long",
@@ -157,6 +172,7 @@ BEFORE = {
     "docs/last_night.md": "git add -A; git commit -qm start",
     "docs/review.md": "dvc repro -q",
     "docs/screening.md": "dvc repro -q",
+    "docs/team.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/refit_and_pseudo_labels.md": "git add -A; git commit -qm start",
 }
 # Blocks that another person types, in a clone made where the block stands.
@@ -360,6 +376,7 @@ def test_a_page_can_be_typed_from_top_to_bottom(page: str, tmp_path: Path, prepa
         if block.commands[0] in IN_A_CLONE:
             where = tmp_path / "clone"
             command(tmp_path, "git", "clone", "-q", "-b", branch(folder), str(tmp_path / "origin"), str(where))
+            named_as(where, "colleague")
         for text in block.commands:
             typed, _ = INSTEAD.get(text, (text, ""))
             for old, new in places.items():
@@ -371,6 +388,11 @@ def test_a_page_can_be_typed_from_top_to_bottom(page: str, tmp_path: Path, prepa
     # Nothing that a page makes waits for the next `git add -A` but results.
     left = command(folder, "git", "status", "--porcelain", "--untracked-files=all").stdout.split()[1::2]
     assert not [path for path in left if path.startswith("dvc_plots")]
+
+
+def named_as(clone: Path, who: str) -> None:
+    command(clone, "git", "config", "user.name", who)
+    command(clone, "git", "config", "user.email", f"{who}@example.org")
 
 
 def branch(folder: Path) -> str:

@@ -32,10 +32,10 @@ def claim(
     release: Annotated[bool, typer.Option("--release", help="Give the named ones back, whoever holds them.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say on the git remote that you train an experiment, so that nobody else does.
+    """Say that you train an experiment, so that nobody else does.
 
-    Exit code 2 where somebody else has said so: who, on which host and since when stands there. A claim is for what HEAD has of
-    params, data and code, and stays until it is released (docs/team.md).
+    It is said on the git remote. Exit code 2 where somebody else has said so: who, on which host and since when stands there. A
+    claim is for what HEAD has of params, data and code, and stays until it is released (docs/team.md).
     """
     from cli.tables import claim as tables
     from stages.base.errors import UserError
