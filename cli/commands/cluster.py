@@ -60,7 +60,8 @@ def run(
     dirty: Annotated[bool, typer.Option("--dirty", help="Take changes along that are not committed.")] = False,
     until: Annotated[str | None, typer.Option(help="All is trained by then: 18:00, or 2026-01-31 18:00.")] = None,
     jobs: Annotated[
-        str, typer.Option(help="Trainings at a time on this machine; auto: as parallel.jobs says.")
+        str,
+        typer.Option(help="Trainings at a time; auto: here as parallel.jobs says, on a cluster all there is room for."),
     ] = "auto",
     as_json: Json = False,
 ) -> None:

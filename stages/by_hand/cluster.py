@@ -38,7 +38,8 @@ class Asked:
     """What a person asks for. names: of experiments in DVC's queue. queued: all that are in it. changes: as of `dvc exp run -S`.
     name: of the experiments that these make. address: of a Ray cluster; None: this machine. shared: a folder that all nodes
     see. git_remote: from which nodes fetch the revision; "": it is sent. claim: the git remote on which experiments are
-    claimed; "": none. jobs: trainings at a time on this machine; None: as parallel.jobs says.
+    claimed; "": none. jobs: trainings at a time; None: on this machine as parallel.jobs says, on a cluster as many as it has
+    room for.
     """
 
     names: Sequence[str] = ()
@@ -113,11 +114,12 @@ def run(asked: Asked, talk: Talk) -> Found:
 
     Raises UserError where nothing can begin, KeyboardInterrupt once all that runs has written a checkpoint.
     """
+    _check(asked)
     found, sender = Found(), Sender(asked.git_remote)
     _refuse_uncommitted(asked)
     experiments = _experiments(asked)
     if experiments is not None:
-        experiments = _claimed(_not_yet_run(experiments, found), asked, found)
+        experiments = _not_yet_run(experiments, found)
         if not experiments:
             return found
     with ExitStack() as held:
@@ -125,6 +127,7 @@ def run(asked: Asked, talk: Talk) -> Found:
             held.enter_context(cluster_staging.alone(name))
         engine = _engine(asked)
         held.callback(engine.close, [])  # also where it comes to no training
+        experiments = experiments and _claimed(experiments, asked, found)
         ready = _made_ready(experiments, asked, sender, talk, found)
         for one, trainings in zip(ready, _trained(ready, asked, engine, talk), strict=True):
             with _noting(one.staged.name, found):
@@ -132,6 +135,23 @@ def run(asked: Asked, talk: Talk) -> Found:
                 told = replace(talk, say=_saying(one.staged, talk))
                 found.landed.append(cluster_landing.land(one.staged, one.params, asked.until, told))
     return found
+
+
+def _check(asked: Asked) -> None:
+    """Raise UserError where an option would do nothing, or two contradict each other."""
+    queue = bool(asked.names or asked.queued)
+    if asked.changes and queue:
+        raise UserError("cluster run: takes experiments of DVC's queue, or -S for others, not both; run it twice")
+    if asked.name and not asked.changes:
+        raise UserError(f"-n {asked.name}: names an experiment, which -S makes; add -S key=value, or leave -n out")
+    if asked.claim and not asked.changes and not queue:
+        raise UserError(f"--claim {asked.claim}: experiments are claimed, not the workspace; add -S, or leave it out")
+    if asked.dirty and queue:
+        raise UserError("--dirty: DVC's queue has taken along what was not committed when it was filled; leave it out")
+    of_nodes = {"--shared": asked.shared, "--git-remote": asked.git_remote, "--gpus-per-fold": asked.gpus_per_fold}
+    for option, value in of_nodes.items():
+        if asked.address is None and value not in (None, ""):
+            raise UserError(f"{option} {value}: is said of the nodes of a cluster; add --address, or leave it out")
 
 
 def _refuse_uncommitted(asked: Asked) -> None:
@@ -148,15 +168,11 @@ def _refuse_uncommitted(asked: Asked) -> None:
 
 def _experiments(asked: Asked) -> list[Experiment] | None:
     """None: the workspace is trained. Raises UserError."""
-    if asked.changes and (asked.names or asked.queued):
-        raise UserError("cluster run: takes experiments of DVC's queue, or -S for others, not both; run it twice")
     if asked.names or asked.queued:
         return cluster_experiments.of_queue(asked.names, asked.queued)
     if asked.changes:
         tree = cluster_experiments.snapshot(everything=asked.dirty)
         return cluster_experiments.of_grid(asked.changes, asked.name, git.resolve("HEAD"), tree)
-    if asked.name:
-        raise UserError(f"-n {asked.name}: names an experiment, which -S makes; add -S key=value, or leave -n out")
     return None
 
 
@@ -218,7 +234,7 @@ def _trained(ready: list[Ready], asked: Asked, engine: Engine, talk: Talk) -> li
     if not ready:
         return []
     ordered = [one.orders(asked.until) for one in ready]
-    jobs = min(one.jobs for one in ready) if asked.address is None else None
+    jobs = min(one.jobs for one in ready) if asked.address is None else asked.jobs
     ended = iter(side_by_side.run_on(engine, [order for orders in ordered for order in orders], talk, jobs))
     return [[next(ended) for _ in orders] for orders in ordered]
 
@@ -231,9 +247,8 @@ def _engine(asked: Asked) -> Engine:
 
     from stages.parallel.ray_engine import RayEngine
 
-    gpus = (
-        float(torch.cuda.is_available()) if asked.gpus_per_fold is None else asked.gpus_per_fold
-    )  # as lr-find had it, here
+    as_here = float(torch.cuda.is_available())  # as lr-find has it
+    gpus = as_here if asked.gpus_per_fold is None else asked.gpus_per_fold
     return RayEngine(asked.address, gpus, asked.shared.resolve() if asked.shared else None)
 
 

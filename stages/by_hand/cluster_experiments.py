@@ -138,7 +138,8 @@ def parsed(content: bytes, name: str) -> Params:
 def uncommitted() -> list[str]:
     """Files of the project, but for what stages write, that differ from the newest commit or are not in it."""
     listed = git.ask("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", ".", *_but_written())
-    return [line[3:] for line in listed.decode(errors="surrogateescape").split("\0") if line]
+    found = [line[3:] for line in listed.decode(errors="surrogateescape").split("\0") if line]
+    return [name.removeprefix(git.prefix()) for name in found]  # git names them from the top of the repository
 
 
 def _but_written() -> list[str]:

@@ -15,8 +15,6 @@ def connect(address: str) -> tuple[str, int]:
     """
     import ray
 
-    if address != "auto":
-        reach(address)
     try:
         found = ray.init(
             address,

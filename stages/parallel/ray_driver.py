@@ -9,7 +9,7 @@ import pickle
 import signal
 import socket
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
@@ -231,7 +231,8 @@ def _life(driver: Driver, remote: Remote) -> Life:
     remote.host, remote.node = yield actor.where.remote()
     remote.placed = True
     driver.tell(remote.number, "placed", remote.host)
-    yield from _send(actor, pickle.dumps(order))
+    for pieces in ray_node.in_pieces(pickle.dumps(order)):
+        yield actor.take.remote(*pieces)
     yield actor.take_order.remote()
     while True:
         for kind, value in (yield actor.hear.remote(remote.stop)):
@@ -260,11 +261,6 @@ def _actor(driver: Driver, order: Order) -> Any:
     return ray.remote(ray_node.Node).options(**options).remote(lodging)
 
 
-def _send(actor: Any, content: bytes) -> Iterator[Any]:
-    for pieces in ray_node.in_pieces(content):
-        yield actor.take.remote(*pieces)
-
-
 def _send_further(actor: Any, remote: Remote, there: dict[str, kept_checkpoints.Progress]) -> Call:
     """Send the checkpoints that go further than those on the node, and have it train."""
     known = []
@@ -274,7 +270,8 @@ def _send_further(actor: Any, remote: Remote, there: dict[str, kept_checkpoints.
         if own > theirs:
             with path.open("rb") as file:
                 while content := file.read(ray_node.PIECE * ray_node.PIECES):
-                    yield from _send(actor, content)
+                    for pieces in ray_node.in_pieces(content):
+                        yield actor.take_part.remote(path.name, *pieces)
             yield actor.take_checkpoint.remote(path.name)
         if own >= theirs:
             known.append(path.name)

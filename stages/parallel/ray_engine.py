@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.base import extras, files
 from stages.base.errors import UserError
-from stages.parallel import ray_driver, ray_node
+from stages.parallel import ray_address, ray_driver, ray_node
 from stages.parallel.engine import ENDS, Message, Training
 from stages.parallel.ray_driver import Setting
 from stages.parallel.training_process import Order
@@ -44,6 +44,8 @@ class RayEngine:
     left_out: int = 0  # nodes that have proved unfit
 
     def __post_init__(self) -> None:
+        if self.address != "auto":
+            ray_address.reach(self.address)
         extras.check("cluster run --address", ("ray",))
         self.logs = self.logs.absolute()
         setting = Setting(self.address, self.gpus or 0, self.root or ray_node.HOME, self.logs, self.every)

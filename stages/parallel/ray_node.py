@@ -57,7 +57,7 @@ class Node:
     order: Order | None = None
     worker: Worker | None = None
     stop: Any = None  # the event that asks the training to end with a checkpoint
-    parcel: list[bytes] = field(default_factory=list)  # what the head is sending
+    parcel: list[bytes] = field(default_factory=list)  # the order, as it comes
     sent: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # checkpoints that the head has
     sent_at: float = 0.0
     opened: IO[bytes] | None = None  # the checkpoint that the head is fetching
@@ -68,19 +68,23 @@ class Node:
         return socket.gethostname(), _ray_id()
 
     def take(self, *pieces: bytes) -> None:
-        """A part of what the head sends; `take_order` or `take_checkpoint` says what it was."""
+        """A part of the order."""
         self.parcel += pieces
 
     def take_order(self) -> None:
         """Begin to make the project's folder. `hear` says `made`, with the progress of the checkpoints there, or `unfit`."""
-        self.order = pickle.loads(self._parcel())
+        self.order = pickle.loads(b"".join(self.parcel))
         threading.Thread(target=self._make, daemon=True).start()
 
+    def take_part(self, name: str, *pieces: bytes) -> None:
+        """A part of a checkpoint of the head's; it is never whole in memory."""
+        with self._part(name).open("ab") as file:
+            file.writelines(pieces)
+
     def take_checkpoint(self, name: str) -> None:
-        """Have a checkpoint of the head's here, for what the training is to go on from."""
-        content = self._parcel()
-        with files.replacing(self._folder() / name) as temporary:
-            temporary.write_bytes(content)
+        """Have the checkpoint whose parts have come here, for what the training is to go on from."""
+        with files.replacing(self._folder() / name, durable=True) as temporary:
+            self._part(name).replace(temporary)
 
     def train(self, known: list[str]) -> None:
         """Start the training. known: names of the checkpoints here that the head has too."""
@@ -198,9 +202,8 @@ class Node:
         assert self.order
         return self.order.folder / paths.CHECKPOINTS
 
-    def _parcel(self) -> bytes:
-        content, self.parcel = b"".join(self.parcel), []
-        return content
+    def _part(self, name: str) -> Path:
+        return self._folder() / f".{name}.{os.getpid()}.tmp.part"
 
 
 def _version(path: Path) -> tuple[int, int] | None:

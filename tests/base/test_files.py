@@ -168,3 +168,28 @@ def test_a_file_with_any_byte_changed_or_cut_is_read_or_refused(tmp_path: Path, 
             assert not cut or content[place:].strip(b"\n}") == b"" or (name == "a.csv" and content[place - 1] == 10)
 
     check()
+
+
+def test_a_file_under_two_names_takes_no_room_and_each_name_keeps_its_content(tmp_path: Path) -> None:
+    first, second = tmp_path / "a/pixels.npy", tmp_path / "b/pixels.npy"
+    first.parent.mkdir()
+    first.write_bytes(b"before")
+    files.link(first, second)
+    assert first.samefile(second)
+    with files.replacing(first) as temporary:
+        temporary.write_bytes(b"after")
+    assert second.read_bytes() == b"before"
+    files.link(first, second)
+    assert second.read_bytes() == b"after"
+    assert [path.name for path in second.parent.iterdir()] == ["pixels.npy"]
+
+
+def test_where_a_disk_has_no_second_names_a_file_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    (tmp_path / "a").write_bytes(b"content")
+    files.link(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"content"
+    assert not (tmp_path / "a").samefile(tmp_path / "b")

@@ -241,22 +241,6 @@ def test_experiments_that_another_clone_has_claimed_are_left_out(committed: Path
     assert found.left_out["mine"].startswith("is claimed by ")
 
 
-@pytest.mark.parametrize(
-    ("asked", "line"),
-    [
-        (
-            Asked(names=["a"], changes=["loss=ce"]),
-            "cluster run: takes experiments of DVC's queue, or -S for others, not both",
-        ),
-        (Asked(name="mine"), "-n mine: names an experiment, which -S makes; add -S key=value, or leave -n out"),
-        (Asked(names=["a", "a"]), "a: is named twice; name each experiment once"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(committed: Path, asked: Asked, line: str) -> None:
-    with pytest.raises(UserError, match=f"^{line}"):
-        cluster.run(asked, SILENT)
-
-
 def test_what_failed_is_one_line_with_what_is_kept() -> None:
     landed = Landed("good", "0", {"macro_f1": 0.5}, False)
     assert Found([landed]).problem() == ""

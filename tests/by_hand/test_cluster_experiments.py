@@ -14,14 +14,14 @@ from tests.conftest import command, small
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in git, one commit, nothing in it but its params; the working folder."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
+    """A project in a sub-folder of a git repository, one commit, nothing in it but its params; the working folder."""
+    folder = tmp_path / "repository/sub"
+    folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     paths.PARAMS.write_text(yaml.safe_dump(small().model_dump(mode="json"), sort_keys=False))
     Path(".gitignore").write_text("/out/*/*\n!/out/**/lr.json\n")
     for words in (["init", "-q"], ["config", "user.email", "a@example.org"], ["config", "user.name", "a"]):
-        command(folder, "git", *words)
+        command(folder.parent, "git", *words)
     command(folder, "git", "add", "-A")
     command(folder, "git", "commit", "-qm", "first")
     return folder
@@ -92,8 +92,8 @@ def test_the_workspace_as_a_commit_holds_what_stages_wrote_and_on_demand_what_is
     def changed(commit: str) -> list[str]:
         return command(repository, "git", "diff", "--name-only", head, commit).stdout.split()
 
-    assert changed(written) == ["out/lr-find/lr.json"]
-    assert changed(all_of_it) == ["mine.txt", "out/lr-find/lr.json"]
+    assert changed(written) == ["sub/out/lr-find/lr.json"]
+    assert changed(all_of_it) == ["sub/mine.txt", "sub/out/lr-find/lr.json"]
     assert command(repository, "git", "rev-parse", f"{all_of_it}^").stdout.strip() == head
     assert command(repository, "git", "status", "--porcelain").stdout == before
     assert command(repository, "git", "for-each-ref").stdout.count("\n") == 1

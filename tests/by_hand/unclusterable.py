@@ -59,6 +59,8 @@ def at_work() -> Iterator[None]:
 
 
 CASES: dict[str, tuple[tuple[str, ...], Callable[[], Begun]]] = {
+    "no Ray cluster at the address": (("--address", "127.0.0.1:1"), as_it_is),
+    "an address of no port": (("--address", "here"), as_it_is),
     "cluster run of what is not committed": (("-S", "loss=focal"), changed),
     "cluster run outside a git repository": (("-S", "loss=focal"), no_git),
     "cluster run where there is no DVC": (("-S", "loss=focal"), no_dvc),
@@ -75,6 +77,10 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[], Begun]]] = {
     "an experiment that has run": (("mine",), another_called_so),
     "DVC's queue, empty": (("--queued",), as_it_is),
     "DVC's queue and -S at once": (("--queued", "-S", "loss=focal"), as_it_is),
+    "--claim for the workspace": (("--claim", "origin"), as_it_is),
+    "--dirty for DVC's queue": (("--queued", "--dirty"), as_it_is),
+    "--shared without a cluster": (("--shared", "disk"), as_it_is),
+    "--gpus-per-fold without a cluster": (("--gpus-per-fold", "1"), as_it_is),
     "--git-remote that is not there": (("--address", "127.0.0.1:1", "--git-remote", "team"), as_it_is),
 }
 

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,15 @@ class Copied:
     source: Path
     refused: str = ""
     run: str = "*"  # any
+    pulls: bool = False  # and does not come to an end
 
     def made(self, root: Path, say: Callable[[str], None]) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         if self.refused and (root / "refuses").exists():
             raise UserError(self.refused)
+        if self.pulls:
+            say("pulls")
+            subprocess.run(["sleep", "600"], cwd=root, check=False)
         if (root / "full").exists():
             resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, SMALL))
         with filelock.FileLock(root / "project.lock"):

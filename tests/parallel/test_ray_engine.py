@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,26 @@ def test_a_full_object_store_is_nothing_to_trainings(
     finally:
         hog.kill()
         hog.wait()
+
+
+@pytest.mark.slow
+def test_what_is_cancelled_while_its_node_pulls_photos_leaves_no_process(
+    cluster: Any, nodes: Callable[..., Any], settled: Params, root: Path
+) -> None:
+    nodes()
+    here = engine(cluster, root)
+    training = here.submit(replace(orders(settled)[0], checkout=Copied(Path.cwd(), pulls=True)))
+    heard: list[str] = []
+    while "say" not in heard:
+        heard += [message.kind for message in here.wait([training], 1.0)]
+    while not any(process.name() == "sleep" for process in trainings_of(root)):
+        time.sleep(0.1)
+    here.cancel([training])
+    while not training.outcome:
+        heard += [message.kind for message in here.wait([training], 1.0)]
+    here.close([])
+    assert training.outcome == "stopped"
+    assert not psutil.wait_procs(trainings_of(root), timeout=HANGS)[1]
 
 
 STARTED = """

@@ -109,6 +109,9 @@ class Scripted:
         return self.room
 
     def submit(self, order: Order) -> Training:
+        assert self.scripts[order.number] or order.number not in [one.number for one in self.submitted], (
+            "submitted too often"
+        )
         self.submitted.append(order)
         return Training(order)
 
@@ -168,7 +171,6 @@ def test_the_time_that_is_left_is_shared_over_the_rounds_that_are_left() -> None
 def test_what_has_not_begun_when_its_time_is_up_is_given_up_and_the_rest_goes_on() -> None:
     until = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=0.3)
     engine = Scripted({0: [[("begins", 0.0)]], 1: [], 2: []})
-    first, *late = [*ordered([0]), *ordered([1, 2], until=until)]
     cancel = engine.cancel
 
     def cancelled(running: Sequence[Training]) -> None:
@@ -177,7 +179,7 @@ def test_what_has_not_begun_when_its_time_is_up_is_given_up_and_the_rest_goes_on
             engine.scripts[0] = [DONE]  # what has begun keeps to its time itself
 
     engine.cancel = cancelled  # type: ignore[method-assign]
-    ended = side_by_side.run_on(engine, [first, *late], SILENT)
+    ended = side_by_side.run_on(engine, ordered([0, 1, 2], until=until), SILENT)
     assert [training.outcome for training in ended] == ["done", "failed", "failed"]
     assert {training.error for training in ended[1:]} == {"the time was up before it could begin"}
     assert 0 not in engine.cancelled

@@ -1,10 +1,13 @@
 """A process for one training: where it comes from, and how its end is told."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from stages.parallel import training_process
+from tests.conftest import ROOT, command
 
 
 def test_an_end_is_told_as_what_it_was() -> None:
@@ -18,3 +21,28 @@ def test_an_end_is_told_as_what_it_was() -> None:
 def test_without_a_place_for_sockets_processes_are_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_process.sockets, "placed", lambda: False)
     assert training_process.context().get_start_method() == "spawn"
+
+
+CHILD = """
+from stages.parallel import training_process
+def tell(pipe):
+    import stages
+    pipe.send(stages.__file__)
+if __name__ == "__main__":
+    made = training_process.context()
+    here, there = made.Pipe(False)
+    child = made.Process(target=tell, args=(there,))
+    child.start()
+    print(here.recv())
+    child.join()
+"""
+
+
+@pytest.mark.slow  # it imports all that training does
+def test_a_training_is_that_of_the_installed_program_whatever_lies_in_the_project(tmp_path: Path) -> None:
+    """As a clone of this program that is another version: a fold's run key, and its bytes, follow the code."""
+    (tmp_path / "project/stages").mkdir(parents=True)
+    (tmp_path / "project/stages/__init__.py").touch()
+    (tmp_path / "program.py").write_text(CHILD)
+    told = command(tmp_path / "project", sys.executable, str(tmp_path / "program.py")).stdout
+    assert Path(told.strip()) == ROOT / "stages/__init__.py"
