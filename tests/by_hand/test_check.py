@@ -20,10 +20,11 @@ from stages.by_hand.check_trial import Trial
 from stages.data import pseudo_labelled_photos, task_and_classes
 from stages.data.found_photos import Found
 from stages.data.task_and_classes import CONTEST, Task
-from stages.learn import losses, model, predict
+from stages.learn import losses, model, plugins, predict
 from stages.params.load import parse
 from stages.params.schema import Params
 from tests.conftest import SMALL, command, small
+from tests.learn import plugged
 from tests.new_project import made
 
 
@@ -168,6 +169,21 @@ def test_starting_weights_that_know_these_people_are_found(project: Path) -> Non
     paths.weights(0).write_bytes(_weights())
     told = failures(found(small(model={"weights": str(paths.weights(0))})))["starting weights"]
     assert "was trained on these photos" in told
+
+
+@pytest.mark.slow
+def test_the_trial_has_models_and_losses_of_ones_own_and_lists_them(project: Path) -> None:
+    report = found(plugged.place(train={"epochs": 1}))
+    assert failures(report) == {}
+    told = next(finding for finding in report.findings if finding.what == "plugins")
+    assert told.detail == "nets.py: model tiny; mine.py: loss squared (power 2.0, balanced False)"
+    plugins.load(plugins.NO_PLUGINS)
+
+
+def test_a_file_of_ones_own_that_cannot_be_imported_is_found_before_anything_is_tried(project: Path) -> None:
+    params = plugged.place()
+    Path("nets.py").write_text("nonsense(")
+    assert failures(found(params)) == {"plugins": "nets.py line 1: is not valid Python ('(' was never closed); mend it"}
 
 
 def test_a_fault_of_eda_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
