@@ -211,7 +211,7 @@ def test_two_queues_of_one_grid_train_each_experiment_once(trained: Trained, tmp
         one.types(grid)
     first, second = (one.types(f"{claim} --json") for one in people)
     names = [{row["name"]: row["queued_as"] for row in json.loads(text)["ours"]} for text in (first, second)]
-    assert [list(one) for one in names] == [["loss=focal"], ["loss=ldam"]]
+    assert [list(one) for one in names] == [["loss=f1"], ["loss=weighted_ce"]]
     for one in people:
         one.types(start)
     finished = (
@@ -227,8 +227,8 @@ def test_two_queues_of_one_grid_train_each_experiment_once(trained: Trained, tmp
         rows = json.loads(one.types(f"{runs} --json"))["rows"]
         told = {row["name"]: (row["who"], row["changed"]) for row in rows if row["changed"]}
         assert {name: told[name] for of in names for name in of.values()} == {
-            names[0]["loss=focal"]: ("ann", ["loss focal (was ce)"]),
-            names[1]["loss=ldam"]: ("bob", ["loss ldam (was ce)"]),
+            names[0]["loss=f1"]: ("ann", ["loss f1 (was ce)"]),
+            names[1]["loss=weighted_ce"]: ("bob", ["loss weighted_ce (was ce)"]),
         }
         assert one.ran().count("train") == 2  # two folds of the one experiment that it claimed
 
