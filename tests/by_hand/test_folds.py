@@ -20,7 +20,7 @@ from stages.by_hand import folds
 from stages.learn import checkpoint, time_limit
 from stages.learn.time_limit import Clock
 from stages.learn.training_terms import Terms
-from stages.parallel import preloaded, side_by_side
+from stages.parallel import preloaded
 from stages.parallel.engine import Message, Training
 from stages.parallel.local_processes import LocalProcesses
 from stages.parallel.training_process import Order
