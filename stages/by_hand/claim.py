@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.base import claims, git, paths
 from stages.base.claims import Claim, Holder
 from stages.base.errors import UserError, nearest
-from stages.params import yaml_text
-from stages.params.keys import flat
-from stages.params.load import parse
+from stages.by_hand import cluster_experiments
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -80,7 +77,7 @@ def _divided(repo: "Repo", remote: str, most: int | None) -> Divided:
         )
     found = Divided([], [], [])
     for entry in entries:
-        one = Queued(name_of(entry), entry.name or entry.stash_rev[: git.SHORT])
+        one = Queued(_name_of(entry), entry.name or entry.stash_rev[: git.SHORT])
         if most is not None and len(found.ours) >= most:
             found.left.append(one)
         elif holder := claims.claim(remote, one.name, entry.baseline_rev):
@@ -92,17 +89,11 @@ def _divided(repo: "Repo", remote: str, most: int | None) -> Divided:
     return found
 
 
-def name_of(entry: Any) -> str:
-    """What an experiment of the queue is claimed as: by the params that differ from those of the commit it starts from."""
-    old, new = (_params(commit) for commit in (entry.baseline_rev, entry.stash_rev))
-    return claims.experiment_name({key: value for key, value in new.items() if old.get(key, ...) != value})
-
-
-def _params(commit: str) -> dict[str, Any]:
-    """All params in a commit, those left out with their defaults. Raises UserError."""
-    source = Path(f"{commit[: git.SHORT]}: {paths.PARAMS}")
-    value = yaml_text.read(git.read(commit, paths.PARAMS) or b"", source)
-    return flat(parse(value or {}, source).model_dump(mode="json"))
+def _name_of(entry: Any) -> str:
+    content = git.read(entry.stash_rev, paths.PARAMS) or b""
+    return cluster_experiments.claimed_as(
+        entry.baseline_rev, cluster_experiments.parsed(content, entry.stash_rev[: git.SHORT])
+    )
 
 
 def listed(remote: str) -> list[Claim]:

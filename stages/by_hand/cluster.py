@@ -21,9 +21,10 @@ from stages.by_hand.cluster_sending import Sender
 from stages.by_hand.cluster_staging import Staged
 from stages.learn import interrupt
 from stages.learn.training_terms import Terms
-from stages.parallel import side_by_side
+from stages.parallel import gpus, side_by_side
 from stages.parallel.checkout import Checkout
 from stages.parallel.engine import Engine, Training
+from stages.parallel.gpus import Gpus
 from stages.parallel.local_processes import LocalProcesses
 from stages.parallel.training_process import Order
 from stages.params.load import load
@@ -198,7 +199,11 @@ def _claimed(experiments: list[Experiment], asked: Asked, found: Found) -> list[
     """Those that nobody else has claimed on the remote, claimed now."""
     left = []
     for one in experiments:
-        holder = claims.claim(asked.claim, cluster_experiments.claimed_as(one), one.base) if asked.claim else None
+        holder = (
+            claims.claim(asked.claim, cluster_experiments.claimed_as(one.base, one.params), one.base)
+            if asked.claim
+            else None
+        )
         if holder is None:
             left.append(one)
         else:
@@ -242,14 +247,15 @@ def _trained(ready: list[Ready], asked: Asked, engine: Engine, talk: Talk) -> li
 def _engine(asked: Asked) -> Engine:
     """Where trainings run. Raises UserError where no cluster answers."""
     if asked.address is None:
-        return LocalProcesses()
+        here = gpus.listed()
+        return LocalProcesses(gpus=Gpus(here) if here else None)
     import torch
 
     from stages.parallel.ray_engine import RayEngine
 
     as_here = float(torch.cuda.is_available())  # as lr-find has it
-    gpus = as_here if asked.gpus_per_fold is None else asked.gpus_per_fold
-    return RayEngine(asked.address, gpus, asked.shared.resolve() if asked.shared else None)
+    of_each = as_here if asked.gpus_per_fold is None else asked.gpus_per_fold
+    return RayEngine(asked.address, of_each, asked.shared.resolve() if asked.shared else None)
 
 
 def _saying(staged: Staged, talk: Talk) -> Callable[[str], None]:

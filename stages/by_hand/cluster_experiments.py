@@ -107,11 +107,12 @@ def named(changes: Sequence[str]) -> str:
     return claims.experiment_name(values)
 
 
-def claimed_as(experiment: Experiment) -> str:
-    """What an experiment is called to those who share a git remote: by what differs from its base, however it was named."""
-    before = git.read(experiment.base, paths.PARAMS)
-    old = flat(parsed(before, experiment.base[: git.SHORT]).model_dump(mode="json")) if before else {}
-    new = flat(experiment.params.model_dump(mode="json"))
+def claimed_as(base: str, params: Params) -> str:
+    """What an experiment is called to those who share a git remote: by the params that differ from those of the commit that it
+    starts from, however it was named. Raises UserError.
+    """
+    before = git.read(base, paths.PARAMS) or b""
+    old, new = (flat(one.model_dump(mode="json")) for one in (parsed(before, base[: git.SHORT]), params))
     return claims.experiment_name({key: value for key, value in new.items() if old.get(key, ...) != value})
 
 

@@ -1,6 +1,5 @@
 """Whatever a person calls a revision, wherever the project lies in the repository, and wherever its files are kept."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.by_hand import plots
 from tests import histories
-from tests.conftest import ROOT, command
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -151,49 +150,3 @@ def test_every_command_that_takes_revisions_says_the_same_of_a_wrong_one(history
         assert done.stderr.splitlines()[-1].startswith("maskcli: smooth: stands for 2 commits: the experiment of "), (
             words
         )
-
-
-STAGE = """\
-stages:
-  oof-ensemble:
-    cmd: maskcli oof-ensemble
-    params: [loss]
-    outs: [out/oof-ensemble/oof.npz]
-    metrics:
-      - out/oof-ensemble/metrics.json: {cache: false}
-"""
-
-
-@pytest.mark.slow  # a dozen starts of DVC
-def test_what_readme_says_on_sharing_works_between_two_clones(tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    histories.lay(ours)
-    (ours / "dvc.yaml").write_text(STAGE)
-    (ours / ".gitignore").write_text(histories.IGNORED)
-    histories.write_results(ours, histories.oof(1), loss="ce")
-    histories.commit(ours, "ce")
-    histories.git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin")
-    histories.git(ours, "remote", "add", "origin", str(tmp_path / "origin"))
-    histories.git(ours, "push", "-q", "origin", "HEAD")
-    histories.git(tmp_path, "clone", "-q", "origin", "theirs")  # before there is a remote for DVC's files
-    histories.write_results(ours, histories.oof(2), loss="focal")
-    histories.experiment(ours, "focal", day=2)  # the workspace is now focal's, as after dvc exp run
-    ours_say, theirs_say = sharing(tmp_path / "shared")
-    for folder, lines in ((ours, ours_say), (theirs, theirs_say)):
-        for name, value in (("user.name", "a"), ("user.email", "a@example.org")):
-            histories.git(folder, "config", name, value)
-        shown = [command(folder, "bash", "-ec", line).stdout for line in lines]
-    assert "focal against HEAD" in shown[-1]
-    found = json.loads(command(theirs, "maskcli", "runs", "--json").stdout)
-    assert [row["changed"] for row in found["rows"] if row["name"] == "focal"] == [["loss focal (was ce)"]]
-
-
-def sharing(place: Path) -> tuple[list[str], list[str]]:
-    """The commands of README's section on sharing: of the one who shares, and of the colleague."""
-    text = (ROOT / "README.md").read_text()
-    blocks = [
-        [line.strip() for line in block.splitlines() if line.startswith("    ")]
-        for block in text[text.index("    dvc remote add -d team") :].split("\n\n")[:3]
-    ]
-    assert not blocks[1], "In the colleague's clone:"
-    return [line.replace("/path/to/shared/folder", str(place)) for line in blocks[0]], blocks[2]

@@ -71,9 +71,12 @@ def test_what_no_experiment_can_be_made_of_is_refused(
 
 
 def test_whoever_trains_the_same_params_from_the_same_commit_claims_the_same(repository: Path) -> None:
-    names = {cluster_experiments.claimed_as(one) for one in (*grid("loss=focal"), *grid("++loss=focal", name="mine"))}
+    names = {
+        cluster_experiments.claimed_as(one.base, one.params)
+        for one in (*grid("loss=focal"), *grid("++loss=focal", name="mine"))
+    }
     assert names == {"loss=focal"}
-    assert [cluster_experiments.claimed_as(one) for one in grid("loss=ce")] == ["unchanged"]
+    assert [cluster_experiments.claimed_as(one.base, one.params) for one in grid("loss=ce")] == ["unchanged"]
 
 
 def test_the_workspace_as_a_commit_holds_what_stages_wrote_and_on_demand_what_is_not_committed(
