@@ -251,7 +251,7 @@ class Budget(Group):
 class Parallel(Group):
     jobs: Literal["auto"] | Count = Field(
         "auto",
-        description="Folds trained side by side; auto: cores / threads on a CPU, what fits a GPU for `maskcli folds`, else 1",
+        description="Folds trained side by side; auto: cores / threads on a CPU; one a GPU, for `maskcli folds` what fits",
     )
     threads: Literal["auto"] | Count = Field(
         "auto",
