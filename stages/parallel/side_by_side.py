@@ -207,7 +207,8 @@ def _listen(crew: Crew, bar: Bar, talk: Talk) -> None:
             _show(number, message, bar, talk)
         if message.kind in ENDS:
             training.outcome, training.error = message.kind, message.value
-            if message.kind == "stopped" and not crew.stopping:  # by _give_up_late
+            # By _give_up_late. Else a signal reached it before this process looked: a terminal sends it to all of them.
+            if message.kind == "stopped" and crew.shares and not crew.stopping and _late(training.order):
                 training.outcome, training.error = "failed", TOO_LATE
         if message.kind == "begins":
             training.began = True

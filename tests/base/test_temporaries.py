@@ -74,7 +74,9 @@ def test_only_what_dead_processes_left_of_the_same_file_is_removed(tmp_path: Pat
     assert names(tmp_path) == kept | {"a.b.npy"}
 
 
-@pytest.mark.parametrize("whose", [OF_ANOTHER, str(os.getpid())], ids=["of another place", "named by its process alone"])
+@pytest.mark.parametrize(
+    "whose", [OF_ANOTHER, str(os.getpid())], ids=["of another place", "named by its process alone"]
+)
 def test_another_places_is_removed_a_day_after_it_was_last_written(tmp_path: Path, whose: str) -> None:
     left = tmp_path / f".a.{whose}.tmp.npy"
     for age_of, there in ((temporaries.LEFT_ALONE - 60, True), (temporaries.LEFT_ALONE + 60, False)):

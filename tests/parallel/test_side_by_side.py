@@ -183,3 +183,12 @@ def test_what_has_not_begun_when_its_time_is_up_is_given_up_and_the_rest_goes_on
     assert [training.outcome for training in ended] == ["done", "failed", "failed"]
     assert {training.error for training in ended[1:]} == {"the time was up before it could begin"}
     assert 0 not in engine.cancelled
+
+
+def test_what_a_signal_stopped_before_this_process_looked_says_where_it_is_kept() -> None:
+    engine = Scripted({0: [[("begins", 0.0), ("stopped", "fold 0 is kept at epoch 1")]], 1: [DONE]})
+    ended = side_by_side.run_on(engine, ordered([0, 1]), SILENT)
+    assert [(training.outcome, training.error) for training in ended] == [
+        ("stopped", "fold 0 is kept at epoch 1"),
+        ("done", ""),
+    ]
