@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stages.base import claims, dvc_cache, git, paths
+from stages.base import claims, dvc_cache, git, gpu, paths
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.by_hand import claim, cluster_experiments, cluster_landing, cluster_staging, folds
@@ -247,13 +247,11 @@ def _trained(ready: list[Ready], asked: Asked, engine: Engine, talk: Talk) -> li
 def _engine(asked: Asked) -> Engine:
     """Where trainings run. Raises UserError where no cluster answers."""
     if asked.address is None:
-        here = gpus.listed()
+        here = gpus.listed() if gpu.usable() else ()
         return LocalProcesses(gpus=Gpus(here) if here else None)
-    import torch
-
     from stages.parallel.ray_engine import RayEngine
 
-    as_here = float(torch.cuda.is_available())  # as lr-find has it
+    as_here = float(gpu.usable())  # as lr-find has it
     of_each = as_here if asked.gpus_per_fold is None else asked.gpus_per_fold
     return RayEngine(asked.address, of_each, asked.shared.resolve() if asked.shared else None)
 

@@ -4,17 +4,13 @@ There the stages before training run, checkpoints land, and DVC writes the exper
 takes the project's DVC cache and git's objects as they are, so that nothing is copied.
 """
 
-import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import filelock
-
-from stages.base import dvc_cache, files, git, paths, programs
+from stages.base import dvc_cache, files, git, lock, paths, programs
 from stages.base.errors import UserError
 from stages.by_hand import cluster_dvc
 from stages.by_hand.cluster_dvc import Say
@@ -47,21 +43,14 @@ def place() -> Path:
 @contextmanager
 def alone(name: str) -> Iterator[None]:
     """See that no second `cluster run` trains the same at the same time in this repository. Raises UserError."""
-    files.make_folder(place())
-    lock = filelock.FileLock(place() / f"{name or 'workspace'}.lock")
-    holder = place() / f"{name or 'workspace'}.holder.json"
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError(
-            f"{name or 'the workspace'}: another `maskcli cluster run` is at it{_whose(holder)}; wait for it, or stop it"
-        ) from None
-    try:
-        files.write_json(holder, {"process": os.getpid()})
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.held(place() / f"{name or 'workspace'}.lock"))
+        except lock.Held as busy:
+            raise UserError(
+                f"{name or 'the workspace'}: another `maskcli cluster run` is at it{_whose(busy.holder)}; wait for it, or stop it"
+            ) from None
         yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def made(experiment: Experiment) -> Staged:
@@ -126,8 +115,5 @@ def _link_pixels(project: Path) -> None:
                 files.link(name, project / name)
 
 
-def _whose(holder: Path) -> str:
-    try:
-        return f" (process {json.loads(holder.read_text())['process']})"
-    except (OSError, ValueError, KeyError):
-        return ""
+def _whose(holder: lock.Holder) -> str:
+    return f" ({replace(holder, command='').in_words})" if holder.process else ""

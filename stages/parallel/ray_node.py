@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import psutil
 
-from stages.base import files, paths
+from stages.base import files, paths, temporaries
 from stages.base.errors import UserError
 from stages.parallel import kept_checkpoints, training_process
 from stages.parallel.training_process import ENDED_BY_THE_SYSTEM, Order, Worker, how_it_ended
@@ -60,6 +60,7 @@ class Node:
     parcel: list[bytes] = field(default_factory=list)  # the order, as it comes
     sent: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # checkpoints that the head has
     sent_at: float = 0.0
+    parts: dict[str, Path] = field(default_factory=dict)  # checkpoints of the head's that are coming, by name
     opened: IO[bytes] | None = None  # the checkpoint that the head is fetching
     printed: int = 0  # bytes of what the training has printed that the head has
 
@@ -78,13 +79,14 @@ class Node:
 
     def take_part(self, name: str, *pieces: bytes) -> None:
         """A part of a checkpoint of the head's; it is never whole in memory."""
-        with self._part(name).open("ab") as file:
+        part = self.parts.setdefault(name, temporaries.beside(self._folder() / name))
+        with part.open("ab") as file:
             file.writelines(pieces)
 
     def take_checkpoint(self, name: str) -> None:
         """Have the checkpoint whose parts have come here, for what the training is to go on from."""
         with files.replacing(self._folder() / name, durable=True) as temporary:
-            self._part(name).replace(temporary)
+            self.parts.pop(name).replace(temporary)
 
     def train(self, known: list[str]) -> None:
         """Start the training. known: names of the checkpoints here that the head has too."""
@@ -130,7 +132,7 @@ class Node:
             assert self.order.checkout
             root = Path(str(self.lodging.root).replace(NODE, _ray_id()))
             folder = self.order.checkout.made(root.expanduser(), lambda line: self.said.put(("say", line)))
-            output = folder / paths.CHECKPOINTS / f".{self.order.name.replace(' ', '-')}.{os.getpid()}.log"
+            output = temporaries.beside(folder / paths.CHECKPOINTS / f"{self.order.name.replace(' ', '-')}.log")
             files.make_folder(output.parent)
             terms = replace(self.order.terms, outputs=True)  # so that it waits for one that outlives a lost connection
             self.order = replace(self.order, folder=folder, checkout=None, terms=terms, signals=[], output=output)
@@ -201,9 +203,6 @@ class Node:
     def _folder(self) -> Path:
         assert self.order
         return self.order.folder / paths.CHECKPOINTS
-
-    def _part(self, name: str) -> Path:
-        return self._folder() / f".{name}.{os.getpid()}.tmp.part"
 
 
 def _version(path: Path) -> tuple[int, int] | None:
