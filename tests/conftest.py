@@ -182,3 +182,13 @@ def lay_out(folder: Path, prepared: Path, **changes: Any) -> None:
     command(folder, "git", "config", "user.email", "a@example.org")
     command(folder, "git", "config", "user.name", "a")
     command(folder, "dvc", "add", "-q", "data")
+
+
+def lay_out_in_sub_folder(top: Path, prepared: Path) -> Path:
+    """The project in a sub-folder of a git repository, with a folder beside it as DVC's remote."""
+    folder = top / "sub"
+    lay_out(folder, prepared)
+    (folder / ".git").rename(top / ".git")
+    command(folder, "dvc", "remote", "add", "-q", "-d", "store", str(top / "store"))
+    (top / ".gitignore").write_text("/store\n")
+    return folder

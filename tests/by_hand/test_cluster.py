@@ -15,7 +15,7 @@ from stages.base.talk import SILENT, Talk
 from stages.by_hand import cluster, cluster_staging
 from stages.by_hand.cluster import Asked, Found
 from stages.by_hand.cluster_landing import Landed
-from tests.conftest import command, lay_out
+from tests.conftest import command, lay_out, lay_out_in_sub_folder
 
 # What a training and those who join it write and DVC keeps: the same bytes wherever it was trained.
 SAME = (
@@ -29,11 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
     """A project in a sub-folder of a git repository after `dvc repro lr-find`, committed, photos pushed to a folder; `plain` is
     an experiment with focal, trained by DVC alone."""
     top = tmp_path_factory.mktemp("trained")
-    folder = top / "sub"
-    lay_out(folder, prepared)
-    (folder / ".git").rename(top / ".git")
-    command(folder, "dvc", "remote", "add", "-q", "-d", "store", str(top / "store"))
-    (top / ".gitignore").write_text("/store\n")
+    folder = lay_out_in_sub_folder(top, prepared)
     command(folder, "dvc", "repro", "-q", "lr-find")
     command(folder, "git", "add", "-A", str(top))
     command(folder, "git", "commit", "-qm", "first")

@@ -16,7 +16,7 @@ from stages.by_hand.cluster_sending import Sender
 from stages.by_hand.cluster_staging import Staged
 from stages.parallel.checkout import Checkout
 from stages.records.run_record import Record
-from tests.conftest import command, lay_out
+from tests.conftest import command, lay_out_in_sub_folder
 
 WORKSPACE = "the workspace"
 
@@ -25,11 +25,7 @@ WORKSPACE = "the workspace"
 def head(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
     """A project in a sub-folder of a git repository, committed, its photos pushed to a folder; lr-find has run."""
     top = tmp_path_factory.mktemp("head")
-    folder = top / "sub"
-    lay_out(folder, prepared)
-    (folder / ".git").rename(top / ".git")
-    command(folder, "dvc", "remote", "add", "-q", "-d", "store", str(top / "store"))
-    (top / ".gitignore").write_text("/store\n")
+    folder = lay_out_in_sub_folder(top, prepared)
     command(folder, "git", "add", "-A", str(top))
     command(folder, "git", "commit", "-qm", "first")
     command(folder, "dvc", "push", "-q")
