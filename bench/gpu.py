@@ -9,7 +9,7 @@ python bench/gpu.py --device cpu --tiny          (tries the script: its figures 
               the GPU was; when each command first worked on it. --contest: the contest's preset too (12 epochs).
   steps       each model, bf16 and channels_last: a step on a resident batch (the ceiling), as CUDA graphs and eager; an
               epoch from the pixel cache; timm's own step; what the memory's bandwidth allows (bench/gpu_floor.py).
-              --compile: with torch.compile too, for the first model; minutes.
+              --tried: with cudnn.benchmark too. --compile: with torch.compile too, for the first model; minutes.
   jpeg        an epoch of photos decoded on the fly, over the ceiling; the decoder alone.
   prediction  five folds x two views over the same models' forward passes.
   memory      of a training, captured and eager, and of two processes.
@@ -28,7 +28,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,11 @@ def main() -> None:
         slow = SLOW if options.device == "cpu" else 1
         book = Book(path, time.monotonic() + 60 * options.minutes * slow, machine, slow)
         _plan(book, options)
-        measure(book, options, Path(folder))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            measure(book, options, Path(folder))
+        except KeyboardInterrupt:
+            say("gpu: cut off; what was measured until now follows")
         shown = book.shown()
     print("\n".join(as_text(shown)))
     if not options.out:
@@ -122,6 +125,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=900, help="7 photos each, end to end")
     parser.add_argument("--eval-people", type=int, default=400)
     parser.add_argument("--compile", action="store_true", help="torch.compile too, of the first model")
+    parser.add_argument("--tried", action="store_true", help="steps with cudnn.benchmark too")
     parser.add_argument("--contest", action="store_true", help="the contest's preset too, end to end")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and few photos: only to try the script")
     options = parser.parse_args()
@@ -199,10 +203,13 @@ def _end_to_end(book: Book, name: str, options: argparse.Namespace, folder: Path
     if "contest" in name:
         project = gpu_end_to_end.Project(changes, options.people, options.eval_people, PRESET)
     log = book.path.with_name(f"{book.path.stem}_{name.replace(', ', '_').replace(' ', '_')}.log")
+    began = time.monotonic()
+
+    def tell(result: dict[str, Any]) -> None:
+        book.note(name, result=dict(result), seconds=round(time.monotonic() - began, 1))
+
     try:
-        gpu_end_to_end.measure(
-            project, folder, log, book.limit(name), environment, lambda result: book.note(name, result=dict(result))
-        )
+        gpu_end_to_end.measure(project, folder, log, book.limit(name), environment, tell)
     except Exception as error:
         book.fail(name, f"{type(error).__name__}: {error}")
 
@@ -222,6 +229,7 @@ def _learning(
         "seconds": options.seconds,
         "rounds": options.rounds,
         "photos": 64 if options.tiny else 4096,
+        "tried": options.tried,
         "compiled": options.models[0][0] if options.compile else "",
     }
     events = folder / f"events_{time.monotonic_ns()}.jsonl"
@@ -232,7 +240,11 @@ def _learning(
         cwd=folder,
         start_new_session=True,
     )
-    return _watched(book, begun, process, events)
+    try:
+        return _watched(book, begun, process, events)
+    finally:
+        gpu_end_to_end.end(process)
+        process.wait()
 
 
 def _watched(book: Book, names: list[str], process: subprocess.Popen[bytes], events: Path) -> list[str]:
@@ -258,9 +270,6 @@ def _watched(book: Book, names: list[str], process: subprocess.Popen[bytes], eve
             if not running:
                 break
             if time.monotonic() - since > limit:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
                 book.fail(current, f"took more than {limit:.0f} s; what it had measured by then stands")
                 return [name for name in left if name != current]
             time.sleep(0.1)

@@ -145,13 +145,17 @@ def run(
     timer = threading.Timer(max(0.0, limit), end, [process])
     timer.start()
     last, progress = "no output", -1.0
-    for line in process.stdout:
-        at = time.monotonic() - began
-        print(f"{at:8.2f} {line.rstrip()}", file=log, flush=True)
-        last = line.strip() or last
-        if progress < 0 and PROGRESS.search(line):
-            progress = round(at, 2)
-    code = process.wait()
+    try:
+        for line in process.stdout:
+            at = time.monotonic() - began
+            print(f"{at:8.2f} {line.rstrip()}", file=log, flush=True)
+            last = line.strip() or last
+            if progress < 0 and PROGRESS.search(line):
+                progress = round(at, 2)
+        code = process.wait()
+    except BaseException:  # also where a person or a time limit ends this run
+        end(process)
+        raise
     late = not timer.is_alive()
     timer.cancel()
     if late:
@@ -161,7 +165,7 @@ def run(
     return {"began": began, "ended": time.monotonic(), "first_progress": progress, "last": last, "code": code}
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[Any]) -> None:
     """Kill a program and all that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -67,6 +67,7 @@ class Plan:
     rounds: int
     photos: int  # of the pixel cache, which epochs go over as often as they need
     compiled: str  # the model that is also measured with torch.compile; none: empty
+    tried: bool  # whether steps are also measured whose convolutions cuDNN has tried out
 
 
 def main() -> None:
@@ -132,6 +133,8 @@ def steps(plan: Plan, setting: Setting, tell: Tell) -> None:
         add_training(runs, plan, eager, "eager ")
         runs["timm"] = timm_step(plan, params, setting, compiled=False)
         runs["forward"] = forward(plan, params)
+        if plan.tried:
+            result["tried_seconds"] = add_tried(runs, plan, learner_of(params, data))
         if plan.compiled == setting.model:
             add_training(runs, plan, learner_of(params_of(setting, compiled=True), data), "compiled ")
             runs["compiled timm"] = timm_step(plan, params, setting, compiled=True)
@@ -174,6 +177,18 @@ def add_training(runs: Rates, plan: Plan, learner: Learner, what: str) -> None:
     rates.epoch(learner, goal, LR)  # after it the loader has as many threads as it needs
     runs[f"{what}ceiling"] = lambda: rates.learning(learner, goal, number, batch)
     runs[f"{what}epoch"] = lambda: rates.epoch(learner, goal, LR)
+
+
+def add_tried(runs: Rates, plan: Plan, learner: Learner) -> float:
+    """The ceiling with the algorithms that cudnn.benchmark finds, as training takes them where it is long enough
+    (stages/learn/cudnn.py); the seconds that it took to find and record them.
+    """
+    began, torch.backends.cudnn.benchmark = time.perf_counter(), True
+    tried: Rates = {}
+    add_training(tried, plan, learner, "tried ")
+    torch.backends.cudnn.benchmark = False
+    runs["tried ceiling"] = tried["tried ceiling"]
+    return round(time.perf_counter() - began, 1)
 
 
 def steps_in(seconds: float, size: int, rate: float) -> int:

@@ -5,10 +5,9 @@ import time
 import torch
 
 from stages.learn import loader
-from stages.learn import step as stepping
 from stages.learn.learner import Learner, set_mode
 from stages.learn.objective import Objective
-from stages.learn.step import Mixed, step
+from stages.learn.step import Mixed, learn, step
 
 
 def epoch(learner: Learner, goal: Objective, lr: float, number: int = 0) -> float:
@@ -49,18 +48,9 @@ def learning(learner: Learner, goal: Objective, number: int, batch: Mixed) -> fl
     wait()
     began = time.perf_counter()
     for seed in range(number):
-        _learn(learner, goal, batch, seed)
+        learn(learner, goal, batch, seed)
     wait()
     return number * len(batch.photos) / (time.perf_counter() - began)
-
-
-# As long as step.py has no `learn`.
-_learn = getattr(stepping, "learn", None) or (
-    lambda learner, goal, batch, seed: (
-        stepping._gradients_that_fit(learner, goal, batch, seed),
-        stepping._update(learner),
-    )
-)
 
 
 def resident(learner: Learner, size: int, layout: torch.memory_format = torch.channels_last) -> Mixed:
