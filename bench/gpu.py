@@ -228,7 +228,7 @@ def _learning(
         "parts": [(name, book.parts[name]["kind"], book.parts[name]["setting"]) for name in begun],
         "seconds": options.seconds,
         "rounds": options.rounds,
-        "photos": 64 if options.tiny else 4096,
+        "photos": 64 if options.tiny else 2048,
         "tried": options.tried,
         "compiled": options.models[0][0] if options.compile else "",
     }
@@ -283,7 +283,7 @@ def _tests(book: Book, options: argparse.Namespace, environment: dict[str, str])
     files = sorted(
         str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()
     )
-    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-q", *files]
+    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *files]
     words += ["--collect-only"] if options.device == "cpu" else ["-rfE"]
     log = book.path.with_name(f"{book.path.stem}_tests.log")
     say("gpu: tests")

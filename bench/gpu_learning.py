@@ -6,6 +6,7 @@ Rates take turns within a round. Each part's lines hold all that it has measured
 leaves that.
 """
 
+import gc
 import json
 import sys
 import tempfile
@@ -93,8 +94,9 @@ def main() -> None:
                 traceback.print_exc()
                 words = " ".join(str(error).split())[:200]
                 write({"part": name, "state": "failed", "error": f"{type(error).__name__}: {words}"})
+            gc.collect()
             if torch.cuda.is_available():
-                with suppress(RuntimeError):
+                with suppress(RuntimeError):  # after an error of the GPU all calls fail
                     torch.cuda.empty_cache()
 
 
@@ -347,7 +349,6 @@ def noise_cache(path: Path, photos: int, params: Params) -> np.ndarray:
     few = np.random.default_rng(0).integers(0, 256, (min(64, photos), *params.cache_size, 3), np.uint8)
     for first in range(0, photos, len(few)):
         pixels[first : first + len(few)] = few[: photos - first]
-    pixels.flush()
     return np.load(path, mmap_mode="r")
 
 
