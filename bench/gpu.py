@@ -80,7 +80,10 @@ class Book:
 
     def shown(self) -> dict[str, Any]:
         on_gpu = bool(self.machine["gpu"])
-        noted = [", ".join(f"{key} {value}" for key, value in self.machine.items()), *gpu_table.notes(self.parts)]
+        noted = [
+            ", ".join(f"{key} {value or 'none'}" for key, value in self.machine.items()),
+            *gpu_table.notes(self.parts),
+        ]
         return {
             "goals": gpu_table.goals(self.parts) if on_gpu else {},
             "tables": gpu_table.tables(self.parts),
@@ -144,11 +147,16 @@ def _options() -> argparse.Namespace:
 
 
 def _machine(device: str) -> dict[str, Any]:
-    import torch
-
-    name = torch.cuda.get_device_name(0) if device == "cuda" and torch.cuda.is_available() else ""
+    """Asked in a process of its own: this one would keep memory of the GPU, and folds would take it for another's."""
+    code = (
+        "import torch; gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ''\n"
+        "print(gpu); print(torch.__version__); print(torch.backends.cudnn.version())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    gpu, version, cudnn = done.stdout.split("\n")[:3]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"gpu": name, "cores": cores, "torch": torch.__version__, "python": platform.python_version()}
+    found = {"gpu": gpu if device == "cuda" else "", "cores": cores, "torch": version, "cudnn": cudnn}
+    return found | {"python": platform.python_version()}
 
 
 def _plan(book: Book, options: argparse.Namespace) -> None:

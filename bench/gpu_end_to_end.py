@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pty
 import re
 import shutil
 import signal
@@ -176,24 +177,26 @@ class Sampler:
     """How busy the GPU is, by nvidia-smi beside what runs: (time.monotonic(), percent); nothing where there is none."""
 
     seen: list[tuple[float, float]] = field(default_factory=list)
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Sampler":
         which = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
         words = ["nvidia-smi", "-i", which, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-        with suppress(OSError):
-            self.process = subprocess.Popen(
-                [*words, "-lms", str(SAMPLES)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            threading.Thread(target=self._read, daemon=True).start()
+        here, there = pty.openpty()  # a terminal is written to line by line, a pipe perhaps not
+        try:
+            self.process = subprocess.Popen([*words, "-lms", str(SAMPLES)], stdout=there, stderr=subprocess.DEVNULL)
+        except OSError:
+            os.close(here)
+        else:
+            threading.Thread(target=self._read, args=(here,), daemon=True).start()
+        os.close(there)
         return self
 
-    def _read(self) -> None:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with suppress(ValueError):
-                self.seen.append((time.monotonic(), float(line)))
+    def _read(self, terminal: int) -> None:
+        with suppress(OSError), os.fdopen(terminal) as lines:  # its end is an error
+            for line in lines:
+                with suppress(ValueError):  # of a card, or a part of one, that does not tell
+                    self.seen.append((time.monotonic(), float(line)))
 
     def __exit__(self, *error: object) -> None:
         if self.process is not None:

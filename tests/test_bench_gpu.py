@@ -130,6 +130,28 @@ def test_how_busy_the_gpu_was_and_when_first(bench: Any) -> None:
     assert (end_to_end.share([]), end_to_end.first_work([], 9.5)) == (-1.0, -1.0)
 
 
+def test_the_gpu_is_looked_at_line_by_line_while_commands_run(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        f"#!{sys.executable}\nimport time\nfor busy in ('[N/A]', 40, 60):\n    print(busy)\ntime.sleep(60)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    began = time.monotonic()
+    with bench("gpu_end_to_end").Sampler() as sampler:
+        while len(sampler.seen) < 2 and time.monotonic() < began + 30:
+            time.sleep(0.05)
+    assert [busy for _, busy in sampler.between(began, time.monotonic())] == [40.0, 60.0]
+
+
+def test_without_nvidia_smi_nothing_is_known(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with bench("gpu_end_to_end").Sampler() as sampler:
+        assert sampler.between(0, time.monotonic()) == []
+
+
 SETTING = {"model": "mobilenetv2_100", "height": 160, "width": 120, "batch": 64}
 
 
