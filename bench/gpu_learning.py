@@ -140,7 +140,7 @@ def steps(plan: Plan, setting: Setting, tell: Tell) -> None:
         if plan.compiled == setting.model:
             add_training(runs, plan, learner_of(params_of(setting, compiled=True), data), "compiled ")
             runs["compiled timm"] = timm_step(plan, params, setting, compiled=True)
-        result |= floor_of(captured, setting)
+        result |= floor_of(captured.mean.device, params, setting)
         in_turns(plan, setting, runs, result, tell)
         result |= {"threads": captured.making.threads, "captured": captured_words(captured)}
         tell(result)
@@ -256,11 +256,11 @@ def forward(plan: Plan, params: Params) -> Callable[[], float]:
     return lambda: run(number)
 
 
-def floor_of(learner: Learner, setting: Setting) -> dict[str, float]:
-    """Bytes of a step, the memory's bytes/s, and the photos/s that these allow."""
-    device = learner.mean.device
-    few = torch.randn(2, 3, setting.height, setting.width, device=device)
-    moved = gpu_floor.bytes_a_step(learner.bare, few, setting.batch)
+def floor_of(device: torch.device, params: Params, setting: Setting) -> dict[str, float]:
+    """Bytes of a step, counted on the CPU, the device's memory's bytes/s, and the photos/s that these allow."""
+    few = torch.randn(2, 3, setting.height, setting.width)
+    net = model.build(model.architecture(params, CONTEST)).train()
+    moved = gpu_floor.bytes_a_step(net, few, setting.batch)
     rate = gpu_floor.bandwidth(device, 2**30 if device.type == "cuda" else 2**20)
     return {
         "bytes_a_step": moved,
