@@ -156,9 +156,11 @@ def run(
         code = process.wait()
     except BaseException:  # also where a person or a time limit ends this run
         end(process)
+        process.wait()
         raise
-    late = not timer.is_alive()
-    timer.cancel()
+    finally:
+        late = not timer.is_alive()
+        timer.cancel()
     if late:
         raise Failed(f"{words[-1]} had no time left: {last}"[:200])
     if code and not fails:

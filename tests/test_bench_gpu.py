@@ -1,14 +1,17 @@
 """bench/gpu.py: all of it runs on a CPU too, a part that fails or hangs leaves the others, and what is shown was measured."""
 
 import importlib
+import io
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -94,6 +97,36 @@ def test_a_command_that_fails_or_has_no_time_left_is_told_with_its_last_line(ben
     assert run("import sys; print('1 failed'); sys.exit(1)", 30, fails=True)["last"] == "1 failed"
     with pytest.raises(failed, match=r"no time left"):
         run("import time; time.sleep(60)", 0.5)
+
+
+class Interrupted(io.StringIO):
+    """A log that a person's Ctrl-C meets."""
+
+    def write(self, text: str) -> int:
+        if "now" in text:
+            raise KeyboardInterrupt
+        return len(text)
+
+
+def test_where_the_run_is_interrupted_its_command_ends_and_nothing_waits_for_its_time(
+    bench: Any, tmp_path: Path
+) -> None:
+    code = "import os, time; open('pid', 'w').write(str(os.getpid())); print('no' + 'w', flush=True); time.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        bench("gpu_end_to_end").run([sys.executable, "-c", code], tmp_path, {}, Interrupted(), 60)
+    waiting = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    for thread in waiting:
+        thread.join(1)
+    assert not any(thread.is_alive() for thread in waiting)
+    assert not runs(int((tmp_path / "pid").read_text()))
+
+
+def runs(process: int) -> bool:
+    """Whether it is there and has not ended; one that has may wait for whoever started it."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_photos_of_a_few_people_are_linked_for_many_and_each_is_counted(
