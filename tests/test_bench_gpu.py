@@ -172,6 +172,7 @@ def test_the_gpu_is_looked_at_line_by_line_while_commands_run(
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     began = time.monotonic()
     with bench("gpu_end_to_end").Sampler() as sampler:
         while len(sampler.seen) < 2 and time.monotonic() < began + 30:
