@@ -63,9 +63,9 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
     main = processes.place()[0] == 0
     talk = talk if main else SILENT
     _say_first(params, talk, several=fold is None)
-    began = time_limit.process_began()
+    began = time_limit.process_began() if terms.taken_up is None else terms.taken_up
     startup = time.monotonic() - began + terms.imported
-    timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1)
+    timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1 or terms.taken_up is not None)
     with interrupt.noted() as noted:
 
         def here() -> bool:
