@@ -44,10 +44,13 @@ def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.da
 
     With a time limit the others are trained to their end, so that all share the time as in `run`, and the processes that
     take them from their checkpoints have it ready; so they are, too, where they take turns on a GPU, whose process is ready for
-    the next as no new one would be. False, and nothing done, where there is no room for more than one fold.
+    the next as no new one would be. False, and nothing done, where there is no room for more than one fold,
+    and where this one has been trained so.
     """
     jobs, turns = number_of_jobs(params), in_turn(params)
     if (jobs == 1 and not turns) or fold not in params.folds:
+        return False
+    if turns and not fresh and _trained(params, fold, until):
         return False
     start = params.folds.index(fold)
     others = (*params.folds[start + 1 :], *params.folds[:start])
@@ -78,6 +81,23 @@ def in_turn(params: Params) -> bool:
     from stages.learn import captured_step  # imports torch
 
     return captured_step.wanted(params)
+
+
+def _trained(params: Params, fold: int, until: datetime.datetime | None) -> bool:
+    """Whether the fold's checkpoints have finished, so that only its outputs are to be written."""
+    from stages.learn import checkpoint, run_key, time_limit
+
+    limit = time_limit.asked(params, until)
+    finished = {
+        (header.repeat, header.run)
+        for header in checkpoint.headers()
+        if header.fold == fold and header.finished and checkpoint.same_limit(header.limit or limit, True, limit)
+    }
+    if len(finished) < params.train.repeats:
+        return False
+    chosen = lr_json.read(params)
+    run = run_key.record(params, chosen.lr, 1, chosen.threads).run
+    return all((repeat, run) in finished for repeat in range(params.train.repeats))
 
 
 def _limited(params: Params, until: datetime.datetime | None) -> bool:

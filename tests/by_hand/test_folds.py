@@ -145,7 +145,7 @@ def test_jobs_follow_cores_and_threads(settled: Params, monkeypatch: pytest.Monk
 def test_a_gpu_takes_more_than_one_only_where_one_alone_does_not_fill_it(
     settled: Params, monkeypatch: pytest.MonkeyPatch, device: str, captured: bool, grows: bool
 ) -> None:
-    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 8, "1": 8}, "device": device})
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 1, "1": 1}, "device": device})
     monkeypatch.setattr(captured_step, "wanted", lambda params: captured)
     plans: list[Plan] = []
     monkeypatch.setattr(folds.side_by_side, "run", lambda params, talk, plan: plans.append(plan))

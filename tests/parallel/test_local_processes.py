@@ -206,6 +206,13 @@ def test_dvc_has_all_folds_trained_by_the_process_of_the_first_and_writes_them_l
     assert {header.fold for header in checkpoint.headers()} == {0, 1}
     assert paths.oof_logits(0).exists()
     assert not paths.history(1).exists()
+    assert not folds.ahead(settled, SILENT, 1, False, None)  # its own stage writes what is there
+    assert processes == [0]
+    train.run(settled, SILENT, 1)
+    taken = outputs(1)
+    assert folds.ahead(settled.model_copy(update={"seed": 1}), SILENT, 1, False, None)
+    train.run(settled, SILENT, 1, Terms(fresh=True))
+    assert outputs(1) == taken
 
 
 @pytest.mark.slow
