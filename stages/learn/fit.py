@@ -40,6 +40,7 @@ def fit(learner: Learner, around: Around | None = None, progress: Progress | Non
             "seconds": progress.epoch_seconds + validating,
             "photos_per_second": len(photos) / progress.epoch_seconds,
         }
+        _say_if_not_captured(learner, around)
         row |= found.errors | _pieces(learner, progress, around) | _drawn(learner, photos)
         note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
         around.after_epoch(learner, progress, validating)
@@ -112,6 +113,16 @@ def _mean(values: Tensor, drawn: list[np.ndarray]) -> float:
 
 def _scores(found: Validation) -> dict[str, float]:
     return {"val_loss": found.val_loss, "val_nll": found.val_nll, "val_f1": found.val_f1, "val_acc": found.val_acc}
+
+
+def _say_if_not_captured(learner: Learner, around: Around) -> None:
+    """After the first epoch of this process, where its steps were to be CUDA graphs and are not."""
+    if learner.captured is not None and learner.captured.why and not learner.captured.told:
+        learner.captured.told = True
+        around.talk.say(
+            f"{around.name}: steps are taken kernel by kernel, not as CUDA graphs ({learner.captured.why}); train.cuda_graph: "
+            "false leaves out the try"
+        )
 
 
 def _pieces(learner: Learner, progress: Progress, around: Around) -> dict[str, float]:

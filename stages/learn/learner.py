@@ -15,6 +15,7 @@ from stages.base.talk import Talk
 from stages.data.fold_data import FoldData
 from stages.learn import (
     augment,
+    captured_step,
     compiling,
     cudnn,
     loader,
@@ -54,6 +55,7 @@ class Learner:
     val_parts: int = 1  # by which a batch of validation is smaller still, where memory ran out; changes no prediction
     making: loader.Makers = field(default_factory=loader.Makers)  # of training batches
     evaluating: loader.Makers = field(default_factory=loader.Makers)  # of validation batches
+    captured: captured_step.Capture | None = None  # its steps as CUDA graphs; None: they are taken kernel by kernel
 
     @property
     def validated(self) -> Classifier:
@@ -90,6 +92,7 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     learner = Learner(
         params, data, fold, lr, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std
     )
+    learner.captured = captured_step.start(params, accelerator.device, accelerator.num_processes)
     timm = load_timm()
     if params.train.ema_decay:
         learner.ema = timm.utils.ModelEmaV3(learner.bare, decay=params.train.ema_decay, use_warmup=True)

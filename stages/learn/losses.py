@@ -7,6 +7,7 @@ training side; a class without any counts as one photo, so that its weight, prio
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -72,14 +73,14 @@ def label_smoothing(counts: Tensor, eps: float = 0.1) -> LossFunction:
 
 def focal(counts: Tensor, gamma: float = 2.0, alpha: str = "none") -> LossFunction:
     """Mean of a_y (1-p_y)^gamma CE (Lin et al. 2017, arXiv:1708.02002); a_c = 1, or 1/n_c with mean 1 if balanced."""
-    weights = _mean_one(1 / counts) if alpha == "balanced" else torch.ones_like(counts)
+    weights = _beside(_mean_one(1 / counts) if alpha == "balanced" else torch.ones_like(counts))
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         log_p = -F.cross_entropy(logits, targets, reduction="none")
         # -expm1(log p) = 1 - p without cancellation; the floor keeps the power's gradient finite where p = 1.
         miss = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
         power = miss**gamma if gamma else torch.ones_like(miss)
-        return (weights.to(logits)[targets] * power * -log_p).mean()
+        return (weights(logits)[targets] * power * -log_p).mean()
 
     return loss
 
@@ -110,12 +111,12 @@ def ldam(
     beta 0.9999 join (deferred re-weighting); drw = 1 means never.
     """
     margins = counts**-0.25
-    margins = margins * (max_margin / margins.max())
-    weights = _effective_number(counts, 0.9999) if drw < 1 and progress >= drw else None
+    margins_of = _beside(margins * (max_margin / margins.max()))
+    weights = _beside(_effective_number(counts, 0.9999)) if drw < 1 and progress >= drw else None
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        moved = logits - F.one_hot(targets, logits.shape[1]).to(logits) * margins.to(logits)
-        return F.cross_entropy(scale * moved, targets, weight=None if weights is None else weights.to(logits))
+        moved = logits - F.one_hot(targets, logits.shape[1]).to(logits) * margins_of(logits)
+        return F.cross_entropy(scale * moved, targets, weight=None if weights is None else weights(logits))
 
     return loss
 
@@ -177,8 +178,20 @@ def _effective_number(counts: Tensor, beta: float) -> Tensor:
 
 
 def _weighted(weights: Tensor) -> LossFunction:
-    return lambda logits, targets: F.cross_entropy(logits, targets, weight=weights.to(logits))
+    own = _beside(weights)
+    return lambda logits, targets: F.cross_entropy(logits, targets, weight=own(logits))
 
 
 def _shifted(shift: Tensor) -> LossFunction:
-    return lambda logits, targets: F.cross_entropy(logits + shift.to(logits), targets)
+    own = _beside(shift)
+    return lambda logits, targets: F.cross_entropy(logits + own(logits), targets)
+
+
+def _beside(values: Tensor) -> Callable[[Tensor], Tensor]:
+    """`values` on a tensor's device and in its precision; brought there once, since a GPU would be waited for at every step."""
+
+    @cache
+    def brought(device: torch.device, precision: torch.dtype) -> Tensor:
+        return values.to(device, precision)
+
+    return lambda tensor: brought(tensor.device, tensor.dtype)

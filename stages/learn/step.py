@@ -1,6 +1,6 @@
 """One step of the optimizer on one batch, also where the batch does not fit the device's memory whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.base import gpu
 from stages.base.errors import UserError
-from stages.learn import compiling, loader, optimizer
+from stages.learn import captured_step, compiling, loader, optimizer
+from stages.learn.captured_step import Graph
 from stages.learn.learner import Learner
 from stages.learn.loader import Batch
 from stages.learn.objective import Objective
@@ -35,7 +36,12 @@ def step(
     """
     optimizer.set_lr(learner.optimizer, lr, backbone)
     with _in_one_line("the photos of a batch do not fit the device; lower train.batch_size or take smaller photos"):
-        mixed = _mixed(learner, batch, seed)
+        mixed = on_device(learner, batch, seed)
+    return learn(learner, goal, mixed, seed)
+
+
+def learn(learner: Learner, goal: Objective, mixed: "Mixed", seed: int) -> dict[str, Tensor]:
+    """`step` at the learning rate that the optimizer has, on a batch that lies on the device."""
     parts = _gradients_that_fit(learner, goal, mixed, seed)
     # No second try here: some weights may have moved already.
     with _in_one_line(
@@ -57,7 +63,7 @@ class Mixed:
     weight: float = 1.0  # of its mean loss, beside other processes'
 
 
-def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
+def on_device(learner: Learner, batch: Batch, seed: int) -> Mixed:
     """The batch on the device, normalised; with mixup or CutMix mixed with its reverse.
 
     Positions go through timm's Mixup in place of labels, so that any loss can be mixed: row i of its soft target holds
@@ -86,23 +92,56 @@ def _mixed(learner: Learner, batch: Batch, seed: int) -> Mixed:
 def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, seed: int) -> dict[str, Tensor]:
     """Gradients of the mean loss, added up over pieces of the batch; returns the loss parts."""
     pieces = max(1, min(pieces, len(batch.photos) // _least(learner)))
-    _seed(learner.accelerator.device, seed)  # dropout and stochastic depth
     learner.optimizer.zero_grad(set_to_none=True)
+    if pieces == 1 and (
+        graph := captured_step.of_batch(learner.captured, learner.bare, batch.photos, _forward(learner))
+    ):
+        return _captured_gradients(learner, goal, batch, graph, seed)
+    _seed(learner.accelerator.device, seed)  # dropout and stochastic depth
     total: dict[str, Tensor] = {}
     for which in np.array_split(np.arange(len(batch.photos)), pieces):
         weight = len(which) / len(batch.photos)
         places = slice(int(which[0]), int(which[-1]) + 1)
-        with learner.accelerator.autocast():
-            raw, regression = learner.model(batch.photos[places])
-        parts = goal(raw, batch.labels[places], regression, batch.numbers[places])
-        if batch.partner is not None:
-            partner = batch.partner[places]
-            other = goal(raw, batch.labels[partner], regression, batch.numbers[partner])
-            parts = {name: batch.share * part + (1 - batch.share) * other[name] for name, part in parts.items()}
+        raw, regression = _forward(learner)(batch.photos[places])
+        parts = _loss_parts(goal, batch, places, raw, regression)
         learner.accelerator.backward(torch.stack(list(parts.values())).sum() * (weight * batch.weight))
         for name, part in parts.items():
             total[name] = total.get(name, 0) + part.detach() * weight
     return total
+
+
+def _captured_gradients(learner: Learner, goal: Objective, batch: Mixed, graph: Graph, seed: int) -> dict[str, Tensor]:
+    """`_gradients` of the whole batch by a graph of its size."""
+    _seed(learner.accelerator.device, seed)  # each replay draws anew
+    raw, regression = captured_step.outputs(graph, batch.photos)
+    parts = _loss_parts(goal, batch, slice(None), raw, regression)
+    loss = torch.stack(list(parts.values())).sum() * batch.weight
+    scaler = learner.accelerator.scaler  # of fp16, whose small gradients would be 0 unscaled
+    captured_step.backward(graph, loss if scaler is None else scaler.scale(loss), raw, regression)
+    return {name: part.detach() for name, part in parts.items()}
+
+
+def _forward(learner: Learner) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+    """The model in the precision that it trains in."""
+
+    def forward(photos: Tensor) -> tuple[Tensor, Tensor | None]:
+        with learner.accelerator.autocast():
+            found: tuple[Tensor, Tensor | None] = learner.model(photos)
+        return found
+
+    return forward
+
+
+def _loss_parts(
+    goal: Objective, batch: Mixed, places: slice, raw: Tensor, regression: Tensor | None
+) -> dict[str, Tensor]:
+    """The parts of the loss of some of a batch's photos; of a mixed batch, for each photo and for its partner."""
+    parts = goal(raw, batch.labels[places], regression, batch.numbers[places])
+    if batch.partner is None:
+        return parts
+    partner = batch.partner[places]
+    other = goal(raw, batch.labels[partner], regression, batch.numbers[partner])
+    return {name: batch.share * part + (1 - batch.share) * other[name] for name, part in parts.items()}
 
 
 def _seed(device: torch.device, seed: int) -> None:
@@ -191,6 +230,8 @@ def _least(learner: Learner) -> int:
 
 
 def _make_room(learner: Learner) -> None:
+    if learner.captured is not None:
+        learner.captured.give_up("memory ran out")
     learner.optimizer.zero_grad(set_to_none=True)
     release()
 

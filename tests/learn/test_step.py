@@ -20,7 +20,7 @@ from stages.data.task_and_classes import CONTEST
 from stages.learn import loader, objective
 from stages.learn.learner import Learner, start
 from stages.learn.loader import Batch
-from stages.learn.step import _mixed, out_of_memory, step
+from stages.learn.step import on_device, out_of_memory, step
 from stages.learn.validation import Validation, validate
 from tests.conftest import small
 
@@ -211,10 +211,10 @@ def test_mixup_reads_nothing_back_from_the_device(project: Path) -> None:
     params = small(augment={"mixup": 0.2, "cutmix": 1.0})
     made = start(params, open_fold(params, 0), 0, 0.1, Accelerator(), SILENT)
     batch = one_batch(made)
-    expected = _mixed(made, batch, 1)
+    expected = on_device(made, batch, 1)
     made.accelerator = SimpleNamespace(device=torch.device("meta"))  # type: ignore[assignment]
     made.mean, made.std = made.mean.to("meta"), made.std.to("meta")
-    found = _mixed(made, batch, 1)
+    found = on_device(made, batch, 1)
     assert found.photos.is_meta
     assert found.share == expected.share
     assert expected.partner is not None

@@ -1,0 +1,173 @@
+"""Steps captured as CUDA graphs are the steps that would have been taken kernel by kernel.
+
+Without a GPU a recorder that computes again what it was given stands for the graph: all but the graph itself is then real.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stages.base.talk import SILENT
+from stages.data.fold_data import open_fold
+from stages.learn import captured_step, fit, predict
+from stages.learn.captured_step import Capture, Record
+from stages.learn.learner import Learner, start
+from stages.learn.progress import Progress
+from tests.conftest import small
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dropout": {"model": {"dropout": 0.3, "drop_path": 0.2, "head": "mlp"}},
+    "cutmix": {"augment": {"cutmix": 0.5, "mixup": 0.2}},
+    "factored": {"targets": "factored", "regression": {"weight": 0.5}},
+    "frozen": {"model": {"freeze_epochs": 1}, "optimizer": {"clip_grad": 1.0}},
+    "ema": {"train": {"ema_decay": 0.9}, "loss": "ldam"},
+    "sgd": {"optimizer": {"name": "sgd"}, "loss": "weighted_ce", "sampler": "weighted"},
+}
+
+
+def again(model: nn.Module) -> Record:
+    """Stands for a graph: recording changes nothing, and a replay writes its gradients where the recorded ones lay."""
+
+    def record(work: Callable[[], None]) -> Callable[[], None]:
+        kept = [buffer.clone() for buffer in model.buffers()]
+        work()
+        for buffer, before in zip(model.buffers(), kept, strict=True):
+            buffer.data.copy_(before)  # unseen by autograd, as a recording is
+        own = [(parameter, parameter.grad) for parameter in model.parameters() if parameter.grad is not None]
+
+        def replay() -> None:
+            work()
+            for parameter, gradient in own:
+                assert parameter.grad is not None
+                gradient.copy_(parameter.grad)
+
+        return replay
+
+    return record
+
+
+def made(changes: dict[str, Any], **train: Any) -> Learner:
+    changed = dict(changes)
+    train = {"epochs": 2, "batch_size": 16, **train, **changed.pop("train", {})}
+    params = small(train=train, **changed)
+    return start(params, open_fold(params, 0), 0, 0.01, predict.accelerator(params), SILENT)
+
+
+def trained(learner: Learner) -> Progress:
+    return fit.fit(learner)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_captured_training_comes_to_the_same_bytes(project: Path, setting: str) -> None:
+    plain, captured = made(SETTINGS[setting]), made(SETTINGS[setting])
+    assert plain.captured is None  # on a CPU
+    captured.captured = Capture(again(captured.bare))
+    expected, found = trained(plain), trained(captured)
+    assert captured.captured.graphs
+    assert captured.captured.why == ""
+    for name, value in expected.selected_state.items():
+        assert torch.equal(value, found.selected_state[name]), name
+    assert [row["train_loss"] for row in expected.history] == [row["train_loss"] for row in found.history]
+
+
+def test_each_size_of_batch_has_a_graph_once_it_was_seen_a_few_times(project: Path) -> None:
+    learner = made({}, epochs=1)
+    learner.captured = Capture(again(learner.bare))
+    trained(learner)
+    sizes = {key[0][0]: number for key, number in learner.captured.seen.items()}
+    assert {key[0][0] for key in learner.captured.graphs} == {
+        size for size, number in sizes.items() if number > captured_step.FIRST
+    }
+
+
+def test_a_model_that_cannot_be_recorded_is_trained_kernel_by_kernel(project: Path) -> None:
+    def refuses(work: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    plain, captured = made({}), made({})
+    captured.captured = Capture(refuses)
+    expected, found = trained(plain), trained(captured)
+    assert captured.captured.why == "operation not permitted when stream is capturing"
+    for name, value in expected.selected_state.items():
+        assert torch.equal(value, found.selected_state[name]), name
+
+
+def test_weights_that_were_moved_in_memory_are_recorded_anew_and_an_optimizer_that_always_moves_them_ends_it() -> None:
+    net = nn.Linear(3, 2)
+    capture = Capture(again(net))
+    photos = torch.ones(4, 3)
+
+    def graph() -> Any:
+        return captured_step.of_batch(capture, net, photos, lambda given: (net(given), None))
+
+    assert [graph() for _ in range(captured_step.FIRST)] == [None] * captured_step.FIRST
+    first = graph()
+    assert graph() is first
+    net.weight.data = net.weight.data.clone()
+    assert graph() is not first
+    for _ in range(captured_step.MOST):
+        net.weight.data = net.weight.data.clone()
+        graph()
+    assert "optimizer" in capture.why
+    assert graph() is None
+
+
+def test_a_model_of_ones_own_several_processes_and_a_cpu_are_left_alone(project: Path) -> None:
+    assert captured_step.wanted(small())
+    assert not captured_step.wanted(small(train={"cuda_graph": False}))
+    assert not captured_step.wanted(small(plugins={"models": "mine.py", "losses": "plugins/none"}))
+    assert captured_step.start(small(), torch.device("cpu"), 1) is None
+    assert captured_step.start(small(), torch.device("cuda"), 2) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_on_a_gpu_graphs_agree_with_kernels_one_by_one(project: Path, setting: str) -> None:
+    exact = {"deterministic": True}
+    plain, captured = made(SETTINGS[setting], **exact), made(SETTINGS[setting], **exact)
+    plain.captured = None
+    expected, found = trained(plain), trained(captured)
+    assert captured.captured is not None
+    assert captured.captured.graphs
+    for row, other in zip(expected.history, found.history, strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+    for name, value in expected.selected_state.items():
+        assert torch.allclose(value.float(), found.selected_state[name].float(), atol=1e-3, rtol=1e-2), name
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_on_a_gpu_graphs_train_in_mixed_precision(project: Path, precision: str) -> None:
+    learner = made({}, mixed_precision=precision)
+    found = trained(learner)
+    assert learner.captured is not None
+    assert learner.captured.graphs
+    assert all(torch.isfinite(value).all() for value in found.selected_state.values())
+
+
+class Waiting(nn.Module):
+    """Reads a number from the GPU in the middle of its pass, which no graph can hold."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
+        scale = 1.0 + 0.0 * float(photos.mean())
+        found: tuple[Tensor, Tensor | None] = self.net(photos * scale)
+        return found
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_model_that_waits_for_it_is_trained_kernel_by_kernel(project: Path) -> None:
+    learner = made({"model": {"dropout": 0.3}})
+    learner.model = Waiting(learner.model)  # type: ignore[assignment]
+    found = trained(learner)
+    assert learner.captured is not None
+    assert learner.captured.why
+    assert len(found.history) == 2
