@@ -11,6 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
@@ -23,7 +24,7 @@ from stages.base.files import read_csv, read_npy
 from stages.base.large_arrays import reserve
 from stages.base.talk import Talk
 from stages.data import photos, pixel_cache_record
-from stages.data.decode import BadPhoto, decode_content, read
+from stages.data.decode import BadPhoto, decode_again, decode_content, read
 from stages.data.pixel_cache_record import Files
 from stages.params.schema import Params
 
@@ -65,12 +66,15 @@ class Built:
 class OnTheFly:
     """Photos decoded by threads whenever they are read; the pixels are those of the cache, bit by bit.
 
-    Raises UserError where a photo no longer gives the pixels that prepare saw.
+    A photo is searched for faults only where it does not give its pixels at once (decode.decode_again): what prepare has done
+    with each takes Python's lock, which the threads share with the one that trains, several times as long. Raises UserError
+    where a photo no longer gives the pixels that prepare saw.
     """
 
     files: Files
     checks: np.ndarray  # uint32 [N]
     params: Params
+    threads: int = field(default_factory=cores.usable)
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cores.usable()))
 
     def __len__(self) -> int:
@@ -78,19 +82,26 @@ class OnTheFly:
 
     def __getitem__(self, which: np.ndarray, /) -> np.ndarray:
         found = np.empty((len(which), *self.params.cache_size, 3), np.uint8)
-        parts = [slice(start, start + SLICE) for start in range(0, len(which), SLICE)]
-        if len(parts) <= cores.usable():  # a small batch: no thread shall stand idle
-            parts = [slice(place, place + 1) for place in range(len(which))]
+        positions = which.tolist()
+        left = iter(range(len(which)))  # each thread takes the next photo: none stands idle while another has several
 
-        def work(part: slice) -> None:
-            found[part] = _decoded(self.files, which[part], self.params)
-            for position, pixels in zip(which[part], found[part], strict=True):
-                if zlib.crc32(pixels) != self.checks[position]:
-                    raise _changed(self.files[position])
+        def work(_: int) -> list[int]:
+            return [place for place in left if not self._read(positions[place], found[place])]
 
-        for _ in self.pool.map(work, parts):
-            pass
+        changed = [place for some in self.pool.map(work, range(min(self.threads, len(which)))) for place in some]
+        if changed:
+            raise _changed(self.files[positions[min(changed)]])
         return found
+
+    def _read(self, position: int, out: np.ndarray) -> bool:
+        """Decode a photo into `out`; whether the pixels are those that prepare saw."""
+        expected, image = int(self.checks[position]), self.params.image
+        with suppress(BadPhoto):
+            content = read(self.files[position])
+            if decode_again(content, out, image.face, self.params.data.max_pixels) and zlib.crc32(out.data) == expected:
+                return True
+        out[...] = _decoded(self.files, np.array([position]), self.params)[0]
+        return zlib.crc32(out.data) == expected
 
 
 def space(photos: int, params: Params) -> int:
