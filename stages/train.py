@@ -6,7 +6,7 @@ several of these side by side.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -37,7 +37,6 @@ from stages.learn import (
 from stages.learn.around_training import Around
 from stages.learn.inner_models import Search
 from stages.learn.interrupt import Interrupt
-from stages.learn.learner import Learner
 from stages.learn.losses import CORRECTING
 from stages.learn.noise_robust import Found
 from stages.learn.progress import Progress
@@ -63,9 +62,9 @@ def run(params: Params, talk: Talk, fold: int | None, terms: Terms = BY_ITSELF) 
     main = processes.place()[0] == 0
     talk = talk if main else SILENT
     _say_first(params, talk, several=fold is None)
-    began = time_limit.process_began()
+    began = time_limit.process_began() if terms.taken_up is None else terms.taken_up
     startup = time.monotonic() - began + terms.imported
-    timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1)
+    timing = Timing(terms, began, startup, together=fold is None or terms.jobs > 1 or terms.taken_up is not None)
     with interrupt.noted() as noted:
 
         def here() -> bool:
@@ -179,20 +178,29 @@ def _search(fold: Fold, process: Process) -> Search:
 def _repeat(fold: Fold, repeat: int, process: Process) -> None:
     """Train one repeat, on from its checkpoint where it has one, and write what it comes to.
 
-    Without outputs only the checkpoint is left, from which `train` takes them later.
+    Without outputs only the checkpoint is left, from which `train` takes them later: then no model is built.
     """
     params = learner.of_repeat(fold.params, repeat)
     around = _around(fold, repeat, process)
+    fresh = process.timing.terms.fresh
+    finished = None if fresh else around.finished(params, len(fold.data.train))
+    limit = fold.suspects.limit if fold.suspects else ""  # what it learns was shaped by that time limit, whatever comes
+    if finished is not None:
+        finished.limit = finished.limit or limit
+        if process.writes:
+            _begin_outputs(fold, repeat)
+            with _taken_away(fold.number):
+                _fit_and_write(fold, repeat, around, finished, lambda: finished)
+        return
     accelerator = predict.accelerator(params)  # a new one: the last one's model and gradients would stay in memory
     made = learner.start(params, fold.data, fold.number, fold.lr, accelerator, process.talk)
-    if process.writes and not repeat:  # nothing of an earlier run is touched before this one can begin
-        _begin_outputs(fold)
-    progress = Progress() if process.timing.terms.fresh else around.resume(made)
-    if fold.suspects and fold.suspects.limit:  # what it learns was shaped by the time limit, whatever comes
-        progress.limit = progress.limit or fold.suspects.limit
+    if process.writes:  # nothing of an earlier run is touched before this one can begin
+        _begin_outputs(fold, repeat)
+    progress = Progress() if fresh else around.resume(made)
+    progress.limit = progress.limit or limit
     if process.writes:
         with _taken_away(fold.number):
-            _fit_and_write(made, fold, repeat, around, progress)
+            _fit_and_write(fold, repeat, around, progress, lambda: fit.fit(made, around, progress))
     else:
         name = f"{fold.number}.{repeat}"
         around.on_epoch = lambda now: around.talk.say(
@@ -211,22 +219,26 @@ def _around(fold: Fold, repeat: int, process: Process) -> Around:
     return Around(process.talk if process.speaks else SILENT, keeper, clock, process.asked)
 
 
-def _fit_and_write(made: Learner, fold: Fold, repeat: int, around: Around, progress: Progress) -> None:
+def _fit_and_write(
+    fold: Fold, repeat: int, around: Around, progress: Progress, trained: Callable[[], Progress]
+) -> None:
     """Train one repeat, telling history.csv and TensorBoard of every epoch; write its weights, and add it to fold.done."""
+    data, params = fold.data, learner.of_repeat(fold.params, repeat)
     with Board(paths.tensorboard(fold.number) / str(repeat)) as board:
         for row in progress.history:
             board.epoch(row)
         around.on_epoch = lambda now: _write_epoch(fold, now, board, around.talk)
-        progress = fit.fit(made, around, progress)
+        progress = trained()
         # Once, not every epoch: drawing it takes as long as a fifth of a small model's epoch.
-        predicted, data = progress.selected_logits.argmax(1), made.data
+        predicted = progress.selected_logits.argmax(1)
         board.confusion(data.labels[data.val], predicted, data.task.classes, progress.selected_epoch)
         board.hyperparameters(
-            fold.record.params | {"lr": made.lr, "seed": made.params.seed},
+            fold.record.params | {"lr": fold.lr, "seed": params.seed},
             progress.history[progress.selected_epoch - 1],
         )
     fold.done.append(progress)
-    model.save(paths.weights(fold.number, repeat), made.bare.architecture, progress.selected_state, fold.record)
+    shape = model.architecture(params, data.task)
+    model.save(paths.weights(fold.number, repeat), shape, progress.selected_state, fold.record)
     around.talk.say(epoch_lines.closing_line(fold.number, progress))
 
 
@@ -271,10 +283,12 @@ def _written_meanwhile(fold: Fold) -> bool:
     return all(run_record.mark_of(path) == fold.record.run for path in marked) and all(path.exists() for path in others)
 
 
-def _begin_outputs(fold: Fold) -> None:
-    """Say whose outputs these will be. Weights and logits carry their run, so that those of an earlier one are told apart
-    until they are replaced; what carries none is removed.
+def _begin_outputs(fold: Fold, repeat: int) -> None:
+    """Before the first repeat, say whose outputs these will be. Weights and logits carry their run, so that those of an earlier
+    one are told apart until they are replaced; what carries none is removed.
     """
+    if repeat:
+        return
     one, record = fold.number, fold.record
     shutil.rmtree(paths.tensorboard(one), ignore_errors=True)
     if run_record.mark_of(paths.train_run(one)) != record.run:

@@ -33,9 +33,9 @@ def run(
     if unknown:
         raise UserError(f"--only {unknown[0]}: params.yaml has folds {list(params.folds)}; name some of them")
     # Under a time limit the first fold, which would reckon with none beside it, would get the least.
-    grows = not _limited(params, until) and on_gpu(params) and jobs is None and params.parallel.jobs == "auto"
+    more = not _limited(params, until) and jobs is None and grows(params)
     of_each, here = threads(params), gpus_here(params)
-    plan = Plan(wanted, jobs or number_of_jobs(params), of_each, fresh=fresh, until=until, gpus=here, grows=grows)
+    plan = Plan(wanted, jobs or number_of_jobs(params), of_each, fresh=fresh, until=until, gpus=here, grows=more)
     side_by_side.run(params, talk, plan)
 
 
@@ -43,26 +43,61 @@ def ahead(params: Params, talk: Talk, fold: int, fresh: bool, until: datetime.da
     """Train one fold, and on the cores that it leaves free the others, as far as they come, into out/checkpoints.
 
     With a time limit the others are trained to their end, so that all share the time as in `run`, and the processes that
-    take them from their checkpoints have it ready. False, and nothing done, where there is no room for more than one fold.
+    take them from their checkpoints have it ready; so they are, too, where they take turns on a GPU, whose process is ready for
+    the next as no new one would be. False, and nothing done, where there is no room for more than one fold,
+    and where this one has been trained so.
     """
-    jobs = number_of_jobs(params)
-    if jobs == 1 or fold not in params.folds:
+    jobs, turns = number_of_jobs(params), in_turn(params)
+    if (jobs == 1 and not turns) or fold not in params.folds:
+        return False
+    if turns and not fresh and _trained(params, fold, until):
         return False
     start = params.folds.index(fold)
     others = (*params.folds[start + 1 :], *params.folds[:start])
     jobs, of_each, here = min(jobs, len(others) + 1), threads(params), gpus_here(params)
-    plan = Plan([fold], jobs, of_each, others, fresh=fresh, until=until, gpus=here)
+    plan = Plan([fold], jobs, of_each, others, fresh=fresh, until=until, gpus=here, to_the_end=turns)
     side_by_side.run(params, talk, plan)
     return True
 
 
 def number_of_jobs(params: Params) -> int:
-    """parallel.jobs; for auto, on a CPU as many folds as have cores, on GPUs one each, until their memory use is known."""
+    """parallel.jobs; for auto, on a CPU as many folds as have cores, on GPUs one each (see `grows`)."""
     if params.parallel.jobs != "auto":
         return params.parallel.jobs
     return (
         max(1, len(gpus_here(params))) if on_gpu(params) else max(1, cores.available() // min(threads(params).values()))
     )
+
+
+def grows(params: Params) -> bool:
+    """Whether a GPU takes further trainings, as far as its memory goes."""
+    return on_gpu(params) and params.parallel.jobs == "auto" and not in_turn(params)
+
+
+def in_turn(params: Params) -> bool:
+    """Whether trainings take turns on a GPU: one whose steps are captured as CUDA graphs fills it by itself."""
+    if lr_json.read(params).device != "cuda":
+        return False
+    from stages.learn import captured_step  # imports torch
+
+    return captured_step.wanted(params)
+
+
+def _trained(params: Params, fold: int, until: datetime.datetime | None) -> bool:
+    """Whether the fold's checkpoints have finished, so that only its outputs are to be written."""
+    from stages.learn import checkpoint, run_key, time_limit
+
+    limit = time_limit.asked(params, until)
+    finished = {
+        (header.repeat, header.run)
+        for header in checkpoint.headers()
+        if header.fold == fold and header.finished and checkpoint.same_limit(header.limit or limit, True, limit)
+    }
+    if len(finished) < params.train.repeats:
+        return False
+    chosen = lr_json.read(params)
+    run = run_key.record(params, chosen.lr, 1, chosen.threads).run
+    return all((repeat, run) in finished for repeat in range(params.train.repeats))
 
 
 def _limited(params: Params, until: datetime.datetime | None) -> bool:

@@ -177,7 +177,7 @@ def _side_by_side(params: Params, chosen: lr_json.Settled, talk: Talk) -> bool:
     """Train all seeds into their checkpoints, as many at a time as folds; False, and nothing done, where that is one."""
     seeds = list(range(params.refit.seeds))
     jobs = min(folds.number_of_jobs(params), len(seeds))
-    grows = folds.on_gpu(params) and params.parallel.jobs == "auto"
+    grows = folds.grows(params)
     if jobs == 1 and not grows:
         return False
     threads = dict.fromkeys(seeds, lr_json.refit_threads(chosen, params))

@@ -27,7 +27,16 @@ from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import Asked, Difference
 from stages.judge.successive_halving import Rung, Score
 from stages.judge.training_noise import Training
-from stages.learn import checkpoint, cpu_threads, learner, objective, predict, run_key, short_training
+from stages.learn import (
+    captured_step,
+    checkpoint,
+    cpu_threads,
+    learner,
+    objective,
+    predict,
+    run_key,
+    short_training,
+)
 from stages.parallel import gpus, side_by_side
 from stages.parallel.side_by_side import Plan
 from stages.params import typed_changes
@@ -180,7 +189,7 @@ def _train_rung(made: Screening, rung: Rung, numbers: Sequence[int], until: floa
     if not left or (until is not None and time.monotonic() >= until):
         return
     params, several = left[0].params, range(len(left))
-    grows = made.on_gpu and params.parallel.jobs == "auto"
+    grows = made.on_gpu and params.parallel.jobs == "auto" and not captured_step.wanted(params)
     threads = dict.fromkeys(several, made.threads)
     work = screen_training.work(left, until)
     plan = Plan(list(several), min(made.jobs, len(left)), threads, work=work, gpus=made.gpus, grows=grows)

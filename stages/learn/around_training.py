@@ -7,6 +7,8 @@ step, after every epoch, and at the end. What is learnt does not depend on it, b
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from stages.base.talk import SILENT, Talk
 from stages.learn import finite, loader, processes
 from stages.learn.checkpoint import Keeper
@@ -15,6 +17,7 @@ from stages.learn.learner import Learner
 from stages.learn.progress import Progress, impatient, over
 from stages.learn.time_limit import Clock
 from stages.learn.validation import time_prediction
+from stages.params.schema import Params
 
 CHECK_EVERY = 50  # steps between looks at the loss for NaN; each look makes a GPU wait
 
@@ -92,8 +95,22 @@ class Around:
 
     def end(self, learner: Learner, progress: Progress) -> None:
         """Say why training ended before its last epoch, where it did by itself; close the progress display."""
-        if impatient(progress, learner.params):
-            epochs, patience = len(progress.history), learner.params.train.patience
+        self._close(learner.params, progress)
+
+    def finished(self, params: Params, photos: int) -> Progress | None:
+        """The progress of a training on so many photos that has finished before, shown as such; None where it has not. Nothing
+        of it has to be learnt, so no learner is needed.
+        """
+        progress = self.keeper.finished(self.talk) if self.keeper else None
+        if progress is not None:
+            steps = params.train.epochs * len(loader.training_split(np.arange(photos), params, processes.place()[1]))
+            self.ticks = iter(self.talk.track(range(0), steps, f"train {self.name}", steps))
+            self._close(params, progress)
+        return progress
+
+    def _close(self, params: Params, progress: Progress) -> None:
+        if impatient(progress, params):
+            epochs, patience = len(progress.history), params.train.patience
             self.talk.say(f"{self.name}: stopped after epoch {epochs}: {patience} epochs brought nothing better")
         for _ in self.ticks:
             pass

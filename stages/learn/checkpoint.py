@@ -23,7 +23,7 @@ import torch
 from stages.base import host, lock, paths, temporaries
 from stages.base.errors import UserError
 from stages.base.files import replacing
-from stages.base.talk import Talk
+from stages.base.talk import SILENT, Talk
 from stages.learn import learner as learning
 from stages.learn import model, processes
 from stages.learn.interrupt import Interrupt, no_interrupt
@@ -137,9 +137,26 @@ class Keeper:
         if found is None:
             return Progress()
         header, content = found
-        progress = _progress(content["progress"], learner.accelerator.device)
         if content["learner"] is not None:
             learning.restore(learner, content["learner"])
+        return self._taken(header, content, learner.accelerator.device, talk)
+
+    def finished(self, talk: Talk) -> Progress | None:
+        """The progress of this training's checkpoint where it has finished, which leaves no state for a learner; None where
+        `load` is to see what there is."""
+        found = processes.of_main(lambda: self._found(SILENT) if self._says_finished() else None)
+        return None if found is None else self._taken(*found, torch.device("cpu"), talk)
+
+    def _says_finished(self) -> bool:
+        """By its header: what is not finished is not read twice."""
+        try:
+            with self.path.open("rb") as file:
+                return _header(self.path, file.readline(100), file.readline(10_000)).finished
+        except (DamagedCheckpoint, OSError):
+            return False
+
+    def _taken(self, header: Header, content: dict[str, Any], device: torch.device, talk: Talk) -> Progress:
+        progress = _progress(content["progress"], device)
         self.kept = header.epoch
         where = "finished" if header.finished else _place(header.epoch, header.epochs, header.step)
         talk.say(f"{self.name}: goes on from {self.path} ({where}); `{self.command} --fresh` would begin anew")

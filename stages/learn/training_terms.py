@@ -23,6 +23,9 @@ class Terms:
     used: float | None = None  # seconds that its run has used before it under budget.minutes; None: by the checkpoints
     later: int = 0  # processes that will start after them, to write what checkpoints hold
     imported: float = 0.0  # seconds of imports before this process was forked
+    taken_up: float | None = (
+        None  # time.monotonic() when a process that does several in turn took it up; None: it has a process of its own
+    )
     stop: Interrupt = no_interrupt  # asked at every step, as Ctrl-C is
 
 

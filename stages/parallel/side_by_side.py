@@ -41,11 +41,12 @@ class Plan:
     until: datetime.datetime | None = None
     gpus: tuple[str, ...] = ()  # that they are dealt out to
     grows: bool = False  # to as many as the GPUs have room for
+    to_the_end: bool = False  # those ahead too
 
     def needed(self, params: Params) -> list[int]:
-        """Those that must be trained to their end: under a time limit those ahead too, since all share the time."""
+        """Those that must be trained to their end: under a time limit those ahead always, since all share the time."""
         limited = not self.work and (self.until is not None or params.budget.minutes > 0)
-        return [*self.wanted, *self.ahead] if limited else self.wanted
+        return [*self.wanted, *self.ahead] if limited or self.to_the_end else self.wanted
 
     def label(self, needed: list[int]) -> str:
         """Of the progress display."""

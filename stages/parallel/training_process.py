@@ -1,4 +1,6 @@
-"""A process for one training: how it is started, what it does from its first line to its last, and how it ended."""
+"""A process for a training, or for several in turn: how it is started, what it does from its first line to its last, and how
+it ended.
+"""
 
 import errno
 import faulthandler
@@ -7,11 +9,12 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +32,7 @@ from stages.params.schema import Params
 Train = Callable[[Params, Talk, int, Terms], None]  # trains a fold, a seed or the like, by its number
 # SIGKILL; 255 is all that is known of a process when the one that forked it has been killed.
 ENDED_BY_THE_SYSTEM = (-9, 255)
+LOOK_EVERY = 1.0  # seconds between two looks of a process that has nothing to do at whether it is to end
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else []))
 
 
@@ -74,6 +78,7 @@ class Order:
     experiment: str = ""  # whose fold it is, where there are several
     gpu: str = ""  # the only one that it sees, as CUDA_VISIBLE_DEVICES names it; empty: as this process
     output: Path | None = None  # where what its libraries print goes; None: where the parent's goes
+    stays: bool = False  # once it is done, its process waits for another order
 
     @property
     def name(self) -> str:
@@ -101,9 +106,21 @@ class Order:
 class Worker:
     """A process that does what it was ordered."""
 
-    order: Order
+    order: Order  # the newest
     process: BaseProcess | None = None  # None: it could not be started
     pipe: Any = None
+    stop: Any = None  # event that asks it to end with a checkpoint
+    orders: int = 1  # that it was given
+    heard: bool = False  # anything since the newest
+
+    def take(self, order: Order) -> bool:
+        """Give it another order, once the last is done; False where it is no more."""
+        try:
+            self.pipe.send(order)
+        except OSError:
+            return False
+        self.order, self.orders, self.heard = order, self.orders + 1, False
+        return True
 
     def exit_code(self) -> int | None:
         """How its process has ended, waiting for that; 255 where it has not begun."""
@@ -147,15 +164,26 @@ def _of_what_is_installed() -> Iterator[None]:
 
 
 def start(context: Any, order: Order, stop: Any) -> Worker:
-    """Start a worker's process; `stop`: an event that asks all workers to end with a checkpoint."""
-    here, there = context.Pipe(duplex=False)
+    """Start a worker's process; `stop`: an event that asks it to end with a checkpoint."""
+    here, there = context.Pipe(duplex=order.stays)
     process = context.Process(target=work, args=(order, there, stop), name=f"maskcli {order.name}")
     with suppress(
         EOFError, ConnectionError
     ):  # the server that forks it was killed; who listens finds that it has ended
         process.start()
     there.close()
-    return Worker(order, process, here)
+    return Worker(order, process, here, stop)
+
+
+def as_in_a_new_one(before: Order, after: Order) -> bool:
+    """Whether a process that has done one order may do another: what it has set for good (accelerate's precision, cuBLAS's
+    workspace, the kernels that cuDNN has tried, imported plugins) is what that one sets too.
+    """
+
+    def for_good(order: Order) -> Any:
+        return order.folder, order.gpu, order.output, order.stays, order.params.train, order.params.plugins
+
+    return bool(for_good(before) == for_good(after))
 
 
 def how_it_ended(code: int | None) -> str:
@@ -168,22 +196,51 @@ def how_it_ended(code: int | None) -> str:
     return f"its process ended with code {code}"
 
 
-def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
-    """The process's whole life: do what it was ordered, and tell the parent how it goes."""
+def work(order: Order | None, pipe: connection.Connection, stop: Any) -> None:
+    """A process's whole life: do what it was ordered, tell the parent how it goes, and wait for more where the order says so."""
     gc.freeze()  # what it was forked with lives to its end: looking through it for garbage would only copy its pages
+    orphaned, turn = threading.Event(), Turn()
+    threading.Thread(target=_note_orphaned, args=(orphaned,), daemon=True).start()
+    with interrupt.noted() as asked:
+
+        def ends() -> bool:
+            return orphaned.is_set() or stop.is_set() or asked()
+
+        while order:
+            done = _do(order, Reporter(pipe, order.epochs), ends, turn)
+            if not done or not order.stays:
+                break
+            order = _another(pipe, ends)
+            turn = turn.next()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where a training stands among those of its process."""
+
+    number: int = 0
+    taken_up: float = field(default_factory=time.monotonic)
+    start: float = 0.0  # seconds that the process took to its first one, imports included
+
+    def next(self) -> "Turn":
+        from stages.learn.time_limit import process_began
+        from stages.parallel import preloaded
+
+        start = self.start if self.number else max(self.taken_up, preloaded.ENDED) - process_began()
+        return Turn(self.number + 1, time.monotonic(), start)
+
+
+def _do(order: Order, reporter: Reporter, ends: interrupt.Interrupt, turn: Turn) -> bool:
+    """Do what was ordered, and tell the parent how it went; whether it is done."""
     os.chdir(order.folder)
     if order.gpu:  # before CUDA is first asked for anything
         os.environ["CUDA_VISIBLE_DEVICES"] = order.gpu
     if order.output:
         _print_to(order.output)
-    reporter = Reporter(pipe, order.epochs)
     warnings.showwarning = reporter.warn
-    orphaned = threading.Event()
-    threading.Thread(target=_note_orphaned, args=(orphaned,), daemon=True).start()
     try:
-        with interrupt.noted() as asked:
-            interrupt.let_come(order.signals)
-            _train(order, reporter, lambda: orphaned.is_set() or stop.is_set() or asked())
+        interrupt.let_come(order.signals)
+        _train(order, reporter, ends, turn)
     except UserError as error:
         reporter.tell("full" if _no_room(error) else "failed", str(error))
     except KeyboardInterrupt as error:
@@ -197,16 +254,44 @@ def work(order: Order, pipe: connection.Connection, stop: Any) -> None:
             f"unexpected {type(error).__name__}: {text}; run `maskcli --debug {order.command}` for the traceback",
         )
     else:
+        if order.stays:
+            _let_go()
         reporter.tell("done", "")
+        return True
+    return False
 
 
-def _train(order: Order, reporter: Reporter, stop: interrupt.Interrupt) -> None:
+def _train(order: Order, reporter: Reporter, stop: interrupt.Interrupt, turn: Turn) -> None:
     from stages.learn.time_limit import process_began
     from stages.parallel import preloaded
 
-    terms = replace(order.terms, imported=preloaded.seconds_before(process_began()), stop=stop)
+    terms = replace(order.terms, imported=preloaded.seconds_before(process_began()) + turn.start, stop=stop)
+    if order.stays:
+        terms = replace(terms, taken_up=turn.taken_up if turn.number else process_began())
     train = order.work.train if order.work else preloaded.run
     train(order.params, Talk(say=reporter.say, track=reporter.track), order.number, terms)
+
+
+def _let_go() -> None:
+    """Give back what a training held, so that the next one finds the GPU as a new process would, and measures its own peak."""
+    import torch
+
+    from stages.learn import step
+
+    gc.collect()
+    step.release()
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _another(pipe: connection.Connection, ends: interrupt.Interrupt) -> Order | None:
+    """The next order; None once there will be none, or this process is to end."""
+    with suppress(EOFError, OSError):  # the parent needs this process no more
+        while not ends():
+            if pipe.poll(LOOK_EVERY) and not ends():
+                order: Order = pipe.recv()
+                return order
+    return None
 
 
 def _no_room(error: UserError) -> bool:

@@ -17,12 +17,13 @@ from stages.base.errors import UserError
 from stages.base.files import load_npz, read_json, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import folds
-from stages.learn import checkpoint, time_limit
+from stages.learn import captured_step, checkpoint, time_limit
 from stages.learn.time_limit import Clock
 from stages.learn.training_terms import Terms
 from stages.parallel import preloaded
 from stages.parallel.engine import Message, Training
 from stages.parallel.local_processes import LocalProcesses
+from stages.parallel.side_by_side import Plan
 from stages.parallel.training_process import Order
 from stages.params.schema import Params
 from tests.conftest import ENVIRONMENT, HANGS, small
@@ -100,8 +101,14 @@ def test_time_is_set_aside_for_the_processes_that_write_what_was_trained_ahead(
     params = small(train={"epochs": 1}, budget={"minutes": 5})
     for later in (0, 4):
         train.run(params, SILENT, 0, Terms(fresh=True, jobs=2, later=later, imported=100.0))
-    assert [one.processes for one in made] == [0, 4]
+    # In turn in one process: none is still to start for the other fold, and time counts from when it was taken up.
+    taken_up = time.monotonic()
+    train.run(params, SILENT, 0, Terms(fresh=True, jobs=1, later=4, imported=100.0, taken_up=taken_up))
+    assert [one.processes for one in made] == [0, 4, 4]
+    assert [one.trainings for one in made] == [1, 1, 2]
     assert all(one.startup > 100 for one in made)
+    assert made[-1].startup < 150
+    assert made[-1].deadline == pytest.approx(taken_up + 5 * 60)
 
 
 def test_imports_made_before_a_process_began_count_for_its_start() -> None:
@@ -129,6 +136,24 @@ def test_jobs_follow_cores_and_threads(settled: Params, monkeypatch: pytest.Monk
     assert folds.number_of_jobs(small(parallel={"jobs": 5})) == 5
     write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 8, "1": 8}, "device": "cuda"})
     assert folds.number_of_jobs(small()) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "captured", "grows"),
+    [("cuda", True, False), ("cuda", False, True), ("mps", True, True), ("cpu", True, False)],
+)
+def test_a_gpu_takes_more_than_one_only_where_one_alone_does_not_fill_it(
+    settled: Params, monkeypatch: pytest.MonkeyPatch, device: str, captured: bool, grows: bool
+) -> None:
+    write_json(paths.LR_CHOSEN, {"lr": 0.003, "threads": {"0": 1, "1": 1}, "device": device})
+    monkeypatch.setattr(captured_step, "wanted", lambda params: captured)
+    plans: list[Plan] = []
+    monkeypatch.setattr(folds.side_by_side, "run", lambda params, talk, plan: plans.append(plan))
+    folds.run(small(), SILENT)
+    assert [(plan.grows, plan.jobs) for plan in plans] == [(grows, 1)]
+    plans.clear()
+    assert folds.ahead(small(), SILENT, 0, False, None) is (device == "cuda" and captured)
+    assert [(plan.wanted, plan.needed(small()), plan.grows) for plan in plans] == [([0], [0, 1], False)] * len(plans)
 
 
 @pytest.fixture
