@@ -130,6 +130,7 @@ def steps(plan: Plan, setting: Setting, tell: Tell) -> None:
         add_training(runs, plan, captured, "")
         result["first_steps_seconds"] = round(time.perf_counter() - began, 1)
         result["captured"] = captured_words(captured)
+        result["photos_lie"] = "on the GPU" if hasattr(captured.data.pixels, "tensor") else "in memory"
         eager = learner_of(params, data)
         eager.captured = None
         add_training(runs, plan, eager, "eager ")

@@ -124,7 +124,7 @@ def _steps(result: dict[str, Any], measured: dict[str, list[float]]) -> list[Row
     if result["captured"] != "yes":
         rows.append([f"  (CUDA graphs: {result['captured'][:26]})", None, None, None, ""])
     rows.append(["  a step on a resident batch: ceiling", _median(measured, "ceiling"), None, None, ""])
-    rows.append(_compared("  epoch from the cache, over it", measured, "epoch", "ceiling", ">= 0.97"))
+    rows.append(_compared(f"  epoch, photos {result['photos_lie']}, over it", measured, "epoch", "ceiling", ">= 0.97"))
     rows.append(_compared("  the same eager", measured, "eager epoch", "eager ceiling", ">= 0.97"))
     rows.append(_compared("  ceiling over eager ceiling", measured, "ceiling", "eager ceiling", ""))
     if "tried ceiling" in measured:
