@@ -8,8 +8,10 @@ python bench/gpu.py --device cpu --tiny          (tries the script: its figures 
               64, 6 epochs, five folds): wall time over the photos trained and predicted at the rates of `steps`; how busy
               the GPU was; when each command first worked on it. --contest: the contest's preset too (12 epochs).
   steps       each model, bf16 and channels_last: a step on a resident batch (the ceiling), as CUDA graphs and eager; an
-              epoch from the pixel cache; timm's own step; what the memory's bandwidth allows (bench/gpu_floor.py).
-              --tried: with cudnn.benchmark too. --compile: with torch.compile too, for the first model; minutes.
+              epoch from the pixel cache; what the memory's bandwidth allows (bench/gpu_floor.py). --compile: with
+              torch.compile too, for the first model; minutes.
+  timm        timm's own step beside it, each model in a process of its own, with the algorithms that cudnn.benchmark finds
+              there; and ours with these.
   jpeg        an epoch of photos decoded on the fly, over the ceiling; the decoder alone.
   prediction  five folds x two views over the same models' forward passes.
   memory      of a training, captured and eager, and of two processes.
@@ -37,7 +39,7 @@ import gpu_table
 import scratch
 from scratch import ROOT, say
 
-KINDS = ("end_to_end", "steps", "jpeg", "prediction", "memory", "tests")
+KINDS = ("end_to_end", "steps", "timm", "jpeg", "prediction", "memory", "tests")
 # Seconds that a part may take on a GPU.
 LIMITS = {"end_to_end": 150, "steps": 90, "jpeg": 60, "prediction": 45, "memory": 75, "tests": 150}
 COMPILING = 240  # more, for --compile
@@ -128,7 +130,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=900, help="7 photos each, end to end")
     parser.add_argument("--eval-people", type=int, default=400)
     parser.add_argument("--compile", action="store_true", help="torch.compile too, of the first model")
-    parser.add_argument("--tried", action="store_true", help="steps with cudnn.benchmark too")
     parser.add_argument("--contest", action="store_true", help="the contest's preset too, end to end")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and few photos: only to try the script")
     options = parser.parse_args()
@@ -170,11 +171,11 @@ def _plan(book: Book, options: argparse.Namespace) -> None:
             book.plan("end to end", kind, LIMITS[kind], _setting(small), commands=commands)
             if options.contest:
                 book.plan("end to end, contest", kind, CONTEST, _setting(CONTEST_MODEL), commands=commands)
-        elif kind == "steps":
+        elif kind in ("steps", "timm"):
             models = [*options.models, CONTEST_MODEL] if options.contest else options.models
             for model in models:
                 more = COMPILING if options.compile and model == largest else 0
-                book.plan(f"steps {model[0]} {model[1]}x{model[2]}", kind, LIMITS[kind] + more, _setting(model))
+                book.plan(f"{kind} {model[0]} {model[1]}x{model[2]}", kind, LIMITS[kind] + more, _setting(model))
         else:
             book.plan(kind, kind, LIMITS[kind], None if kind == "tests" else _setting(largest))
 
@@ -190,8 +191,12 @@ def measure(book: Book, options: argparse.Namespace, folder: Path) -> None:
     for name, part in book.parts.items():
         if part["kind"] == "end_to_end":
             _end_to_end(book, name, options, folder / name.replace(" ", "_"), environment)
-    while names:
-        names = _learning(book, names, options, folder, environment)
+    together = [name for name in names if book.parts[name]["kind"] != "timm"]
+    while together:
+        together = _learning(book, together, options, folder, environment)
+    for name in names:
+        if book.parts[name]["kind"] == "timm":
+            _learning(book, [name], options, folder, environment)
     if "tests" in book.parts:
         _tests(book, options, environment)
 
@@ -237,7 +242,6 @@ def _learning(
         "seconds": options.seconds,
         "rounds": options.rounds,
         "photos": 64 if options.tiny else 2048,
-        "tried": options.tried,
         "compiled": options.models[0][0] if options.compile else "",
     }
     events = folder / f"events_{time.monotonic_ns()}.jsonl"

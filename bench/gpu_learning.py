@@ -63,18 +63,17 @@ class Setting:
 class Plan:
     """What is measured: parts by name, each of a setting; and how long and how often."""
 
-    parts: list[tuple[str, str, Setting]]  # name, kind (steps, jpeg, prediction, memory), setting
+    parts: list[tuple[str, str, Setting]]  # name, kind (steps, timm, jpeg, prediction, memory), setting
     seconds: float  # of one measurement
     rounds: int
     photos: int  # of the pixel cache, which epochs go over as often as they need
     compiled: str  # the model that is also measured with torch.compile; none: empty
-    tried: bool  # whether steps are also measured whose convolutions cuDNN has tried out
 
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
     plan = Plan(**plan | {"parts": [(name, kind, Setting(**setting)) for name, kind, setting in plan["parts"]]})
-    kinds = {"steps": steps, "jpeg": jpeg, "prediction": prediction, "memory": memory}
+    kinds = {"steps": steps, "timm": tried, "jpeg": jpeg, "prediction": prediction, "memory": memory}
     with Path(sys.argv[2]).open("a") as file:
 
         def write(event: dict[str, Any]) -> None:
@@ -117,8 +116,8 @@ def params_of(setting: Setting, compiled: bool = False) -> Params:
 
 
 def steps(plan: Plan, setting: Setting, tell: Tell) -> None:
-    """Training: on a resident batch and from the cache, as CUDA graphs and kernel by kernel; timm's own step; forward
-    passes; and what the memory's bandwidth would allow.
+    """Training: on a resident batch and from the cache, as CUDA graphs and kernel by kernel; forward passes; and what the
+    memory's bandwidth would allow.
     """
     params = params_of(setting)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -134,17 +133,34 @@ def steps(plan: Plan, setting: Setting, tell: Tell) -> None:
         eager = learner_of(params, data)
         eager.captured = None
         add_training(runs, plan, eager, "eager ")
-        runs["timm"] = timm_step(plan, params, setting, compiled=False)
         runs["forward"] = forward(plan, params)
-        if plan.tried:
-            result["tried_seconds"] = add_tried(runs, plan, learner_of(params, data))
         if plan.compiled == setting.model:
             add_training(runs, plan, learner_of(params_of(setting, compiled=True), data), "compiled ")
-            runs["compiled timm"] = timm_step(plan, params, setting, compiled=True)
         result |= floor_of(captured.mean.device, params, setting)
         in_turns(plan, setting, runs, result, tell)
         result |= {"threads": captured.making.threads, "captured": captured_words(captured)}
         tell(result)
+
+
+def tried(plan: Plan, setting: Setting, tell: Tell) -> None:
+    """timm's own step, and ours, with the algorithms that cuDNN.benchmark finds, in a process that has computed no convolution
+    before: once torch has an algorithm for a shape, benchmark on or off, it stays with that.
+    """
+    torch.backends.cudnn.benchmark = True
+    params = params_of(setting)
+    result: dict[str, Any] = asdict(setting)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        data = fold_of(noise_cache(Path(folder) / "pixels.npy", setting.batch, params))
+        began = time.perf_counter()
+        runs: Rates = {"timm": timm_step(plan, params, setting, compiled=False)}
+        result["first_steps_seconds"] = round(time.perf_counter() - began, 1)
+        ours = learner_of(params, data)
+        torch.backends.cudnn.benchmark = True  # training of its own accord would not try for so few steps
+        add_training(runs, plan, ours, "tried ")
+        runs.pop("tried epoch")
+        if plan.compiled == setting.model:
+            runs["compiled timm"] = timm_step(plan, params, setting, compiled=True)
+        in_turns(plan, setting, runs, result, tell)
 
 
 def in_turns(plan: Plan, setting: Setting, runs: Rates, result: dict[str, Any], tell: Tell) -> None:
@@ -182,18 +198,6 @@ def add_training(runs: Rates, plan: Plan, learner: Learner, what: str) -> None:
     runs[f"{what}epoch"] = lambda: rates.epoch(learner, goal, LR)
 
 
-def add_tried(runs: Rates, plan: Plan, learner: Learner) -> float:
-    """The ceiling with the algorithms that cudnn.benchmark finds, as training takes them where it is long enough
-    (stages/learn/cudnn.py); the seconds that it took to find and record them.
-    """
-    began, torch.backends.cudnn.benchmark = time.perf_counter(), True
-    tried: Rates = {}
-    add_training(tried, plan, learner, "tried ")
-    torch.backends.cudnn.benchmark = False
-    runs["tried ceiling"] = tried["tried ceiling"]
-    return round(time.perf_counter() - began, 1)
-
-
 def steps_in(seconds: float, size: int, rate: float) -> int:
     """Steps of so many photos at photos/s `rate` that take so long; two at least."""
     return max(2, round(seconds * rate / size))
@@ -217,7 +221,6 @@ def timm_step(plan: Plan, params: Params, setting: Setting, compiled: bool) -> C
     labels = torch.randint(0, CONTEST.classes, (setting.batch,), device=device)
 
     def run(number: int) -> float:
-        before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         rates.wait()
         began = time.perf_counter()
         for _ in range(number):
@@ -227,7 +230,6 @@ def timm_step(plan: Plan, params: Params, setting: Setting, compiled: bool) -> C
             loss.backward()
             optimizer.step()
         rates.wait()
-        torch.backends.cudnn.benchmark = before
         return number * setting.batch / (time.perf_counter() - began)
 
     run(WARM)
