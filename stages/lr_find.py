@@ -20,7 +20,6 @@ from stages.learn.lr_range_test import Reading
 from stages.learn.step import step
 from stages.params.schema import Params
 from stages.records import lr_json
-from stages.report.png.result_figures import lr_curve
 
 SMOOTHING = 0.9  # decay of the running mean of the loss that tells a divergence
 # What the range test trains in place of the run's own: all weights, by cross entropy on the joint classes, photos drawn alike.
@@ -109,6 +108,8 @@ def _in_words(params: Params, reading: Reading | None, found: lr_json.Settled) -
 
 def _draw(lrs: np.ndarray, losses: np.ndarray, reading: Reading | None, chosen: float) -> None:
     """curve.csv, suggestions.csv and curve.png."""
+    from stages.report.png.result_figures import lr_curve  # matplotlib, not before the range test
+
     smooth = lr_range_test.smoothed(lrs, losses)
     marks = {} if reading is None else {"half the fall": reading.middle, "lowest": reading.lowest}
     named = marks | {"chosen": chosen}

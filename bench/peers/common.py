@@ -5,13 +5,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from torchvision_import import load_torchvision
 from work import CLASSES, FLIP, JITTER, JITTER_SHARE, Options, eval_photos, parser, write_eval
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `python bench/peers/plain.py` knows only its own folder
-
-from stages.learn import timm_import
-
-timm_import.load_torchvision()
+load_torchvision()
 
 import timm  # noqa: E402
 import torch  # noqa: E402

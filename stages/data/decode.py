@@ -6,6 +6,7 @@ bomb, a cut-off file or text named .jpg is refused with its own message before m
 
 import io
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,36 @@ def decode_content(content: bytes, height: int, width: int, face: float = 1.0, m
     return Photo(resized(pixels, height, width), source_height, source_width, judged.state == State.UNENDED)
 
 
+def decode_checked(file: Path, check: int, out: np.ndarray, face: float = 1.0, max_pixels: int = 50_000_000) -> bool:
+    """`decode` into `out`, uint8 [height, width, 3], a photo whose pixels had the CRC-32 `check` before; whether they still do.
+
+    Only where they do not at once is the file searched for faults, which takes Python's lock for longer than all the rest. A
+    photo that cannot be read is black.
+    """
+    try:
+        content = read(file)
+        if _decode_jpeg(content, out, face, max_pixels) and zlib.crc32(out.data) == check:
+            return True
+        out[...] = decode_content(content, out.shape[0], out.shape[1], face, max_pixels).pixels
+    except BadPhoto:
+        out[...] = 0
+    return zlib.crc32(out.data) == check
+
+
+def _decode_jpeg(content: bytes, out: np.ndarray, face: float, max_pixels: int) -> bool:
+    """`decode_content` without the search for faults; False, and anything in `out`, where it is no JPEG or does not decode."""
+    size = whole_photo.jpeg_size(content)
+    if size is None or size[0] * size[1] > max_pixels:
+        return False
+    height, width = out.shape[:2]
+    try:
+        pixels = _decode_opencv(content, "JPEG", "", min(size[0] / height, size[1] / width) * face)
+    except BadPhoto:
+        return False
+    resized(_centre(pixels, face), height, width, out)
+    return True
+
+
 def _header(content: bytes, max_pixels: int) -> tuple[str, str, int, int]:
     """Format, colour mode and size, px, read without decoding."""
     try:
@@ -109,24 +140,30 @@ def _decode_opencv(content: bytes, kind: str, mode: str, shrink: float) -> np.nd
             raise BadPhoto(*DAMAGED) from None
         alpha = pixels[..., 3:].astype(np.float32) / 255
         return np.asarray(pixels[..., :3] * alpha + 255 * (1 - alpha), np.float32).round().astype(np.uint8)
-    # JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time. Twice the wanted size is kept, so that the final
-    # area average still sees every wanted pixel from four or more.
-    flag = cv2.IMREAD_COLOR
-    for factor, reduced in (
-        (8, cv2.IMREAD_REDUCED_COLOR_8),
-        (4, cv2.IMREAD_REDUCED_COLOR_4),
-        (2, cv2.IMREAD_REDUCED_COLOR_2),
-    ):
-        if kind != "PNG" and shrink >= 2 * factor:
-            flag = reduced
-            break
+    flag = cv2.IMREAD_COLOR if kind == "PNG" else _jpeg_flag(shrink)
     try:
         decoded = cv2.imdecode(buffer, flag)
     except cv2.error:
         decoded = None
     if decoded is None:
         raise BadPhoto(*DAMAGED)
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return decoded if flag == cv2.IMREAD_COLOR_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+def _jpeg_flag(shrink: float) -> int:
+    """How a JPEG is decoded that becomes `shrink` times smaller: as RGB, or reduced as BGR.
+
+    It decodes to 1/2, 1/4 or 1/8 for a fraction of the time. Twice the wanted size is kept, so that the final area average
+    still sees every wanted pixel from four or more.
+    """
+    for factor, reduced in (
+        (8, cv2.IMREAD_REDUCED_COLOR_8),
+        (4, cv2.IMREAD_REDUCED_COLOR_4),
+        (2, cv2.IMREAD_REDUCED_COLOR_2),
+    ):
+        if shrink >= 2 * factor:
+            return reduced
+    return cv2.IMREAD_COLOR_RGB
 
 
 def _centre(pixels: np.ndarray, face: float) -> np.ndarray:
@@ -135,14 +172,20 @@ def _centre(pixels: np.ndarray, face: float) -> np.ndarray:
     return pixels[top : top + height, left : left + width]
 
 
-def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def resized(pixels: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
     """Area averages where photos shrink, bilinear where they grow; where they do one each way, first what shrinks.
 
-    OpenCV averages areas only where neither side grows: else a side that shrinks would be sampled and alias.
+    OpenCV averages areas only where neither side grows: else a side that shrinks would be sampled and alias. out: where the
+    pixels go, uint8 [height, width, 3], contiguous; else into a new array.
     """
     if pixels.shape[:2] == (height, width):
-        return np.ascontiguousarray(pixels)
+        if out is None:
+            return np.ascontiguousarray(pixels)
+        out[...] = pixels
+        return out
     shrunk = min(pixels.shape[0], height), min(pixels.shape[1], width)
+    if shrunk == (height, width):
+        return cv2.resize(pixels, (width, height), out, interpolation=cv2.INTER_AREA)
     if pixels.shape[:2] != shrunk:
         pixels = cv2.resize(pixels, shrunk[::-1], interpolation=cv2.INTER_AREA)
-    return pixels if shrunk == (height, width) else cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(pixels, (width, height), out, interpolation=cv2.INTER_LINEAR)

@@ -6,24 +6,29 @@ photos are decoded whenever they are read: the same pixels, checked against it, 
 
 import io
 import math
+import sys
+import threading
 import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 import numpy as np
 
-from stages.base import cores, paths
+from stages.base import cores, gpu, paths
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_npy
 from stages.base.large_arrays import reserve
 from stages.base.talk import Talk
-from stages.data import photos, pixel_cache_record
+from stages.data import decoding_process, photos, pixel_cache_record
 from stages.data.decode import BadPhoto, decode_content, read
+from stages.data.decoding_process import Decode, Size, decode_all
 from stages.data.pixel_cache_record import Files
 from stages.params.schema import Params
 
@@ -65,32 +70,51 @@ class Built:
 class OnTheFly:
     """Photos decoded by threads whenever they are read; the pixels are those of the cache, bit by bit.
 
-    Raises UserError where a photo no longer gives the pixels that prepare saw.
+    Beside a GPU each thread has a process that decodes (stages/data/decoding_process.py). Raises UserError where a photo no
+    longer gives the pixels that prepare saw.
     """
 
     files: Files
     checks: np.ndarray  # uint32 [N]
     params: Params
+    apart: bool = field(default_factory=lambda: _trains_on_a_gpu())
+    threads: int = field(default_factory=cores.usable)
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cores.usable()))
+    own: threading.local = field(default_factory=threading.local)  # a thread's process
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, which: np.ndarray, /) -> np.ndarray:
         found = np.empty((len(which), *self.params.cache_size, 3), np.uint8)
-        parts = [slice(start, start + SLICE) for start in range(0, len(which), SLICE)]
-        if len(parts) <= cores.usable():  # a small batch: no thread shall stand idle
-            parts = [slice(place, place + 1) for place in range(len(which))]
+        at_once = min(decoding_process.AT_ONCE, -(-len(which) // self.threads)) if self.apart else 1
+        starts = iter(
+            range(0, len(which), max(1, at_once))
+        )  # each thread takes the next: none idles while others have many
 
-        def work(part: slice) -> None:
-            found[part] = _decoded(self.files, which[part], self.params)
-            for position, pixels in zip(which[part], found[part], strict=True):
-                if zlib.crc32(pixels) != self.checks[position]:
-                    raise _changed(self.files[position])
+        def work(_: int) -> list[int]:
+            decode, changed = self._decoder(), list[int]()
+            for start in starts:
+                positions = which[start : start + at_once].tolist()
+                files, checks = [self.files[one] for one in positions], self.checks[positions].tolist()
+                changed.extend(start + one for one in decode(files, checks, found[start : start + at_once]))
+            return changed
 
-        for _ in self.pool.map(work, parts):
-            pass
+        changed = [place for some in self.pool.map(work, range(min(self.threads, len(which)))) for place in some]
+        if changed:
+            raise _changed(self.files[int(which[min(changed)])])
         return found
+
+    def _decoder(self) -> Decode:
+        """This thread's own."""
+        if not hasattr(self.own, "decoder"):
+            size = Size(*self.params.cache_size, self.params.image.face, self.params.data.max_pixels)
+            self.own.decoder = partial(decode_all, size)
+            if self.apart:
+                with suppress(OSError):  # no process or shared memory is to be had: the thread decodes
+                    self.own.decoder = decoding_process.start(size)
+        decoder: Decode = self.own.decoder
+        return decoder
 
 
 def space(photos: int, params: Params) -> int:
@@ -167,6 +191,11 @@ def just_built(path: Path, files: Files, params: Params) -> Pixels:
 def bytes_a_photo(pixels: Pixels) -> int:
     """What a photo of an opened cache takes on the disk."""
     return CHECK.itemsize if isinstance(pixels, OnTheFly) else int(np.prod(pixels[np.arange(1)].shape))
+
+
+def _trains_on_a_gpu() -> bool:
+    """Whether this process does, or predicts there: one that has not imported torch does neither."""
+    return "torch" in sys.modules and gpu.usable()
 
 
 def _files_of(path: Path, params: Params) -> Files:

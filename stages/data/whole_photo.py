@@ -116,6 +116,21 @@ def walk(content: bytes) -> Walk:
     return met
 
 
+def jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """Height and width, px, as stored, from the frame header of a JPEG; None where there is none before its first scan."""
+    at = 2 if content.startswith(JPEG) else len(content)
+    while found := MARKER.search(content, at):
+        code, at = found[1][0], found.end()
+        if code in FRAMES:
+            height, width = (int.from_bytes(content[at + 3 + skip : at + 5 + skip], "big") for skip in (0, 2))
+            return (height, width) if height and width else None
+        if code in (SOS, EOI[1]):
+            return None
+        if code not in ALONE:
+            at += max(2, int.from_bytes(content[at : at + 2], "big"))
+    return None
+
+
 def _all_sent(met: Walk) -> bool:
     """Whether the scans' headers promise every bit: a progressive photo may break off between two scans.
 

@@ -17,7 +17,6 @@ So it covers at least as often as it says, near 0 too, where the error has no no
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from stages.base import large_arrays
 from stages.judge import bootstrap
@@ -58,6 +57,7 @@ def temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     One number fitted on OOF predictions, so it has next to nothing to overfit with. Lies within 0.05..20.
     """
+    from scipy.optimize import minimize_scalar  # here, because training imports this module and seldom calls it
 
     def loss(log_temperature: float) -> float:
         return nll_at(np.exp(log_temperature), log_probabilities, labels)

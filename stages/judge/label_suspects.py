@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from stages.data.task_and_classes import Axis, Task
 from stages.judge import calibration
@@ -257,6 +256,7 @@ def _lowest(loss: Callable[[float], float], units: int) -> float:
     Where few labels contradict models that are equally sure of all, those may be noise or the models too sure: the labels alone
     cannot say which, and the loss has two valleys. So it is looked at all over, and not from one end.
     """
+    from scipy.optimize import minimize_scalar  # here, because training imports this module and seldom calls it
 
     def penalised(log_temperature: float) -> float:
         return loss(log_temperature) + (log_temperature / SPREAD) ** 2 / 2 / units

@@ -8,15 +8,36 @@ import copy
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from stages.base.errors import UserError, nearest
 from stages.params.schema import Params
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Photos = TypeVar("Photos", np.ndarray, Tensor)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where each of n photos is cut, px from its upper left corner (black borders included), and whether it is mirrored."""
+
+    tops: np.ndarray  # [n]
+    lefts: np.ndarray  # [n]
+    flips: np.ndarray  # bool [n]
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """The photos whose brightness changes, and v * gain + offset of each."""
+
+    chosen: np.ndarray  # [k] positions
+    gains: np.ndarray  # [k]
+    offsets: np.ndarray  # [k]
 
 
 def make(params: Params) -> Augment:
@@ -50,12 +71,12 @@ def crop_and_flip(photos: np.ndarray, params: Params, rng: np.random.Generator) 
     Within image.margin windows show more of the photo itself, beyond it, up to augment.pad, black.
     """
     height, width, pad = params.image.height, params.image.width, params.augment.pad
-    tops, lefts = rng.integers(0, 2 * (params.image.margin + pad) + 1, (2, len(photos)))
-    flips = rng.random(len(photos)) < params.augment.hflip
+    drawn = draw_windows(len(photos), params, rng)
     if pad:
         photos = np.pad(photos, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     out = np.empty((len(photos), height, width, 3), np.uint8)
-    for position, (top, left, flip) in enumerate(zip(tops.tolist(), lefts.tolist(), flips.tolist(), strict=True)):
+    each = zip(drawn.tops.tolist(), drawn.lefts.tolist(), drawn.flips.tolist(), strict=True)
+    for position, (top, left, flip) in enumerate(each):
         window = photos[position, top : top + height, left : left + width]
         if flip:
             cv2.flip(window, 1, out[position])
@@ -64,18 +85,31 @@ def crop_and_flip(photos: np.ndarray, params: Params, rng: np.random.Generator) 
     return out
 
 
+def draw_windows(count: int, params: Params, rng: np.random.Generator) -> Windows:
+    """For `crop_and_flip` of so many photos."""
+    tops, lefts = rng.integers(0, 2 * (params.image.margin + params.augment.pad) + 1, (2, count))
+    return Windows(tops, lefts, rng.random(count) < params.augment.hflip)
+
+
 def brighten(photos: np.ndarray, rng: np.random.Generator, limit: float = 0.2, share: float = 0.5) -> None:
     """Change brightness and contrast of about `share` of the photos uint8 [N, H, W, 3] in place: v * a + b, saturated.
 
     a in 1 +- limit, b in +- limit * 255, uniform, one pair a photo: what albumentations' RandomBrightnessContrast draws.
     """
-    chosen = np.flatnonzero(rng.random(len(photos)) < share)
-    gains, offsets = rng.uniform(-limit, limit, (2, len(chosen))) * [[1], [255]] + [[1], [0]]
-    for position, gain, offset in zip(chosen.tolist(), gains.tolist(), offsets.tolist(), strict=True):
+    drawn = draw_brightness(len(photos), rng, limit, share)
+    each = zip(drawn.chosen.tolist(), drawn.gains.tolist(), drawn.offsets.tolist(), strict=True)
+    for position, gain, offset in each:
         cv2.addWeighted(photos[position], gain, photos[position], 0.0, offset, photos[position])
 
 
-def centre(photos: np.ndarray, margin: int) -> np.ndarray:
+def draw_brightness(count: int, rng: np.random.Generator, limit: float = 0.2, share: float = 0.5) -> Brightness:
+    """For `brighten` of so many photos."""
+    chosen = np.flatnonzero(rng.random(count) < share)
+    gains, offsets = rng.uniform(-limit, limit, (2, len(chosen))) * [[1], [255]] + [[1], [0]]
+    return Brightness(chosen, gains, offsets)
+
+
+def centre(photos: Photos, margin: int) -> Photos:
     """The centre window of cached photos [N, H + 2m, W + 2m, 3]: what evaluation sees, [N, H, W, 3]."""
     return photos[:, margin : photos.shape[1] - margin, margin : photos.shape[2] - margin]
 

@@ -28,9 +28,11 @@ Record = Callable[[Callable[[], None]], Callable[[], Any]]  # what is to be reco
 def wanted(params: Params) -> bool:
     """Whether a run's steps are captured where it trains on a GPU, in one process.
 
-    Not those of a model of one's own: code of Python that acts otherwise from step to step would be replayed as it acted once.
+    By itself not those of a model of one's own: code of Python that acts otherwise from step to step would be replayed as it
+    acted once.
     """
-    return params.train.cuda_graph and params.plugins.path("models") is None
+    asked = params.train.cuda_graph
+    return params.plugins.path("models") is None if asked == "auto" else asked
 
 
 @dataclass

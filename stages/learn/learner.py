@@ -24,6 +24,7 @@ from stages.learn import (
     optimizer,
     own_losses,
     processes,
+    resident_pixels,
     starting_weights,
     synced_batch_norm,
 )
@@ -87,6 +88,7 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     if params.train.compile:
         compiling.install(net)
     made = optimizer.make(net, params.optimizer, lr)
+    data = resident_pixels.placed(params, data, accelerator.device)
     processes.wait()  # NCCL would not wait as long for one that fetches its starting weights from far away
     wrapped, made = accelerator.prepare(net, made)
     learner = Learner(

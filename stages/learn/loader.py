@@ -15,8 +15,9 @@ from torch import Tensor
 from stages.base import cores, gpu, paths
 from stages.base.errors import UserError
 from stages.data.fold_data import FoldData, Pixels
-from stages.learn import samplers
+from stages.learn import resident_pixels, samplers
 from stages.learn.augment import Augment, centre
+from stages.learn.resident_pixels import Resident
 from stages.params.schema import Params
 
 Item = TypeVar("Item")
@@ -126,11 +127,17 @@ def training(
         rng = np.random.default_rng([params.seed, place.fold, place.epoch, 1, step] + [index] * (index > 0))
         # Reading in the file's order is kinder to disks; the order within a batch does not matter.
         own = np.sort(which)[index::processes]
-        batch = _batch(augment(data.pixels[own], rng), labels, data.numbers, own)
+        if isinstance(data.pixels, Resident):
+            photos = resident_pixels.augmented(data.pixels, own, params, rng)
+        else:
+            photos = _pinned(torch.from_numpy(augment(data.pixels[own], rng)))
+        batch = _batch(photos, labels, data.numbers, own)
         return replace(batch, weight=len(own) * processes / len(which))
 
     labels = epoch_labels(params, data, place.fold, place.epoch)
     batches = training_split(order, params, processes)
+    if isinstance(data.pixels, Resident):
+        return map(load, range(place.first_step, len(batches)))
     return _ahead(load, range(place.first_step, len(batches)), makers)
 
 
@@ -141,6 +148,8 @@ def evaluation(pixels: Pixels, positions: np.ndarray, margin: int, batch_size: i
 
 def centres(pixels: Pixels, batches: list[np.ndarray], margin: int, makers: Makers | None = None) -> Iterator[Tensor]:
     """Centre crops uint8 [n, H, W, 3] of the photos of each batch."""
+    if isinstance(pixels, Resident):
+        return resident_pixels.centres(pixels, batches, margin)
 
     def load(which: np.ndarray) -> Tensor:
         return _pinned(torch.from_numpy(np.ascontiguousarray(centre(pixels[which], margin))))
@@ -148,9 +157,9 @@ def centres(pixels: Pixels, batches: list[np.ndarray], margin: int, makers: Make
     return _ahead(load, batches, makers)
 
 
-def _batch(photos: np.ndarray, labels: np.ndarray, numbers: np.ndarray, which: np.ndarray) -> Batch:
+def _batch(photos: Tensor, labels: np.ndarray, numbers: np.ndarray, which: np.ndarray) -> Batch:
     return Batch(
-        _pinned(torch.from_numpy(photos)),
+        photos,
         _pinned(torch.from_numpy(labels[which].astype(np.int64))),
         _pinned(torch.from_numpy(numbers[which].astype(np.float32))),
         which,

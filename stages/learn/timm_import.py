@@ -1,76 +1,109 @@
-"""timm, importable also beside a torchvision whose compiled library does not load.
+"""timm, imported with the few parts of torchvision that it needs, and without torch's compiler.
 
-timm imports torchvision. pip may pair a CPU build of torch with PyPI's CUDA build of torchvision. torchvision then skips its
-compiled library, and fails at import with "operator torchvision::nms does not exist", because it registers shape functions
-for two operators that only that library declares. Nothing here uses a torchvision operator, so declaring the two is enough.
-What a torchvision is made of is not looked at: whether it can be imported is tried, and where it can, nothing is touched.
+timm takes torchvision's transforms, one class of its ops, and names of datasets. But `import torchvision` executes all of its
+models and operators, which import torch's compiler (torch._dynamo): that takes longer than timm itself. And it fails
+("operator torchvision::nms does not exist") where pip pairs a CPU build of torch with PyPI's CUDA build of torchvision.
+So while timm is imported, torchvision and torchvision.ops are packages that have not been executed, whose modules are found
+as ever. Afterwards nothing of them is left in sys.modules: who imports torchvision next gets the whole one.
 """
 
 import importlib
 import importlib.util
 import sys
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType, ModuleType
+from typing import Any
 
 import torch
 
 from stages.base.errors import UserError
 
-# The signatures that torchvision's shape functions are registered for.
-OPERATORS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
-_declared: list[torch.library.Library] = []  # a Library takes its declarations with it when it is collected
+PACKAGES = ("torchvision", "torchvision.ops")  # what stands in their __init__.py is not executed
+# Their names are wanted at timm's import, what they name much later if at all: torchvision's data sets, and features_only by fx.
+LATER = ("torchvision.datasets", "torchvision.models.feature_extraction")
 
 
 def load_timm() -> ModuleType:
-    """Import timm, after torchvision, whose operators are declared where its import fails without.
+    """Import timm. A torchvision that is imported already is taken as it is; so is the whole of one whose parts are not enough.
 
-    Raises UserError if torchvision cannot be imported even so.
+    Raises UserError if timm needs the whole torchvision and that cannot be imported.
     """
-    load_torchvision()
+    if "timm" not in sys.modules:
+        with _compiler_left_out():
+            if not _with_parts_of_torchvision():
+                _import_torchvision()
+            import timm
     import timm
 
     return timm
 
 
-def load_torchvision() -> None:
-    """Import torchvision, which timm does anyway; without one installed, do nothing.
+def _with_parts_of_torchvision() -> bool:
+    """Import timm beside the parts of torchvision that it needs. False, and nothing is imported, where that does not do."""
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        for name in PACKAGES:
+            if spec := importlib.util.find_spec(name):
+                sys.modules[name] = importlib.util.module_from_spec(spec)
+        sys.modules.update({name: _called_later(name) for name in LATER})
+        importlib.import_module("timm")
+    except Exception:  # what a timm needs besides, or a torchvision is made of, is not ours to foresee
+        _forget("timm")
+        return False
+    finally:
+        _forget("torchvision")
+    return True
 
-    Raises UserError if it can be imported neither as it is nor after its operators are declared.
+
+def _called_later(name: str) -> ModuleType:
+    """In place of a module: whatever is taken from it is a function that imports the module and calls what it has there."""
+    module = ModuleType(name)
+
+    def taken(wanted: str) -> Callable[..., Any]:
+        if wanted.startswith("__"):
+            raise AttributeError(wanted)
+        return lambda *args, **options: getattr(importlib.import_module(name), wanted)(*args, **options)
+
+    module.__getattr__ = taken  # type: ignore[method-assign]
+    return module
+
+
+@contextmanager
+def _compiler_left_out() -> Iterator[None]:
+    """Within it torch.compiler.disable does not import the compiler to mark a function, of which timm has a few.
+
+    The function imports it when it is first called, as functions do that torch marks in this way itself.
     """
-    if importlib.util.find_spec("torchvision") is None:
+    asked = torch.compiler.disable
+
+    def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+        return torch._disable_dynamo(fn, recursive) if type(fn) is FunctionType else asked(fn, recursive, reason=reason)
+
+    torch.compiler.disable = disable
+    try:
+        yield
+    finally:
+        torch.compiler.disable = asked
+
+
+def _import_torchvision() -> None:
+    """Import the whole torchvision; without one installed, do nothing. Raises UserError if it cannot be imported."""
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
         return
     try:
         importlib.import_module("torchvision")
-    except Exception:  # RuntimeError for an unknown operator, but what a torchvision raises is not ours to foresee
-        _forget()
-        _declare_operators()
-        try:
-            importlib.import_module("torchvision")
-        except Exception as error:
-            _forget()
-            raise UserError(_cannot_be_imported(error)) from error
+    except Exception as error:
+        _forget("torchvision")
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"torchvision, which timm needs, cannot be imported beside torch {torch.__version__}: {said}; "
+            "install the torchvision that belongs to this torch"
+        ) from error
 
 
-def _forget() -> None:
-    """Take the parts of a torchvision that failed half-way out of the known modules, so that the next import is whole."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+def _forget(package: str) -> None:
+    """Take a package and its modules out of the known ones, so that its next import is whole."""
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
         del sys.modules[name]
-
-
-def _declare_operators() -> None:
-    """Declare torchvision::nms and torchvision::qnms, without an implementation, unless they are known already."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name, signature in OPERATORS.items():
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(signature)
-    _declared.append(library)
-
-
-def _cannot_be_imported(error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return (
-        f"torchvision, which timm needs, cannot be imported beside torch {torch.__version__}: {said}; "
-        "install the torchvision that belongs to this torch"
-    )

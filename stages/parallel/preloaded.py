@@ -10,7 +10,13 @@ garbage.collect_seldom()
 from stages import train  # noqa: E402
 from stages.learn.timm_import import load_timm  # noqa: E402
 
-TIMM = load_timm()
+load_timm()
+
+# What training imports once it runs: the optimizers, which import torch's compiler, and at an epoch's end matplotlib.
+import timm.optim  # noqa: E402, F401
+
+import stages.report.png.result_figures  # noqa: E402, F401
+
 ENDED = time.monotonic()
 run = train.run
 

@@ -198,10 +198,10 @@ class Train(Group):
         False,
         description="torch.compile the model for training; needs a C++ compiler on a CPU or Triton on a GPU",
     )
-    cuda_graph: StrictBool = Field(
-        True,
-        description="On a GPU: forward and backward pass as CUDA graphs, up to three times the photos/s of a small model; not "
-        "with several processes a fold or models of one's own",
+    cuda_graph: Literal["auto"] | StrictBool = Field(
+        "auto",
+        description="On a GPU, one process a fold: forward and backward pass as CUDA graphs, up to three times the photos/s of a "
+        "small model; auto: where timm has the model; true: also a model of one's own, whose Python must do the same each step",
     )
     sync_batchnorm: Literal["auto"] | StrictBool = Field(
         "auto",

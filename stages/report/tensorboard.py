@@ -12,7 +12,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from stages.base.files import unwritable
 from stages.params.keys import flat
-from stages.report.png.result_figures import confusion_figure
 
 TAGS = {
     "train_loss": "loss/train",
@@ -62,6 +61,8 @@ class Board:
             self.writer.flush()
 
     def confusion(self, labels: np.ndarray, predictions: np.ndarray, classes: int, epoch: int) -> None:
+        from stages.report.png.result_figures import confusion_figure  # matplotlib, not before the first epoch
+
         with _naming(self.folder):
             self.writer.add_figure("confusion/val", confusion_figure(labels, predictions, classes), epoch)
 

@@ -1,5 +1,6 @@
 import io
 import resource
+import zlib
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.data.decode import BadPhoto, decode, resized
+from stages.data import whole_photo
+from stages.data.decode import BadPhoto, decode, decode_checked, decode_content, resized
+from stages.data.whole_photo import Judged, State
+from tests.data.test_whole_photo import FILES
 
 RED_TOP = np.zeros((80, 60, 3), np.uint8)
 RED_TOP[:40, :, 0] = 220
@@ -173,3 +177,49 @@ def test_a_png_with_any_flipped_bit_is_refused_or_unchanged(tmp_path: Path, mode
             assert (decode(path, 12, 12).pixels == pixels).all()
         except BadPhoto:
             continue
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "face"), [(40, 32, 1.0), (20, 30, 0.7), (90, 17, 1.0), (6, 5, 1.0), (2, 2, 1.0)]
+)
+@pytest.mark.parametrize("name", FILES)
+def test_a_photo_read_again_gives_the_same_pixels(
+    tmp_path: Path, name: str, height: int, width: int, face: float
+) -> None:
+    path = tmp_path / "photo"
+    for content in (FILES[name], FILES[name] + b"a phone's notes", FILES[name].removesuffix(b"\xff\xd9")):
+        path.write_bytes(content)
+        pixels = decode(path, height, width, face).pixels
+        for check, same in ((zlib.crc32(pixels.data), True), (1, False)):
+            out = np.full((height, width, 3), 7, np.uint8)
+            assert decode_checked(path, check, out, face) == same
+            assert (out == pixels).all()
+
+
+def test_faults_are_looked_for_again_only_where_the_pixels_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = saved(tmp_path / "a.jpg", Image.fromarray(RED_TOP)), np.empty((40, 30, 3), np.uint8)
+    check = zlib.crc32(decode(path, 40, 30).pixels.data)
+    looked: list[bytes] = []
+    monkeypatch.setattr(whole_photo, "judge", lambda content: looked.append(content) or Judged(State.CUT, content))
+    assert decode_checked(path, check, out)
+    assert not looked
+    assert not decode_checked(path, check + 1, out)
+    assert (len(looked), out.max()) == (1, 0)
+
+
+def test_a_photo_with_more_pixels_than_are_allowed_is_not_decoded_again(tmp_path: Path) -> None:
+    path, out = saved(tmp_path / "a.jpg", Image.fromarray(RED_TOP)), np.empty((40, 30, 3), np.uint8)
+    check = zlib.crc32(decode(path, 40, 30).pixels.data)
+    assert decode_checked(path, check, out, max_pixels=4800)
+    assert not decode_checked(path, check, out, max_pixels=4799)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_colours_come_in_the_order_red_green_blue(name: str) -> None:
+    """As OpenCV's own order turned round, bit by bit, whichever way it is asked for."""
+    if "transparent" in name:
+        return
+    expected = cv2.imdecode(np.frombuffer(FILES[name], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert (decode_content(FILES[name], *expected.shape[:2]).pixels == expected).all()

@@ -181,6 +181,21 @@ def test_a_progressive_jpeg_without_its_last_scan_is_cut_off() -> None:
         assert whole_photo.judge(content[:end]).state == State.CUT
 
 
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_jpegs_size_is_the_one_in_its_own_frame_header(name: str) -> None:
+    """Not a thumbnail's, nor that of a JPEG in a comment."""
+    content = JPEGS[name]
+    assert whole_photo.jpeg_size(content) == (HEIGHT, WIDTH)
+    frames = [content.rfind(bytes([0xFF, code]), 0, content.rfind(b"\xff\xda")) for code in (0xC0, 0xC2)]
+    if "MPO" not in name:
+        assert whole_photo.jpeg_size(content[: max(frames)]) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"text", whole_photo.JPEG, PNGS["Pillow"], b"\xff\xd8\xff\xe0\0\0" * 9])
+def test_what_has_no_frame_header_has_no_size(content: bytes) -> None:
+    assert whole_photo.jpeg_size(content) is None
+
+
 def test_fill_bytes_and_unknown_segments_are_passed_over() -> None:
     content = JPEGS["Pillow"]
     filled = content[:2] + b"\xff\xff\xff" + content[3:-2] + b"\xff\xff\xff\xd9"

@@ -120,7 +120,9 @@ def test_weights_that_were_moved_in_memory_are_recorded_anew_and_an_optimizer_th
 def test_a_model_of_ones_own_several_processes_and_a_cpu_are_left_alone(project: Path) -> None:
     assert captured_step.wanted(small())
     assert not captured_step.wanted(small(train={"cuda_graph": False}))
-    assert not captured_step.wanted(small(plugins={"models": "mine.py", "losses": "plugins/none"}))
+    own = {"models": "mine.py", "losses": "plugins/none"}
+    assert not captured_step.wanted(small(plugins=own))
+    assert captured_step.wanted(small(plugins=own, train={"cuda_graph": True}))
     assert captured_step.start(small(), torch.device("cpu"), 1) is None
     assert captured_step.start(small(), torch.device("cuda"), 2) is None
 

@@ -66,6 +66,7 @@ def net_of(params: Params) -> Classifier:
 
 def training_outputs(params: Params) -> dict[str, Any]:
     """Of a whole batch by plain batch norm, and of this process's part of it by synced: outputs and running means."""
+    torch.backends.cudnn.allow_tf32 = False  # 10 bits, whose rounding is larger than what is looked for
     index, number = processes.place()
     whole = net_of(params).cuda().train()
     own = synced_batch_norm.installed(copy.deepcopy(whole), params, GPU)

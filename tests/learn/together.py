@@ -44,7 +44,8 @@ def together(
 def _process(pipe: Any, place: tuple[int, int, str, bool], folder: Path, work: Callable[..., Any], words: Any) -> None:
     index, number, meeting, cpu = place
     os.chdir(folder)
-    ranks = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
+    card = index if cpu else index % torch.cuda.device_count()  # accelerate takes the local rank for its number
+    ranks = {"RANK": index, "LOCAL_RANK": card, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
     os.environ |= {name: str(value) for name, value in ranks.items()} | ({"ACCELERATE_USE_CPU": "true"} if cpu else {})
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=meeting, rank=index, world_size=number)
