@@ -208,7 +208,7 @@ def work(order: Order | None, pipe: connection.Connection, stop: Any) -> None:
 
         while order:
             done = _do(order, Reporter(pipe, order.epochs), ends, turn)
-            if not done or not order.stays:
+            if not done or not order.stays or not _let_go():
                 break
             order = _another(pipe, ends)
             turn = turn.next()
@@ -254,8 +254,6 @@ def _do(order: Order, reporter: Reporter, ends: interrupt.Interrupt, turn: Turn)
             f"unexpected {type(error).__name__}: {text}; run `maskcli --debug {order.command}` for the traceback",
         )
     else:
-        if order.stays:
-            _let_go()
         reporter.tell("done", "")
         return True
     return False
@@ -272,16 +270,23 @@ def _train(order: Order, reporter: Reporter, stop: interrupt.Interrupt, turn: Tu
     train(order.params, Talk(say=reporter.say, track=reporter.track), order.number, terms)
 
 
-def _let_go() -> None:
-    """Give back what a training held, so that the next one finds the GPU as a new process would, and measures its own peak."""
+def _let_go() -> bool:
+    """Give back what a training held, so that the next one finds the GPU as in a new process; False where the GPU answers no
+    more, as after an error of its own.
+    """
     import torch
 
     from stages.learn import step
 
     gc.collect()
-    step.release()
-    if torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()
+    try:
+        step.release()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _another(pipe: connection.Connection, ends: interrupt.Interrupt) -> Order | None:

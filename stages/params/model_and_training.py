@@ -256,7 +256,7 @@ class Budget(Group):
 class Parallel(Group):
     jobs: Literal["auto"] | Count = Field(
         "auto",
-        description="Folds trained side by side; auto: cores / threads on a CPU; one a GPU, for `maskcli folds` what fits",
+        description="Folds trained side by side; auto: cores / threads on a CPU; one a GPU, or what fits without CUDA graphs",
     )
     threads: Literal["auto"] | Count = Field(
         "auto",
