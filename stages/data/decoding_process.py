@@ -28,6 +28,14 @@ AT_ONCE = 8  # photos that a process decodes between two messages
 SHARED = Path(
     "/dev/shm"
 )  # files here are memory alone (Linux); where it has no room, a file in the folder of temporaries
+ENVIRONMENT = {
+    # Photos are decoded side by side by several such processes.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc's: else a photo's memory goes back to the system, and is asked for again, filled with zeros, for the next one.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),
+}
 # Decodes the files named into an array; gives the places of those whose pixels lack their CRC-32.
 Decode = Callable[[Sequence[Path], Sequence[int], np.ndarray], list[int]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,14 +82,13 @@ def start(size: Size) -> Decoder:
     shape = (AT_ONCE, size.height, size.width, 3)
     memory, name, inherited = _shared(int(np.prod(shape)))
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         process = subprocess.Popen(
             [*programs.PYTHON, "-m", "stages.data.decoding_process", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=inherited,
-            env=os.environ | one_thread | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)},
         )
     finally:
         for descriptor in inherited:
