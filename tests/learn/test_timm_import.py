@@ -91,10 +91,13 @@ def test_a_torchvision_that_is_imported_already_is_taken_as_it_is(made_up: Path)
     assert python(code, made_up) == [str(made_up / "timm.py"), f"{known} True", "True"]
 
 
-def test_a_timm_that_needs_more_gets_the_whole_torchvision(made_up: Path) -> None:
-    (made_up / "timm.py").write_text(f"{TIMM}\nimport torchvision\ntorchvision.models")
-    file, known = python(LOADED, made_up)
-    assert (file, known) == (str(made_up / "timm.py"), f"{ALL} True")
+def test_a_timm_that_needs_more_gets_the_whole_torchvision_and_all_of_timm_is_of_that(made_up: Path) -> None:
+    (made_up / "timm.py").unlink()
+    (made_up / "timm").mkdir()
+    (made_up / "timm/parts.py").write_text(TIMM)
+    (made_up / "timm/__init__.py").write_text("from timm import parts\nimport torchvision\ntorchvision.models")
+    code = LOADED + "print(sys.modules['timm.parts'].crop is sys.modules['torchvision'].transforms.crop)"
+    assert python(code, made_up) == [str(made_up / "timm/__init__.py"), f"{ALL} True", "True"]
 
 
 def test_where_that_cannot_be_imported_either_it_is_one_line_and_no_half_of_it_is_left(made_up: Path) -> None:
