@@ -41,7 +41,7 @@ from scratch import ROOT, say
 
 KINDS = ("end_to_end", "steps", "timm", "jpeg", "prediction", "memory", "tests")
 # Seconds that a part may take on a GPU.
-LIMITS = {"end_to_end": 150, "steps": 90, "jpeg": 60, "prediction": 45, "memory": 75, "tests": 150}
+LIMITS = {"end_to_end": 150, "steps": 90, "timm": 75, "jpeg": 60, "prediction": 45, "memory": 75, "tests": 150}
 COMPILING = 240  # more, for --compile
 CONTEST = 300  # of end to end with the contest's preset
 SLOW = 10  # times as long on a CPU

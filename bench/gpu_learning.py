@@ -285,7 +285,10 @@ def jpeg(plan: Plan, setting: Setting, tell: Tell) -> None:
         runs: Rates = {}
         learner = learner_of(params, fold_of(pixels))
         add_training(runs, plan, learner, "")
-        rates.epoch(learner, objective.make(params, CONTEST, learner.data.class_counts), LR)
+        goal = objective.make(params, CONTEST, learner.data.class_counts)
+        rates.epoch(learner, goal, LR)
+        threaded = replace(learner, data=replace(learner.data, pixels=replace(pixels, apart=False)))
+        runs["epoch in threads"] = lambda: rates.epoch(threaded, goal, LR)
         in_turns(plan, setting, runs, result, tell)
         tell(result | {"threads": learner.making.threads})
 

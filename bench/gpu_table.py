@@ -118,7 +118,10 @@ def _rows_of(name: str, parts: dict[str, dict[str, Any]]) -> list[Row]:
         for cores, rate in result.get("decoder", {}).items():
             kilobytes = f"{result['bytes_a_photo'] / 1000:.0f} kB"
             shown.append([f"  decoder alone, {cores}, {kilobytes} a photo", rate, None, None, ""])
-        return shown + ([_compared("  epoch", measured, "epoch", "ceiling", ">= 0.9")] if measured else [])
+        if measured:
+            shown.append(_compared("  epoch", measured, "epoch", "ceiling", ">= 0.9"))
+            shown.append(_compared("  decoded in threads instead", measured, "epoch in threads", "ceiling", ""))
+        return shown
     if part["kind"] == "prediction" and measured.get("forward"):
         row = _compared("  five folds x two views", measured, "prediction", "forward", "")
         return [_title("prediction", result), row]
