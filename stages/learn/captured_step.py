@@ -8,7 +8,6 @@ go on with what they saw when it was recorded. Source: CUDA programming guide, "
 The kernels are those of a step that is not captured, on the same numbers.
 """
 
-import gc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -85,15 +84,13 @@ def on_gpu(pool: Any) -> Record:
     return record
 
 
-def of_batch(
-    capture: Capture | None, model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]
-) -> Graph | None:
+def of_batch(capture: Capture, model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> Graph | None:
     """The graph for a batch like these photos [n, 3, H, W]; None: take the step kernel by kernel.
 
     `forward` gives (raw outputs, regression or None) of photos. A size is recorded once it has been seen FIRST times, and
-    anew where weights have moved to another place in memory.
+    anew where weights have moved to another place in memory. Raises whatever keeps it from being recorded.
     """
-    if capture is None or capture.why:
+    if capture.why:
         return None
     trained = tuple(parameter.requires_grad for parameter in model.parameters())
     key = (photos.shape, photos.dtype, photos.stride(), hash(trained))
@@ -105,19 +102,36 @@ def of_batch(
         return None
     if capture.seen[key] > FIRST + MOST:
         capture.give_up("the optimizer keeps weights in another place after each step")
-        return None
-    try:
+    elif why := _waits(model, photos, forward):
+        capture.give_up(why)
+    else:
         capture.graphs[key] = _recorded(capture.record, model, photos, forward)
-    except (
-        RuntimeError,
-        MemoryError,
-    ) as error:  # a model that waits for the GPU, or no memory for a second set of gradients
-        capture.give_up(" ".join(str(error).split())[:150] or type(error).__name__)
-        for parameter in model.parameters():
-            parameter.grad = None
-        gc.collect()
-        return None
-    return capture.graphs[key]
+    return capture.graphs.get(key)
+
+
+def _waits(model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> str:
+    """Why a pass waits for the GPU, as no graph can; empty where it does not. Leaves the model as it was.
+
+    Looked at beforehand: a recording that breaks off leaves torch's random numbers unusable.
+    """
+    if photos.device.type != "cuda":
+        return ""
+    kept = [buffer.clone() for buffer in model.buffers()]
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.no_grad():
+            forward(photos)
+    except RuntimeError as error:
+        if "synchroniz" not in str(error):
+            raise
+        return "a part of the model waits for the GPU"
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), kept, strict=True):
+                buffer.copy_(value)
+    return ""
 
 
 def outputs(graph: Graph, photos: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -93,9 +93,7 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
     """Gradients of the mean loss, added up over pieces of the batch; returns the loss parts."""
     pieces = max(1, min(pieces, len(batch.photos) // _least(learner)))
     learner.optimizer.zero_grad(set_to_none=True)
-    if pieces == 1 and (
-        graph := captured_step.of_batch(learner.captured, learner.bare, batch.photos, _forward(learner))
-    ):
+    if pieces == 1 and (graph := _graph(learner, batch.photos)):
         return _captured_gradients(learner, goal, batch, graph, seed)
     _seed(learner.accelerator.device, seed)  # dropout and stochastic depth
     total: dict[str, Tensor] = {}
@@ -108,6 +106,24 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
         for name, part in parts.items():
             total[name] = total.get(name, 0) + part.detach() * weight
     return total
+
+
+def _graph(learner: Learner, photos: Tensor) -> Graph | None:
+    """The graph of a batch's size, where its steps are captured by now. Raises UserError where it cannot be recorded."""
+    if learner.captured is None:
+        return None
+    try:
+        return captured_step.of_batch(learner.captured, learner.bare, photos, _forward(learner))
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            why = " ".join(str(error).split())[:150]
+            raise UserError(
+                f"params.yaml: train.cuda_graph: steps of {learner.params.model.name} cannot be recorded ({why}); set it to "
+                "false, and run the same command again"
+            ) from error
+    # Outside the handler, so that the traceback no longer holds the tensors of the failed try.
+    _make_room(learner)
+    return None
 
 
 def _captured_gradients(learner: Learner, goal: Objective, batch: Mixed, graph: Graph, seed: int) -> dict[str, Tensor]:
@@ -145,10 +161,14 @@ def _loss_parts(
 
 
 def _seed(device: torch.device, seed: int) -> None:
-    """torch.manual_seed for the generator in use alone: it asks every kind of device, a hundred times the cost."""
-    if device.type == "cpu":
+    """torch.manual_seed for the generators in use alone: it asks every kind of device, a hundred times the cost."""
+    if device.type in ("cpu", "cuda"):
         torch.default_generator.manual_seed(seed)
-    else:
+    if device.type == "cuda":
+        torch.cuda.default_generators[
+            torch.cuda.current_device() if device.index is None else device.index
+        ].manual_seed(seed)
+    elif device.type != "cpu":
         torch.manual_seed(seed)
 
 

@@ -3,14 +3,16 @@
 Without a GPU a recorder that computes again what it was given stands for the graph: all but the graph itself is then real.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
 from stages.learn import captured_step, fit, predict
@@ -85,16 +87,28 @@ def test_each_size_of_batch_has_a_graph_once_it_was_seen_a_few_times(project: Pa
     }
 
 
-def test_a_model_that_cannot_be_recorded_is_trained_kernel_by_kernel(project: Path) -> None:
+def refusing(error: Exception) -> Record:
     def refuses(work: Callable[[], None]) -> Callable[[], None]:
-        raise RuntimeError("operation not permitted when stream is capturing")
+        raise error
 
+    return refuses
+
+
+def test_without_memory_for_a_graph_steps_are_taken_kernel_by_kernel(project: Path) -> None:
     plain, captured = made({}), made({})
-    captured.captured = Capture(refuses)
+    captured.captured = Capture(refusing(torch.OutOfMemoryError("CUDA out of memory")))
     expected, found = trained(plain), trained(captured)
-    assert captured.captured.why == "operation not permitted when stream is capturing"
+    assert captured.captured.why == "memory ran out"
     for name, value in expected.selected_state.items():
         assert torch.equal(value, found.selected_state[name]), name
+
+
+def test_a_recording_that_breaks_off_is_one_line_that_names_the_key(project: Path) -> None:
+    learner = made({})
+    learner.captured = Capture(refusing(RuntimeError("operation not permitted when\n stream is capturing")))
+    line = r"train.cuda_graph: steps of test_resnet cannot be recorded \(operation not permitted when stream is capturing\)"
+    with pytest.raises(UserError, match=line):
+        trained(learner)
 
 
 def test_weights_that_were_moved_in_memory_are_recorded_anew_and_an_optimizer_that_always_moves_them_ends_it() -> None:
@@ -142,8 +156,17 @@ def test_on_a_gpu_graphs_agree_with_kernels_one_by_one(project: Path, setting: s
         assert torch.allclose(value.float(), found.selected_state[name].float(), atol=1e-3, rtol=1e-2), name
 
 
+@pytest.fixture
+def any_precision() -> Iterator[None]:
+    """accelerate keeps the precision that a process had first."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.usefixtures("any_precision")
 def test_on_a_gpu_graphs_train_in_mixed_precision(project: Path, precision: str) -> None:
     learner = made({}, mixed_precision=precision)
     found = trained(learner)
@@ -171,5 +194,5 @@ def test_on_a_gpu_a_model_that_waits_for_it_is_trained_kernel_by_kernel(project:
     learner.model = Waiting(learner.model)  # type: ignore[assignment]
     found = trained(learner)
     assert learner.captured is not None
-    assert learner.captured.why
+    assert learner.captured.why == "a part of the model waits for the GPU"
     assert len(found.history) == 2
