@@ -16,6 +16,7 @@ from stages.learn.objective import Objective
 from stages.learn.predict import log_probabilities, raw_outputs
 from stages.learn.step import out_of_memory, release
 
+GPU_BATCH = 1024  # most photos that a GPU validates at a time
 Outputs = tuple[np.ndarray, np.ndarray | None]  # raw outputs [n, outputs], and the regression's [n]
 
 
@@ -97,7 +98,10 @@ def time_prediction(learner: Learner) -> tuple[int, float]:
 
 def _batches(photos: int, learner: Learner) -> list[np.ndarray]:
     """The places of so many photos, as one process would take them; of several each takes every one so many-th."""
-    return loader.split(np.arange(photos), min(2 * learner.params.train.batch_size, predict.BATCH))
+    batch = learner.params.train.batch_size
+    # A GPU has large batches about as soon as small ones of a small model; what does not fit is cut.
+    most = min(8 * batch, GPU_BATCH) if learner.mean.device.type == "cuda" else min(2 * batch, predict.BATCH)
+    return loader.split(np.arange(photos), most)
 
 
 def _joined(shares: list[Outputs], batches: list[np.ndarray]) -> Outputs:
