@@ -1,8 +1,8 @@
 """By which of cuDNN's algorithms a GPU computes convolutions in training.
 
-They round differently, and some add up in no fixed order. By itself cuDNN chooses one for each shape by a rule. It can also
-try them and take the fastest: then what is timed has a say in the last digits, as nowhere else here, and a run is not the
-same bytes twice. train.deterministic is for whoever needs that.
+They round differently, and some add up in no fixed order. cuDNN chooses one for each shape by a rule. It could also try them
+and take the fastest (cudnn.benchmark), but then what is timed would have a say in the result, and each process would pay for
+it: on an H200 with torch 2.11 trying all shapes of efficientnet_b0 took more than 50 s.
 """
 
 import os
@@ -12,17 +12,13 @@ import torch
 from stages.base import gpu
 from stages.params.schema import Params
 
-# Steps of a training from which trying pays: every shape of every layer, for the two sizes that batches have (loader.split),
-# takes seconds. Reasoned, not measured: at 30 steps a second this is three minutes.
-WORTH_TRYING = 5000
 
-
-def choose(params: Params, steps: int = 0) -> None:
-    """Set, for all that this process computes from now on, what suits a training of so many steps. Nothing on a CPU."""
+def choose(params: Params) -> None:
+    """Set, for all that this process computes from now on, what a training asks for. Nothing on a CPU."""
     if not gpu.usable():
         return
     exact = params.train.deterministic
-    torch.backends.cudnn.benchmark = not exact and steps >= WORTH_TRYING
+    torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = exact
     if exact:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used

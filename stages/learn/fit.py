@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.learn import cudnn, finite, loader, lr_schedule, objective, processes
+from stages.learn import finite, loader, lr_schedule, objective, processes
 from stages.learn.around_training import CHECK_EVERY, Around
 from stages.learn.learner import Learner, key, set_mode
 from stages.learn.objective import Objective
@@ -26,7 +26,6 @@ def fit(learner: Learner, around: Around | None = None, progress: Progress | Non
     """
     params, around, progress = learner.params, around or Around(), progress or Progress()
     around.begin(learner, progress)
-    cudnn.choose(params, params.train.epochs * around.steps)
     while not over(progress, params):
         gone = _gone(progress, params, 0.0) / params.train.epochs
         goal = objective.make(params, learner.data.task, learner.data.class_counts, gone)

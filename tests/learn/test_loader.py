@@ -121,3 +121,17 @@ def test_what_batches_hold_follows_from_no_clock(project: object, monkeypatch: p
         noise = random.Random(seed)
         monkeypatch.setattr(loader.time, "perf_counter", lambda noise=noise: 1e3 * noise.random())
         assert photos() == expected
+
+
+@given(st.integers(2, 300), st.integers(2, 64))
+def test_on_a_gpu_all_batches_of_an_epoch_have_one_size_and_few_photos_are_over(photos: int, batch_size: int) -> None:
+    params, order = small(train={"batch_size": batch_size}), np.random.default_rng(photos).permutation(photos)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "usable", lambda: True)
+        batches = loader.training_split(order, params)
+    assert len({len(batch) for batch in batches}) == 1
+    assert len(batches[0]) <= batch_size
+    taken = np.concatenate(batches)
+    assert len(np.unique(taken)) == len(taken)  # none twice
+    assert photos - len(taken) < len(batches)
+    assert len(batches) == len(loader.training_split(order, params))  # as many steps as on a CPU
