@@ -130,7 +130,7 @@ def test_on_a_gpu_all_batches_of_an_epoch_have_one_size_and_few_photos_are_over(
         patch.setattr(gpu, "usable", lambda: True)
         batches = loader.training_split(order, params)
     assert len({len(batch) for batch in batches}) == 1
-    assert len(batches[0]) <= batch_size
+    assert len(batches[0]) <= max(batch_size, 3)  # of three photos none may be alone
     taken = np.concatenate(batches)
     assert len(np.unique(taken)) == len(taken)  # none twice
     assert photos - len(taken) < len(batches)
