@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stages.learn import compiling
 from stages.params.schema import Params
 
 # Steps of a size that are taken one kernel at a time before it is recorded: cuDNN and torch.compile have chosen by then.
@@ -28,10 +29,10 @@ def wanted(params: Params) -> bool:
     """Whether a run's steps are captured where it trains on a GPU, in one process.
 
     By itself not those of a model of one's own: code of Python that acts otherwise from step to step would be replayed as it
-    acted once.
+    acted once. Nor those of a compiled model, which nobody has seen recorded.
     """
     asked = params.train.cuda_graph
-    return params.plugins.path("models") is None if asked == "auto" else asked
+    return params.plugins.path("models") is None and not params.train.compile if asked == "auto" else asked
 
 
 @dataclass
@@ -120,7 +121,7 @@ def _waits(model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        with torch.no_grad():
+        with torch.no_grad(), compiling.eager_code():
             forward(photos)
     except RuntimeError as error:
         if "synchroniz" not in str(error):

@@ -131,9 +131,10 @@ def test_weights_that_were_moved_in_memory_are_recorded_anew_and_an_optimizer_th
     assert graph() is None
 
 
-def test_a_model_of_ones_own_several_processes_and_a_cpu_are_left_alone(project: Path) -> None:
+def test_a_model_of_ones_own_a_compiled_one_several_processes_and_a_cpu_are_left_alone(project: Path) -> None:
     assert captured_step.wanted(small())
     assert not captured_step.wanted(small(train={"cuda_graph": False}))
+    assert not captured_step.wanted(small(train={"compile": True}))
     own = {"models": "mine.py", "losses": "plugins/none"}
     assert not captured_step.wanted(small(plugins=own))
     assert captured_step.wanted(small(plugins=own, train={"cuda_graph": True}))
