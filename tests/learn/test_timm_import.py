@@ -85,12 +85,14 @@ print(timm.slow(3), torch.compiler.disable.__module__)
     ]
 
 
+@pytest.mark.slow
 def test_a_torchvision_that_is_imported_already_is_taken_as_it_is(made_up: Path) -> None:
     code = "import torchvision\n" + LOADED + "print(sys.modules['timm'].crop is torchvision.transforms.crop)"
     known = sorted({*ALL, "torchvision.transforms", "torchvision.ops.misc"})
     assert python(code, made_up) == [str(made_up / "timm.py"), f"{known} True", "True"]
 
 
+@pytest.mark.slow
 def test_a_timm_that_needs_more_gets_the_whole_torchvision_and_all_of_timm_is_of_that(made_up: Path) -> None:
     (made_up / "timm.py").unlink()
     (made_up / "timm").mkdir()
@@ -100,6 +102,7 @@ def test_a_timm_that_needs_more_gets_the_whole_torchvision_and_all_of_timm_is_of
     assert python(code, made_up) == [str(made_up / "timm/__init__.py"), f"{ALL} True", "True"]
 
 
+@pytest.mark.slow
 def test_where_that_cannot_be_imported_either_it_is_one_line_and_no_half_of_it_is_left(made_up: Path) -> None:
     (made_up / "timm.py").write_text(f"{TIMM}\nimport torchvision\ntorchvision.models")
     (made_up / "torchvision/__init__.py").write_text(BROKEN)
