@@ -630,9 +630,9 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
         lambda: Path("mine.csv").write_bytes("이름,답\n".encode("cp949")),
     ),
     "another submission that is not there": (THAN, lambda: None),
-    "another submission of other photos": (
+    "another submission of more photos": (
         THAN,
-        lambda: pd.read_csv("data/eval_truth.csv", dtype=str)[2:].to_csv("other.csv", index=False),
+        lambda: Path("other.csv").write_bytes(Path("data/eval_truth.csv").read_bytes() + b"a.jpg,0,a\n"),
     ),
     "a fold that is not there": (("train", "--fold", "7"), lambda: None),
 }

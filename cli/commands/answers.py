@@ -45,8 +45,8 @@ def score(
 ) -> None:
     """Score a submission against the truth.
 
-    With 95 % intervals over people (groups) where the truth has a column person or group, else over photos. --than: the
-    differences to another submission first, paired over the same, with a verdict; the luck of a training's seed is not in it.
+    With 95 % intervals over people (groups) where the truth has a column person or group, else over photos.
+    --than: first how far the scores of another submission differ, paired alike, and a verdict; of these models, as trained.
     """
     checked = params()
     from stages.by_hand import score as stage
