@@ -441,6 +441,7 @@ def another_run(fold: int, **changes: Any) -> None:
 TRAIN = ("train", "--fold", "0")
 OOF = ("oof-ensemble",)
 TTA = ("tta-predict",)
+THAN = ("score", "data/eval_truth.csv", "--submission", "data/eval_truth.csv", "--than", "other.csv")
 ONE_AXIS = replace(CONTEST, axes=CONTEST.axes[:1], subsets={})
 
 
@@ -627,6 +628,11 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "a submission without ImageID": (
         ("score", "data/eval_truth.csv", "--submission", "mine.csv"),
         lambda: Path("mine.csv").write_bytes("이름,답\n".encode("cp949")),
+    ),
+    "another submission that is not there": (THAN, lambda: None),
+    "another submission of more photos": (
+        THAN,
+        lambda: Path("other.csv").write_bytes(Path("data/eval_truth.csv").read_bytes() + b"a.jpg,0,a\n"),
     ),
     "a fold that is not there": (("train", "--fold", "7"), lambda: None),
 }

@@ -3,13 +3,17 @@
 python bench/papers/run.py --images CIFAR-10-images [--imbalance 100] [--seeds 3] [--methods ce,ldam] [--small] [--to FOLDER]
 
 Every method is trained on all training photos (`maskcli refit`, one seed at a time) and scored on the 10,000 test photos
-(`maskcli score`), as the papers do. What is done is kept in FOLDER/results.json, and the same command goes on from there.
+(`maskcli score`), as the papers do. What is done is kept in FOLDER/results.json, its answers in FOLDER/submissions/, and the
+same command goes on from there. Below the table: which methods differ, paired over photos (`maskcli score --than`), or over
+seeds where there are several.
 --small, for a machine without a GPU: ResNet-14 for 30 epochs, which shows the order of the methods alone.
 """
 
 import argparse
+import contextlib
 import json
 import math
+import re
 import shutil
 import statistics
 import subprocess
@@ -21,10 +25,17 @@ from typing import Any
 import long_tail
 import methods
 import numpy as np
+import pandas as pd
 import yaml
 from methods import METHODS, Method
 
+from stages.by_hand import score
+from stages.data import task_and_classes
+from stages.judge.paired_difference import UNDECIDED
+from stages.params.load import load
+
 T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # 97.5 % points of Student's t by seeds
+GAP = 2.0  # points of published error above which the order of two methods should show
 HERE = Path(__file__).resolve().parent
 Result = dict[str, Any]
 
@@ -35,7 +46,7 @@ def main() -> None:
         found = trained(options)
     except long_tail.NotThere as missing:
         sys.exit(f"papers: {missing}")
-    print("\n".join(table(found, options)))
+    print("\n".join([*table(found, options), "", *verdicts(found, options)]))
 
 
 def arguments() -> argparse.Namespace:
@@ -81,6 +92,12 @@ def key(options: argparse.Namespace, method: str, seed: int) -> str:
     return f"imbalance {options.imbalance}, {options.model}, {options.epochs} epochs, {method}, seed {seed}"
 
 
+def submission(options: argparse.Namespace, method: str, seed: int) -> Path:
+    """Where the answers of a training are kept."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", key(options, method, seed))
+    return Path(options.to / "submissions" / f"{name}.csv").resolve()
+
+
 def laid_out(options: argparse.Namespace, project: Path) -> None:
     """The project: photos, plugin, params.yaml, and what training begins with."""
     shutil.rmtree(project, ignore_errors=True)
@@ -103,14 +120,20 @@ def of_training(options: argparse.Namespace, method: Method, seed: int, project:
     own = {"seconds": seconds, "photos_per_second": photos * options.epochs / seconds}
     told = {"error": plain["accuracy"], "low": plain["accuracy_high"], "high": plain["accuracy_low"]}
     result = {name: 100 * (1 - value) for name, value in told.items()} | own
-    adjusted = adjusted_error(project) | own
+    error, afterwards = adjusted_error(project)
+    adjusted = error | own
     same = {name: one for name, one in METHODS.items() if one.params == method.params}
+    for name, one in same.items():
+        kept = submission(options, name, seed)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        answers = pd.read_csv(project / "out/refit/submission.csv", dtype=str)
+        (answers.assign(label=answers["file"].map(afterwards)) if one.adjusted else answers).to_csv(kept, index=False)
     return {name: adjusted if one.adjusted else result for name, one in same.items()}
 
 
-def adjusted_error(project: Path) -> Result:
+def adjusted_error(project: Path) -> tuple[Result, dict[str, str]]:
     """Error of answers by log p - log prior (Menon et al. 2021, section 4.1, tau 1) on the test photos, per cent, with Wilson's
-    interval over photos.
+    interval over photos; and these answers by photo.
     """
     held = np.load(project / "out/refit/probabilities.npz")
     counts = np.array([len(list((project / "data/train" / name).iterdir())) for name in long_tail.CLASSES])
@@ -119,7 +142,8 @@ def adjusted_error(project: Path) -> Result:
     wrong, n, z = float((answers != truth).mean()), len(truth), 1.96
     middle = (wrong + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(wrong * (1 - wrong) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return {"error": 100 * wrong, "low": 100 * (middle - half), "high": 100 * (middle + half)}
+    by_photo = {str(image): long_tail.CLASSES[number] for image, number in zip(held["image"], answers, strict=True)}
+    return {"error": 100 * wrong, "low": 100 * (middle - half), "high": 100 * (middle + half)}, by_photo
 
 
 def table(found: dict[str, Result], options: argparse.Namespace) -> list[str]:
@@ -134,8 +158,7 @@ def table(found: dict[str, Result], options: argparse.Namespace) -> list[str]:
         errors = [one["error"] for one in several]
         if not errors:
             continue
-        mean = statistics.mean(errors)
-        half = T95.get(len(errors), 2.0) * statistics.stdev(errors) / math.sqrt(len(errors)) if len(errors) > 1 else 0.0
+        mean, half = over_seeds(errors)
         low, high = (mean - half, mean + half) if half else (several[0]["low"], several[0]["high"])
         published = METHODS[name].published.get(options.imbalance)
         rate = statistics.median(one["photos_per_second"] for one in several)
@@ -143,6 +166,72 @@ def table(found: dict[str, Result], options: argparse.Namespace) -> list[str]:
         rows.append(f"| {name} | {shown} | {mean:.2f} | {low:.2f} to {high:.2f} | {len(errors)} | {rate:,.0f} |")
     sources = dict.fromkeys(METHODS[name].source for name in options.methods if METHODS[name].source)
     return [*rows, "", *(f"Published: {source}." for source in sources)]
+
+
+def over_seeds(values: list[float]) -> tuple[float, float]:
+    """The mean and half of its 95 % interval; 0 of a single value."""
+    count = len(values)
+    half = T95.get(count, 2.0) * statistics.stdev(values) / math.sqrt(count) if count > 1 else 0.0
+    return statistics.mean(values), half
+
+
+def pairs(options: argparse.Namespace) -> list[tuple[str, str, float | None]]:
+    """The methods whose order should show, the one of the higher published error first, and every other against ce; with the
+    published difference of errors, second minus first, in points."""
+    published = {name: METHODS[name].published.get(options.imbalance) for name in options.methods}
+    found: list[tuple[str, str, float | None]] = []
+    for one in options.methods:
+        for other in options.methods:
+            a, b = published[one], published[other]
+            gap = None if a is None or b is None else b - a
+            if other != one and (one == "ce" or (gap is not None and gap < -GAP)):
+                found.append((one, other, gap))
+    return found
+
+
+def verdicts(found: dict[str, Result], options: argparse.Namespace) -> list[str]:
+    """Pairs of methods in Markdown: differences of error in points, published and ours, with a verdict; of several seeds by the
+    mean of the seeds' differences, of one by the photos that both answered."""
+    rows = ["Differences of error, points; intervals over the seeds, or over the photos of a single one.", ""]
+    rows += ["| methods | published | ours | 95 % | verdict |", "|---|---|---|---|---|"]
+    for one, other, gap in pairs(options):
+        seeds = [
+            seed
+            for seed in range(options.seeds)
+            if key(options, one, seed) in found and key(options, other, seed) in found
+        ]
+        if not seeds:
+            continue
+        if len(seeds) == 1:
+            told = by_photos(submission(options, one, seeds[0]), submission(options, other, seeds[0]), options)
+        else:
+            told = by_seeds(
+                [found[key(options, other, seed)]["error"] - found[key(options, one, seed)]["error"] for seed in seeds]
+            )
+        if told is None:
+            continue
+        change, low, high, verdict = told
+        shown = "" if gap is None else f"{gap:+.2f}"
+        rows.append(f"| {other} against {one} | {shown} | {change:+.2f} | {low:+.2f} to {high:+.2f} | {verdict} |")
+    return rows
+
+
+def by_photos(one: Path, other: Path, options: argparse.Namespace) -> tuple[float, float, float, str] | None:
+    """Error of `other` minus that of `one`, points, its 95 % interval over photos and its verdict; None where either's answers
+    were not kept."""
+    if not (one.is_file() and other.is_file()):
+        return None
+    with contextlib.chdir(options.to / f"imbalance_{options.imbalance}"):
+        compared = score.against(task_and_classes.read(load()), None, other, one)
+    row = next(row for row in compared.rows if row.metric == "accuracy")
+    return -100 * row.difference, -100 * row.high, -100 * row.low, row.verdict
+
+
+def by_seeds(differences: list[float]) -> tuple[float, float, float, str]:
+    """The mean of differences of error, its 95 % interval over seeds, and what it says of the methods."""
+    mean, half = over_seeds(differences)
+    verdict = UNDECIDED if abs(mean) <= half else "better" if mean < 0 else "worse"
+    return mean, mean - half, mean + half, verdict
 
 
 def write_params(options: argparse.Namespace, method: Method, seed: int, project: Path) -> None:

@@ -21,7 +21,13 @@ class Rule(StrEnum):
     last = "last"
 
 
-@commands.command(epilog=examples("maskcli score", "maskcli score data/eval_truth.csv --json"))
+@commands.command(
+    epilog=examples(
+        "maskcli score",
+        "maskcli score data/eval_truth.csv --json",
+        "maskcli score --submission out/refit/submission.csv --than out/tta-predict/submission.csv",
+    )
+)
 def score(
     truth: Annotated[
         Path | None,
@@ -30,6 +36,9 @@ def score(
         ),
     ] = None,
     submission: Annotated[Path, typer.Option(help="Submission to score.")] = Path("out/tta-predict/submission.csv"),
+    than: Annotated[
+        Path | None, typer.Option(help="Another submission of the same photos: does this one answer better?")
+    ] = None,
     replicates: Annotated[int, typer.Option(min=100, help="Bootstrap samples of people (groups, photos).")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     as_json: Json = False,
@@ -37,6 +46,7 @@ def score(
     """Score a submission against the truth.
 
     With 95 % intervals over people (groups) where the truth has a column person or group, else over photos.
+    --than: first how far the scores of another submission differ, paired alike, and a verdict; of these models, as trained.
     """
     checked = params()
     from stages.by_hand import score as stage
@@ -44,12 +54,13 @@ def score(
 
     declared = task_and_classes.read(checked)
     found = stage.run(declared, truth, submission, replicates, seed)
+    against = stage.against(declared, truth, submission, than, replicates, seed) if than else None
     if as_json:
-        print_json(found)
+        print_json(found | ({"than": stage.as_json(against)} if against else {}))
         return
     from cli.tables import score as tables
 
-    answer(lambda width: tables.score(found, declared, width))
+    answer(lambda width: tables.score(found, declared, width, against))
 
 
 @commands.command(

@@ -25,7 +25,7 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
             *plain([heading] * several, width),
             *plain([one.truth] * bool(one.truth), width),
         ]
-        lines += _scores(one, width)
+        lines += scores(one, width)
         lines += _of_untouched(one, width)
         lines += [("", ""), *_of_classes(one, width)] if classes else []
     said = {words for one in whole for words in (verdicts.answer(one), one.truth, verdicts.of_untouched(one))}
@@ -92,7 +92,7 @@ def _judged(row: Difference) -> tuple[str, ...]:
     )
 
 
-def _scores(found: Comparison, width: int) -> Lines:
+def scores(found: Comparison, width: int) -> Lines:
     """The scores of all photos."""
     names = (found.run_a, found.run_b)
     heading = ""
@@ -110,7 +110,7 @@ def _of_untouched(found: Comparison, width: int) -> Lines:
     if found.untouched is None:
         return []
     told = verdicts.of_untouched(found)
-    return [("", ""), *plain([told[0].upper() + told[1:]], width), *_scores(found.untouched, width)]
+    return [("", ""), *plain([told[0].upper() + told[1:]], width), *scores(found.untouched, width)]
 
 
 def _of_classes(found: Comparison, width: int) -> Lines:

@@ -4,12 +4,15 @@ import math
 from typing import Any
 
 from cli.lines import Column, Lines, Table, plain, table
+from cli.tables.compare import scores
 from stages.data.task_and_classes import Task
+from stages.judge.paired_difference import Comparison
+from stages.report import verdicts
 from stages.report.score_names import title
 
 
-def score(found: dict[str, Any], task: Task, width: int) -> Lines:
-    """Macro F1 with its interval in words, then all scores."""
+def score(found: dict[str, Any], task: Task, width: int, than: Comparison | None = None) -> Lines:
+    """Whether it is better than another submission, where one is given; macro F1 with its interval in words; then all scores."""
     units = found["interval_over"]
     people = f"{found[units]} {units}, " if units != "photos" else ""
     answer = (
@@ -30,7 +33,15 @@ def score(found: dict[str, Any], task: Task, width: int) -> Lines:
             f"note: the truth has no column person or group, so the intervals are over photos; photos of one {task.unit} go "
             "right or wrong together, which makes these intervals too narrow"
         ]
-    return [*plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
+    return [*_against(than, width), *plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
+
+
+def _against(than: Comparison | None, width: int) -> Lines:
+    """The answer on two submissions, and the differences of their scores."""
+    if than is None:
+        return []
+    told = [] if than.same else [*scores(than, width), *plain((f"note: {note}" for note in than.notes), width)]
+    return [*plain([verdicts.of_submissions(than)], width), *told, ("", "")]
 
 
 def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:

@@ -1,7 +1,10 @@
-"""score: compare a submission with the truth, for those who have it (the demo set, a folder test/, a past contest)."""
+"""score: compare a submission with the truth, for those who have it (the demo set, a folder test/, a past contest), and with
+another submission of the same photos."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,13 +12,32 @@ import pandas as pd
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import require
+from stages.by_hand import compare
 from stages.data.task_and_classes import Task
-from stages.judge import bootstrap, metrics
+from stages.judge import bootstrap, metrics, paired_difference
+from stages.judge.bootstrap import Scores
+from stages.judge.paired_difference import BETTER, MODEL_BETTER, MODEL_WORSE, WORSE, Comparison
+from stages.judge.training_noise import Training
+from stages.report import verdicts
 from stages.submission import write
 from stages.submission.eval_predictions import eval_photos
 
 GROUPS = ("person", "group")  # columns of a truth that say which photos belong together
 Found = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """N photos whose classes are known."""
+
+    photos: pd.Index  # [N]
+    labels: np.ndarray  # [N]
+    group: np.ndarray  # [N] what the bootstrap draws, numbered
+    units: str  # what these are called
+
+    @property
+    def groups(self) -> int:
+        return int(self.group.max()) + 1
 
 
 def run(task: Task, truth: Path | None, submission: Path, replicates: int = 2000, seed: int = 0) -> Found:
@@ -25,19 +47,62 @@ def run(task: Task, truth: Path | None, submission: Path, replicates: int = 2000
     `<name>_high`) from a bootstrap over people or groups, where the truth has a column `person` or `group`, else over photos;
     `interval_over` says which. Raises UserError if they do not hold the same photos once each, or hold other classes.
     """
-    true, group = _of_eval() if truth is None else _of_file(truth, task)
+    known = _known(task, truth)
     require(submission, "tta-predict")
-    answered = write.read(submission, task)["answer"]
-    missing = sorted(set(true.index) - set(answered.index))
-    extra = sorted(set(answered.index) - set(true.index))
-    if missing or extra:
-        kind, names = ("has no answer for", missing) if missing else ("answers photos the truth lacks:", extra)
-        raise UserError(f"{submission}: {kind} {names[0]} ({len(names)} such photos); score it against its own truth")
-    labels, predictions = true.to_numpy(), answered.loc[true.index].to_numpy()
+    found = _with_intervals(task, known, _answers(task, known, submission), (replicates, seed))
+    return found | {known.units: known.groups, "photos": len(known.labels), "interval_over": known.units}
+
+
+def against(
+    task: Task, truth: Path | None, submission: Path, other: Path, replicates: int = 2000, seed: int = 0
+) -> Comparison:
+    """A submission against another one of the same photos: the scores of `run`, paired over the same people, groups or photos
+    (stages/judge/paired_difference.py).
+
+    What training again would change is not in the intervals, since nothing is known of it here; so a verdict is one on these
+    models, as trained. Raises UserError as `run`, for either submission, and where `other` is not there.
+    """
+    known = _known(task, truth)
+    if not other.is_file():
+        raise UserError(f"{other}: not found; --than wants another submission of the same photos")
+    before, after = (_answers(task, known, path) for path in (other, submission))
+    a, b = ([Training(bootstrap.beside(_scores(task, known, answers)))] for answers in (before, after))
+    asked = paired_difference.Asked(replicates, seed, known.units, same_models=True)
+    there = np.unique([known.labels, before, after])
+    absent = {f"f1_{name}" for name, which in task.subsets.items() if not np.isin(which, there).any()}
+    as_trained = {BETTER: MODEL_BETTER, WORSE: MODEL_WORSE}
+    rows = [
+        replace(row, verdict=as_trained.get(row.verdict, row.verdict))
+        for row in paired_difference.compare(a, b, asked)
+        if row.metric not in absent
+    ]
+    same = np.array_equal(before, after)
+    return Comparison(str(other), str(submission), rows, [_left_out(known)], task, same, groups=known.groups)
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """The answer, what it leaves out, and the rows of differences as `compare --json` has them, this submission (run_b) minus the
+    other."""
+    return {
+        "submission": found.run_a,
+        "answer": verdicts.of_submissions(found),
+        "notes": found.notes,
+        "differences": compare.as_rows([found]),
+    }
+
+
+def _left_out(known: _Known) -> str:
+    return (
+        f"the intervals of differences are over {known.units} alone: training again with another seed, which could make or "
+        "undo a difference, is not in them"
+    )
+
+
+def _known(task: Task, truth: Path | None) -> _Known:
+    true, group = _of_eval() if truth is None else _of_file(truth, task)
     units = "photos" if group is None else task.units if task.unit != "photo" else "groups"
     index = np.arange(len(true)) if group is None else bootstrap.numbered(group)
-    found = _with_intervals(task, index, labels, predictions, (replicates, seed))
-    return found | {units: int(index.max()) + 1, "photos": len(labels), "interval_over": units}
+    return _Known(true.index, true.to_numpy(), index, units)
 
 
 def _of_eval() -> tuple["pd.Series[int]", None]:
@@ -60,21 +125,35 @@ def _of_file(truth: Path, task: Task) -> tuple["pd.Series[int]", np.ndarray | No
     return table["answer"], table[column].to_numpy() if column else None
 
 
-def _with_intervals(
-    task: Task, group: np.ndarray, labels: np.ndarray, predictions: np.ndarray, how: tuple[int, int]
-) -> Found:
-    """Each score with its 95 % bootstrap-t interval over numbered groups [N]; how: replicates and seed."""
+def _answers(task: Task, known: _Known, submission: Path) -> np.ndarray:
+    """The classes that a submission answers for the known photos, [N]."""
+    answered = write.read(submission, task)["answer"]
+    missing = sorted(set(known.photos) - set(answered.index))
+    extra = sorted(set(answered.index) - set(known.photos))
+    if missing or extra:
+        kind, names = ("has no answer for", missing) if missing else ("answers photos the truth lacks:", extra)
+        raise UserError(f"{submission}: {kind} {names[0]} ({len(names)} such photos); score it against its own truth")
+    return answered.loc[known.photos].to_numpy()
+
+
+def _scores(task: Task, known: _Known, answers: np.ndarray) -> list[Scores]:
+    """Macro F1, accuracy and the F1 of subsets; then that of each axis, where there are several."""
+    own = bootstrap.of_run(known.group, known.labels, answers, classes=task.classes, subsets=task.subsets)
+    of_axes = bootstrap.of_axes(known.group, known.labels, answers, task.axis_sizes) if len(task.axes) > 1 else []
+    return [bootstrap.pick(own, ("macro_f1", "accuracy", *(f"f1_{name}" for name in task.subsets))), *of_axes]
+
+
+def _with_intervals(task: Task, known: _Known, answers: np.ndarray, how: tuple[int, int]) -> Found:
+    """Each score with its 95 % bootstrap-t interval; how: replicates and seed."""
     scored: Mapping[str, float] = {
-        "macro_f1": metrics.macro_f1(labels, predictions, task.classes),
-        "accuracy": metrics.accuracy(labels, predictions),
-        **metrics.subset_f1(labels, predictions, task.classes, task.subsets),
-        **(metrics.axis_f1(labels, predictions, task.axis_sizes) if len(task.axes) > 1 else {}),
+        "macro_f1": metrics.macro_f1(known.labels, answers, task.classes),
+        "accuracy": metrics.accuracy(known.labels, answers),
+        **metrics.subset_f1(known.labels, answers, task.classes, task.subsets),
+        **(metrics.axis_f1(known.labels, answers, task.axis_sizes) if len(task.axes) > 1 else {}),
     }
-    own = bootstrap.of_run(group, labels, predictions, classes=task.classes, subsets=task.subsets)
-    of_axes = bootstrap.of_axes(group, labels, predictions, task.axis_sizes) if len(task.axes) > 1 else []
     found: Found = {}
     # Each with the draws that it would have alone, whatever stands beside it.
-    for scores in (bootstrap.pick(own, tuple(name for name in scored if name in own.names)), *of_axes):
+    for scores in _scores(task, known, answers):
         low, high = bootstrap.interval(bootstrap.replicate(scores, *how))
         for place, name in enumerate(scores.names):
             ends = {f"{name}_low": float(low[place]), f"{name}_high": float(high[place])}

@@ -38,6 +38,21 @@ def answer(found: Comparison) -> str:
     return f"{b} against {a}: {UNDECIDED} ({gain}); {_shows(row, with_these)}"
 
 
+def of_submissions(found: Comparison) -> str:
+    """Whether submission b answers better than submission a by macro F1, as trained, and what these groups could show."""
+    a, b = found.run_a, found.run_b
+    if found.same:
+        return f"{b} answers every photo as {a} does: there is no difference to find"
+    row = next(row for row in found.rows if row.metric == "macro_f1")
+    gain = f"macro F1 {row.difference:+.3f}, {row.low:+.3f} to {row.high:+.3f}"
+    with_these = f"with {found.groups:,} {row.units}"
+    if row.verdict == TOO_FEW:
+        return f"{b} against {a}: too few {row.units} to tell (macro F1 {row.difference:+.3f})"
+    if row.verdict in AS_TRAINED:
+        return f"{b} answers {BETTER if row.verdict == MODEL_BETTER else WORSE} than {a} ({gain}), {with_these}"
+    return f"{b} against {a}: {UNDECIDED} ({gain}); {_shows(row, with_these)}"
+
+
 def of_untouched(found: Comparison) -> str:
     """Where labels were corrected between the runs, the answer over the groups whose labels are the same in both."""
     if found.untouched is None:

@@ -1,17 +1,23 @@
 """maskcli score: the scores, and over what their intervals are."""
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv
-from stages.by_hand import score
+from stages.by_hand import compare, score
 from stages.data.task_and_classes import CONTEST, Task
+from stages.judge.paired_difference import MODEL_BETTER, MODEL_WORSE, UNDECIDED, Comparison, Difference
+from stages.report import verdicts
 from stages.submission import write
 from tests.tasks import PATIENTS, task_of
 
@@ -118,3 +124,152 @@ def test_groups_of_a_table_are_drawn_where_the_truth_names_them(tmp_path: Path) 
     write.write(tmp_path / "submission.csv", PATIENTS, images, predicted)
     found = score.run(PATIENTS, tmp_path / "truth.csv", tmp_path / "submission.csv", 100)
     assert (found["groups"], found["photos"], found["interval_over"]) == (30, 120, "groups")
+
+
+def worse(tables: tuple[Path, Path, pd.DataFrame], people: int = 12) -> Path:
+    """The submission of `tables` with wrong answers for all photos of the first so many people."""
+    _, submission, known = tables
+    wrong = known["person"].astype(int) < people
+    answers = pd.DataFrame(
+        {"ImageID": known["ImageID"], "ans": known["predicted"].where(~wrong, (known["ans"] + 5) % 18)}
+    )
+    answers.to_csv(submission.with_name("worse.csv"), index=False)
+    return submission.with_name("worse.csv")
+
+
+def by_name(found: Comparison) -> dict[str, Difference]:
+    return {row.metric: row for row in found.rows}
+
+
+def test_a_submission_against_itself_is_no_difference(tables: tuple[Path, Path, pd.DataFrame]) -> None:
+    truth, submission, known = tables
+    again = submission.with_name("again.csv")
+    pd.read_csv(submission)[::-1].to_csv(again, index=False)
+    found = score.against(CONTEST, truth, submission, again, 200)
+    assert {(row.difference, row.low, row.high, row.verdict) for row in found.rows} == {(0, 0, 0, UNDECIDED)}
+    assert verdicts.of_submissions(found) == (
+        f"{submission} answers every photo as {again} does: there is no difference to find"
+    )
+    # One photo of 210 otherwise: there is a difference, of which nothing is known.
+    known.assign(ans=known["predicted"].where(known.index > 0, 17))[["ImageID", "ans"]].to_csv(again, index=False)
+    told = verdicts.of_submissions(score.against(CONTEST, truth, submission, again, 200))
+    assert told.startswith(f"{submission} against {again}: no evidence either way (macro F1 ")
+
+
+def test_a_better_submission_is_told_with_its_interval_over_people(tables: tuple[Path, Path, pd.DataFrame]) -> None:
+    truth, submission, _ = tables
+    other = worse(tables)
+    found = score.against(CONTEST, truth, submission, other)
+    rows = by_name(found)
+    assert list(rows) == ["macro_f1", "accuracy", "f1_60plus", "f1_mask", "f1_gender", "f1_age"]
+    mine, theirs = (score.run(CONTEST, truth, path, 100) for path in (submission, other))
+    for name, row in rows.items():
+        assert (row.a, row.b, row.difference) == pytest.approx((theirs[name], mine[name], mine[name] - theirs[name]))
+    assert rows["macro_f1"].verdict == rows["accuracy"].verdict == MODEL_BETTER
+    assert 0 < rows["accuracy"].low < rows["accuracy"].difference < rows["accuracy"].high
+    assert verdicts.of_submissions(found).startswith(f"{submission} answers better than {other} (macro F1 +0.")
+    assert verdicts.of_submissions(found).endswith(", with 30 people")
+    assert found.notes == [
+        "the intervals of differences are over people alone: training again with another seed, which could make or undo a "
+        "difference, is not in them"
+    ]
+    # Seven photos of a person are right or wrong together: over photos, the interval is narrower by the root of 7.
+    pd.read_csv(truth)[["ImageID", "ans"]].to_csv(truth, index=False)
+    over_photos = by_name(score.against(CONTEST, truth, submission, other))["accuracy"]
+    assert over_photos.units == "photos"
+    width = rows["accuracy"].high - rows["accuracy"].low
+    assert width == pytest.approx((over_photos.high - over_photos.low) * 7**0.5, rel=0.3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), task=st.sampled_from([task_of(3), PATIENTS]))
+def test_turned_round_the_differences_turn_their_signs(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, task: Task
+) -> None:
+    folder = tmp_path_factory.mktemp("turned")
+    images, labels, a = answered(task, seed, 60)
+    b = np.where(np.random.default_rng(seed).random(60) < 0.3, labels, a)
+    for name, answers in (("truth", labels), ("a", a), ("b", b)):
+        write.write(folder / f"{name}.csv", task, images, answers)
+    truth, one, two = (folder / f"{name}.csv" for name in ("truth", "a", "b"))
+    opposite = {MODEL_BETTER: MODEL_WORSE, MODEL_WORSE: MODEL_BETTER}
+    forth, back = score.against(task, truth, two, one, 100), score.against(task, truth, one, two, 100)
+    for row, turned in zip(forth.rows, back.rows, strict=True):
+        assert (row.difference, row.low, row.high) == pytest.approx(
+            (-turned.difference, -turned.high, -turned.low), abs=1e-4
+        )
+        assert row.verdict == opposite.get(turned.verdict, turned.verdict)
+
+
+def test_a_subset_of_which_there_is_no_photo_has_no_difference(tmp_path: Path) -> None:
+    labels = np.arange(60) % 2  # none of the old, none of the tumours
+    images = np.array([f"{number}.jpg" for number in range(60)])
+    for name, answers in (("truth", labels), ("a", labels), ("b", 1 - labels)):
+        write.write(tmp_path / f"{name}.csv", PATIENTS, images, answers)
+    found = score.against(PATIENTS, *(tmp_path / f"{name}.csv" for name in ("truth", "a", "b")), 100)
+    assert list(by_name(found)) == ["macro_f1", "accuracy", "f1_finding", "f1_age"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (
+            lambda other: other[:0],
+            "other.csv: has no answer for 0.jpg (210 such photos); score it against its own truth",
+        ),
+        (
+            lambda other: other.assign(ImageID=other["ImageID"].replace("3.jpg", "z.jpg")),
+            "other.csv: has no answer for 3.jpg (1 such photos); score it against its own truth",
+        ),
+        (
+            lambda other: pd.concat([other, other[:1].assign(ImageID="z.jpg")]),
+            "other.csv: answers photos the truth lacks: z.jpg (1 such photos); score it against its own truth",
+        ),
+        (
+            lambda other: pd.concat([other, other[:1]]),
+            "other.csv: must have the columns ImageID and ans, each ImageID once",
+        ),
+        (lambda other: other.assign(ans=18), "other.csv: ans must be whole numbers from 0 to 17"),
+        (None, "other.csv: not found; --than wants another submission of the same photos"),
+    ],
+    ids=["none", "another", "more", "doubled", "class", "missing"],
+)
+def test_another_submission_must_answer_the_same_photos(
+    tables: tuple[Path, Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch, damage: object, line: str
+) -> None:
+    truth, submission, _ = tables
+    monkeypatch.chdir(truth.parent)
+    if callable(damage):
+        damage(pd.read_csv(submission)).to_csv("other.csv", index=False)
+    with pytest.raises(UserError) as refused:
+        score.against(CONTEST, truth, submission, Path("other.csv"), 100)
+    assert str(refused.value) == line
+
+
+def test_the_first_line_answers_and_json_carries_the_differences(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cli.entry import run as maskcli
+
+    known = pd.read_csv("data/eval_truth.csv")
+    wrong = known.assign(ans=(known["ans"] + known["person"].astype(int) % 2) % 18)
+    for name, table in (("good", known), ("bad", wrong)):
+        table[["ImageID", "ans"]].to_csv(f"{name}.csv", index=False)
+    words = ["maskcli", "score", "data/eval_truth.csv", "--submission", "bad.csv", "--than", "good.csv"]
+    said = []
+    for more in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        with pytest.raises(SystemExit) as stop:
+            maskcli()
+        assert not stop.value.code
+        said.append(capsys.readouterr().out)
+    found = json.loads(said[1])
+    lines = said[0].splitlines()
+    assert lines[0].startswith("bad.csv ")
+    assert " ".join(lines).startswith(" ".join(found["than"]["answer"].split()[:4]))
+    assert any(line.startswith("note: the intervals of differences are over people alone") for line in lines)
+    assert any(line.startswith("macro F1 ") and "95 % interval" in line for line in lines)
+    compared = score.against(CONTEST, Path("data/eval_truth.csv"), Path("bad.csv"), Path("good.csv"))
+    assert found["than"]["differences"] == compare.as_rows([compared])
+    assert found["than"]["differences"][0]["difference"] < 0
+    assert found["accuracy"] == pytest.approx(found["than"]["differences"][1]["b"])

@@ -349,6 +349,7 @@ ANSWERS: dict[str, Make] = {
     "compare": lambda width: compare_table.comparison([compared(), compared(b="b")], True, width),
     "compare, short names": lambda width: compare_table.comparison([compared("HEAD", "focal")], False, width),
     "score": lambda width: score_table.score(scored(), CONTEST, width),
+    "score --than": lambda width: score_table.score(scored(), CONTEST, width, compared(f"{LONG}.csv", f"{KOREAN}.csv")),
     "screen": lambda width: screen_table.screen(screened(), 15, width),
     "screen, cut off": lambda width: screen_table.screen(screened(whole=False, next=None), 15, width),
     "screen --frozen": lambda width: screen_frozen_table.heads(heads(), 15, width),
