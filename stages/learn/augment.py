@@ -31,15 +31,6 @@ class Windows:
     flips: np.ndarray  # bool [n]
 
 
-@dataclass(frozen=True)
-class Brightness:
-    """The photos whose brightness changes, and v * gain + offset of each."""
-
-    chosen: np.ndarray  # [k] positions
-    gains: np.ndarray  # [k]
-    offsets: np.ndarray  # [k]
-
-
 def make(params: Params) -> Augment:
     """A function of cached photos uint8 [N, H + 2m, W + 2m, 3] and a generator to training photos uint8 [N, H, W, 3].
 
@@ -96,17 +87,10 @@ def brighten(photos: np.ndarray, rng: np.random.Generator, limit: float = 0.2, s
 
     a in 1 +- limit, b in +- limit * 255, uniform, one pair a photo: what albumentations' RandomBrightnessContrast draws.
     """
-    drawn = draw_brightness(len(photos), rng, limit, share)
-    each = zip(drawn.chosen.tolist(), drawn.gains.tolist(), drawn.offsets.tolist(), strict=True)
-    for position, gain, offset in each:
-        cv2.addWeighted(photos[position], gain, photos[position], 0.0, offset, photos[position])
-
-
-def draw_brightness(count: int, rng: np.random.Generator, limit: float = 0.2, share: float = 0.5) -> Brightness:
-    """For `brighten` of so many photos."""
-    chosen = np.flatnonzero(rng.random(count) < share)
+    chosen = np.flatnonzero(rng.random(len(photos)) < share)
     gains, offsets = rng.uniform(-limit, limit, (2, len(chosen))) * [[1], [255]] + [[1], [0]]
-    return Brightness(chosen, gains, offsets)
+    for position, gain, offset in zip(chosen.tolist(), gains.tolist(), offsets.tolist(), strict=True):
+        cv2.addWeighted(photos[position], gain, photos[position], 0.0, offset, photos[position])
 
 
 def centre(photos: Photos, margin: int) -> Photos:

@@ -1,8 +1,8 @@
-"""The pixel cache in a GPU's memory: batches are cut, mirrored and brightened there, and nothing but numbers goes over the bus.
+"""The pixel cache in a GPU's memory: batches are cut, mirrored and brightened there, and little goes over the bus.
 
 With one photo after the other cut out by the CPU, making batches takes as long as a small model's step once that is a CUDA
-graph. What is drawn for a batch is what stages/learn/augment.py draws, so that photos are cut and mirrored alike, pixel by
-pixel; brightness may round otherwise, by one of 255 steps.
+graph. What is drawn for a batch is what stages/learn/augment.py draws, and the pixels are the same, bit by bit: whether there is
+room on the GPU, which other programs have a say in, has none in what is learnt.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stages.data.fold_data import FoldData, Pixels
 from stages.learn import augment
-from stages.learn.augment import Brightness, Windows
+from stages.learn.augment import Windows
 from stages.params.schema import Params
 
 ROOM = 0.1  # share of the GPU's free memory that the photos may take: the rest is the training's
@@ -58,10 +58,8 @@ def brought(source: np.ndarray, device: torch.device) -> Resident:
 
 def augmented(pixels: Resident, which: np.ndarray, params: Params, rng: np.random.Generator) -> Tensor:
     """Training photos uint8 [n, H, W, 3] of the positions `which` [n], as `augment.make(params)` makes them."""
-    windows = augment.draw_windows(len(which), params, rng)
-    brightness = augment.draw_brightness(len(which), rng) if params.augment.pipeline == "light" else None
-    photos = _cut(pixels.tensor, which, windows, params)
-    return photos if brightness is None else _brightened(photos, brightness)
+    photos = _cut(pixels.tensor, which, augment.draw_windows(len(which), params, rng), params)
+    return _brightened(photos, rng) if params.augment.pipeline == "light" else photos
 
 
 def centres(pixels: Resident, batches: list[np.ndarray], margin: int) -> Iterator[Tensor]:
@@ -87,11 +85,11 @@ def _cut(photos: Tensor, which: np.ndarray, windows: Windows, params: Params) ->
     return photos[place[:, None, None], rows[:, :, None], columns[:, None, :]] * inside[..., None]
 
 
-def _brightened(photos: Tensor, brightness: Brightness) -> Tensor:
-    gains, offsets = np.ones(len(photos)), np.zeros(len(photos))
-    gains[brightness.chosen], offsets[brightness.chosen] = brightness.gains, brightness.offsets
-    gain, offset = _sent(np.stack([gains, offsets]).astype(np.float32), photos.device)[:, :, None, None, None]
-    return torch.addcmul(offset, photos.float(), gain).round_().clamp_(0, 255).to(torch.uint8)
+def _brightened(photos: Tensor, rng: np.random.Generator) -> Tensor:
+    """`augment.brighten`, by what it makes of each of the 256 values a photo can have."""
+    tables = np.tile(np.arange(256, dtype=np.uint8), (len(photos), 1))
+    augment.brighten(tables, rng)
+    return _sent(tables, photos.device).gather(1, photos.flatten(1).long()).view_as(photos)
 
 
 def _sent(values: np.ndarray, device: torch.device) -> Tensor:
