@@ -1,8 +1,9 @@
 """One step of the optimizer on one batch, also where the batch does not fit the device's memory whole."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
     for which in np.array_split(np.arange(len(batch.photos)), pieces):
         weight = len(which) / len(batch.photos)
         places = slice(int(which[0]), int(which[-1]) + 1)
-        raw, regression = _forward(learner)(batch.photos[places])
+        raw, regression = _forward(learner, batch.photos[places])
         parts = _loss_parts(goal, batch, places, raw, regression)
         learner.accelerator.backward(torch.stack(list(parts.values())).sum() * (weight * batch.weight))
         for name, part in parts.items():
@@ -113,7 +114,7 @@ def _graph(learner: Learner, photos: Tensor) -> Graph | None:
     if learner.captured is None:
         return None
     try:
-        return captured_step.of_batch(learner.captured, learner.bare, photos, _forward(learner))
+        return captured_step.of_batch(learner.captured, learner.bare, photos, partial(_forward, learner))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             why = " ".join(str(error).split())[:150]
@@ -137,15 +138,11 @@ def _captured_gradients(learner: Learner, goal: Objective, batch: Mixed, graph: 
     return {name: part.detach() for name, part in parts.items()}
 
 
-def _forward(learner: Learner) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
-    """The model in the precision that it trains in."""
-
-    def forward(photos: Tensor) -> tuple[Tensor, Tensor | None]:
-        with learner.accelerator.autocast():
-            found: tuple[Tensor, Tensor | None] = learner.model(photos)
-        return found
-
-    return forward
+def _forward(learner: Learner, photos: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The model's raw outputs and regression, in the precision that it trains in."""
+    with learner.accelerator.autocast():
+        found: tuple[Tensor, Tensor | None] = learner.model(photos)
+    return found
 
 
 def _loss_parts(
@@ -162,14 +159,12 @@ def _loss_parts(
 
 def _seed(device: torch.device, seed: int) -> None:
     """torch.manual_seed for the generators in use alone: it asks every kind of device, a hundred times the cost."""
-    if device.type in ("cpu", "cuda"):
-        torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[
-            torch.cuda.current_device() if device.index is None else device.index
-        ].manual_seed(seed)
-    elif device.type != "cpu":
+    if device.type not in ("cpu", "cuda"):
         torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _update(learner: Learner) -> None:

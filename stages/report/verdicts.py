@@ -20,13 +20,10 @@ def answer(found: Comparison) -> str:
     a, b = found.run_a, found.run_b
     if found.same:
         return f"{b} holds the same trained models as {a}: there is no difference to find"
-    row = next(row for row in found.rows if row.metric == "macro_f1")
+    row = _macro_f1(found)
     with_these = f"with {found.groups:,} {row.units} and {_trainings(found.trainings)}"
-    if row.verdict == TOO_FEW:
-        return f"{b} against {a}: too few {row.units} to tell (macro F1 {row.difference:+.3f})"
-    gain = f"macro F1 {row.difference:+.3f}, {row.low:+.3f} to {row.high:+.3f}"
     if row.verdict in (BETTER, WORSE):
-        return f"{b} is {row.verdict} than {a} ({gain}), {with_these}"
+        return f"{b} is {row.verdict} than {a} ({_gain(row)}), {with_these}"
     if row.verdict in AS_TRAINED:
         scores = "higher" if row.verdict == MODEL_BETTER else "lower"
         models = f"macro F1 {row.difference:+.3f}, {row.models_low:+.3f} to {row.models_high:+.3f} over {row.units}"
@@ -35,7 +32,7 @@ def answer(found: Comparison) -> str:
             f"{b} against {a}: this trained model scores {scores} ({models}), but another seed could have made it so; "
             f"train.repeats: {more} in both would tell more of the method ({_shows(row, with_these)})"
         )
-    return f"{b} against {a}: {UNDECIDED} ({gain}); {_shows(row, with_these)}"
+    return _untold(found, row, with_these)
 
 
 def of_submissions(found: Comparison) -> str:
@@ -43,14 +40,27 @@ def of_submissions(found: Comparison) -> str:
     a, b = found.run_a, found.run_b
     if found.same:
         return f"{b} answers every photo as {a} does: there is no difference to find"
-    row = next(row for row in found.rows if row.metric == "macro_f1")
-    gain = f"macro F1 {row.difference:+.3f}, {row.low:+.3f} to {row.high:+.3f}"
+    row = _macro_f1(found)
     with_these = f"with {found.groups:,} {row.units}"
-    if row.verdict == TOO_FEW:
-        return f"{b} against {a}: too few {row.units} to tell (macro F1 {row.difference:+.3f})"
     if row.verdict in AS_TRAINED:
-        return f"{b} answers {BETTER if row.verdict == MODEL_BETTER else WORSE} than {a} ({gain}), {with_these}"
-    return f"{b} against {a}: {UNDECIDED} ({gain}); {_shows(row, with_these)}"
+        return f"{b} answers {BETTER if row.verdict == MODEL_BETTER else WORSE} than {a} ({_gain(row)}), {with_these}"
+    return _untold(found, row, with_these)
+
+
+def _macro_f1(found: Comparison) -> Difference:
+    return next(row for row in found.rows if row.metric == "macro_f1")
+
+
+def _gain(row: Difference) -> str:
+    return f"macro F1 {row.difference:+.3f}, {row.low:+.3f} to {row.high:+.3f}"
+
+
+def _untold(found: Comparison, row: Difference, with_these: str) -> str:
+    """The answer where these groups do not tell which is better."""
+    pair = f"{found.run_b} against {found.run_a}"
+    if row.verdict == TOO_FEW:
+        return f"{pair}: too few {row.units} to tell (macro F1 {row.difference:+.3f})"
+    return f"{pair}: {UNDECIDED} ({_gain(row)}); {_shows(row, with_these)}"
 
 
 def of_untouched(found: Comparison) -> str:
