@@ -9,7 +9,8 @@ The kernels are those of a step that is not captured, on the same numbers.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +46,7 @@ class Graph:
     outputs: Callable[[], tuple[Tensor, Tensor | None]]  # what the last replay of `forward` gave
     forward: Callable[[], Any]
     backward: Callable[[], Any]
-    gradients: list[tuple[nn.Parameter, Tensor]]
+    gradients: list[tuple[nn.Parameter, Tensor | None]]  # of each parameter; None: of those that stand still
     places: tuple[int, ...]  # of parameters and buffers in memory
 
 
@@ -54,10 +55,16 @@ class Capture:
     """What a training has captured so far. `why`: it gave up, because of that; its steps are taken kernel by kernel then."""
 
     record: Record
+    # The model's: to look for them takes as long as to start a graph.
+    parameters: list[nn.Parameter] = field(default_factory=list)
+    buffers: list[Tensor] = field(default_factory=list)
     graphs: dict[tuple[Any, ...], Graph] = field(default_factory=dict)
     seen: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     why: str = ""
     told: bool = False
+
+    def look(self, model: nn.Module) -> None:
+        self.parameters, self.buffers = list(model.parameters()), list(model.buffers())
 
     def give_up(self, why: str) -> None:
         """Let go of all graphs and their memory."""
@@ -93,46 +100,65 @@ def of_batch(capture: Capture, model: nn.Module, photos: Tensor, forward: Callab
     """
     if capture.why:
         return None
-    trained = tuple(parameter.requires_grad for parameter in model.parameters())
+    if not capture.parameters:
+        capture.look(model)
+    trained = tuple([parameter.requires_grad for parameter in capture.parameters])
     key = (photos.shape, photos.dtype, photos.stride(), hash(trained))
     graph = capture.graphs.get(key)
-    if graph is not None and graph.places == _places(model):
+    if graph is not None and graph.places == _places(capture):
         return graph
     capture.seen[key] += 1
     if capture.seen[key] <= FIRST:
         return None
     if capture.seen[key] > FIRST + MOST:
         capture.give_up("the optimizer keeps weights in another place after each step")
-    elif why := _waits(model, photos, forward):
+    elif why := _refuses(model, photos, forward):
         capture.give_up(why)
     else:
-        capture.graphs[key] = _recorded(capture.record, model, photos, forward)
+        capture.look(model)  # its first passes may have added some
+        capture.graphs[key] = _recorded(capture, photos, forward)
     return capture.graphs.get(key)
 
 
-def _waits(model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> str:
-    """Why a pass waits for the GPU, as no graph can; empty where it does not. Leaves the model as it was.
+def _refuses(model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> str:
+    """Why no graph can do what a pass does: it waits for the GPU, or gives the model a new tensor in place of one of its own, as
+    a replay would not. Empty where neither. Leaves the model as it was.
 
-    Looked at beforehand: a recording that breaks off leaves torch's random numbers unusable.
+    Looked at beforehand: a recording that breaks off leaves torch's random numbers unusable, and what it gave the model unset.
     """
-    if photos.device.type != "cuda":
-        return ""
-    kept = [buffer.clone() for buffer in model.buffers()]
-    before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     try:
-        with torch.no_grad(), compiling.eager_code():
+        with _waiting_is_an_error(photos.device), torch.no_grad(), compiling.eager_code():
             forward(photos)
     except RuntimeError as error:
         if "synchroniz" not in str(error):
             raise
         return "a part of the model waits for the GPU"
     finally:
-        torch.cuda.set_sync_debug_mode(before)
+        new = [name for module, name, buffer, _ in kept if getattr(module, name) is not buffer]
         with torch.no_grad():
-            for buffer, value in zip(model.buffers(), kept, strict=True):
+            for module, name, buffer, value in kept:
                 buffer.copy_(value)
-    return ""
+                setattr(module, name, buffer)
+    return f"the model's {new[0]} is a new tensor after each pass" if new else ""
+
+
+@contextmanager
+def _waiting_is_an_error(device: torch.device) -> Iterator[None]:
+    """A RuntimeError where anything in here waits for a GPU."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def outputs(graph: Graph, photos: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -156,7 +182,8 @@ def backward(graph: Graph, loss: Tensor, raw: Tensor, regression: Tensor | None)
         parameter.grad = gradient
 
 
-def _recorded(record: Record, model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> Graph:
+def _recorded(capture: Capture, photos: Tensor, forward: Callable[[Tensor], Any]) -> Graph:
+    _forget_gradients(capture)
     own = torch.empty_like(photos)  # in the photos' layout
     own.copy_(photos)
     found: list[tuple[Tensor, Tensor | None]] = []
@@ -164,24 +191,27 @@ def _recorded(record: Record, model: nn.Module, photos: Tensor, forward: Callabl
     def ahead() -> None:
         found[:] = [forward(own)]
 
-    replay_forward = record(ahead)
+    replay_forward = capture.record(ahead)
     raw, regression = found[0]
     of_raw = torch.zeros_like(raw)
     of_regression = None if regression is None else torch.zeros_like(regression)
     given = [of_raw] if of_regression is None else [of_raw, of_regression]
-    parameters = list(model.parameters())
 
     def back() -> None:
-        for parameter in parameters:
-            parameter.grad = None  # so that they come to lie in the graph's memory, which each replay overwrites
+        _forget_gradients(capture)  # so that they come to lie in the graph's memory, which each replay overwrites
         torch.autograd.backward([output for output in found[0] if output is not None], given)
 
-    replay_backward = record(back)
-    gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    replay_backward = capture.record(back)
+    gradients = [(parameter, parameter.grad) for parameter in capture.parameters]
     return Graph(
-        own, of_raw, of_regression, lambda: found[0], replay_forward, replay_backward, gradients, _places(model)
+        own, of_raw, of_regression, lambda: found[0], replay_forward, replay_backward, gradients, _places(capture)
     )
 
 
-def _places(model: nn.Module) -> tuple[int, ...]:
-    return tuple(tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()))
+def _forget_gradients(capture: Capture) -> None:
+    for parameter in capture.parameters:
+        parameter.grad = None
+
+
+def _places(capture: Capture) -> tuple[int, ...]:
+    return tuple([tensor.data_ptr() for tensor in (*capture.parameters, *capture.buffers)])

@@ -90,7 +90,9 @@ def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Acc
     made = optimizer.make(net, params.optimizer, lr)
     data = resident_pixels.placed(params, data, accelerator.device)
     processes.wait()  # NCCL would not wait as long for one that fetches its starting weights from far away
-    wrapped, made = accelerator.prepare(net, made)
+    wrapped, prepared = accelerator.prepare(net, made)
+    if accelerator.scaler is not None or accelerator.device.type == "xla":
+        made = prepared  # else it only passes steps on, and looks on the disk for libraries at each of them
     learner = Learner(
         params, data, fold, lr, accelerator, wrapped, net, made, _plateau(params), make_augment, mean, std
     )

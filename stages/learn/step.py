@@ -92,10 +92,11 @@ def on_device(learner: Learner, batch: Batch, seed: int) -> Mixed:
 
 def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, seed: int) -> dict[str, Tensor]:
     """Gradients of the mean loss, added up over pieces of the batch; returns the loss parts."""
-    pieces = max(1, min(pieces, len(batch.photos) // _least(learner)))
-    learner.optimizer.zero_grad(set_to_none=True)
+    if pieces > 1:
+        pieces = max(1, min(pieces, len(batch.photos) // _least(learner)))
     if pieces == 1 and (graph := _graph(learner, batch.photos)):
         return _captured_gradients(learner, goal, batch, graph, seed)
+    learner.optimizer.zero_grad()
     _seed(learner.accelerator.device, seed)  # dropout and stochastic depth
     total: dict[str, Tensor] = {}
     for which in np.array_split(np.arange(len(batch.photos)), pieces):
@@ -247,7 +248,7 @@ def _least(learner: Learner) -> int:
 def _make_room(learner: Learner) -> None:
     if learner.captured is not None:
         learner.captured.give_up("memory ran out")
-    learner.optimizer.zero_grad(set_to_none=True)
+    learner.optimizer.zero_grad()
     release()
 
 

@@ -131,6 +131,32 @@ def test_weights_that_were_moved_in_memory_are_recorded_anew_and_an_optimizer_th
     assert graph() is None
 
 
+class Replacing(nn.Module):
+    """Gives itself a new tensor at each pass, as a replay would not."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.passes = self.passes + 1
+        found: Tensor = self.net(features * (1 + 0.1 * self.passes))
+        return found
+
+
+def test_a_model_that_replaces_a_tensor_of_its_own_is_trained_kernel_by_kernel(project: Path) -> None:
+    plain, captured = made({}), made({})
+    for learner in (plain, captured):
+        learner.bare.head = Replacing(learner.bare.head)
+    captured.captured = Capture(again(captured.bare))
+    expected, found = trained(plain), trained(captured)
+    assert captured.captured.why == "the model's passes is a new tensor after each pass"
+    assert captured.bare.head.passes == plain.bare.head.passes
+    for name, value in expected.selected_state.items():
+        assert torch.equal(value, found.selected_state[name]), name
+
+
 def test_a_model_of_ones_own_a_compiled_one_several_processes_and_a_cpu_are_left_alone(project: Path) -> None:
     assert captured_step.wanted(small())
     assert not captured_step.wanted(small(train={"cuda_graph": False}))

@@ -122,7 +122,7 @@ def test_plateau_lowers_the_learning_rate_of_the_optimizer_under_lookahead(proje
     learner = start(params, open_fold(params, 0), 0, 1e-9, Accelerator(), SILENT)
     history = fit.fit(learner).history  # too small a step to get better
     assert [row["lr"] for row in history] == pytest.approx([1e-9, 1e-9, 5e-10])
-    assert {group["lr"] for group in learner.optimizer.optimizer._base_optimizer.param_groups} == {history[-1]["lr"]}  # type: ignore[attr-defined]
+    assert {group["lr"] for group in learner.optimizer._base_optimizer.param_groups} == {history[-1]["lr"]}  # type: ignore[attr-defined]
 
 
 VIT = {"name": "vit_tiny_patch16_224", "options": {"img_size": [32, 32]}}
