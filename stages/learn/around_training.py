@@ -34,7 +34,7 @@ class Around:
     keeper: Keeper | None = None  # writes a checkpoint after every epoch, now and then within one, and before it stops
     clock: Clock | None = None  # where there is a time limit
     interrupt: Interrupt = no_interrupt  # asked at the same steps by all processes that share the batches
-    on_epoch: Callable[[Progress], None] = _nothing  # told of every epoch, once its checkpoint is written
+    on_epoch: Callable[[Progress], None] = _nothing  # told of every epoch, once its checkpoint is written or underway
     steps: int = 0  # of an epoch
     ticks: Iterator[int] = field(default_factory=lambda: iter(()))  # of the progress display
 
@@ -60,6 +60,8 @@ class Around:
         self.steps = len(loader.training_split(learner.data.train, learner.params, processes.place()[1]))
         total, done = learner.params.train.epochs * self.steps, len(progress.history) * self.steps + len(progress.seen)
         self.ticks = iter(self.talk.track(range(done, total), total, f"train {self.name}", done))
+        if self.keeper and learner.accelerator.device.type != "cpu":
+            self.keeper.beside = True
         if self.clock:
             self.clock.gone = progress.share if progress.limit else len(progress.history) / learner.params.train.epochs
         if self.clock and not self.clock.rate:
@@ -142,5 +144,7 @@ class Around:
 
     def _interrupted(self, learner: Learner, progress: Progress) -> KeyboardInterrupt:
         """What ends training once its checkpoint is written: the first of several processes to end would end them all."""
+        if self.keeper:
+            self.keeper.settle()
         processes.wait()
         return self.keeper.interrupted(progress) if self.keeper else KeyboardInterrupt()

@@ -6,12 +6,14 @@ JSON that tells what it is, the SHA-256 of the rest, and torch's archive of tens
 without running any code in it. Files appear whole (written beside, flushed to disk, renamed).
 """
 
+import copy
 import hashlib
 import io
 import json
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -75,6 +77,8 @@ class Keeper:
     writes: bool = True  # False: another of the processes that share the batches does
     title: str = ""  # what is trained, in words; empty: the fold
     command: str = "maskcli train"  # that trains it
+    beside: bool = False  # a thread writes it while training goes on, which on a GPU would stand still
+    writing: Future[None] | None = field(default=None, init=False)  # the newest one
 
     @property
     def name(self) -> str:
@@ -95,11 +99,13 @@ class Keeper:
     def save(self, learner: Learner, progress: Progress) -> None:
         """Replace the checkpoint by the state of now; what only going on needs is left out once training has finished.
 
-        Of processes that train together all call it, and one writes.
+        Of processes that train together all call it, and one writes. Beside training the file is there later (`settle`), but
+        that of the end. Raises UserError where this one, or the one before, cannot be written.
         """
         seen = processes.of_all(_seen(progress))
         if not self.writes:
             return
+        self.settle()
         header = Header(
             run=self.run,
             fold=self.fold,
@@ -123,9 +129,24 @@ class Keeper:
             "progress": _plain(progress, seen),
             "architecture": json.dumps(model.to_json(learner.bare.architecture)),
         }
-        _write(self.path, header, content)
         self.wrote = time.monotonic()
+        if not self.beside or progress.finished:
+            self._replace(header, content)
+            return
+        content["learner"] = _copied(content["learner"])
+        thread = ThreadPoolExecutor(1, "checkpoint")
+        self.writing = thread.submit(self._replace, header, content)
+        thread.shutdown(wait=False)
+
+    def _replace(self, header: Header, content: dict[str, Any]) -> None:
+        _write(self.path, header, content)
         self.kept = header.epoch
+
+    def settle(self) -> None:
+        """Wait until the newest checkpoint is written. Raises UserError where it could not be."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
 
     def load(self, learner: Learner, talk: Talk) -> Progress:
         """The progress of this training's checkpoint, its state put into the learner; an empty one if there is none.
@@ -310,6 +331,20 @@ def _write(path: Path, header: Header, content: dict[str, Any]) -> None:
         file.write(json.dumps(asdict(header)).encode() + b"\n")
         file.write(hashlib.sha256(payload).digest())
         file.write(payload)
+
+
+def _copied(value: Any) -> Any:
+    """What training goes on to change, as it is now, in the CPU's memory."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_copied, value))
+    if not isinstance(value, dict):
+        return value
+    copied = copy.copy(value)  # of a state dict, whose attributes say which version of a module it is of
+    for key, one in value.items():
+        copied[key] = _copied(one)
+    return copied
 
 
 def _header(path: Path, magic: bytes, line: bytes) -> Header:

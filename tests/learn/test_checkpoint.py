@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,69 @@ def test_training_cut_off_again_and_again_ends_bit_identical(project: Path) -> N
         with pytest.raises(KeyboardInterrupt):
             trained(params, keeper(params), stop_after=3)
     assert same(trained(params, keeper(params)), trained(params))
+
+
+def noting(keep: Keeper, notes: dict[tuple[int, int], Any], late: float = 0.0) -> Keeper:
+    """Notes what a training's checkpoints hold of the learner, by (epoch, step), each written so many seconds late."""
+    write = keep._replace
+
+    def noted(header: checkpoint.Header, content: dict[str, Any]) -> None:
+        time.sleep(late)
+        write(header, content)
+        notes[header.epoch, header.step] = checkpoint.read(keep.path)[1]["learner"]
+
+    keep._replace = noted  # type: ignore[method-assign]
+    return keep
+
+
+def test_checkpoints_written_while_training_goes_on_hold_what_those_hold_that_it_waits_for(project: Path) -> None:
+    params = small(**RICH)
+    waited: dict[tuple[int, int], Any] = {}
+    beside: dict[tuple[int, int], Any] = {}
+    with pytest.raises(KeyboardInterrupt):
+        trained(params, noting(keeper(params), waited), stop_after=7)
+    keep = keeper(params)
+    keep.path.unlink()
+    keep.beside = True
+    with pytest.raises(KeyboardInterrupt, match=f"is kept at .* in {keep.path}"):
+        trained(params, noting(keep, beside, late=0.05), stop_after=7)
+    assert keep.writing is None  # the last one is there before training ends
+    assert waited.keys() == beside.keys()
+    assert len(waited) > 6
+    for place, learner in waited.items():
+        assert_equal(learner, beside[place])
+    assert same(trained(params, keep), trained(params))
+
+
+def test_a_checkpoint_that_cannot_be_written_beside_training_ends_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, header: checkpoint.Header, content: dict[str, Any]) -> None:
+        raise UserError(f"{path}: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_write", full)
+    params = small(train={"epochs": 3})
+    keep = keeper(params)
+    keep.beside = True
+    with pytest.raises(UserError, match="No space left"):
+        trained(params, keep)
+    assert keep.kept == 0
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    """Containers of tensors and plain values, bit by bit."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_equal(left, right)
+    else:
+        assert one == other
 
 
 def test_a_finished_training_is_taken_from_its_checkpoint_and_not_trained_again(project: Path) -> None:
