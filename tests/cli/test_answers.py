@@ -431,6 +431,14 @@ def test_compare_begins_with_the_answer_in_one_sentence() -> None:
     assert "with 132 people and 1 and 3 trainings" in one(MODEL_WORSE, (1, 3))
 
 
+def test_a_score_that_is_the_same_in_every_sample_has_no_interval_and_no_least_difference() -> None:
+    row = replace(difference("macro_f1"), a=0.0, b=0.0, difference=0.0, low=0.0, high=0.0, detectable=None)
+    found = Comparison("ce", "focal", [row], [], CONTEST, groups=132)
+    answer, *table = [line for line, _ in compare_table.comparison([found], False, 200)]
+    assert answer == "focal against ce: no evidence either way, for macro F1 is the same in every sample of people"
+    assert table[1].split() == ["macro", "F1", "0.000", "0.000", "+0.000", "no", "evidence"]
+
+
 def test_where_labels_were_corrected_both_answers_are_given() -> None:
     lines = [line for line, _ in compare_table.comparison([corrected()], False, 500)]
     first, second = (line for line in lines if "no evidence either way" in line)
