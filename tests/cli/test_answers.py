@@ -282,6 +282,15 @@ def suspect(**own: Any) -> dict[str, Any]:
     return said | {"value": "", "group": "000123", "photos": f"{file}|b.jpg", "why": why, "decided": ""} | own
 
 
+def test_a_suspect_of_one_axis_is_named_without_saying_its_label_twice() -> None:
+    one = suspect(id="female normal/p000134_normal.jpg", axis="label", given="female normal", suggested="female mask")
+    one |= {"group": one["id"], "photos": one["id"]}
+    found = audited(one)
+    found |= {"axes": {"label": found["axes"]["mask"]}, "noise": []}
+    lines = [line for line, _ in audit_table.audit(found, 10, 80)]
+    assert any(line.startswith("p000134_normal.jpg  female normal > female mask   0.97") for line in lines)
+
+
 def submitted() -> dict[str, Any]:
     source = {"fold": 10, "repeat": 2, "state": "epoch 711 of 1000, of another run than the newest", "val_f1": 0.4687}
     return {
