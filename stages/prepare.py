@@ -167,6 +167,11 @@ def _tell_unended(files: Files, built: Built, talk: Talk) -> None:
         )
 
 
+def all_listed() -> str:
+    """Where people find all faults; `check` tries some photos in a folder that is removed, and says so instead."""
+    return f"all listed in {paths.FAULTS}"
+
+
 def _report(own: Task, faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Talk) -> None:
     """Write faults.csv; stop with all faults named, or say who is skipped."""
     everything = faults + eval_faults
@@ -191,7 +196,7 @@ def _report(own: Task, faults: list[Fault], eval_faults: list[Fault], skip: bool
             mend += f", or set data.on_fault: skip to leave out the {whom} concerned"
         elif skip:
             mend += f"; data.on_fault: skip does not help with {nobodys} of them: {reason}"
-        raise UserError(f"data: {len(everything)} faults, all listed in {paths.FAULTS}; {mend}")
+        raise UserError(f"data: {len(everything)} faults, {all_listed()}; {mend}")
     names = ", ".join(groups[:NAMES]) + (", ..." if len(groups) > NAMES else "")
     whom = f"1 {own.unit}" if len(groups) == 1 else f"{len(groups)} {own.units}"
     talk.say(f"prepare: skipped {whom} with faults, listed in {paths.FAULTS}: {names}")

@@ -17,7 +17,8 @@ def audit(found: dict[str, Any], first: int, width: int) -> Lines:
     shown = found["suspects"][:first]
     if shown:
         title = f"Suspects: the first {len(shown)} of {found['listed']}, the likeliest wrong first"
-        lines += [("", ""), *table(Table(_COLUMNS, [_suspect(row) for row in shown], title), width)]
+        cells = [_suspect(row, several=len(found["axes"]) > 1) for row in shown]
+        lines += [("", ""), *table(Table(_COLUMNS, cells, title), width)]
     if found["noise"]:
         lines += [("", ""), *table(_noise(found), width)]
     more = [("suspects", str(paths.SUSPECTS)), ("noise", str(paths.AUDIT_NOISE))]
@@ -44,15 +45,20 @@ def _precision(found: dict[str, Any]) -> list[str]:
     return told
 
 
-def _suspect(row: dict[str, Any]) -> tuple[str, ...]:
-    """A suspect's row; a photo is named by its group and the name of its file, whose whole path is in suspects.csv."""
+def _suspect(row: dict[str, Any], several: bool) -> tuple[str, ...]:
+    """A suspect's row; a photo is named by its group and the name of its file, whose whole path is in suspects.csv.
+
+    What the label says is not said again: its class's folder, and the axis's name unless there are several.
+    """
     of_photo = row["id"] != row["group"] and row["id"] == row["photos"].split("|")[0]
-    whose = f"{row['group']} {PurePosixPath(row['id']).stem}" if of_photo else row["id"]
+    whose = (
+        f"{row['group']} {PurePosixPath(row['id']).stem}" if of_photo else row["id"].removeprefix(f"{row['given']}/")
+    )
     value = f" ({row['value']})" if row["value"] else ""
     told = [row["why"], *[row["decided"]] * bool(row["decided"]), *["ambiguous"] * bool(row["ambiguous"])]
     return (
         whose,
-        f"{row['axis']} {row['given']}{value} > {row['suggested']}",
+        f"{row['axis'] + ' ' if several else ''}{row['given']}{value} > {row['suggested']}",
         f"{row['score']:.2f}",
         "; ".join(told),
     )

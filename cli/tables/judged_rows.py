@@ -10,7 +10,8 @@ REACHED = "*"  # beside the smallest difference that would show, where the one t
 
 
 def interval(low: float, high: float) -> str:
-    return f"{low:+.3f} to {high:+.3f}"
+    """Empty where no sample differs from another, as where no run answers a photo of the class rightly: that is no certainty."""
+    return "" if low == high else f"{low:+.3f} to {high:+.3f}"
 
 
 def above(difference: float, detectable: float | None) -> str:

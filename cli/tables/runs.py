@@ -18,7 +18,7 @@ def lines(found: "Found", width: int) -> list[str]:
     others = len(found.rows) - 1
     intro = (
         f"{others + 1} runs, best macro F1 first. Difference and verdict: against {found.base}, paired over {found.units}, "
-        f"{others} comparisons sharing one error rate."
+        f"{f'{others} comparisons sharing one error rate' if others > 1 else 'one comparison'}."
         if others
         else "1 run; another commit or experiment with results would be compared with it."
     )

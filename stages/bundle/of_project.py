@@ -69,7 +69,7 @@ def open_project(params: Params, talk: Talk = SILENT, fold: int | None = None, r
     """
     run = found(params, talk, fold, refit)
     networks = [loaded(path, params, run.task) for path in run.models.weights]
-    return predictor.made(described(params, run, networks[0]), params, networks, out_of_fold_of(run), talk)
+    return predictor.made(described(params, run, networks[0]), params, networks, out_of_fold_of(params, run), talk)
 
 
 def found(params: Params, talk: Talk, fold: int | None = None, refit: bool = False) -> Run:
@@ -82,11 +82,11 @@ def found(params: Params, talk: Talk, fold: int | None = None, refit: bool = Fal
     return Run(task, record, settled, read_judged(task, record), models)
 
 
-def out_of_fold_of(run: Run) -> OutOfFold:
+def out_of_fold_of(params: Params, run: Run) -> OutOfFold:
     """What the run's OOF predictions say of its probabilities."""
-    judged = run.judged
-    temperature = judged.scores["temperature"]
-    return out_of_fold.of(judged.log_probabilities, judged.label, judged.group, temperature, run.settled.offsets)
+    logs, labels, group = run.judged.log_probabilities, run.judged.label, run.judged.group
+    answers = decision_rule.answers_to_others(run.settled, logs, labels, group, params)
+    return out_of_fold.of(logs, labels, group, run.judged.scores["temperature"], answers)
 
 
 def of_folds(params: Params, fold: int | None = None) -> Models:

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from stages.judge import bootstrap, class_offsets, metrics
+from stages.judge import bootstrap, metrics
 
 NAME = "oof.safetensors"
 
@@ -18,8 +18,9 @@ NAME = "oof.safetensors"
 class OutOfFold:
     """Training photos [N] by the models that never saw their group, mean over repeats, calibrated by the temperature.
 
-    These are the answers of one fold's model to one view; the ensemble's are as good or better. The temperature, and the
-    offsets of `decision: adjusted`, were fitted on the same photos: with so few numbers it flatters next to nothing.
+    These are the answers of one fold's model to one view; the ensemble's are as good or better. The temperature was fitted on
+    the same photos: one number flatters next to nothing. Offsets of `decision: adjusted`, one a class, would flatter, so each
+    photo is answered by those fitted on other groups.
     """
 
     label: np.ndarray  # int32, the true class
@@ -31,12 +32,9 @@ class OutOfFold:
 
 
 def of(
-    log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, temperature: float, offsets: np.ndarray | None
+    log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, temperature: float, answer: np.ndarray
 ) -> OutOfFold:
-    """From OOF log probabilities [N, C], class numbers [N], groups [N] and the decision rule's offsets [C]."""
-    answer = (
-        log_probabilities if offsets is None else class_offsets.adjusted(log_probabilities.astype(np.float64), offsets)
-    ).argmax(1)
+    """From OOF log probabilities [N, C], class numbers [N], groups [N] and the classes answered by the decision rule [N]."""
     probabilities = np.exp(metrics.log_softmax(log_probabilities / temperature))
     rows = np.arange(len(labels))
     true = probabilities[rows, labels]

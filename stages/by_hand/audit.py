@@ -177,7 +177,7 @@ def in_words(found: dict[str, Any]) -> str:
         if one["likely_wrong"]
     ]
     if not each:
-        return f"no label is likely wrong ({of}); about {found['expected_wrong']:.0f} of {found['labels']} may be"
+        return f"no label is likely wrong ({of}); about {found['expected_wrong']:.0f} of all {found['labels']} labels may be"
     count = found["likely_wrong"]
     return f"{count} {'label is' if count == 1 else 'labels are'} likely wrong: {', '.join(each)} ({of})"
 

@@ -60,7 +60,10 @@ def _try_stages(trial: Trial, report: Report, talk: Talk, debug: bool) -> None:
             if debug:
                 raise
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            report.findings.append(Finding(name, "failed", f"{kind}{' '.join(str(error).split())[:300]}"))
+            told = str(error).replace(
+                f", {prepare.all_listed()}", " among the photos tried; `maskcli prepare` lists all there are"
+            )
+            report.findings.append(Finding(name, "failed", f"{kind}{' '.join(told.split())[:300]}"))
             return
         seconds[name] = time.perf_counter() - began
         report.findings.append(Finding(name, "ok", _said(name, seconds, measured)))

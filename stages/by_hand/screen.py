@@ -177,9 +177,13 @@ def _say_left(made: Screening, known: Reached, later: Sequence[Rung], talk: Talk
     an_epoch = sum(result.seconds for found in known.results.values() for result in found) / known.rung.cost(full)
     seconds = an_epoch * sum(rung.cost(full) for rung in later) / made.jobs
     talk.say(
-        f"screen: {known.rung.candidates} candidates are trained for {known.rung.epochs(full)} epochs; the best "
+        f"screen: {known.rung.candidates} candidates are trained for {_epochs(known.rung, full)}; the best "
         f"{later[0].candidates} go on, which takes about {max(1, round(seconds / 60))} min"
     )
+
+
+def _epochs(rung: Rung, full: int) -> str:
+    return f"{rung.epochs(full)} epoch{'s' if rung.epochs(full) > 1 else ''}"
 
 
 def _train_rung(made: Screening, rung: Rung, numbers: Sequence[int], until: float | None, talk: Talk) -> None:
@@ -313,8 +317,7 @@ def _say_plan(made: Screening, plan: Sequence[Rung], talk: Talk) -> None:
     """How many train for how long, and what share of training all of them fully that is."""
     full = made.params.train.epochs
     steps = [
-        f"{rung.candidates} for {rung.epochs(full)} epoch{'s' if rung.epochs(full) > 1 else ''} on {rung.folds} of "
-        f"{len(made.params.folds)} folds"
+        f"{rung.candidates} for {_epochs(rung, full)} on {rung.folds} of {len(made.params.folds)} folds"
         for rung in plan
     ]
     cost = sum(rung.cost(full) for rung in plan) / (len(made.tried) * full * len(made.params.folds))

@@ -64,10 +64,12 @@ class Difference:
     b: float
     difference: float
     low: float
-    high: float
+    high: float  # as `low` where it is the same in every sample: no interval, as nothing is known of how it varies
     p_value: float  # for all comparisons made together
     verdict: str  # BETTER, WORSE, MODEL_BETTER, MODEL_WORSE, UNDECIDED, TOO_FEW
-    detectable: float | None  # smallest true difference that would be shown in 80 of 100 such samples; None: none would
+    detectable: (
+        float | None
+    )  # smallest true difference that would be shown in 80 of 100 such samples; None: none, or unknown
     models_low: float  # the interval of these trained models, over groups alone
     models_high: float
     seed_sd: float | None  # standard deviation of one training's score over seeds; None with one training a side
@@ -149,7 +151,7 @@ def compare(a: Sequence[Training], b: Sequence[Training], asked: Asked) -> list[
                 high=high,
                 p_value=1.0 if few else float(method.p_value[at]),
                 verdict=TOO_FEW if few else _verdict(name, at, difference, method if of_method else None, models),
-                detectable=_within_reach(name, method.detectable[at]) if of_method and not few else None,
+                detectable=_within_reach(name, method.detectable[at]) if of_method and not few and low < high else None,
                 models_low=models_low,
                 models_high=models_high,
                 seed_sd=None if noise is None else float(noise.sd[at]),

@@ -5,7 +5,6 @@ training side; a class without any counts as one photo, so that its weight, prio
 """
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -16,7 +15,6 @@ from torch import Tensor
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Maker = Callable[..., LossFunction]  # counts float64 [C] and options -> the loss
-NAMED = 20  # classes in a warning
 REGISTERED = "_maskcli_loss"
 
 
@@ -34,7 +32,7 @@ def is_registered(value: object) -> bool:
 
 
 def make(loss: str | Maker, class_counts: Sequence[int] | Any, progress: float = 0.0, **options: Any) -> LossFunction:
-    """A loss with its options (see stages/params/schema.py) for training photos per class `class_counts` [C].
+    """A loss with its options (see stages/params/schema.py) for training photos per class `class_counts` [C], none as one.
 
     `progress` is the share of epochs gone by, 0..1, for losses that take it, as ldam's deferred re-weighting does.
     Raises KeyError for an unknown name, ValueError for counts that are negative or all zero.
@@ -42,10 +40,6 @@ def make(loss: str | Maker, class_counts: Sequence[int] | Any, progress: float =
     counts = torch.as_tensor(class_counts, dtype=torch.float64)
     if (counts < 0).any() or counts.sum() == 0:
         raise ValueError("class_counts must be 0 or more, and not all 0")
-    absent = (counts == 0).nonzero().flatten().tolist()
-    if absent:
-        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
-        warnings.warn(f"classes {absent[:NAMED]}{more} have no training photo; each counts as one", stacklevel=2)
     counts = counts.clamp(min=1)
     return made(LOSSES[loss] if isinstance(loss, str) else loss, counts, progress, options)
 

@@ -1,5 +1,6 @@
 """What training minimises: the chosen loss on joint or factored targets, and where asked for a share of an axis's regression."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from stages.params.schema import Params
 # Raw model output, labels [N], regression output [N] or None, numbers [N] of the regressed axis in its own unit -> the parts
 # of the objective, which sum to it.
 Objective = Callable[[Tensor, Tensor, Tensor | None, Tensor], dict[str, Tensor]]
+NAMED = 20  # classes in a warning
 CLASS = "class"  # the part that the classes are learnt by; that of a regression has the axis's name
 
 
@@ -49,9 +51,17 @@ def make(params: Params, task: Task, class_counts: np.ndarray, progress: float =
     """The objective for a training side that has `class_counts` [C] photos of each class of the task.
 
     joint: the loss over the C classes. factored: the sum of the loss over the axes, each with the counts of its own levels.
-    `progress` is the share of epochs gone by. Photos whose number is unknown (NaN) have no part in the regression's loss.
+    `progress` is the share of epochs gone by; before the first, classes without a photo are warned of. Photos whose number is
+    unknown (NaN) have no part in the regression's loss.
     """
     maker, options = own_losses.chosen(params)
+    absent = [task.class_names[number] for number in np.flatnonzero(np.asarray(class_counts) == 0)]
+    if absent and not progress:
+        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+        warnings.warn(
+            f"classes without a training photo: {', '.join(absent[:NAMED])}{more}; to the loss each has one",
+            stacklevel=2,
+        )
 
     def make_loss(counts: np.ndarray) -> losses.LossFunction:
         return losses.make(maker, counts, progress, **options)

@@ -60,6 +60,8 @@ def _untold(found: Comparison, row: Difference, with_these: str) -> str:
     pair = f"{found.run_b} against {found.run_a}"
     if row.verdict == TOO_FEW:
         return f"{pair}: too few {row.units} to tell (macro F1 {row.difference:+.3f})"
+    if row.low == row.high:
+        return f"{pair}: {UNDECIDED}, for macro F1 is the same in every sample of {row.units}"
     return f"{pair}: {UNDECIDED} ({_gain(row)}); {_shows(row, with_these)}"
 
 

@@ -23,6 +23,7 @@ class Settled:
     decision: str
     offsets: np.ndarray | None
     reason: str
+    rule_of_each_part: tuple[str, ...] = ()  # of adjusted: the rule that other groups chose for each part of the groups
 
 
 def judge(
@@ -99,6 +100,22 @@ def _adjusted(log_probabilities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     )
 
 
+def answers_to_others(
+    settled: Settled, log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, params: Params
+) -> np.ndarray:
+    """The answers [N] to OOF predictions [N, C] of the run that was judged, each by offsets that were fitted on other groups.
+
+    labels, group: [N]. Where they were fitted, offsets answer more photos rightly than new ones. Takes as long as fitting them.
+    """
+    answers = log_probabilities.argmax(1)
+    part = nested_folds.parts(bootstrap.numbered(group), labels, seed=params.seed)
+    for number, rule in enumerate(settled.rule_of_each_part):
+        method = _method(class_offsets.RULES[rule], log_probabilities, labels)
+        fitted, own = method.fit(np.flatnonzero(part != number)), np.flatnonzero(part == number)
+        answers[own] = method.apply(fitted, own)
+    return answers
+
+
 def in_words(found: dict[str, Any], units: str) -> str:
     """The verdict on adjusting, in one line; units: what the groups are called."""
     gain = (
@@ -125,7 +142,9 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
     found = read_json(paths.DECISION, "oof-ensemble")
     try:
         offsets, reason = np.asarray(found["offsets"], float), in_words(found, task.units)
-        if offsets.shape != (task.classes,) or not np.isfinite(offsets).all():
+        chosen = tuple(found["rule_of_each_group"])
+        known = found["offered"] is not True or set(chosen) <= set(class_offsets.RULES)
+        if offsets.shape != (task.classes,) or not np.isfinite(offsets).all() or not known:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again") from None
@@ -135,6 +154,6 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
             "oof-ensemble` (or `dvc repro`) again"
         )
     if found["offered"]:
-        return Settled("adjusted", offsets, reason)
+        return Settled("adjusted", offsets, reason, chosen)
     talk.say(f"warning: {reason}; argmax is kept")
     return Settled("argmax", None, reason)

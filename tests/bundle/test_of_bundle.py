@@ -76,6 +76,12 @@ def test_project_folder_and_zip_answer_as_tta_predict(project: Path, changes: di
         assert found == pytest.approx(wanted, abs=1e-6)
         assert (predictor.answers(opened, found) == answers).all()
         assert predictor.calibrated(opened, found).sum(1) == pytest.approx(1)
+        if (
+            params.decision == "adjusted"
+        ):  # what abstaining is measured by: offsets that other people fitted, not the run's own
+            with np.load(paths.OOF_ARRAYS) as arrays:
+                own = (arrays["selected"][0] + np.linspace(-2, 2, 18)).argmax(1)
+            assert (opened.oof.answer != own).any()
 
 
 def test_a_bundle_needs_nothing_of_its_project(bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

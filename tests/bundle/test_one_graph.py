@@ -79,7 +79,7 @@ def predictor_of(params: Params, nets: list[Classifier], offsets: tuple[float, .
         origin=Origin(run="", commit=None, commit_dirty=None, data={}, lr=None, setting={}, device=None, python=None),
         licence=None,
     )
-    oof = out_of_fold.of(np.log(np.full((1, 18), 1 / 18)), np.zeros(1, int), np.zeros(1, int), 1.0, None)
+    oof = out_of_fold.of(np.log(np.full((1, 18), 1 / 18)), np.zeros(1, int), np.zeros(1, int), 1.0, np.zeros(1, int))
     return predictor.made(contents, params, nets, oof, SILENT)
 
 

@@ -242,6 +242,14 @@ def test_too_few_people_for_the_folds_and_faulty_photos_are_found(project: Path)
     assert "this photo is missing" in failures(of_tables(small())[1])["data set"]
 
 
+def test_faults_of_the_photos_tried_are_no_list_that_is_gone_with_the_trial(project: Path) -> None:
+    for photo in project.glob("data/train/images/*/mask2.jpg"):
+        photo.write_bytes(b"")
+    (told,) = failures(found(small())).values()
+    assert "faults among the photos tried; `maskcli prepare` lists all there are; mend them" in told
+    assert str(paths.FAULTS) not in told
+
+
 def test_a_class_without_people_is_warned_of(project: Path) -> None:
     table = pd.read_csv("data/train/train.csv", dtype={"id": str})
     table[table["age"] < 60].to_csv("data/train/train.csv", index=False)

@@ -282,6 +282,15 @@ def suspect(**own: Any) -> dict[str, Any]:
     return said | {"value": "", "group": "000123", "photos": f"{file}|b.jpg", "why": why, "decided": ""} | own
 
 
+def test_a_suspect_of_one_axis_is_named_without_saying_its_label_twice() -> None:
+    one = suspect(id="female normal/p000134_normal.jpg", axis="label", given="female normal", suggested="female mask")
+    one |= {"group": one["id"], "photos": one["id"]}
+    found = audited(one)
+    found |= {"axes": {"label": found["axes"]["mask"]}, "noise": []}
+    lines = [line for line, _ in audit_table.audit(found, 10, 80)]
+    assert any(line.startswith("p000134_normal.jpg  female normal > female mask   0.97") for line in lines)
+
+
 def submitted() -> dict[str, Any]:
     source = {"fold": 10, "repeat": 2, "state": "epoch 711 of 1000, of another run than the newest", "val_f1": 0.4687}
     return {
@@ -429,6 +438,14 @@ def test_compare_begins_with_the_answer_in_one_sentence() -> None:
     )
     assert "train.repeats: 4 in both would tell" in one(MODEL_WORSE, (1, 3))
     assert "with 132 people and 1 and 3 trainings" in one(MODEL_WORSE, (1, 3))
+
+
+def test_a_score_that_is_the_same_in_every_sample_has_no_interval_and_no_least_difference() -> None:
+    row = replace(difference("macro_f1"), a=0.0, b=0.0, difference=0.0, low=0.0, high=0.0, detectable=None)
+    found = Comparison("ce", "focal", [row], [], CONTEST, groups=132)
+    answer, *table = [line for line, _ in compare_table.comparison([found], False, 200)]
+    assert answer == "focal against ce: no evidence either way, for macro F1 is the same in every sample of people"
+    assert table[1].split() == ["macro", "F1", "0.000", "0.000", "+0.000", "no", "evidence"]
 
 
 def test_where_labels_were_corrected_both_answers_are_given() -> None:

@@ -157,3 +157,18 @@ def test_no_gain_is_offered_on_predictions_that_need_none() -> None:
     flattering = np.array([found["macro_f1_fitted"] - found["macro_f1_argmax"] for found in draws])
     assert (flattering > -1e-6).all()
     assert flattering.mean() > np.mean([found["difference"] for found in draws]) + 0.01
+
+
+def test_photos_are_answered_by_offsets_fitted_on_other_groups_as_they_were_judged() -> None:
+    log_probabilities, labels = drawn(240, 18, 2.0, 0)
+    log_probabilities = class_offsets.adjusted(log_probabilities, np.where(np.arange(18) % 3 == 2, -3.0, 0.0))
+    person = np.repeat(np.arange(60), 4).astype(str)
+    found = decision_rule.judge(log_probabilities, labels, person, CONTEST, small())
+    settled = decision_rule.Settled("adjusted", np.array(found["offsets"]), "", tuple(found["rule_of_each_group"]))
+    answers = decision_rule.answers_to_others(settled, log_probabilities, labels, person, small())
+    assert macro_f1(labels, answers, 18) == pytest.approx(found["macro_f1_nested"], abs=1e-12)
+    assert found["macro_f1_nested"] < found["macro_f1_fitted"] - 0.01  # what the offsets of all groups would have told
+
+    argmax = decision_rule.Settled("argmax", None, "")
+    found_again = decision_rule.answers_to_others(argmax, log_probabilities, labels, person, small())
+    assert (found_again == log_probabilities.argmax(1)).all()

@@ -47,6 +47,7 @@ def test_a_run_against_itself_differs_by_nothing() -> None:
     for row in rows([run(0.6, 1)], [run(0.6, 1)]).values():
         assert (row.difference, row.low, row.high) == (0, 0, 0)
         assert row.verdict == UNDECIDED
+        assert row.detectable is None  # not 0: no sample tells how much the difference varies
 
 
 def test_a_large_difference_is_seen_from_both_sides() -> None:

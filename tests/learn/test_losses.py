@@ -1,6 +1,5 @@
 """Each loss against its formula, written again in numpy float64 with loops where the product has array code."""
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -127,21 +126,13 @@ def test_extreme_logits_give_finite_values_and_gradients(name: str, scale: float
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_one_class_batches_and_absent_classes_are_finite(name: str) -> None:
-    with pytest.warns(UserWarning, match=r"classes \[2\] have no training photo; each counts as one"):
-        loss = make(name, [5, 3, 0, 9])
+    loss = make(name, [5, 3, 0, 9])
     assert torch.isfinite(loss(torch.tensor(LOGITS), torch.zeros(9, dtype=torch.long)))
     assert torch.isfinite(loss(torch.tensor(LOGITS[:1]), torch.tensor([2])))
 
 
-def test_of_many_absent_classes_a_few_are_named() -> None:
-    with pytest.warns(UserWarning, match=r"classes \[0, 1, .*, 19\] and 279 more have no training photo"):
-        make("ce", [0] * 299 + [5])
-
-
 def test_an_absent_class_counts_as_one_photo() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        absent = make("weighted_ce", [5, 3, 0, 9])
+    absent = make("weighted_ce", [5, 3, 0, 9])
     one = make("weighted_ce", [5, 3, 1, 9])
     assert absent(torch.tensor(LOGITS), torch.tensor(TARGETS)) == one(torch.tensor(LOGITS), torch.tensor(TARGETS))
 

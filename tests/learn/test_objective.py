@@ -1,5 +1,7 @@
 """The objective: its classes, by one softmax or one an axis, and beside them the regression of an axis's number."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from stages.data.task_and_classes import CONTEST
 from stages.learn import losses, objective
 from tests.conftest import small
 from tests.learn.tasks import SIZED
+from tests.tasks import task_of
 
 
 def test_photos_of_unknown_age_have_no_part_in_the_age_loss() -> None:
@@ -39,3 +42,15 @@ def test_factored_targets_are_the_sum_of_the_axes_losses_whatever_the_axes() -> 
     site = losses.make("weighted_ce", [10, 6, 14, 8])(raw[:, :4], torch.tensor([0, 1, 2, 3, 3]))
     width = losses.make("weighted_ce", [23, 15])(raw[:, 4:], torch.tensor([0, 1, 0, 0, 1]))
     torch.testing.assert_close(found, site + width)
+
+
+def test_classes_without_a_training_photo_are_named_once_before_the_first_epoch() -> None:
+    counts = np.full(18, 5)
+    counts[[2, 17]] = 0
+    with pytest.warns(UserWarning, match=r"photo: wear male 60\+, none female 60\+; to the loss each has one"):
+        objective.make(small(), CONTEST, counts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        objective.make(small(), CONTEST, counts, progress=0.5)  # every epoch makes it anew
+    with pytest.warns(UserWarning, match="photo: .* and 296 more; to the loss"):
+        objective.make(small(), task_of(317), np.eye(317)[0])
