@@ -67,9 +67,8 @@ class Difference:
     high: float  # as `low` where it is the same in every sample: no interval, as nothing is known of how it varies
     p_value: float  # for all comparisons made together
     verdict: str  # BETTER, WORSE, MODEL_BETTER, MODEL_WORSE, UNDECIDED, TOO_FEW
-    detectable: (
-        float | None
-    )  # smallest true difference that would be shown in 80 of 100 such samples; None: none, or unknown
+    # Smallest true difference that would be shown in 80 of 100 such samples; None: none would, or it is not known.
+    detectable: float | None
     models_low: float  # the interval of these trained models, over groups alone
     models_high: float
     seed_sd: float | None  # standard deviation of one training's score over seeds; None with one training a side
