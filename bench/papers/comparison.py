@@ -39,8 +39,10 @@ class Asked:
 
 def table(found: dict[str, Result], asked: Asked) -> list[str]:
     """The methods: published and ours, per cent, the mean over seeds with its interval, or over photos of one seed; a training's
-    seconds, and its own photos/s where it was not cut off, the medians.
+    seconds, and its own photos/s where it was not cut off, the medians. Empty where nothing was trained.
     """
+    if not any(asked.results(found, name) for name in asked.methods):
+        return []
     rows = [f"imbalance {asked.imbalance}, {asked.model}, {asked.epochs} epochs", ""]
     rows += ["| method | published | ours | 95 % | seeds | s | photos/s |", "|---|---|---|---|---|---|---|"]
     for name in asked.methods:
@@ -119,7 +121,7 @@ def verdicts(found: dict[str, Result], asked: Asked) -> list[str]:
         change, low, high, verdict = told
         shown = "" if gap is None else f"{gap:+.2f}"
         rows.append(f"| {other} against {one} | {shown} | {change:+.2f} | {low:+.2f} to {high:+.2f} | {verdict} |")
-    return rows
+    return rows if len(rows) > 4 else []
 
 
 def by_photos(one: Path, other: Path, asked: Asked) -> tuple[float, float, float, str] | None:

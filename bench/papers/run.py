@@ -246,14 +246,16 @@ def replace(path: Path, text: str) -> None:
 
 def shown(options: argparse.Namespace) -> list[str]:
     """The tables of each imbalance, and of the runs; on a lent machine without verdicts, which take their time."""
-    found, lines = results(options.to), []
+    found = results(options.to)
+    lines: list[str] = []
     for imbalance in options.imbalance:
         asked = comparison.Asked(
             options.to, imbalance, options.model, options.epochs, tuple(options.methods), options.seeds
         )
-        lines += [*comparison.table(found, asked), ""]
+        parts = [comparison.table(found, asked)]
         if options.minutes == math.inf:
-            lines += [*comparison.verdicts(found, asked), ""]
+            parts.append(comparison.verdicts(found, asked))
+        lines += [line for part in parts if part for line in (*part, "")]
     path = options.to / "lends.json"
     lends = json.loads(path.read_text()) if path.is_file() else []
     return [*lines, *comparison.rates(lends, options.model, options.epochs)]
