@@ -161,7 +161,7 @@ def _steps(result: dict[str, Any], measured: dict[str, list[float]], timm: dict[
 def _together(result: dict[str, Any]) -> list[Row]:
     """Photos/s of so many trainings at once over those of one."""
     rows: list[Row] = [["{model} {height}x{width}, batch {batch}, at once".format(**result), None, None, None, ""]]
-    alone = result["processes"]["1"]
+    alone: float = result["processes"]["1"]
     rows.append(["  one training, steps on a resident batch", alone, None, None, ""])
     words = {"processes": "processes", "mps": "under MPS", "streams": "on streams of one process"}
     for way, told in words.items():

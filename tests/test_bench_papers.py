@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,7 +182,7 @@ def test_the_answers_of_a_training_are_kept_and_so_are_those_adjusted_afterwards
     scored = json.dumps({"accuracy": 0.5, "accuracy_low": 0.1, "accuracy_high": 0.9})
     monkeypatch.setattr(trainings, "maskcli", lambda *_: scored)
     parts = [{"card": "A", "jobs": 2, "seconds": 11.0}]
-    found = trainings.results(tmp_path, training, parts, threading.Event())
+    found = trainings.results(tmp_path, training, parts)
     names = ("ce", "ce, adjusted afterwards")
     keys = [asked_of(tmp_path, names, 1).training(name, 0) for name in names]
     assert [found[key.key]["error"] for key in keys] == [50.0, 0.0]

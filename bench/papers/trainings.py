@@ -32,8 +32,9 @@ ROOT = HERE.parent.parent
 STAGES = ("prepare", "kfold", "lr-find")  # what a training begins with
 GRACE = 30.0  # seconds that a training has for its checkpoint, once it was asked to stop
 LOOK_EVERY = 0.1
-# This working tree's code, whatever is installed.
+# This working tree's code, whatever is installed; one thread, which params.yaml has for training alone.
 ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     "NO_COLOR": "1",
 }
@@ -158,13 +159,14 @@ def train(to: Path, training: Training, card: str, jobs: int, stop: threading.Ev
     finally:
         part = {"card": card, "jobs": jobs, "seconds": round(time.perf_counter() - began, 2)}
         _write_parts(place, parts := [*parts, part])
-    return results(to, training, parts, stop)
+    return results(to, training, parts)
 
 
-def results(to: Path, training: Training, parts: list[Result], stop: threading.Event) -> dict[str, Result]:
-    """Scores of a training that has ended, and its answers, which are kept."""
+def results(to: Path, training: Training, parts: list[Result]) -> dict[str, Result]:
+    """Scores of a training that has ended, and its answers, which are kept; nothing stops it: it takes seconds."""
     place, method = folder(to, training), METHODS[training.method]
-    plain = json.loads(maskcli(place, stop, "score", "--submission", "out/refit/submission.csv", "--json"))
+    words = ("score", "--submission", "out/refit/submission.csv", "--json")
+    plain = json.loads(maskcli(place, threading.Event(), *words))
     own = cost(parts, photos(to, training.imbalance) * training.epochs)
     told = {"error": plain["accuracy"], "low": plain["accuracy_high"], "high": plain["accuracy_low"]}
     result = {name: 100 * (1 - value) for name, value in told.items()} | own
