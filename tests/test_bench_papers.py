@@ -283,5 +283,7 @@ def test_trainings_at_once_that_were_cut_off_come_out_as_one_after_the_other(tmp
     assert [(lend["cut_off"], lend["ended"]) for lend in lends] == [(2, 0), (2, 0), (0, 2)]
     assert 0 < lends[1]["photos"] < lends[2]["photos"] + lends[1]["photos"] == 2 * 40 * 159
     assert results_of(alone) == results_of(together)
+    of_parts = json.loads((together / "results.json").read_text()).values()
+    assert {tuple(one["jobs"]) for one in of_parts} == {(2, 2)}  # the first left nothing to go on from
     assert not list(together.glob("trainings/*"))
     assert "| ce | 13.61 |" in printed
