@@ -25,7 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -162,16 +162,15 @@ def prepared(to: Path, left: list[Training], stop: threading.Event) -> None:
 
 def work_through(lend: Lend) -> None:
     """Train, so many at once, until all is done or the time is up."""
-    threads = [threading.Thread(target=work, args=(lend,)) for _ in range(min(lend.jobs, len(lend.waiting)))]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join(None if lend.ends == math.inf else max(0.0, lend.ends - time.monotonic()))
-    finally:
-        lend.stop.set()
-        for thread in threads:
-            thread.join()
+    limit = None if lend.ends == math.inf else max(0.0, lend.ends - time.monotonic())
+    with ThreadPoolExecutor(lend.jobs) as pool:
+        working = [pool.submit(work, lend) for _ in range(lend.jobs)]
+        try:
+            wait(working, limit)  # not by join, after whose interruption Python 3.11 takes a thread for ended
+        finally:
+            lend.stop.set()
+    for one in working:
+        one.result()
 
 
 def work(lend: Lend) -> None:
