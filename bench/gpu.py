@@ -9,7 +9,9 @@ python bench/gpu.py --device cpu --tiny          (tries the script: its figures 
               the GPU was; when each command first worked on it. --contest: the contest's preset too (12 epochs).
   steps       each model, bf16 and channels_last: a step on a resident batch (the ceiling), as CUDA graphs and eager; an
               epoch from the pixel cache; what the memory's bandwidth allows (bench/gpu_floor.py). --compile: with
-              torch.compile too, for the first model; minutes.
+              torch.compile too, for the first model; minutes. Beside it what the processor takes to give the GPU a step.
+  together    one, two and four trainings at once: processes; under NVIDIA's MPS where it is there; in one process on
+              streams (bench/gpu_together.py): the papers' ResNet-32, and mobilenetv2_100.
   timm        timm's own step beside it, each model in a process of its own, with the algorithms that cudnn.benchmark finds
               there; and ours with these.
   jpeg        an epoch of photos decoded on the fly, over the ceiling; the decoder alone.
@@ -35,19 +37,23 @@ from pathlib import Path
 from typing import Any
 
 import gpu_end_to_end
+import gpu_mps
 import gpu_table
 import scratch
 from scratch import ROOT, say
 
-KINDS = ("end_to_end", "steps", "timm", "jpeg", "prediction", "memory", "tests")
+KINDS = ("end_to_end", "steps", "together", "timm", "jpeg", "prediction", "memory", "tests")
 # Seconds that a part may take on a GPU.
-LIMITS = {"end_to_end": 150, "steps": 90, "timm": 75, "jpeg": 60, "prediction": 45, "memory": 75, "tests": 150}
+LIMITS = {"end_to_end": 150, "steps": 90, "together": 60, "timm": 75, "jpeg": 60, "prediction": 45, "memory": 75}
+LIMITS["tests"] = 150
+APART = ("together", "timm")  # each in a process of its own
 COMPILING = 240  # more, for --compile
 CONTEST = 300  # of end to end with the contest's preset
 SLOW = 10  # times as long on a CPU
 MODELS = (("efficientnet_b0", 224, 224, 128), ("mobilenetv2_100", 160, 120, 64), ("convnext_tiny", 224, 224, 128))
 CONTEST_MODEL = ("efficientnet_b0", 224, 168, 64)
 TINY_MODEL = ("test_resnet", 32, 32, 8)
+PAPERS_MODEL, TINY_PAPERS_MODEL = ("cifar_resnet32", 32, 32, 128), ("cifar_resnet8", 32, 32, 8)
 PRESET = ROOT / "presets/contest.yaml"
 
 
@@ -171,6 +177,9 @@ def _plan(book: Book, options: argparse.Namespace) -> None:
             book.plan("end to end", kind, LIMITS[kind], _setting(small), commands=commands)
             if options.contest:
                 book.plan("end to end, contest", kind, CONTEST, _setting(CONTEST_MODEL), commands=commands)
+        elif kind == "together":
+            for model in (TINY_PAPERS_MODEL if options.tiny else PAPERS_MODEL, small):
+                book.plan(f"{kind} {model[0]} {model[1]}x{model[2]}", kind, LIMITS[kind], _setting(model))
         elif kind in ("steps", "timm"):
             models = [*options.models, CONTEST_MODEL] if options.contest else options.models
             for model in models:
@@ -191,12 +200,14 @@ def measure(book: Book, options: argparse.Namespace, folder: Path) -> None:
     for name, part in book.parts.items():
         if part["kind"] == "end_to_end":
             _end_to_end(book, name, options, folder / name.replace(" ", "_"), environment)
-    together = [name for name in names if book.parts[name]["kind"] != "timm"]
-    while together:
-        together = _learning(book, together, options, folder, environment)
+    left = [name for name in names if book.parts[name]["kind"] not in APART]
+    while left:
+        left = _learning(book, left, options, folder, environment)
     for name in names:
         if book.parts[name]["kind"] == "timm":
             _learning(book, [name], options, folder, environment)
+        elif book.parts[name]["kind"] == "together":
+            _together(book, name, options, folder, environment)
     if "tests" in book.parts:
         _tests(book, options, environment)
 
@@ -227,8 +238,24 @@ def _end_to_end(book: Book, name: str, options: argparse.Namespace, folder: Path
         book.fail(name, f"{type(error).__name__}: {error}")
 
 
+def _together(book: Book, name: str, options: argparse.Namespace, folder: Path, environment: dict[str, str]) -> None:
+    """A part that MPS serves where it is there; its daemon ends here, whatever becomes of the part's process."""
+    if options.device == "cpu":
+        _learning(book, [name], options, folder, environment)
+        return
+    with gpu_mps.running(folder / f"mps_{time.monotonic_ns()}") as mps:
+        if mps.why:
+            book.note(name, mps=f"not measured under MPS: {mps.why}")
+        _learning(book, [name], options, folder, environment, mps.environment)
+
+
 def _learning(
-    book: Book, names: list[str], options: argparse.Namespace, folder: Path, environment: dict[str, str]
+    book: Book,
+    names: list[str],
+    options: argparse.Namespace,
+    folder: Path,
+    environment: dict[str, str],
+    mps: dict[str, str] | None = None,
 ) -> list[str]:
     """Measure parts in a process of their own; those that are left where it died or had to be ended."""
     begun = [name for name in names if book.limit(name) > 0]
@@ -243,6 +270,7 @@ def _learning(
         "rounds": options.rounds,
         "photos": 64 if options.tiny else 2048,
         "compiled": options.models[0][0] if options.compile else "",
+        "mps": mps or {},
     }
     events = folder / f"events_{time.monotonic_ns()}.jsonl"
     events.touch()

@@ -14,13 +14,15 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import gpu_floor
+import gpu_host
 import gpu_jpeg
 import gpu_memory
+import gpu_together
 import numpy as np
 import rates
 import torch
@@ -63,17 +65,19 @@ class Setting:
 class Plan:
     """What is measured: parts by name, each of a setting; and how long and how often."""
 
-    parts: list[tuple[str, str, Setting]]  # name, kind (steps, timm, jpeg, prediction, memory), setting
+    parts: list[tuple[str, str, Setting]]  # name, kind (one of those that `main` knows), setting
     seconds: float  # of one measurement
     rounds: int
     photos: int  # of the pixel cache, which epochs go over as often as they need
     compiled: str  # the model that is also measured with torch.compile; none: empty
+    mps: dict[str, str] = field(default_factory=dict)  # environment of processes that MPS serves; empty: it serves none
 
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
     plan = Plan(**plan | {"parts": [(name, kind, Setting(**setting)) for name, kind, setting in plan["parts"]]})
     kinds = {"steps": steps, "timm": tried, "jpeg": jpeg, "prediction": prediction, "memory": memory}
+    kinds["together"] = together
     with Path(sys.argv[2]).open("a") as file:
 
         def write(event: dict[str, Any]) -> None:
@@ -132,10 +136,12 @@ def steps(plan: Plan, setting: Setting, tell: Tell) -> None:
         result["photos_lie"] = "on the GPU" if hasattr(captured.data.pixels, "tensor") else "in memory"
         eager = learner_of(params, data)
         eager.captured = None
+        ways = {"captured": captured, "eager": eager}
         add_training(runs, plan, eager, "eager ")
         runs["forward"] = forward(plan, params)
         if plan.compiled == setting.model:
             add_training(runs, plan, learner_of(params_of(setting, compiled=True), data), "compiled ")
+        result["host_ms"] = {name: gpu_host.milliseconds(one, plan.seconds) for name, one in ways.items()}
         result |= floor_of(captured.mean.device, params, setting)
         in_turns(plan, setting, runs, result, tell)
         result |= {"threads": captured.making.threads, "captured": captured_words(captured)}
@@ -347,6 +353,11 @@ def memory(plan: Plan, setting: Setting, tell: Tell) -> None:
     result: dict[str, Any] = asdict(setting)
     for key, value in gpu_memory.figures(setting):
         tell(result := result | {key: value})
+
+
+def together(plan: Plan, setting: Setting, tell: Tell) -> None:
+    """Several trainings at once, each a process of its own; this one leaves the GPU to them."""
+    gpu_together.measure(setting, plan.seconds, plan.mps, tell)
 
 
 def noise_cache(path: Path, photos: int, params: Params) -> np.ndarray:

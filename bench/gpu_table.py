@@ -69,6 +69,8 @@ def notes(parts: dict[str, dict[str, Any]]) -> list[str]:
     took = [f"{name} {part['seconds']:.0f} s" for name, part in parts.items() if "seconds" in part]
     found = [f"took: {', '.join(took)}"] if took else []
     for name, part in parts.items():
+        if part.get("mps"):
+            found.append(f"{name}: {part['mps']}")
         if part.get("error"):
             found.append(f"{name}: {part['error']}")
         if part["result"].get("imports"):
@@ -113,6 +115,8 @@ def _rows_of(name: str, parts: dict[str, dict[str, Any]]) -> list[Row]:
         return [shown, ["  GPU busy", cost["busy"], None, None, ">= 0.8"]]
     if part["kind"] == "steps" and measured:
         return _steps(result, measured, timms(part, parts))
+    if part["kind"] == "together":
+        return _together(result) if result.get("processes") else []
     if part["kind"] == "jpeg":
         shown = [_title("JPEG on the fly", result)] if result else []
         for cores, rate in result.get("decoder", {}).items():
@@ -146,8 +150,25 @@ def _steps(result: dict[str, Any], measured: dict[str, list[float]], timm: dict[
         rows.append(["  with cudnn.benchmark, over the ceiling", tried, own, tried / own, ""])
     allowed, reached = result["bandwidth_photos_a_second"], _median(measured, "ceiling")
     rows.append(["  ceiling over what bandwidth allows", reached, allowed, reached / allowed, ""])
+    if "host_ms" in result:
+        for which, told in (("thread", "thread that trains"), ("process", "all threads")):
+            own, card = result["host_ms"]["captured"][which], 1000 * result["batch"] / reached
+            rows.append([f"  host ms a step, {told}", own, card, own / card, ""])
     rows.append(["  forward passes, as predictions are made", _median(measured, "forward"), None, None, ""])
     return [*rows, ["  first steps and their compiling, s", result["first_steps_seconds"], None, None, ""]]
+
+
+def _together(result: dict[str, Any]) -> list[Row]:
+    """Photos/s of so many trainings at once over those of one."""
+    rows: list[Row] = [["{model} {height}x{width}, batch {batch}, at once".format(**result), None, None, None, ""]]
+    alone: float = result["processes"]["1"]
+    rows.append(["  one training, steps on a resident batch", alone, None, None, ""])
+    words = {"processes": "processes", "mps": "under MPS", "streams": "on streams of one process"}
+    for way, told in words.items():
+        for number, rate in result.get(way, {}).items():
+            if (way, number) != ("processes", "1"):
+                rows.append([f"  {number} {told}", rate, alone, rate / alone, ""])
+    return rows
 
 
 def _end_to_end(part: dict[str, Any], parts: dict[str, dict[str, Any]]) -> dict[str, float] | None:

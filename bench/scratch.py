@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # This working tree's code, and the programs that stand beside this Python.
 ENVIRONMENT = os.environ | {
-    "PYTHONPATH": str(ROOT),
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     "NO_COLOR": "1",
     "PYTHONWARNINGS": "ignore",

@@ -1,5 +1,6 @@
 """bench/gpu.py: all of it runs on a CPU too, a part that fails or hangs leaves the others, and what is shown was measured."""
 
+import contextlib
 import importlib
 import io
 import json
@@ -200,11 +201,14 @@ def measured_parts() -> dict[str, Any]:
     }
     commands = [{"name": "folds", "seconds": 60.0, "busy": 0.9, "first_work": 4.1, "first_progress": 12.0}]
     commands.append({"name": "tta-predict", "seconds": 20.0, "busy": 0.5, "first_work": 3.0, "first_progress": -1.0})
+    floor["host_ms"] = {"captured": {"thread": 1.5, "process": 2.0}, "eager": {"thread": 9.0, "process": 20.0}}
+    at_once = {"processes": {"1": 1000.0, "2": 1500.0, "4": 1600.0}, "streams": {"2": 1200.0}, "mps": {"4": 3000.0}}
     cost = {"trained": 55_000, "predicted": 25_000, "commands": commands}
     return {
         "end to end": {"kind": "end_to_end", "setting": SETTING, "commands": 2, "result": cost},
         "steps": {"kind": "steps", "setting": SETTING, "result": SETTING | floor | {"rates": rates}, "seconds": 30.0},
         "timm": {"kind": "timm", "setting": SETTING, "result": {"rates": {"timm": [800.0], "tried ceiling": [990.0]}}},
+        "together": {"kind": "together", "setting": SETTING, "result": SETTING | at_once, "mps": "not measured: why"},
         "tests": {"kind": "tests", "setting": None, "result": {"summary": "8 passed in 60 s"}},
     }
 
@@ -226,6 +230,7 @@ def test_a_run_that_was_cut_off_claims_nothing_of_what_is_missing(bench: Any) ->
     parts["steps"]["result"] = {}
     table = bench("gpu_table")
     assert table.goals(parts) == {}
+    parts["together"]["result"] = {}
     assert [len(one["rows"]) for one in table.tables(parts)] == [1]
 
 
@@ -237,11 +242,60 @@ def test_tables_fit_80_columns_and_say_the_goal_beside_the_ratio(bench: Any) -> 
     (row,) = (line for line in lines if "timm's own step" in line)
     assert row.split()[-5:] == ["1,100", "800", "1.38", ">=", "1.3"]
     assert "tests: 8 passed in 60 s" in lines
+    assert "together: not measured: why" in lines
+    shares = {line[:44].strip(): line.split()[-1] for line in lines if line}
+    assert (shares["2 processes"], shares["4 under MPS"]) == ("1.5", "3")
+    assert shares["host ms a step, all threads"] == "0.0344"  # 64 photos at 1,100 a second: 58 ms
 
 
 def test_photos_of_the_jpeg_part_weigh_as_the_contests(bench: Any, tmp_path: Path) -> None:
     jpeg = bench("gpu_jpeg")
     assert 30_000 < jpeg.mean_bytes(jpeg.photos(tmp_path / "photos", 8)) < 60_000
+
+
+def mps_program(folder: Path, starts: str, told: str = "true") -> None:
+    """A program with the name of MPS's, which starts a daemon so, and does this with a `word` that it is told."""
+    program = folder / "nvidia-cuda-mps-control"
+    program.write_text(f'#!/bin/sh\nif [ "$1" = -d ]; then {starts}; else read word; {told}; fi\n')
+    program.chmod(0o755)
+
+
+PID = "$CUDA_MPS_PIPE_DIRECTORY/control.pid"
+
+
+@pytest.mark.parametrize("told", [f'[ "$word" = quit ] && kill $(cat {PID})', "true"], ids=["quits", "does not listen"])
+def test_mps_serves_within_the_block_and_is_gone_after_it_however_that_ends(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str
+) -> None:
+    mps = bench("gpu_mps")
+    mps_program(tmp_path, f"sleep 60 & echo $! > {PID}", told)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(mps, "PATIENCE", 1.0)
+
+    def interrupted() -> None:
+        with mps.running(tmp_path / "mps") as served:
+            assert set(served.environment) == {"CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"}
+            assert runs(int((tmp_path / "mps/pipe/control.pid").read_text()))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with contextlib.suppress(psutil.Error):
+        psutil.Process(int((tmp_path / "mps/pipe/control.pid").read_text())).wait(5)
+    assert not runs(int((tmp_path / "mps/pipe/control.pid").read_text()))
+    assert ("was killed" in capsys.readouterr().err) == (told == "true")
+
+
+def test_where_mps_is_not_there_or_does_not_start_a_line_says_so(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mps = bench("gpu_mps")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with mps.running(tmp_path / "none") as served:
+        assert served == mps.Mps({}, "no nvidia-cuda-mps-control on PATH")
+    mps_program(tmp_path, "echo no device >&2; exit 1")
+    with mps.running(tmp_path / "failing") as served:
+        assert served == mps.Mps({}, "nvidia-cuda-mps-control: no device")
 
 
 def printed(*words: str) -> dict[str, Any]:
@@ -261,7 +315,8 @@ def test_the_script_runs_whole_on_a_cpu_and_claims_no_goal(tmp_path: Path) -> No
     found = printed("--device", "cpu", "--tiny")
     assert found["goals"] == {}
     words = [row[0] for row in found["tables"][0]["rows"]]
-    for part in ("end to end", "test_resnet 32x32", "  best of these over timm", "JPEG on the fly", "prediction"):
+    parts = ("end to end", "test_resnet 32x32", "  best of these over timm", "JPEG on the fly", "prediction")
+    for part in (*parts, "  host ms a step, all threads", "cifar_resnet8 32x32", "  4 processes", "  4 on streams"):
         assert any(word.startswith(part) for word in words), (part, found["notes"])
     assert [row[0] for row in found["tables"][1]["rows"]] == [
         *("prepare", "kfold", "lr-find", "folds", "oof-ensemble", "tta-predict")

@@ -1,12 +1,18 @@
-"""bench/papers: the photos, the model and the params are the papers', and what is made of results; nothing is trained here."""
+"""bench/papers: the photos, the model and the params are the papers', what is made of results, and runs that are cut off."""
 
 import argparse
 import importlib.util
 import json
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +29,7 @@ from stages.learn.timm_import import load_timm
 from stages.params.load import parse
 from stages.params.model_and_training import Plugins
 from stages.submission import write
-from tests.conftest import ROOT
+from tests.conftest import ROOT, command
 
 PAPERS = ROOT / "bench/papers"
 
@@ -40,7 +46,9 @@ def script(name: str) -> ModuleType:
     return module
 
 
-long_tail, methods, run = script("long_tail"), script("methods"), script("run")
+long_tail, methods = script("long_tail"), script("methods")
+run = script("run")
+trainings, comparison = run.trainings, run.comparison
 
 
 def images(folder: Path, train: int, test: int) -> Path:
@@ -99,12 +107,12 @@ def test_every_method_is_params_alone(name: str) -> None:
     assert (params.seed, params.train.epochs, params.refit.epochs, params.augment.pad) == (1, 200, 200, 4)
 
 
-def options(folder: Path, names: list[str], seeds: int) -> argparse.Namespace:
-    return argparse.Namespace(to=folder, imbalance=100, model="m", epochs=3, methods=names, seeds=seeds)
+def asked_of(folder: Path, names: Sequence[str], seeds: int) -> Any:
+    return comparison.Asked(folder, 100, "m", 3, tuple(names), seeds)
 
 
 def test_methods_are_judged_against_ce_and_where_the_published_gap_is_above_two_points(tmp_path: Path) -> None:
-    found = run.pairs(options(tmp_path, ["ce", "focal", "ldam", "ldam, drw", "balanced_softmax"], 1))
+    found = comparison.pairs(asked_of(tmp_path, ["ce", "focal", "ldam", "ldam, drw", "balanced_softmax"], 1))
     assert [(one, other) for one, other, _ in found] == [
         ("ce", "focal"),
         ("ce", "ldam"),
@@ -119,17 +127,17 @@ def test_methods_are_judged_against_ce_and_where_the_published_gap_is_above_two_
 
 
 def test_several_seeds_are_judged_by_the_mean_of_their_differences(tmp_path: Path) -> None:
-    asked = options(tmp_path, ["ce", "ldam", "focal"], 3)
+    asked = asked_of(tmp_path, ["ce", "ldam", "focal"], 3)
     errors = {"ce": (30.0, 31.0, 32.0), "ldam": (26.0, 27.5, 27.5), "focal": (29.0, 33.3, 31.0)}
-    found = {run.key(asked, name, seed): {"error": errors[name][seed]} for name in errors for seed in range(3)}
-    rows = run.verdicts(found, asked)[4:]
+    found = {asked.training(name, seed).key: {"error": errors[name][seed]} for name in errors for seed in range(3)}
+    rows = comparison.verdicts(found, asked)[4:]
     # -4, -3.5, -4.5: mean -4, standard deviation 0.5, and 4.30 of it by the root of 3.
     assert rows[0] == "| ldam against ce | -2.99 | -4.00 | -5.24 to -2.76 | better |"
     assert rows[1] == "| focal against ce | -0.02 | +0.10 | -4.63 to +4.83 | no evidence either way |"
 
 
 def test_one_seed_is_judged_by_the_photos_that_both_answered(tmp_path: Path) -> None:
-    asked = options(tmp_path, ["ce", "ldam"], 1)
+    asked = asked_of(tmp_path, ["ce", "ldam"], 1)
     project = tmp_path / "imbalance_100"
     (project / "out/prepare").mkdir(parents=True)
     (project / "params.yaml").write_text(yaml.safe_dump({"data": {"layout": "folder", "root": "data"}}))
@@ -142,42 +150,154 @@ def test_one_seed_is_judged_by_the_photos_that_both_answered(tmp_path: Path) -> 
         write_csv(paths.EVAL, pd.DataFrame({"ImageID": images, "content": "0", "label": labels}))
     for name, wrong in (("ce", 120), ("ldam", 80)):
         answers = np.where(np.arange(400) < wrong, (labels + 1) % 10, labels)
-        path = run.submission(asked, name, 0)
+        path = trainings.submission(tmp_path, asked.training(name, 0))
         path.parent.mkdir(exist_ok=True)
         write.write(path, task, images, answers)
         assert path.stem.replace("_", "").isalnum()
-    found = {run.key(asked, name, 0): {"error": 0.0} for name in ("ce", "ldam")}
-    (row,) = run.verdicts(found, asked)[4:]
+    found = {asked.training(name, 0).key: {"error": 0.0} for name in ("ce", "ldam")}
+    (row,) = comparison.verdicts(found, asked)[4:]
     assert row.startswith("| ldam against ce | -2.99 | -10.00 | -1")
     assert row.endswith(" | better as trained |")
-    run.submission(asked, "ce", 0).unlink()  # of results of an earlier version
-    assert run.verdicts(found, asked)[4:] == []
+    trainings.submission(tmp_path, asked.training("ce", 0)).unlink()  # of results of an earlier version
+    assert comparison.verdicts(found, asked) == []
 
 
 def test_the_answers_of_a_training_are_kept_and_so_are_those_adjusted_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = options(tmp_path, ["ce"], 1)
-    project = tmp_path / "imbalance_100"
+    training = asked_of(tmp_path, ["ce"], 1).training("ce", 0)
     for name, count in zip(long_tail.CLASSES, range(10, 0, -1), strict=True):
-        (project / "data/train" / name).mkdir(parents=True)
+        (tmp_path / "imbalance_100/data/train" / name).mkdir(parents=True)
         for number in range(count):
-            (project / "data/train" / name / f"{number}.jpg").touch()
+            (tmp_path / "imbalance_100/data/train" / name / f"{number}.jpg").touch()
     images = np.array(["truck/1.jpg", "airplane/2.jpg"])
+    out = trainings.folder(tmp_path, training) / "out/refit"
+    out.mkdir(parents=True)
+    # Its answers are airplanes, of which there are ten times as many as of trucks.
+    task = Task("folder", (Axis("label", long_tail.CLASSES),), "photo")
+    write.write(out / "submission.csv", task, images, np.zeros(2, int))
+    probabilities = np.full((2, 10), 0.001)
+    probabilities[:, 0], probabilities[:, 9] = (0.6, 0.95), (0.39, 0.04)
+    np.savez(out / "probabilities.npz", image=images, probabilities=probabilities)
+    scored = json.dumps({"accuracy": 0.5, "accuracy_low": 0.1, "accuracy_high": 0.9})
+    monkeypatch.setattr(trainings, "maskcli", lambda *_: scored)
+    parts = [{"card": "A", "jobs": 2, "seconds": 11.0}]
+    found = trainings.results(tmp_path, training, parts)
+    names = ("ce", "ce, adjusted afterwards")
+    keys = [asked_of(tmp_path, names, 1).training(name, 0) for name in names]
+    assert [found[key.key]["error"] for key in keys] == [50.0, 0.0]
+    assert {one["photos_per_second"] for one in found.values()} == {15.0}  # 55 photos, 3 epochs
+    kept = [pd.read_csv(trainings.submission(tmp_path, key))["label"].tolist() for key in keys]
+    assert kept == [["airplane", "airplane"], ["truck", "airplane"]]
 
-    def command(_: Path, *words: str) -> str:
-        if words[0] == "refit":  # its answers are airplanes, of which there are ten times as many as of trucks
-            (project / "out/refit").mkdir(parents=True)
-            task = Task("folder", (Axis("label", long_tail.CLASSES),), "photo")
-            write.write(project / "out/refit/submission.csv", task, images, np.zeros(2, int))
-            probabilities = np.full((2, 10), 0.001)
-            probabilities[:, 0], probabilities[:, 9] = (0.6, 0.95), (0.39, 0.04)
-            np.savez(project / "out/refit/probabilities.npz", image=images, probabilities=probabilities)
-        return json.dumps({"accuracy": 0.5, "accuracy_low": 0.1, "accuracy_high": 0.9})
 
-    monkeypatch.setattr(run, "maskcli", command)
-    found = run.of_training(asked, methods.METHODS["ce"], 0, project)
-    assert {name: one["error"] for name, one in found.items()} == {"ce": 50.0, "ce, adjusted afterwards": 0.0}
-    kept = {name: pd.read_csv(run.submission(asked, name, 0)) for name in found}
-    assert kept["ce"]["label"].tolist() == ["airplane", "airplane"]
-    assert kept["ce, adjusted afterwards"]["label"].tolist() == ["truck", "airplane"]
+def test_of_a_training_in_parts_no_rate_is_claimed_nor_seconds_where_one_could_not_tell() -> None:
+    parts = [{"card": "A", "jobs": 4, "seconds": 60.0}, {"card": "B", "jobs": 2, "seconds": 30.0}]
+    found = trainings.cost(parts, 900)
+    assert (found["seconds"], found["photos_per_second"], found["cards"]) == (90.0, None, ["A", "B"])
+    assert trainings.cost([parts[0] | {"seconds": None}, parts[1]], 900)["seconds"] is None
+
+
+def test_the_first_seed_of_all_methods_comes_first_and_what_trains_alike_once() -> None:
+    names = ["ce", "ldam", "ce, adjusted afterwards"]
+    asked = argparse.Namespace(methods=names, imbalance=[100, 10], seeds=2, model="m", epochs=3)
+    found = [(one.seed, one.imbalance, one.method) for one in run.in_order(asked)]
+    assert found == [(seed, one, name) for seed in (0, 1) for one in (100, 10) for name in ("ce", "ldam")]
+
+
+def test_no_training_is_begun_that_would_not_end_in_time_but_the_first() -> None:
+    few, many = (trainings.Training(imbalance, "m", 10, "ce", 0) for imbalance in (100, 10))
+
+    def begun(rates: list[float], done: float = 0.0) -> list[int]:
+        lend = run.Lend(Path(), "", 2, time.monotonic() + 60, [many, few], {10: 1000, 100: 100}, {}, {})
+        lend.rates, lend.done = rates, {few: 0.0, many: done}
+        return [one.imbalance for one in iter(lambda: run.taken(lend), None)]
+
+    assert begun([]) == [10, 100]
+    assert begun([100.0]) == [100]  # 10,000 photos in 100 s, 1,000 in 10 s
+    assert begun([100.0], done=0.5) == [10, 100]
+    assert begun([10.0]) == []
+
+
+def test_a_training_that_fails_leaves_the_others_and_tells_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = [trainings.Training(100, "m", 3, name, 0) for name in ("ce", "focal", "ldam")]
+
+    def train(to: Path, training: Any, *_: Any) -> dict[str, Any]:
+        if training.method == "focal":
+            raise trainings.Failed("maskcli refit: maskcli: no")
+        return {training.key: {"error": 1.0, "seconds": 3.0, "photos_per_second": 5.0}}
+
+    monkeypatch.setattr(trainings, "train", train)
+    lend = run.Lend(tmp_path, "A", 1, float("inf"), waiting, {100: 5}, {}, dict.fromkeys(waiting, 0.0))
+    run.work_through(lend)
+    run.note(lend)
+    assert "papers: imbalance 100, focal, seed 0: maskcli refit: maskcli: no" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 2
+    (kept,) = json.loads((tmp_path / "lends.json").read_text())
+    assert (kept["ended"], kept["failed"], kept["photos"]) == (2, 1, 30)
+    assert comparison.rates([kept | {"seconds": 2.0}], "m", 3)[2] == "| A | 1 | 2 | 0 | 2 | 15 | 5 |"
+
+
+def test_when_the_time_is_up_those_that_run_are_stopped_and_no_further_one_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = [trainings.Training(100, "m", 3, name, 0) for name in ("ce", "focal", "ldam")]
+
+    def train(*asked: Any) -> dict[str, Any]:
+        assert asked[-1].wait(60)
+        raise trainings.CutOff
+
+    monkeypatch.setattr(trainings, "train", train)
+    lend = run.Lend(tmp_path, "A", 2, time.monotonic() + 0.3, waiting, {100: 5}, {}, dict.fromkeys(waiting, 0.0))
+    run.work_through(lend)
+    assert (lend.cut_off, lend.ended, lend.failed, len(lend.waiting)) == (2, 0, 0, 1)
+    assert "papers: imbalance 100, ce, seed 0: stopped after 0% of its epochs" in capsys.readouterr().err
+
+
+def drawn(folder: Path) -> Path:
+    """Photos of noise whose mean tells the class."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 6)):
+        for number, name in enumerate(long_tail.CLASSES):
+            (folder / part / name).mkdir(parents=True)
+            for photo in range(count):
+                pixels = rng.integers(0, 128, (32, 32, 3), np.uint8) + np.uint8(8 * number)
+                cv2.imwrite(str(folder / part / name / f"{photo:04d}.jpg"), pixels)
+    return folder
+
+
+def table_of(images: Path, to: Path, *words: str) -> list[str]:
+    asked = ["--images", str(images), "--imbalance", "10", "--seeds", "1", "--methods", "ce; ldam", "--to", str(to)]
+    return [sys.executable, str(PAPERS / "run.py"), *asked, "--model", "cifar_resnet8", "--epochs", "40", *words]
+
+
+def results_of(to: Path) -> tuple[dict[str, float], list[bytes]]:
+    errors = {key: one["error"] for key, one in json.loads((to / "results.json").read_text()).items()}
+    return errors, [path.read_bytes() for path in sorted((to / "submissions").iterdir())]
+
+
+@pytest.mark.slow
+def test_trainings_at_once_that_were_cut_off_come_out_as_one_after_the_other(tmp_path: Path) -> None:
+    images, alone, together = drawn(tmp_path / "images"), tmp_path / "alone", tmp_path / "together"
+    command(tmp_path, *table_of(images, alone))
+    process = subprocess.Popen(table_of(images, together, "--jobs", "2"), stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and len(list(together.glob("trainings/*/out/checkpoints/*.ckpt"))) < 2:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert not list(together.glob("trainings/*/out/prepare"))  # what is to be carried is small
+    printed = command(tmp_path, *table_of(images, together, "--jobs", "2")).stdout
+    lends = json.loads((together / "lends.json").read_text())
+    assert [(lend["cut_off"], lend["ended"]) for lend in lends] == [(2, 0), (0, 2)]
+    assert 0 < lends[0]["photos"] < lends[0]["photos"] + lends[1]["photos"] == 2 * 40 * 159
+    assert results_of(alone) == results_of(together)
+    of_parts = json.loads((together / "results.json").read_text()).values()
+    assert {tuple(one["jobs"]) for one in of_parts} == {(2, 2)}
+    assert not list(together.glob("trainings/*"))
+    assert "| ce | 13.61 |" in printed

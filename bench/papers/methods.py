@@ -47,6 +47,8 @@ def params(method: Method, seed: int, model: str, epochs: int) -> Params:
         "optimizer": {"name": "momentum", "weight_decay": 2e-4, "decay_all": True},
         "lr": 0.1,
         "lr_find": {"steps": 10},
+        # On a CPU, where rounding follows them: the same however many trainings run beside it.
+        "parallel": {"threads": 1},
         "schedule": {"name": "step", "warmup_epochs": 5, "steps": [0.8, 0.9], "factor": 0.01},
         # A model of one's own, whose Python does the same in each step.
         "train": {"epochs": epochs, "batch_size": 128, "select": "last", "cuda_graph": True},

@@ -1,65 +1,99 @@
 """Do the losses do what their papers say? Long-tailed CIFAR-10, trained by maskcli's own commands, beside published errors.
 
-python bench/papers/run.py --images CIFAR-10-images [--imbalance 100] [--seeds 3] [--methods ce,ldam] [--small] [--to FOLDER]
+python bench/papers/run.py --images CIFAR-10-images [--imbalance 100,10] [--seeds 3] [--methods "ce; ldam"] [--small]
+                           [--jobs 4] [--minutes 8] [--to FOLDER]
+python bench/papers/run.py --table [...]        (what is there, with its verdicts; nothing is trained)
 
 Every method is trained on all training photos (`maskcli refit`, one seed at a time) and scored on the 10,000 test photos
-(`maskcli score`), as the papers do. What is done is kept in FOLDER/results.json, its answers in FOLDER/submissions/, and the
-same command goes on from there. Below the table: which methods differ, paired over photos (`maskcli score --than`), or over
-seeds where there are several.
+(`maskcli score`), as the papers do: first all methods with seed 0, of one imbalance after the other, then the next seed. What
+is done is kept in FOLDER/results.json, its answers in FOLDER/submissions/, and the same command goes on from there.
+--jobs trains several at once, each a process and a folder of its own; what comes out does not depend on how many.
+--minutes, for a machine that is lent: no training is begun that, by what those before it took, would not end in time; those
+that run then are asked to stop, and the same command goes on from their checkpoints, in FOLDER/trainings/. These two folders,
+results.json and lends.json are all that has to be kept; FOLDER/imbalance_<n> is made again, of --images or of its own data/ and
+photos.json (--lay-out makes these alone).
 --small, for a machine without a GPU: ResNet-14 for 30 epochs, which shows the order of the methods alone.
+Below the table: which methods differ, paired over photos (`maskcli score --than`), or over seeds where there are several.
 """
 
 import argparse
-import contextlib
 import json
 import math
-import re
-import shutil
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import comparison
 import long_tail
-import methods
-import numpy as np
-import pandas as pd
-import yaml
-from methods import METHODS, Method
+import trainings
+from methods import METHODS
+from trainings import CutOff, Failed, Result, Training
 
-from stages.by_hand import score
-from stages.data import task_and_classes
-from stages.judge.paired_difference import UNDECIDED
-from stages.params.load import load
 
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # 97.5 % points of Student's t by seeds
-GAP = 2.0  # points of published error above which the order of two methods should show
-HERE = Path(__file__).resolve().parent
-Result = dict[str, Any]
+@dataclass
+class Lend:
+    """One run of this script: what is left to train, and what came of it."""
+
+    to: Path
+    card: str
+    jobs: int
+    ends: float  # time.monotonic()
+    waiting: list[Training]
+    photos: dict[int, int]  # of an epoch, by imbalance
+    found: dict[str, Result]
+    done: dict[Training, float]  # share of its epochs that each had done before
+    began: float = field(default_factory=time.monotonic)
+    begun: list[Training] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)  # photos/s of trainings from beginning to end, here
+    ended: int = 0
+    cut_off: int = 0
+    failed: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def cost(self, training: Training) -> int:
+        """Photos that a training learns from, those of all epochs counted."""
+        return self.photos[training.imbalance] * training.epochs
 
 
 def main() -> None:
     options = arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started this to ignore them
+        signal.signal(number, signal.default_int_handler)
     try:
-        found = trained(options)
-    except long_tail.NotThere as missing:
-        sys.exit(f"papers: {missing}")
-    print("\n".join([*table(found, options), "", *verdicts(found, options)]))
+        lend = None if options.table else filled(options)
+    except (long_tail.NotThere, Failed) as error:
+        sys.exit(f"papers: {error}")
+    except (KeyboardInterrupt, CutOff):
+        sys.exit(130)
+    print("\n".join(shown(options)))
+    if lend is not None and lend.failed:
+        sys.exit(1)
 
 
 def arguments() -> argparse.Namespace:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--images", type=Path, required=True, help=f"a checkout of {long_tail.SOURCE}")
-    made.add_argument("--imbalance", type=int, default=100, help="of the most common class to the rarest")
+    made.add_argument("--images", type=Path, help=f"a checkout of {long_tail.SOURCE}")
+    made.add_argument("--imbalance", default="100", help="of the most common class to the rarest; several with commas")
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--methods", default="", help="names with semicolons between; all if not given")
     made.add_argument("--small", action="store_true", help="ResNet-14 and 30 epochs, for the order alone")
     made.add_argument("--model", default="", help="another model of resnet_cifar.py")
     made.add_argument("--epochs", type=int, default=0)
-    made.add_argument("--to", type=Path, default=Path("papers"), help="folder of the project and of results.json")
+    made.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    made.add_argument("--minutes", type=float, default=math.inf, help="for all of it; without it there is no limit")
+    made.add_argument("--to", type=Path, default=Path("papers"), help="folder of the projects and of results.json")
+    made.add_argument("--lay-out", action="store_true", help="lay out the photos, and end")
+    made.add_argument("--table", action="store_true", help="show what is there; nothing is trained")
     options = made.parse_args()
+    options.to = options.to.resolve()
+    options.imbalance = [int(one) for one in options.imbalance.split(",")]
     options.model = options.model or ("cifar_resnet14" if options.small else "cifar_resnet32")
     options.epochs = options.epochs or (30 if options.small else 200)
     options.methods = [name.strip() for name in options.methods.split(";") if name.strip()] or list(METHODS)
@@ -68,183 +102,179 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def trained(options: argparse.Namespace) -> dict[str, Result]:
-    """Results by setting, method and seed; those that are not there yet are made, seed by seed of all methods."""
-    kept = options.to / "results.json"
-    found: dict[str, Result] = json.loads(kept.read_text()) if kept.is_file() else {}
-    project = options.to / f"imbalance_{options.imbalance}"
-    if not (project / "out/kfold/folds.csv").is_file():
-        laid_out(options, project)
-    for seed in range(options.seeds):
-        for name in options.methods:
-            if key(options, name, seed) in found:
-                continue
-            for one, result in of_training(options, METHODS[name], seed, project).items():
-                found[key(options, one, seed)] = result
-            kept.write_text(json.dumps(found, indent=1))
-            print(
-                f"papers: {name}, seed {seed}: error {found[key(options, name, seed)]['error']:.2f} %", file=sys.stderr
-            )
-    return found
+def filled(options: argparse.Namespace) -> Lend | None:
+    """Train what is not there yet, as far as the time goes; None where there was nothing to do.
 
-
-def key(options: argparse.Namespace, method: str, seed: int) -> str:
-    return f"imbalance {options.imbalance}, {options.model}, {options.epochs} epochs, {method}, seed {seed}"
-
-
-def submission(options: argparse.Namespace, method: str, seed: int) -> Path:
-    """Where the answers of a training are kept."""
-    name = re.sub(r"[^A-Za-z0-9]+", "_", key(options, method, seed))
-    return Path(options.to / "submissions" / f"{name}.csv").resolve()
-
-
-def laid_out(options: argparse.Namespace, project: Path) -> None:
-    """The project: photos, plugin, params.yaml, and what training begins with."""
-    shutil.rmtree(project, ignore_errors=True)
-    kept = long_tail.make(options.images, project / "data", options.imbalance)
-    print(f"papers: training photos: {', '.join(f'{name} {count}' for name, count in kept.items())}", file=sys.stderr)
-    shutil.copyfile(HERE / "resnet_cifar.py", project / "resnet_cifar.py")
-    write_params(options, METHODS["ce"], 0, project)
-    for stage in ("prepare", "kfold", "lr-find"):
-        maskcli(project, stage)
-
-
-def of_training(options: argparse.Namespace, method: Method, seed: int, project: Path) -> dict[str, Result]:
-    """Train a method once; its result, and those of the methods that only answer otherwise by the same training."""
-    write_params(options, method, seed, project)
-    began = time.perf_counter()
-    maskcli(project, "refit", "--fresh")
-    seconds = time.perf_counter() - began
-    plain = json.loads(maskcli(project, "score", "--submission", "out/refit/submission.csv", "--json"))
-    photos = sum(1 for _ in (project / "data/train").rglob("*.jp*g"))
-    own = {"seconds": seconds, "photos_per_second": photos * options.epochs / seconds}
-    told = {"error": plain["accuracy"], "low": plain["accuracy_high"], "high": plain["accuracy_low"]}
-    result = {name: 100 * (1 - value) for name, value in told.items()} | own
-    error, afterwards = adjusted_error(project)
-    adjusted = error | own
-    same = {name: one for name, one in METHODS.items() if one.params == method.params}
-    for name, one in same.items():
-        kept = submission(options, name, seed)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        answers = pd.read_csv(project / "out/refit/submission.csv", dtype=str)
-        (answers.assign(label=answers["file"].map(afterwards)) if one.adjusted else answers).to_csv(kept, index=False)
-    return {name: adjusted if one.adjusted else result for name, one in same.items()}
-
-
-def adjusted_error(project: Path) -> tuple[Result, dict[str, str]]:
-    """Error of answers by log p - log prior (Menon et al. 2021, section 4.1, tau 1) on the test photos, per cent, with Wilson's
-    interval over photos; and these answers by photo.
+    Raises long_tail.NotThere, and Failed, CutOff where the photos could not be prepared; KeyboardInterrupt once the running
+    trainings have stopped.
     """
-    held = np.load(project / "out/refit/probabilities.npz")
-    counts = np.array([len(list((project / "data/train" / name).iterdir())) for name in long_tail.CLASSES])
-    answers = (np.log(np.maximum(held["probabilities"], 1e-30)) - np.log(counts / counts.sum())).argmax(1)
-    truth = np.array([long_tail.CLASSES.index(Path(str(image)).parent.name) for image in held["image"]])
-    wrong, n, z = float((answers != truth).mean()), len(truth), 1.96
-    middle = (wrong + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(wrong * (1 - wrong) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    by_photo = {str(image): long_tail.CLASSES[number] for image, number in zip(held["image"], answers, strict=True)}
-    return {"error": 100 * wrong, "low": 100 * (middle - half), "high": 100 * (middle + half)}, by_photo
-
-
-def table(found: dict[str, Result], options: argparse.Namespace) -> list[str]:
-    """The methods in Markdown: published and ours, per cent, the mean over seeds with its interval; over photos of one seed."""
-    title = f"imbalance {options.imbalance}, {options.model}, {options.epochs} epochs"
-    rows = [f"{title}{' (small: for the order alone)' if options.small else ''}", ""]
-    rows += ["| method | published | ours | 95 % | seeds | photos/s |", "|---|---|---|---|---|---|"]
-    for name in options.methods:
-        several = [
-            found[key(options, name, seed)] for seed in range(options.seeds) if key(options, name, seed) in found
-        ]
-        errors = [one["error"] for one in several]
-        if not errors:
-            continue
-        mean, half = over_seeds(errors)
-        low, high = (mean - half, mean + half) if half else (several[0]["low"], several[0]["high"])
-        published = METHODS[name].published.get(options.imbalance)
-        rate = statistics.median(one["photos_per_second"] for one in several)
-        shown = "" if published is None else f"{published:.2f}"
-        rows.append(f"| {name} | {shown} | {mean:.2f} | {low:.2f} to {high:.2f} | {len(errors)} | {rate:,.0f} |")
-    sources = dict.fromkeys(METHODS[name].source for name in options.methods if METHODS[name].source)
-    return [*rows, "", *(f"Published: {source}." for source in sources)]
-
-
-def over_seeds(values: list[float]) -> tuple[float, float]:
-    """The mean and half of its 95 % interval; 0 of a single value."""
-    count = len(values)
-    half = T95.get(count, 2.0) * statistics.stdev(values) / math.sqrt(count) if count > 1 else 0.0
-    return statistics.mean(values), half
-
-
-def pairs(options: argparse.Namespace) -> list[tuple[str, str, float | None]]:
-    """The methods whose order should show, the one of the higher published error first, and every other against ce; with the
-    published difference of errors, second minus first, in points."""
-    published = {name: METHODS[name].published.get(options.imbalance) for name in options.methods}
-    found: list[tuple[str, str, float | None]] = []
-    for one in options.methods:
-        for other in options.methods:
-            a, b = published[one], published[other]
-            gap = None if a is None or b is None else b - a
-            if other != one and (one == "ce" or (gap is not None and gap < -GAP)):
-                found.append((one, other, gap))
-    return found
-
-
-def verdicts(found: dict[str, Result], options: argparse.Namespace) -> list[str]:
-    """Pairs of methods in Markdown: differences of error in points, published and ours, with a verdict; of several seeds by the
-    mean of the seeds' differences, of one by the photos that both answered."""
-    rows = ["Differences of error, points; intervals over the seeds, or over the photos of a single one.", ""]
-    rows += ["| methods | published | ours | 95 % | verdict |", "|---|---|---|---|---|"]
-    for one, other, gap in pairs(options):
-        seeds = [
-            seed
-            for seed in range(options.seeds)
-            if key(options, one, seed) in found and key(options, other, seed) in found
-        ]
-        if not seeds:
-            continue
-        if len(seeds) == 1:
-            told = by_photos(submission(options, one, seeds[0]), submission(options, other, seeds[0]), options)
-        else:
-            told = by_seeds(
-                [found[key(options, other, seed)]["error"] - found[key(options, one, seed)]["error"] for seed in seeds]
-            )
-        if told is None:
-            continue
-        change, low, high, verdict = told
-        shown = "" if gap is None else f"{gap:+.2f}"
-        rows.append(f"| {other} against {one} | {shown} | {change:+.2f} | {low:+.2f} to {high:+.2f} | {verdict} |")
-    return rows
-
-
-def by_photos(one: Path, other: Path, options: argparse.Namespace) -> tuple[float, float, float, str] | None:
-    """Error of `other` minus that of `one`, points, its 95 % interval over photos and its verdict; None where either's answers
-    were not kept."""
-    if not (one.is_file() and other.is_file()):
+    began = time.monotonic()
+    found = results(options.to)
+    left = [training for training in in_order(options) if training.key not in found]
+    for imbalance in dict.fromkeys(training.imbalance for training in left):
+        trainings.lay_out(options.images, options.to, imbalance)
+    if options.lay_out or not left:
         return None
-    with contextlib.chdir(options.to / f"imbalance_{options.imbalance}"):
-        compared = score.against(task_and_classes.read(load()), None, other, one)
-    row = next(row for row in compared.rows if row.metric == "accuracy")
-    return -100 * row.difference, -100 * row.high, -100 * row.low, row.verdict
+    stop = threading.Event()
+    prepared(options.to, left, stop)
+    done = {training: trainings.done(options.to, training) for training in left}
+    left.sort(key=lambda training: not done[training])  # first what was begun
+    photos = {imbalance: trainings.photos(options.to, imbalance) for imbalance in {one.imbalance for one in left}}
+    ends = began + 60 * options.minutes
+    lend = Lend(options.to, card(options.to, left[0]), options.jobs, ends, left, photos, found, done, stop=stop)
+    say(f"{len(left)} to train, {options.jobs} at once, on {lend.card}; ready after {lend.began - began:.0f} s")
+    try:
+        work_through(lend)
+    finally:
+        note(lend)
+    return lend
 
 
-def by_seeds(differences: list[float]) -> tuple[float, float, float, str]:
-    """The mean of differences of error, its 95 % interval over seeds, and what it says of the methods."""
-    mean, half = over_seeds(differences)
-    verdict = UNDECIDED if abs(mean) <= half else "better" if mean < 0 else "worse"
-    return mean, mean - half, mean + half, verdict
+def results(to: Path) -> dict[str, Result]:
+    kept = to / "results.json"
+    return dict(json.loads(kept.read_text())) if kept.is_file() else {}
 
 
-def write_params(options: argparse.Namespace, method: Method, seed: int, project: Path) -> None:
-    told = methods.params(method, seed, options.model, options.epochs)
-    (project / "params.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
+def in_order(options: argparse.Namespace) -> list[Training]:
+    """What the table needs, the most wanted first; of methods that train alike the first."""
+    alike: dict[str, str] = {}
+    for name in options.methods:
+        alike.setdefault(json.dumps(METHODS[name].params, sort_keys=True), name)
+    return [
+        Training(imbalance, options.model, options.epochs, name, seed)
+        for seed in range(options.seeds)
+        for imbalance in options.imbalance
+        for name in alike.values()
+    ]
 
 
-def maskcli(project: Path, *words: str) -> str:
-    """Run a command in the project; its stdout. Ends the program with the command's last line where it fails."""
-    done = subprocess.run(["maskcli", *words], cwd=project, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"papers: maskcli {' '.join(words)}: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout
+def prepared(to: Path, left: list[Training], stop: threading.Event) -> None:
+    """Each imbalance's photos, side by side."""
+    one_each = {training.imbalance: training for training in left}.values()
+    with ThreadPoolExecutor(len(one_each)) as pool:
+        try:
+            for _ in pool.map(lambda training: trainings.prepare(to, training, stop), one_each):
+                pass
+        except BaseException:
+            stop.set()
+            raise
+
+
+def work_through(lend: Lend) -> None:
+    """Train, so many at once, until all is done or the time is up."""
+    limit = None if lend.ends == math.inf else max(0.0, lend.ends - time.monotonic())
+    with ThreadPoolExecutor(lend.jobs) as pool:
+        working = [pool.submit(work, lend) for _ in range(lend.jobs)]
+        try:
+            wait(working, limit)  # not by join, after whose interruption Python 3.11 takes a thread for ended
+        finally:
+            lend.stop.set()
+    for one in working:
+        one.result()
+
+
+def work(lend: Lend) -> None:
+    """One training after the other, as long as any may be begun; one that fails leaves the others."""
+    while training := taken(lend):
+        ended = False
+        try:
+            results = trainings.train(lend.to, training, lend.card, lend.jobs, lend.stop)
+            keep(lend, training, results)
+            ended = True
+        except CutOff:
+            with lend.lock:
+                lend.cut_off += 1
+            say(f"{training.short}: stopped after {trainings.done(lend.to, training):.0%} of its epochs")
+        except Exception as error:
+            with lend.lock:
+                lend.failed += 1
+            say(f"{training.short}: {error if isinstance(error, Failed) else f'{type(error).__name__}: {error}'}")
+        trainings.let_go(lend.to, training, ended)
+
+
+def taken(lend: Lend) -> Training | None:
+    """The first of those that wait that can be expected to end in time; None where none can."""
+    with lend.lock:
+        here = [] if lend.stop.is_set() else [training for training in lend.waiting if fits(lend, training)]
+        if not here:
+            return None
+        lend.waiting.remove(here[0])
+        lend.begun.append(here[0])
+        return here[0]
+
+
+def fits(lend: Lend, training: Training) -> bool:
+    """By what those took that ended here; as long as none has, nobody asks."""
+    if not lend.rates:
+        return True
+    seconds = lend.cost(training) * (1 - lend.done[training]) / statistics.median(lend.rates)
+    return time.monotonic() + seconds <= lend.ends
+
+
+def keep(lend: Lend, training: Training, results: dict[str, Result]) -> None:
+    with lend.lock:
+        lend.ended += 1
+        lend.found.update(results)
+        replace(lend.to / "results.json", json.dumps(lend.found, indent=1))
+        own = results[training.key]
+        if own["photos_per_second"]:
+            lend.rates.append(own["photos_per_second"])
+    say(f"{training.short}: error {own['error']:.2f} %, {own['seconds'] or math.nan:.0f} s")
+
+
+def note(lend: Lend) -> None:
+    """What this run took, in lends.json: whole epochs that were trained, also of what was cut off, and the wall time."""
+    path = lend.to / "lends.json"
+    shares = {
+        one: (1.0 if one.key in lend.found else trainings.done(lend.to, one)) - lend.done[one] for one in lend.begun
+    }
+    own = {"model": lend.begun[0].model, "epochs": lend.begun[0].epochs} if lend.begun else {}
+    own |= {"card": lend.card, "jobs": lend.jobs, "seconds": round(time.monotonic() - lend.began, 1)}
+    own |= {"ended": lend.ended, "cut_off": lend.cut_off, "failed": lend.failed, "rates": lend.rates}
+    own["photos"] = round(sum(max(0.0, share) * lend.cost(one) for one, share in shares.items()))
+    if lend.begun:
+        replace(path, json.dumps([*(json.loads(path.read_text()) if path.is_file() else []), own], indent=1))
+
+
+def replace(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def shown(options: argparse.Namespace) -> list[str]:
+    """The tables of each imbalance, and of the runs; on a lent machine without verdicts, which take their time."""
+    found = results(options.to)
+    lines: list[str] = []
+    for imbalance in options.imbalance:
+        asked = comparison.Asked(
+            options.to, imbalance, options.model, options.epochs, tuple(options.methods), options.seeds
+        )
+        parts = [comparison.table(found, asked)]
+        if options.minutes == math.inf:
+            parts.append(comparison.verdicts(found, asked))
+        lines += [line for part in parts if part for line in (*part, "")]
+    path = options.to / "lends.json"
+    lends = json.loads(path.read_text()) if path.is_file() else []
+    return [*lines, *comparison.rates(lends, options.model, options.epochs)]
+
+
+def card(to: Path, training: Training) -> str:
+    """The name of the GPU that lr-find found; CPU where it found none."""
+    chosen = json.loads((trainings.project(to, training.imbalance) / "out/lr-find/lr.json").read_text())
+    if chosen["device"] == "cpu":
+        return "CPU"
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return str(chosen["device"])
+    return done.stdout.partition("\n")[0].strip() or str(chosen["device"])
+
+
+def say(line: str) -> None:
+    print(f"papers: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

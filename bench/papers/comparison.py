@@ -1,0 +1,147 @@
+"""What the papers' trainings scored, in Markdown: beside published errors, methods against each other, and each run's rate."""
+
+import contextlib
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from methods import METHODS
+from trainings import Result, Training, project, submission
+
+from stages.judge.paired_difference import UNDECIDED
+
+T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # 97.5 % points of Student's t by seeds
+GAP = 2.0  # points of published error above which the order of two methods should show
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One table: methods by name, and how many seeds of each, of one imbalance and model."""
+
+    to: Path
+    imbalance: int
+    model: str
+    epochs: int
+    methods: tuple[str, ...]
+    seeds: int
+
+    def training(self, method: str, seed: int) -> Training:
+        return Training(self.imbalance, self.model, self.epochs, method, seed)
+
+    def seeds_of(self, found: dict[str, Result], *names: str) -> list[int]:
+        """Seeds that all of these methods have results of."""
+        return [seed for seed in range(self.seeds) if all(self.training(name, seed).key in found for name in names)]
+
+    def results(self, found: dict[str, Result], method: str) -> list[Result]:
+        return [found[self.training(method, seed).key] for seed in self.seeds_of(found, method)]
+
+
+def table(found: dict[str, Result], asked: Asked) -> list[str]:
+    """The methods: published and ours, per cent, the mean over seeds with its interval, or over photos of one seed; a training's
+    seconds, and its own photos/s where it was not cut off, the medians. Empty where nothing was trained.
+    """
+    if not any(asked.results(found, name) for name in asked.methods):
+        return []
+    rows = [f"imbalance {asked.imbalance}, {asked.model}, {asked.epochs} epochs", ""]
+    rows += ["| method | published | ours | 95 % | seeds | s | photos/s |", "|---|---|---|---|---|---|---|"]
+    for name in asked.methods:
+        several = asked.results(found, name)
+        if not several:
+            continue
+        mean, half = over_seeds([one["error"] for one in several])
+        low, high = (mean - half, mean + half) if half else (several[0]["low"], several[0]["high"])
+        published = METHODS[name].published.get(asked.imbalance)
+        shown = "" if published is None else f"{published:.2f}"
+        costs = " | ".join(_median([one.get(what) for one in several]) for what in ("seconds", "photos_per_second"))
+        rows.append(f"| {name} | {shown} | {mean:.2f} | {low:.2f} to {high:.2f} | {len(several)} | {costs} |")
+    sources = dict.fromkeys(METHODS[name].source for name in asked.methods if METHODS[name].source)
+    cards = dict.fromkeys(
+        card for name in asked.methods for one in asked.results(found, name) for card in one.get("cards", [])
+    )
+    trained = [f"Trained on {', '.join(cards)}."] if cards else []
+    return [*rows, "", *(f"Published: {source}." for source in sources), *trained]
+
+
+def _median(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):,.0f}" if known else ""
+
+
+def rates(lends: list[Result], model: str, epochs: int) -> list[str]:
+    """Each run of the script: photos/s of all its trainings together, by its wall time, beside those of one alone (the median of
+    those that it trained from beginning to end)."""
+    rows = ["| card | at once | ended | cut off | s | photos/s together | of one |", "|---|---|---|---|---|---|---|"]
+    for lend in lends:
+        if (lend["model"], lend["epochs"]) == (model, epochs):
+            together = lend["photos"] / lend["seconds"]
+            counts = f"{lend['jobs']} | {lend['ended']} | {lend['cut_off']} | {lend['seconds']:,.0f}"
+            rows.append(f"| {lend['card']} | {counts} | {together:,.0f} | {_median(lend['rates'])} |")
+    return rows if len(rows) > 2 else []
+
+
+def over_seeds(values: list[float]) -> tuple[float, float]:
+    """The mean and half of its 95 % interval; 0 of a single value."""
+    count = len(values)
+    half = T95.get(count, 2.0) * statistics.stdev(values) / math.sqrt(count) if count > 1 else 0.0
+    return statistics.mean(values), half
+
+
+def pairs(asked: Asked) -> list[tuple[str, str, float | None]]:
+    """The methods whose order should show, the one of the higher published error first, and every other against ce; with the
+    published difference of errors, second minus first, in points."""
+    published = {name: METHODS[name].published.get(asked.imbalance) for name in asked.methods}
+    found: list[tuple[str, str, float | None]] = []
+    for one in asked.methods:
+        for other in asked.methods:
+            a, b = published[one], published[other]
+            gap = None if a is None or b is None else b - a
+            if other != one and (one == "ce" or (gap is not None and gap < -GAP)):
+                found.append((one, other, gap))
+    return found
+
+
+def verdicts(found: dict[str, Result], asked: Asked) -> list[str]:
+    """Pairs of methods in Markdown: differences of error in points, published and ours, with a verdict; of several seeds by the
+    mean of the seeds' differences, of one by the photos that both answered."""
+    rows = ["Differences of error, points; intervals over the seeds, or over the photos of a single one.", ""]
+    rows += ["| methods | published | ours | 95 % | verdict |", "|---|---|---|---|---|"]
+    for one, other, gap in pairs(asked):
+        seeds = asked.seeds_of(found, one, other)
+        if not seeds:
+            continue
+        if len(seeds) == 1:
+            before, after = (submission(asked.to, asked.training(name, seeds[0])) for name in (one, other))
+            told = by_photos(before, after, asked)
+        else:
+            errors = [[found[asked.training(name, seed).key]["error"] for seed in seeds] for name in (one, other)]
+            told = by_seeds([later - earlier for earlier, later in zip(*errors, strict=True)])
+        if told is None:
+            continue
+        change, low, high, verdict = told
+        shown = "" if gap is None else f"{gap:+.2f}"
+        rows.append(f"| {other} against {one} | {shown} | {change:+.2f} | {low:+.2f} to {high:+.2f} | {verdict} |")
+    return rows if len(rows) > 4 else []
+
+
+def by_photos(one: Path, other: Path, asked: Asked) -> tuple[float, float, float, str] | None:
+    """Error of `other` minus that of `one`, points, its 95 % interval over photos and its verdict; None where either's answers
+    were not kept, or the photos are not prepared here."""
+    from stages.by_hand import score  # imports torch, which is for nothing where no verdict is asked for
+    from stages.data import task_and_classes
+    from stages.params.load import load
+
+    known = project(asked.to, asked.imbalance) / "out/prepare/eval.csv"
+    if not all(path.is_file() for path in (one, other, known)):
+        return None
+    with contextlib.chdir(project(asked.to, asked.imbalance)):
+        compared = score.against(task_and_classes.read(load()), None, other, one)
+    row = next(row for row in compared.rows if row.metric == "accuracy")
+    return -100 * row.difference, -100 * row.high, -100 * row.low, row.verdict
+
+
+def by_seeds(differences: list[float]) -> tuple[float, float, float, str]:
+    """The mean of differences of error, its 95 % interval over seeds, and what it says of the methods."""
+    mean, half = over_seeds(differences)
+    verdict = UNDECIDED if abs(mean) <= half else "better" if mean < 0 else "worse"
+    return mean, mean - half, mean + half, verdict
