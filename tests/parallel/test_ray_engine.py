@@ -57,7 +57,11 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def nodes(cluster: Any) -> Iterator[Callable[..., Any]]:
-    """Adds a node; those that are left are removed at the end."""
+    """Adds a node; those that are left are removed at the end.
+
+    Their own way, for then the head knows at once that they are gone: a killed one is offered to the next test for as long as
+    Ray waits for its heartbeats (test_a_training_on_a_node_that_has_just_died_goes_on_elsewhere).
+    """
     added: list[Any] = []
 
     def add(**options: Any) -> Any:
@@ -67,7 +71,8 @@ def nodes(cluster: Any) -> Iterator[Callable[..., Any]]:
     yield add
     for node in added:
         if node in cluster.worker_nodes:
-            cluster.remove_node(node, allow_graceful=False)
+            cluster.remove_node(node, allow_graceful=True)
+    cluster.wait_for_nodes(HANGS)
 
 
 @pytest.fixture
@@ -187,6 +192,21 @@ def test_a_node_that_claims_a_gpu_it_has_not_is_left_out(
     with pytest.raises(UserError, match=r"^fold 0: no node that is left can train it, 1 could not"):
         side_by_side.run_on(engine(cluster, root, gpus=1), orders(settled)[:1], Talk(said.append))
     assert any("no GPU works here, and one is asked for" in line for line in said)
+
+
+@pytest.mark.slow
+def test_a_training_on_a_node_that_has_just_died_goes_on_elsewhere(
+    cluster: Any, nodes: Callable[..., Any], settled: Params, root: Path
+) -> None:
+    """Ray offers such a node until it has missed its heartbeats for 15 s or so."""
+    dead, _ = nodes(), nodes()
+    said: list[str] = []
+    here = engine(cluster, root)
+    cluster.remove_node(dead, allow_graceful=False)
+    assert outcomes(side_by_side.run_on(here, orders(settled), Talk(said.append))) == ["done", "done"]
+    (lost,) = [line for line in said if " is gone, or cannot be reached (log: " in line]
+    assert re.match(r"fold [01]: a node is gone.*; it goes on later \(loss 1 of 3\)$", lost)
+    assert not home(root, dead).exists()
 
 
 @pytest.mark.slow
