@@ -321,9 +321,11 @@ def test_a_head_that_is_killed_or_interrupted_leaves_no_process_and_goes_on_from
     long = settled.model_copy(update={"train": settled.train.model_copy(update={"epochs": 60})})
     running = started(cluster, root, long)
     assert running.stdout
-    for line in running.stdout:
-        if "fold 1 epoch  3/60" in line:
-            break
+    waited_for = {f"fold {fold} epoch  3/60" for fold in long.folds}
+    while waited_for:  # of both, in whatever order they come
+        line = running.stdout.readline()
+        assert line, waited_for
+        waited_for -= {begins for begins in waited_for if begins in line}
     working = trainings_of(root)
     assert len(working) == 2
     running.send_signal(number)
@@ -332,9 +334,10 @@ def test_a_head_that_is_killed_or_interrupted_leaves_no_process_and_goes_on_from
     assert not psutil.wait_procs(working, timeout=HANGS)[1]
     if number == signal.SIGINT:
         assert "stopped: fold 0 is kept at epoch " in rest
-    ends = time.monotonic() + 60  # the process that talks to Ray writes what still comes
+    ends = time.monotonic() + HANGS  # the process that talks to Ray writes what still comes
     at: list[kept_checkpoints.Progress] = []
     while time.monotonic() < ends and len(at) < 2:
+        time.sleep(0.1)
         at = [kept_checkpoints.progress(path) for path in sorted(paths.CHECKPOINTS.glob("[01]-*.ckpt"))]
     assert len(at) == 2
     assert all(not finished and epoch >= 1 for finished, epoch, _ in at)
@@ -359,7 +362,8 @@ def test_a_lost_connection_to_the_cluster_ends_in_one_line_and_loses_nothing(
 
     def say(line: str) -> None:
         said.append(line)
-        if "fold 1 epoch  3/500" in line:
+        begun = [any(f"fold {fold} epoch  3/500" in one for one in said) for fold in (0, 1)]
+        if all(begun) and "epoch  3/500" in line:
             getattr(cut.head_node, part)()
 
     long = settled.model_copy(update={"train": settled.train.model_copy(update={"epochs": 500})})
