@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from stages.learn import checkpoint
-from tests.conftest import ENVIRONMENT, HANGS, command, lay_out
+from tests.conftest import ENVIRONMENT, HANGS, ROOT, command, lay_out
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills process groups")
 
@@ -33,6 +33,8 @@ TIMES = ["seconds", "photos_per_second"]  # no two runs share them
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TRAIN = ("train",)
 ALL = ("oof-ensemble", "tta-predict")
+# Files that DVC writes in place, and what it says where it was killed in that moment.
+CUT = {"dvc.lock": r"dvc\.lock' (is invalid|validation failed)", ".dvc/tmp/rwlock": "Unable to read RWLock-file"}
 Moment = Callable[[], bool]  # whether it has come
 
 
@@ -110,6 +112,23 @@ def killed_at(moment: Moment, process: subprocess.Popen[bytes], how: signal.Sign
     return running
 
 
+def come_to_the_end(folder: Path, targets: tuple[str, ...]) -> list[str]:
+    """Let `dvc repro` end, removing files of its own that it says were cut off, as docs/last_night.md has it; these files."""
+    log, cut = folder / "log.txt", list[str]()
+    log.touch()
+    while True:
+        before = log.stat().st_size
+        if start(folder, targets).wait(HANGS) == 0:
+            return cut
+        said = log.read_bytes()[before:].decode()
+        now = [name for name, words in CUT.items() if re.search(words, said) and name not in cut]
+        assert now, said[-3000:]
+        for name in now:
+            print(f"DVC was killed while it wrote {name}: removed")
+            (folder / name).unlink()
+        cut += now
+
+
 def survive(reference: Path, folder: Path, targets: tuple[str, ...], moments: list[Moment]) -> int:
     """Kill `dvc repro` at a moment after each start, then let it end; how many of the kills hit it running."""
     hit = 0
@@ -118,14 +137,7 @@ def survive(reference: Path, folder: Path, targets: tuple[str, ...], moments: li
         if not killed_at(moment, process, SIGNALS[number % len(SIGNALS)], alone=number % 4 == 3):
             break  # it was done
         hit += 1
-    code = start(folder, targets).wait(HANGS)
-    said = (folder / "log.txt").read_text()[-3000:]
-    if code and re.search(r"dvc\.lock' (is invalid|validation failed)", said):
-        print("DVC was killed while it wrote dvc.lock: removed, as docs/last_night.md says")
-        (folder / "dvc.lock").unlink()
-        code = start(folder, targets).wait(HANGS)
-        said = (folder / "log.txt").read_text()[-3000:]
-    assert code == 0, said
+    come_to_the_end(folder, targets)
     assert_same(folder, reference)
     return hit
 
@@ -141,6 +153,19 @@ def test_two_kills_cost_nothing_but_minutes(tmp_path: Path, prepared: Path, monk
     each, draw = CHANGES["train"]["epochs"], random.Random(0)
     moments = [epochs_trained(fold * each + draw.randint(2, each - 2)) for fold in (0, 1)]
     assert survive(reference, killed, TRAIN, moments) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CUT)
+def test_where_dvc_was_killed_as_it_wrote_a_file_of_its_own_the_page_says_what_to_remove(
+    name: str, tmp_path: Path, prepared: Path
+) -> None:
+    lay_out(tmp_path, prepared)
+    assert not come_to_the_end(tmp_path, ("kfold",))
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: max(1, whole.rfind(b":"))])
+    assert come_to_the_end(tmp_path, ("kfold",)) == [name]
+    assert f"`rm {name}`" in (ROOT / "docs/last_night.md").read_text()
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,32 +26,41 @@ SAME = (
 )
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+@dataclass(frozen=True)
+class Trained:
     """A project in a sub-folder of a git repository after `dvc repro lr-find`, committed, photos pushed to a folder; `plain` is
-    an experiment with focal, trained by DVC alone."""
+    an experiment with focal, trained by DVC alone in so many seconds, on this machine as busy as it is."""
+
+    folder: Path
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Trained:
     top = tmp_path_factory.mktemp("trained")
     folder = lay_out_in_sub_folder(top, prepared)
     command(folder, "dvc", "repro", "-q", "lr-find")
     command(folder, "git", "add", "-A", str(top))
     command(folder, "git", "commit", "-qm", "first")
     command(folder, "dvc", "push", "-q", "data")
+    began = time.monotonic()
     command(folder, "dvc", "exp", "run", "-q", "--temp", "-n", "plain", "-S", "loss=focal")
-    return folder
+    return Trained(folder, time.monotonic() - began)
 
 
 @pytest.fixture
-def folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """`trained` as the working folder, put back as it was afterwards."""
-    monkeypatch.chdir(trained)
-    experiments = command(trained, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").stdout
-    yield trained
-    command(trained, "git", "checkout", "-q", "--force", ".")
-    command(trained, "git", "clean", "-q", "-d", "--force")
-    command(trained, "dvc", "checkout", "-q", "--force", "--allow-missing")
-    for line in command(trained, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split():
+    there = trained.folder
+    monkeypatch.chdir(there)
+    experiments = command(there, "git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").stdout
+    yield there
+    command(there, "git", "checkout", "-q", "--force", ".")
+    command(there, "git", "clean", "-q", "-d", "--force")
+    command(there, "dvc", "checkout", "-q", "--force", "--allow-missing")
+    for line in command(there, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split():
         if line not in experiments:
-            command(trained, "git", "update-ref", "-d", line)
+            command(there, "git", "update-ref", "-d", line)
 
 
 def kept(folder: Path, revision: str) -> dict[str, str]:
@@ -120,9 +131,9 @@ def test_the_workspace_is_trained_and_dvc_repro_has_nothing_left(folder: Path) -
 
 
 @pytest.mark.slow
-def test_until_shortens_all_and_what_was_shortened_is_a_whole_experiment(folder: Path) -> None:
+def test_until_shortens_all_and_what_was_shortened_is_a_whole_experiment(folder: Path, trained: Trained) -> None:
     said: list[str] = []
-    until = datetime.now().astimezone() + timedelta(seconds=45)
+    until = datetime.now().astimezone() + timedelta(seconds=max(45, 2 * trained.seconds))  # so that it surely begins
     found = cluster.run(Asked(changes=["train.epochs=5000"], name="short", until=until), Talk(say=said.append))
     assert found.problem() == ""
     (landed,) = found.landed

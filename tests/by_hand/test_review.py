@@ -19,7 +19,7 @@ from stages.by_hand import review
 from stages.data import corrections
 from stages.params.load import load
 from tests.by_hand.test_serve import refused
-from tests.conftest import ENVIRONMENT, ROOT, command
+from tests.conftest import ENVIRONMENT, HANGS, ROOT, command
 from tests.review.made import ASKED, Browser, suspects
 from tests.serving.running import until
 
@@ -53,7 +53,7 @@ def killed_after_each(count: int) -> int:
             said = running.browser.question()
             running.browser.decide(said["question"], "ak"[said["decided"] % 2])
             running.process.send_signal(signal.SIGKILL)
-            assert running.process.wait(60) == -signal.SIGKILL
+            assert running.process.wait(HANGS) == -signal.SIGKILL
     return len(corrections.read())
 
 
@@ -66,7 +66,7 @@ def test_a_decision_that_was_saved_is_there_after_kill_9_and_is_not_asked_again(
         running.browser.decide(said["question"], "k")
         running.process.send_signal(signal.SIGTERM)
         until(lambda: refused(running.browser.port))
-        assert running.process.wait(60) == 0
+        assert running.process.wait(HANGS) == 0
     assert [row.who for row in corrections.read()][1] == "bob"
 
 

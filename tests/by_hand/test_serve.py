@@ -23,7 +23,7 @@ from stages.by_hand.predict import Asked
 from stages.by_hand.predict_rows import Form
 from tests.by_hand import unanswerable
 from tests.by_hand.unanswerable import photo
-from tests.conftest import ENVIRONMENT
+from tests.conftest import ENVIRONMENT, HANGS
 from tests.serving.running import BATCHES, BOUNDS, Service, form, running, until
 
 ROUNDING = 1e-6  # between a photo's probabilities in batches of different sizes
@@ -134,7 +134,7 @@ def test_a_signal_lets_it_finish_what_it_has_and_end_with_0(judged: Path, number
             until(lambda: refused(port))
             client.sendall(content[100:])
             assert client.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
-        assert process.wait(60) == 0
+        assert process.wait(HANGS) == 0
         lines = process.stderr.read().splitlines()
     assert lines[-1].endswith(" ms")
     assert " 127.0.0.1 POST /predict 200 " in lines[-1]

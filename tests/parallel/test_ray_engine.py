@@ -57,7 +57,11 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def nodes(cluster: Any) -> Iterator[Callable[..., Any]]:
-    """Adds a node; those that are left are removed at the end."""
+    """Adds a node; those that are left are removed at the end.
+
+    Their own way, for then the head knows at once that they are gone: a killed one is offered to the next test for as long as
+    Ray waits for its heartbeats (test_a_training_on_a_node_that_has_just_died_goes_on_elsewhere).
+    """
     added: list[Any] = []
 
     def add(**options: Any) -> Any:
@@ -67,7 +71,8 @@ def nodes(cluster: Any) -> Iterator[Callable[..., Any]]:
     yield add
     for node in added:
         if node in cluster.worker_nodes:
-            cluster.remove_node(node, allow_graceful=False)
+            cluster.remove_node(node, allow_graceful=True)
+    cluster.wait_for_nodes(HANGS)
 
 
 @pytest.fixture
@@ -190,6 +195,21 @@ def test_a_node_that_claims_a_gpu_it_has_not_is_left_out(
 
 
 @pytest.mark.slow
+def test_a_training_on_a_node_that_has_just_died_goes_on_elsewhere(
+    cluster: Any, nodes: Callable[..., Any], settled: Params, root: Path
+) -> None:
+    """Ray offers such a node until it has missed its heartbeats for 15 s or so."""
+    dead, _ = nodes(), nodes()
+    said: list[str] = []
+    here = engine(cluster, root)
+    cluster.remove_node(dead, allow_graceful=False)
+    assert outcomes(side_by_side.run_on(here, orders(settled), Talk(said.append))) == ["done", "done"]
+    (lost,) = [line for line in said if " is gone, or cannot be reached (log: " in line]
+    assert re.match(r"fold [01]: a node is gone.*; it goes on later \(loss 1 of 3\)$", lost)
+    assert not home(root, dead).exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["full", "refuses"])
 def test_a_node_whose_disk_is_full_or_that_cannot_have_the_project_is_left_out(
     why: str, cluster: Any, nodes: Callable[..., Any], settled: Params, root: Path
@@ -301,9 +321,11 @@ def test_a_head_that_is_killed_or_interrupted_leaves_no_process_and_goes_on_from
     long = settled.model_copy(update={"train": settled.train.model_copy(update={"epochs": 60})})
     running = started(cluster, root, long)
     assert running.stdout
-    for line in running.stdout:
-        if "fold 1 epoch  3/60" in line:
-            break
+    waited_for = {f"fold {fold} epoch  3/60" for fold in long.folds}
+    while waited_for:  # of both, in whatever order they come
+        line = running.stdout.readline()
+        assert line, waited_for
+        waited_for -= {begins for begins in waited_for if begins in line}
     working = trainings_of(root)
     assert len(working) == 2
     running.send_signal(number)
@@ -312,9 +334,10 @@ def test_a_head_that_is_killed_or_interrupted_leaves_no_process_and_goes_on_from
     assert not psutil.wait_procs(working, timeout=HANGS)[1]
     if number == signal.SIGINT:
         assert "stopped: fold 0 is kept at epoch " in rest
-    ends = time.monotonic() + 60  # the process that talks to Ray writes what still comes
+    ends = time.monotonic() + HANGS  # the process that talks to Ray writes what still comes
     at: list[kept_checkpoints.Progress] = []
     while time.monotonic() < ends and len(at) < 2:
+        time.sleep(0.1)
         at = [kept_checkpoints.progress(path) for path in sorted(paths.CHECKPOINTS.glob("[01]-*.ckpt"))]
     assert len(at) == 2
     assert all(not finished and epoch >= 1 for finished, epoch, _ in at)
@@ -339,7 +362,8 @@ def test_a_lost_connection_to_the_cluster_ends_in_one_line_and_loses_nothing(
 
     def say(line: str) -> None:
         said.append(line)
-        if "fold 1 epoch  3/500" in line:
+        begun = [any(f"fold {fold} epoch  3/500" in one for one in said) for fold in (0, 1)]
+        if all(begun) and "epoch  3/500" in line:
             getattr(cut.head_node, part)()
 
     long = settled.model_copy(update={"train": settled.train.model_copy(update={"epochs": 500})})
