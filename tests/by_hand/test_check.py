@@ -27,6 +27,14 @@ from tests.conftest import SMALL, command, small
 from tests.learn import plugged
 from tests.new_project import made
 
+STARTUP = check_estimates._startup
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process takes to start is measured by starting two, which are left out where their time is not looked at."""
+    monkeypatch.setattr(check_estimates, "_startup", lambda imports: 0.0)
+
 
 def found(params: Params) -> Report:
     before = sorted(str(path) for path in Path().rglob("*"))
@@ -49,6 +57,7 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(check.shutil, "disk_usage", lambda _: usage._replace(free=10**9))
     monkeypatch.setattr(check_findings, "disk_space", noted)
+    monkeypatch.setattr(check_estimates, "_startup", STARTUP)
     report = found(small(train={"epochs": 9000}))
     assert failures(report) == {}
     looked_at = {finding.what for finding in report.findings}
@@ -334,7 +343,6 @@ def test_training_is_reckoned_with_hashing_the_pixel_cache_and_predictions_with_
 ) -> None:
     data, _ = of_tables(small())
     assert data is not None
-    monkeypatch.setattr(check_estimates, "_startup", lambda imports: 0.0)
     measured = {"batch": 32, "jobs": 2, "train_rate": 1e9, "val_rate": 1e9, "predict_rate": 2.0, "photo_bytes": 10**9}
     found = check_estimates.of_stages(Trial(small(), small(), data, 0), {"prepare": 1.0, "eda": 1.0}, measured)
     seconds = {estimate.stage: estimate.seconds for estimate in found}
