@@ -88,7 +88,7 @@ def small(**changes: Any) -> Params:
 
 
 # Files that take longest, whose tests start first, so that no process is left with one of them at the end.
-FIRST = ("test_pipeline.py", "test_kill.py", "test_check.py", "test_budget.py", "test_ensembling.py")
+FIRST = ("test_pipeline.py", "test_check.py", "test_fit.py", "test_bad_input.py", "test_kill.py", "test_refit.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

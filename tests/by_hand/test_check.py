@@ -23,7 +23,7 @@ from stages.data.task_and_classes import CONTEST, Task
 from stages.learn import losses, model, plugins, predict
 from stages.params.load import parse
 from stages.params.schema import Params
-from tests.conftest import SMALL, command, small
+from tests.conftest import SMALL, maskcli, small
 from tests.learn import plugged
 from tests.new_project import made
 
@@ -371,12 +371,14 @@ def _weights() -> bytes:
     return content
 
 
-def test_the_command_exits_with_2_where_something_would_fail(project: Path) -> None:
+def test_the_command_exits_with_2_where_something_would_fail(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (project / "params.yaml").write_text(
         yaml.safe_dump(small(model={"name": "resnet18x"}).model_dump(mode="json"), sort_keys=False)
     )
-    done = command(project, "maskcli", "check", "--json", code=2)
-    told = json.loads(done.stdout)
-    assert not told["ok"]
-    assert "Traceback" not in done.stderr
+    code, out, err = maskcli(monkeypatch, capsys, "check", "--json")
+    assert code == 2
+    assert not json.loads(out)["ok"]
+    assert not any("Traceback" in line for line in err)
     assert not (project / "out/train").exists()
