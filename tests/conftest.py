@@ -1,9 +1,12 @@
 """One small demo data set, prepared once; tests work in copies of it."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,8 @@ from hypothesis import HealthCheck, settings
 
 # Models this small gain nothing from threads, and several test processes would fight over the cores. Before torch is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
-# What a person has set up for git, DVC and terminals is theirs and shapes no test: hooks, remotes, colours, widths.
+# What a person has set up for git, DVC and terminals is theirs and shapes no test: hooks, remotes, colours, widths. Nor does a
+# Python that keeps no bytecode, which compiles all of this project and rewrites all tests anew in each of hundreds of processes.
 THEIRS = (
     "GIT_",
     "DVC_",
@@ -26,15 +30,18 @@ THEIRS = (
     "COLUMNS",
     "LINES",
     "PYTHONWARN",
+    "PYTHONDONTWRITEBYTECODE",
 )
 NEEDED = ("GIT_EXEC_PATH", "DVC_SITE_CACHE_DIR", "DVC_NO_ANALYTICS")
 for name in [name for name in os.environ if name.startswith(THEIRS) and name not in NEEDED]:
     del os.environ[name]
+sys.dont_write_bytecode = False
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 os.environ |= {"DVC_GLOBAL_CONFIG_DIR": "/nonexistent", "DVC_SYSTEM_CONFIG_DIR": "/nonexistent"}
 
+from cli import main
 from stages import kfold, prepare
-from stages.base import paths
+from stages.base import garbage, paths
 from stages.base.talk import SILENT
 from stages.data import corrections, demo_faces
 from stages.params.data_and_axes import CONTEST_AXES
@@ -43,6 +50,7 @@ from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
 
+garbage.collect_seldom()  # as the commands do
 settings.register_profile("a busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("a busy machine")
 
@@ -80,11 +88,17 @@ def small(**changes: Any) -> Params:
 
 
 # Files that take longest, whose tests start first, so that no process is left with one of them at the end.
-FIRST = ("test_pipeline.py", "test_kill.py", "test_check.py", "test_budget.py", "test_ensembling.py")
+FIRST = ("test_pipeline.py", "test_check.py", "test_fit.py", "test_bad_input.py", "test_kill.py", "test_refit.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+def pytest_collection_finish() -> None:
+    """What the imports and the tests themselves are made of lives to the end: no look for garbage goes through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +159,20 @@ def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedPro
     done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
     return done
+
+
+def maskcli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, list[str]]:
+    """Exit code, stdout and the lines of stderr of a command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["maskcli", *words])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err.splitlines()
 
 
 SHIPPED = (

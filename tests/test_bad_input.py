@@ -9,9 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
-import threading
 import unicodedata
-import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +22,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from cli import main
 from stages import oof_ensemble, prepare
 from stages.base import paths
 from stages.base.errors import UserError
@@ -39,7 +36,7 @@ from tests import histories, layouts
 from tests.bundle import refusals as bundles
 from tests.bundle import unexportable
 from tests.by_hand import unanswerable, unclaimable, unclusterable
-from tests.conftest import DVC_CONFIG, ROOT, SMALL, files_up_to, record_folds, small
+from tests.conftest import DVC_CONFIG, ROOT, SMALL, files_up_to, maskcli, record_folds, small
 from tests.data import miscorrected
 from tests.learn import plugged
 from tests.new_project import refusals
@@ -80,20 +77,6 @@ def save(path: Path, size: int = 24) -> None:
         0, 255, (size, size, 3), np.uint8
     )
     Image.fromarray(noise).save(path, "JPEG")
-
-
-def maskcli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
-) -> tuple[int, str, list[str]]:
-    """Exit code, stdout and the lines of stderr of a command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["maskcli", *words])
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main.run()
-    captured = capsys.readouterr()
-    return int(stop.value.code or 0), captured.out, captured.err.splitlines()
 
 
 def listing(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, command
+from tests.conftest import ROOT, maskcli
 
 BLOCK = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -53,10 +53,13 @@ def lay_out(folder: Path, example: Example) -> None:
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
-def test_an_example_of_the_page_gives_the_tables_that_stand_there(example: Example, tmp_path: Path) -> None:
+def test_an_example_of_the_page_gives_the_tables_that_stand_there(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     lay_out(tmp_path, example)
     for stage in ("prepare", "kfold"):
-        command(tmp_path, "maskcli", stage)
+        code, _, err = maskcli(monkeypatch, capsys, stage)
+        assert code == 0, err
     shown = {name: content for name, content in example.files.items() if name.startswith("out/")}
     assert shown
     for name, content in shown.items():

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,10 +19,18 @@ from stages.data import task_and_classes as tasks
 from stages.data.found_photos import Found
 from stages.data.task_and_classes import Task
 from stages.report.png import eda_figures
-from tests.conftest import ROOT, contest_axes, small
+from tests.conftest import ROOT, contest_axes, maskcli, small
 from tests.report.made import CELLS, FOLDERS, MANY
 
 PICTURES = ("classes.png", "ages.png", "sizes.png", "near_duplicates.png", "contact_sheet.png")
+
+
+@pytest.fixture
+def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables alone are made: drawing takes longer than all else."""
+    for name in ("histogram", "sizes", "near_duplicates"):
+        monkeypatch.setattr(eda_figures, name, lambda *_: None)
+    monkeypatch.setattr(eda, "_draw_classes", lambda *_: None)
 
 
 def photos_of(project: Path) -> list[Path]:
@@ -38,6 +45,7 @@ def people() -> pd.DataFrame:
     return pd.read_csv("data/train/train.csv", dtype=str)
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_class_counts_are_those_of_prepare(project: Path) -> None:
     eda.run(small(), SILENT)
     counts = pd.read_csv("out/eda/class_counts.csv")
@@ -45,6 +53,7 @@ def test_class_counts_are_those_of_prepare(project: Path) -> None:
     assert counts["photos"].sum() == 168
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_ages_and_genders_count_every_person_once(project: Path) -> None:
     result = eda.run(small(), SILENT)
     table, truth = pd.read_csv("out/eda/ages.csv"), people()
@@ -54,6 +63,7 @@ def test_ages_and_genders_count_every_person_once(project: Path) -> None:
         assert rows["people"].sum() == ((truth["age"].astype(int) == age) & (truth["gender"] == gender)).sum()
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_age_bins_follow_the_params(project: Path) -> None:
     result = eda.run(small(axes=contest_axes(20, 50)), SILENT)
     ages = people()["age"].astype(int)
@@ -63,6 +73,7 @@ def test_age_bins_follow_the_params(project: Path) -> None:
     assert sum(count > 0 for count in result["age_people"].values()) >= 2
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_photo_sizes_are_those_of_the_files(project: Path) -> None:
     with Image.open(photos_of(project)[0]) as image:
         width, height = image.size
@@ -79,6 +90,7 @@ def test_nothing_is_reported_where_nothing_was_planted(project: Path) -> None:
     assert all((Path("out/eda") / name).stat().st_size > 1000 for name in PICTURES)
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_planted_copies_under_another_person_are_found_and_only_these(project: Path) -> None:
     photos = photos_of(project)
     shutil.copy(photos[0], photos[1])
@@ -102,6 +114,7 @@ def test_planted_copies_under_another_person_are_found_and_only_these(project: P
         assert row.person_b == ("" if "eval" in row.photo_b else of_folder[Path(row.photo_b).parent.name])
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_alike_photos_of_one_person_and_of_the_eval_set_are_not_reported(project: Path) -> None:
     folder = photos_of(project)[0].parent
     shutil.copy(folder / "mask1.jpg", folder / "mask2.jpg")
@@ -110,6 +123,7 @@ def test_alike_photos_of_one_person_and_of_the_eval_set_are_not_reported(project
     assert eda.run(small(), SILENT)["near_duplicates"] == 0
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_an_unreadable_photo_is_listed_and_its_person_left_out_of_the_counts(project: Path) -> None:
     broken, missing, *_ = photos_of(project)
     broken.write_bytes(b"not a photo")
@@ -125,6 +139,7 @@ def test_an_unreadable_photo_is_listed_and_its_person_left_out_of_the_counts(pro
     assert (result["people"], result["photos"]) == (22, 154)
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_blank_photos_are_listed_and_make_no_pairs(project: Path) -> None:
     for photo in photos_of(project)[:3]:
         Image.new("RGB", (40, 50), (120, 110, 100)).save(photo)
@@ -140,13 +155,16 @@ def test_a_data_set_without_one_complete_person_is_an_error(project: Path) -> No
         eda.run(small(), SILENT)
 
 
-def test_the_command_prints_json_or_tables(project: Path) -> None:
+@pytest.mark.usefixtures("unpictured")
+def test_the_command_prints_json_or_tables(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copy(photos_of(project)[0], photos_of(project)[1])
 
     def printed(*words: str) -> str:
-        command = [sys.executable, "-m", "cli.main", "eda", *words]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        code, out, err = maskcli(monkeypatch, capsys, "eda", *words)
+        assert code == 0, err
+        return out
 
     assert json.loads(printed("--json")) == json.loads(Path("out/eda/summary.json").read_text())
     tables = printed()

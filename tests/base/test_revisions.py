@@ -1,9 +1,7 @@
 """Whatever a person calls a revision, wherever the project lies in the repository, and wherever its files are kept."""
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.by_hand import plots
 from tests import histories
-from tests.conftest import ROOT
+from tests.conftest import maskcli
 
 
 @pytest.fixture
@@ -138,15 +136,10 @@ def test_a_repository_of_somebody_else_is_told_with_what_git_asks_for(
             read()
 
 
-def test_every_command_that_takes_revisions_says_the_same_of_a_wrong_one(history: Path) -> None:
+def test_every_command_that_takes_revisions_says_the_same_of_a_wrong_one(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words in (("compare", "HEAD"), ("blend", "HEAD"), ("report", "HEAD"), ("plots", "HEAD")):
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *words, "smooth"],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-        )
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.splitlines()[-1].startswith("maskcli: smooth: stands for 2 commits: the experiment of "), (
-            words
-        )
+        code, _, err = maskcli(monkeypatch, capsys, *words, "smooth")
+        assert code == 2, err
+        assert err[-1].startswith("maskcli: smooth: stands for 2 commits: the experiment of "), words

@@ -20,7 +20,7 @@ from stages.data import demo_faces
 from stages.new_project import pinned_version
 from stages.new_project.declare_task import Said
 from stages.params.load import load, parse
-from tests.conftest import ENVIRONMENT, ROOT, command
+from tests.conftest import ENVIRONMENT, ROOT, command, maskcli
 from tests.new_project import made
 
 HERE = Path()
@@ -128,20 +128,25 @@ def test_what_looks_suspicious_is_told() -> None:
     assert "broken.png" in told
 
 
-def test_a_dry_run_writes_nothing_and_says_all() -> None:
+def test_a_dry_run_writes_nothing_and_says_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     made.folder(Path("photos"))
-    done = command(HERE.resolve(), "maskcli", "init", "photos", "--dry-run", "--scratch")
+    dry = ("init", "photos", "--dry-run", "--scratch")
+    code, shown, _ = maskcli(monkeypatch, capsys, *dry)
+    assert code == 0
     assert sorted(path.name for path in HERE.iterdir()) == ["photos"]
-    first = done.stdout.splitlines()[0]
-    assert first == "photos: 30 photos in 3 classes, no eval set (layout folder)"
+    assert shown.splitlines()[0] == "photos: 30 photos in 3 classes, no eval set (layout folder)"
     for word in ("cat", "folds", "suspicious", "would be written", "params.yaml", "DVC would keep photos"):
-        assert word in done.stdout
-    told = json.loads(command(HERE.resolve(), "maskcli", "init", "photos", "--dry-run", "--scratch", "--json").stdout)
+        assert word in shown
+    told = json.loads(maskcli(monkeypatch, capsys, *dry, "--json")[1])
     assert not told["written"]
     assert told["found"]["photos"] == 30
 
 
-def test_the_project_is_a_git_and_dvc_project_with_all_it_needs() -> None:
+def test_the_project_is_a_git_and_dvc_project_with_all_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     made.folder(Path("work/photos"))
     work = Path("work").resolve()
     command(work, "maskcli", "init", "photos", "--scratch", "--yes")
@@ -161,11 +166,14 @@ def test_the_project_is_a_git_and_dvc_project_with_all_it_needs() -> None:
         assert name in listed
     assert "photos/" not in listed  # git has none of them
     assert (work / "requirements.txt").read_text().startswith("maskcli==")
-    again = command(work, "maskcli", "init", "photos", "--scratch", "--yes")
-    assert "nothing new" in again.stdout
+    monkeypatch.chdir(work)
+    code, again, _ = maskcli(monkeypatch, capsys, "init", "photos", "--scratch", "--yes")
+    assert code == 0
+    assert "nothing new" in again
     (work / "params.yaml").write_text("seed: 1\n")
-    refused = command(work, "maskcli", "init", "photos", "--scratch", "--yes", code=2)
-    assert "params.yaml already, with other content" in refused.stderr
+    code, _, refused = maskcli(monkeypatch, capsys, "init", "photos", "--scratch", "--yes")
+    assert code == 2
+    assert any("params.yaml already, with other content" in line for line in refused)
     assert (work / "params.yaml").read_text() == "seed: 1\n"
 
 

@@ -13,7 +13,7 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.by_hand import compare, runs
 from tests import histories
-from tests.conftest import command
+from tests.conftest import maskcli
 
 
 @pytest.fixture
@@ -160,10 +160,13 @@ def test_a_repository_without_results_is_one_line(tmp_path: Path, monkeypatch: p
             runs.run(SILENT)
 
 
-def test_the_command_prints_the_table_and_json(history: Path) -> None:
-    shown = command(history, "maskcli", "runs").stdout
+def test_the_command_prints_the_table_and_json(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, shown, _ = maskcli(monkeypatch, capsys, "runs")
+    assert code == 0
     assert shown.startswith("3 runs, best macro F1 first.")
-    found = json.loads(command(history, "maskcli", "runs", "--json").stdout)
+    found = json.loads(maskcli(monkeypatch, capsys, "runs", "--json")[1])
     assert [row["macro_f1"] for row in found["rows"]] == [0.80, 0.41, 0.40]
 
 

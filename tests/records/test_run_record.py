@@ -1,5 +1,6 @@
 """What was run is recorded beside its outputs, and whoever joins folds sees whether they belong together."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,25 @@ from stages.records.run_record import Record
 from tests.conftest import small
 
 
+@pytest.fixture(scope="module")
+def two_folds(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two folds of ce; never written to."""
+    folder = tmp_path_factory.mktemp("two_folds") / "project"
+    shutil.copytree(prepared, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_json(paths.LR_CHOSEN, {"lr": 0.003})
+        train.run(small(), SILENT, None)
+    return folder
+
+
 @pytest.fixture
-def trained(project: Path) -> Path:
-    """A project with two folds of ce."""
-    write_json(paths.LR_CHOSEN, {"lr": 0.003})
-    train.run(small(), SILENT, None)
-    return project
+def trained(two_folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `two_folds`, as the working folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(two_folds, folder)
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def test_folds_of_one_run_have_the_same_record_and_outputs_that_carry_its_key(trained: Path) -> None:
