@@ -162,6 +162,17 @@ def test_one_seed_is_judged_by_the_photos_that_both_answered(tmp_path: Path) -> 
     assert comparison.verdicts(found, asked) == []
 
 
+def test_errors_are_told_by_how_common_the_classes_are(tmp_path: Path) -> None:
+    asked = asked_of(tmp_path, ["ce", "ldam"], 2)
+    assert comparison.by_frequency(asked) == []
+    for seed, wrong in enumerate(("ship", "airplane")):
+        path = trainings.submission(tmp_path, asked.training("ce", seed))
+        path.parent.mkdir(exist_ok=True)
+        answers = {f"{name}/0.jpg": "cat" if name == wrong else name for name in long_tail.CLASSES}
+        pd.DataFrame({"file": answers.keys(), "label": answers.values()}).to_csv(path, index=False)
+    assert comparison.by_frequency(asked)[2:] == ["| ce | 16.7 | 0.0 | 16.7 |"]
+
+
 def test_the_answers_of_a_training_are_kept_and_so_are_those_adjusted_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+import long_tail
+import numpy as np
+import pandas as pd
 from methods import METHODS
 from trainings import Result, Training, project, submission
 
@@ -61,6 +64,29 @@ def table(found: dict[str, Result], asked: Asked) -> list[str]:
     )
     trained = [f"Trained on {', '.join(cards)}."] if cards else []
     return [*rows, "", *(f"Published: {source}." for source in sources), *trained]
+
+
+def by_frequency(asked: Asked) -> list[str]:
+    """Errors of the three most common, the four middle and the three rarest classes, per cent, means over the classes and over
+    the seeds whose answers were kept: where a method gains, and what it pays. Empty where none were kept.
+    """
+    rows = ["| method | 3 most common classes | 4 middle | 3 rarest |", "|---|---|---|---|"]
+    for name in asked.methods:
+        kept = [submission(asked.to, asked.training(name, seed)) for seed in range(asked.seeds)]
+        errors = [errors_by_class(path) for path in kept if path.is_file()]
+        if errors:
+            mean = np.mean(errors, axis=0)
+            shares = " | ".join(f"{part.mean():.1f}" for part in (mean[:3], mean[3:7], mean[7:]))
+            rows.append(f"| {name} | {shares} |")
+    return rows if len(rows) > 2 else []
+
+
+def errors_by_class(answers: Path) -> np.ndarray:
+    """Of the test photos of each class, the most common one first, the share that was answered wrongly [10], per cent."""
+    table = pd.read_csv(answers, dtype=str)
+    true = table["file"].map(lambda file: Path(file).parent.name)
+    wrong = (table["label"] != true).groupby(true).mean()
+    return 100 * wrong.reindex(long_tail.CLASSES).to_numpy()
 
 
 def _median(values: list[float | None]) -> str:

@@ -251,7 +251,7 @@ def shown(options: argparse.Namespace) -> list[str]:
         asked = comparison.Asked(
             options.to, imbalance, options.model, options.epochs, tuple(options.methods), options.seeds
         )
-        parts = [comparison.table(found, asked)]
+        parts = [comparison.table(found, asked), comparison.by_frequency(asked)]
         if options.minutes == math.inf:
             parts.append(comparison.verdicts(found, asked))
         lines += [line for part in parts if part for line in (*part, "")]
