@@ -5,10 +5,12 @@ step, after every epoch, and at the end. What is learnt does not depend on it, b
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
 from stages.learn import finite, loader, processes
 from stages.learn.checkpoint import Keeper
@@ -43,13 +45,27 @@ class Around:
         """What is trained, in words: fold 0."""
         return self.keeper.name if self.keeper else "training"
 
-    @property
     def kept(self) -> str:
         """What is left of a training that fails, as the end of a line."""
         keeper = self.keeper
+        self._settle()
         if not keeper or not keeper.kept or keeper.fold < 0:  # of an inner model nothing is submitted
             return ""
         return f"; epoch {keeper.kept} is kept in {keeper.path} for `maskcli submit-now`"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """However training ends in here, no checkpoint is written after that."""
+        try:
+            yield
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait for the newest checkpoint; whether it can be written is no matter any more."""
+        if self.keeper:
+            with suppress(UserError):
+                self.keeper.settle()
 
     def resume(self, learner: Learner) -> Progress:
         """The progress of the training's checkpoint, its state put into the learner; an empty one where there is none."""

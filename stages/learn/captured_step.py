@@ -111,7 +111,7 @@ def of_batch(capture: Capture, model: nn.Module, photos: Tensor, forward: Callab
     if capture.seen[key] <= FIRST:
         return None
     if capture.seen[key] > FIRST + MOST:
-        capture.give_up("the optimizer keeps weights in another place after each step")
+        capture.give_up("weights or buffers lie in another place again and again")
     elif why := _refuses(model, photos, forward):
         capture.give_up(why)
     else:
@@ -121,10 +121,11 @@ def of_batch(capture: Capture, model: nn.Module, photos: Tensor, forward: Callab
 
 
 def _refuses(model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> str:
-    """Why no graph can do what a pass does: it waits for the GPU, or gives the model a new tensor in place of one of its own, as
-    a replay would not. Empty where neither. Leaves the model as it was.
+    """Why no graph can do what a pass does: it waits for the GPU, or replaces a buffer of the model, as a replay would not. Empty
+    where neither. Leaves the model as it was.
 
-    Looked at beforehand: a recording that breaks off leaves torch's random numbers unusable, and what it gave the model unset.
+    Looked at beforehand: a recording that breaks off leaves torch's random numbers unusable, and a buffer that it made holds
+    numbers that were never computed.
     """
     kept = [
         (module, name, buffer, buffer.clone())
@@ -140,11 +141,11 @@ def _refuses(model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any])
         return "a part of the model waits for the GPU"
     finally:
         new = [name for module, name, buffer, _ in kept if getattr(module, name) is not buffer]
-        with torch.no_grad():
+        with torch.inference_mode():  # also of one that validation made, which nothing else may change
             for module, name, buffer, value in kept:
                 buffer.copy_(value)
                 setattr(module, name, buffer)
-    return f"the model's {new[0]} is a new tensor after each pass" if new else ""
+    return f"the model replaces its buffer `{new[0]}` in each pass" if new else ""
 
 
 @contextmanager

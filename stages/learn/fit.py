@@ -26,23 +26,24 @@ def fit(learner: Learner, around: Around | None = None, progress: Progress | Non
     """
     params, around, progress = learner.params, around or Around(), progress or Progress()
     around.begin(learner, progress)
-    while not over(progress, params):
-        gone = _gone(progress, params, 0.0) / params.train.epochs
-        goal = objective.make(params, learner.data.task, learner.data.class_counts, gone)
-        row, photos = train_epoch(learner, goal, progress, around)
-        began = time.perf_counter()
-        found = validate(learner, goal)
-        finite.check_validation(learner, progress, found.val_nll, row["lr"], around.kept)
-        learner.plateau.step(found.val_nll)
-        validating = time.perf_counter() - began
-        row |= _scores(found) | {
-            "seconds": progress.epoch_seconds + validating,
-            "photos_per_second": len(photos) / progress.epoch_seconds,
-        }
-        _say_if_not_captured(learner, around)
-        row |= found.errors | _pieces(learner, progress, around) | _drawn(learner, photos)
-        note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
-        around.after_epoch(learner, progress, validating)
+    with around.writing():
+        while not over(progress, params):
+            gone = _gone(progress, params, 0.0) / params.train.epochs
+            goal = objective.make(params, learner.data.task, learner.data.class_counts, gone)
+            row, photos = train_epoch(learner, goal, progress, around)
+            began = time.perf_counter()
+            found = validate(learner, goal)
+            finite.check_validation(learner, progress, found.val_nll, row["lr"], around.kept)
+            learner.plateau.step(found.val_nll)
+            validating = time.perf_counter() - began
+            row |= _scores(found) | {
+                "seconds": progress.epoch_seconds + validating,
+                "photos_per_second": len(photos) / progress.epoch_seconds,
+            }
+            _say_if_not_captured(learner, around)
+            row |= found.errors | _pieces(learner, progress, around) | _drawn(learner, photos)
+            note(progress, params.train.select, row, found.logits, learner.validated.state_dict())
+            around.after_epoch(learner, progress, validating)
     around.end(learner, progress)
     return progress
 

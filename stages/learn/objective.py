@@ -55,13 +55,8 @@ def make(params: Params, task: Task, class_counts: np.ndarray, progress: float =
     unknown (NaN) have no part in the regression's loss.
     """
     maker, options = own_losses.chosen(params)
-    absent = [task.class_names[number] for number in np.flatnonzero(np.asarray(class_counts) == 0)]
-    if absent and not progress:
-        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
-        warnings.warn(
-            f"classes without a training photo: {', '.join(absent[:NAMED])}{more}; to the loss each has one",
-            stacklevel=2,
-        )
+    if not progress:
+        _warn_of_absent(params, task, class_counts)
 
     def make_loss(counts: np.ndarray) -> losses.LossFunction:
         return losses.make(maker, counts, progress, **options)
@@ -77,6 +72,26 @@ def make(params: Params, task: Task, class_counts: np.ndarray, progress: float =
         return found
 
     return objective
+
+
+def _warn_of_absent(params: Params, task: Task, class_counts: np.ndarray) -> None:
+    """Name what the loss has no photo of: classes, or levels of axes with factored targets."""
+    absent = [task.class_names[number] for number in np.flatnonzero(np.asarray(class_counts) == 0)]
+    if params.targets == "factored":
+        of_axes = [np.bincount(axis, weights=class_counts) for axis in task.parts(np.arange(task.classes))]
+        absent = [
+            f"{axis.name} {axis.levels[number]}"
+            for axis, counts in zip(task.axes, of_axes, strict=True)
+            for number in np.flatnonzero(counts == 0)
+        ]
+    if not absent:
+        return
+    what = "classes" if params.targets == "joint" else "levels"
+    more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+    warnings.warn(
+        f"{what} without a training photo: {', '.join(absent[:NAMED])}{more}; the loss counts one for each",
+        stacklevel=3,
+    )
 
 
 def _regression_loss(output: Tensor, numbers: Tensor) -> Tensor:

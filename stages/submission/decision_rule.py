@@ -15,6 +15,8 @@ from stages.judge.paired_difference import BETTER, Asked, Difference
 from stages.judge.training_noise import Training
 from stages.params.schema import Params
 
+DAMAGED = f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again"
+
 
 @dataclass(frozen=True)
 class Settled:
@@ -106,9 +108,14 @@ def answers_to_others(
     """The answers [N] to OOF predictions [N, C] of the run that was judged, each by offsets that were fitted on other groups.
 
     labels, group: [N]. Where they were fitted, offsets answer more photos rightly than new ones. Takes as long as fitting them.
+    Raises UserError where decision.json does not name a rule for each part.
     """
     answers = log_probabilities.argmax(1)
+    if settled.offsets is None:
+        return answers
     part = nested_folds.parts(bootstrap.numbered(group), labels, seed=params.seed)
+    if len(settled.rule_of_each_part) != part.max() + 1:
+        raise UserError(DAMAGED)
     for number, rule in enumerate(settled.rule_of_each_part):
         method = _method(class_offsets.RULES[rule], log_probabilities, labels)
         fitted, own = method.fit(np.flatnonzero(part != number)), np.flatnonzero(part == number)
@@ -147,7 +154,7 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
         if offsets.shape != (task.classes,) or not np.isfinite(offsets).all() or not known:
             raise ValueError
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again") from None
+        raise UserError(DAMAGED) from None
     if found.get("run") != run:
         raise UserError(
             f"{paths.DECISION}: was fitted on the OOF predictions of another run than the folds that answer; run `maskcli "

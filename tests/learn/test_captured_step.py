@@ -38,8 +38,10 @@ def again(model: nn.Module) -> Record:
     def record(work: Callable[[], None]) -> Callable[[], None]:
         kept = [buffer.clone() for buffer in model.buffers()]
         work()
-        for buffer, before in zip(model.buffers(), kept, strict=True):
-            buffer.data.copy_(before)  # unseen by autograd, as a recording is
+        with torch.inference_mode():
+            for buffer, before in zip(model.buffers(), kept, strict=True):
+                # Unseen by autograd, as a recording is; one that validation made it does not see in any case.
+                (buffer if buffer.is_inference() else buffer.data).copy_(before)
         own = [(parameter, parameter.grad) for parameter in model.parameters() if parameter.grad is not None]
 
         def replay() -> None:
@@ -127,34 +129,52 @@ def test_weights_that_were_moved_in_memory_are_recorded_anew_and_an_optimizer_th
     for _ in range(captured_step.MOST):
         net.weight.data = net.weight.data.clone()
         graph()
-    assert "optimizer" in capture.why
+    assert "in another place" in capture.why
     assert graph() is None
 
 
 class Replacing(nn.Module):
-    """Gives itself a new tensor at each pass, as a replay would not."""
+    """Replaces its buffer in each pass of training, or of validation, as a replay would not."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, training: bool) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.when = net, training
         self.register_buffer("passes", torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        self.passes = self.passes + 1
+        if self.training == self.when:
+            self.passes = self.passes + 1
         found: Tensor = self.net(features * (1 + 0.1 * self.passes))
         return found
 
 
-def test_a_model_that_replaces_a_tensor_of_its_own_is_trained_kernel_by_kernel(project: Path) -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_that_replaces_a_buffer_learns_the_same_as_kernel_by_kernel(project: Path, training: bool) -> None:
     plain, captured = made({}), made({})
     for learner in (plain, captured):
-        learner.bare.head = Replacing(learner.bare.head)
+        learner.bare.head = Replacing(learner.bare.head, training)
     captured.captured = Capture(again(captured.bare))
     expected, found = trained(plain), trained(captured)
-    assert captured.captured.why == "the model's passes is a new tensor after each pass"
+    assert captured.captured.why == ("the model replaces its buffer `passes` in each pass" if training else "")
     assert captured.bare.head.passes == plain.bare.head.passes
+    assert captured.bare.head.passes > 0
     for name, value in expected.selected_state.items():
         assert torch.equal(value, found.selected_state[name]), name
+
+
+def test_a_buffer_that_validation_replaced_has_its_steps_recorded_anew() -> None:
+    net = nn.BatchNorm1d(3)
+    capture = Capture(again(net))
+    photos = torch.ones(4, 3)
+
+    def graph() -> Any:
+        return captured_step.of_batch(capture, net, photos, lambda given: (net(given), None))
+
+    first = [graph() for _ in range(captured_step.FIRST + 1)][-1]
+    assert first is not None
+    net.running_mean = torch.ones(3)
+    capture.look(net)
+    assert graph() is not first
 
 
 def test_a_model_of_ones_own_a_compiled_one_several_processes_and_a_cpu_are_left_alone(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -121,13 +122,13 @@ def test_training_cut_off_again_and_again_ends_bit_identical(project: Path) -> N
 
 
 def noting(keep: Keeper, notes: dict[tuple[int, int], Any], late: float = 0.0) -> Keeper:
-    """Notes what a training's checkpoints hold of the learner, by (epoch, step), each written so many seconds late."""
+    """Notes what a training's checkpoints hold, by (epoch, step), each written so many seconds late."""
     write = keep._replace
 
     def noted(header: checkpoint.Header, content: dict[str, Any]) -> None:
         time.sleep(late)
         write(header, content)
-        notes[header.epoch, header.step] = checkpoint.read(keep.path)[1]["learner"]
+        notes[header.epoch, header.step] = checkpoint.read(keep.path)[1]
 
     keep._replace = noted  # type: ignore[method-assign]
     return keep
@@ -147,8 +148,12 @@ def test_checkpoints_written_while_training_goes_on_hold_what_those_hold_that_it
     assert keep.writing is None  # the last one is there before training ends
     assert waited.keys() == beside.keys()
     assert len(waited) > 6
-    for place, learner in waited.items():
-        assert_equal(learner, beside[place])
+    for place, content in waited.items():
+        for part in (content["progress"], beside[place]["progress"]):  # what it took to train is no two trainings' own
+            part["epoch_seconds"] = 0.0
+            rows = json.loads(part["history"])
+            part["history"] = [{name: row[name] for name in row if name not in TIMES} for row in rows]
+        assert_equal(content, beside[place])
     assert same(trained(params, keep), trained(params))
 
 
@@ -165,6 +170,26 @@ def test_a_checkpoint_that_cannot_be_written_beside_training_ends_it(
     with pytest.raises(UserError, match="No space left"):
         trained(params, keep)
     assert keep.kept == 0
+
+
+def test_a_training_that_fails_while_its_checkpoint_is_written_waits_for_that(project: Path) -> None:
+    params = small(optimizer={"name": "sgd"}, train={"epochs": 4})
+    steps = len(open_fold(params, 0).train) // 32 + 1
+    keep = keeper(params)
+    keep.beside = True
+    learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
+
+    def no_number(step: int) -> None:
+        if step == steps:  # the last of the first epoch
+            learner.lr = 1e30
+
+    notes: dict[tuple[int, int], Any] = {}
+    taken = itertools.count(1)
+    around = Around(keeper=noting(keep, notes, late=0.5), interrupt=lambda: no_number(next(taken)) or False)
+    with pytest.raises(UserError, match=r"NaN or infinite at epoch 2, .*epoch 1 is kept in .*ckpt for"):
+        fit.fit(learner, around)
+    assert keep.writing is None
+    assert keep.path.exists()
 
 
 def assert_equal(one: Any, other: Any) -> None:

@@ -47,10 +47,14 @@ def test_factored_targets_are_the_sum_of_the_axes_losses_whatever_the_axes() -> 
 def test_classes_without_a_training_photo_are_named_once_before_the_first_epoch() -> None:
     counts = np.full(18, 5)
     counts[[2, 17]] = 0
-    with pytest.warns(UserWarning, match=r"photo: wear male 60\+, none female 60\+; to the loss each has one"):
+    with pytest.warns(UserWarning, match=r"photo: wear male 60\+, none female 60\+; the loss counts one for each"):
         objective.make(small(), CONTEST, counts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         objective.make(small(), CONTEST, counts, progress=0.5)  # every epoch makes it anew
-    with pytest.warns(UserWarning, match="photo: .* and 296 more; to the loss"):
+        objective.make(small(targets="factored"), CONTEST, counts)  # each level has photos
+    counts[CONTEST.parts(np.arange(18))[2] == 2] = 0
+    with pytest.warns(UserWarning, match=r"^levels without a training photo: age 60\+; the loss counts"):
+        objective.make(small(targets="factored"), CONTEST, counts)
+    with pytest.warns(UserWarning, match="photo: .* and 296 more; the loss"):
         objective.make(small(), task_of(317), np.eye(317)[0])
