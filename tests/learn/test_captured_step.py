@@ -156,6 +156,8 @@ def test_a_model_that_replaces_a_buffer_learns_the_same_as_kernel_by_kernel(proj
     captured.captured = Capture(again(captured.bare))
     expected, found = trained(plain), trained(captured)
     assert captured.captured.why == ("the model replaces its buffer `passes` in each pass" if training else "")
+    if not training:  # recorded in the first epoch, and anew in the second
+        assert max(captured.captured.seen.values()) == captured_step.FIRST + 2
     assert captured.bare.head.passes == plain.bare.head.passes
     assert captured.bare.head.passes > 0
     for name, value in expected.selected_state.items():

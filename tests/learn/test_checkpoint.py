@@ -175,7 +175,7 @@ def test_a_checkpoint_that_cannot_be_written_beside_training_ends_it(
 def test_a_training_that_fails_while_its_checkpoint_is_written_waits_for_that(project: Path) -> None:
     params = small(optimizer={"name": "sgd"}, train={"epochs": 4})
     steps = len(open_fold(params, 0).train) // 32 + 1
-    keep = keeper(params)
+    keep = keeper(params, every=1e9)
     keep.beside = True
     learner = start(params, open_fold(params, 0), 0, LR, Accelerator(), SILENT)
 
@@ -185,7 +185,7 @@ def test_a_training_that_fails_while_its_checkpoint_is_written_waits_for_that(pr
 
     notes: dict[tuple[int, int], Any] = {}
     taken = itertools.count(1)
-    around = Around(keeper=noting(keep, notes, late=0.5), interrupt=lambda: no_number(next(taken)) or False)
+    around = Around(keeper=noting(keep, notes, late=1.0), interrupt=lambda: no_number(next(taken)) or False)
     with pytest.raises(UserError, match=r"NaN or infinite at epoch 2, .*epoch 1 is kept in .*ckpt for"):
         fit.fit(learner, around)
     assert keep.writing is None
