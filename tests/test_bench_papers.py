@@ -138,6 +138,14 @@ def test_several_seeds_are_judged_by_the_mean_of_their_differences(tmp_path: Pat
     assert rows[1] == "| focal against ce | -0.02 | +0.10 | -4.63 to +4.83 | no evidence either way |"
 
 
+@pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.706), (6, 2.571), (31, 2.042)])
+def test_intervals_over_seeds_are_of_students_t(seeds: int, quantile: float) -> None:
+    values = [float(value) for value in range(seeds)]
+    mean, half = comparison.over_seeds(values)
+    assert mean == np.mean(values)
+    assert half == pytest.approx(quantile * np.std(values, ddof=1) / np.sqrt(seeds), rel=1e-3)
+
+
 def test_one_seed_is_judged_by_the_photos_that_both_answered(tmp_path: Path) -> None:
     asked = asked_of(tmp_path, ["ce", "ldam"], 1)
     project = tmp_path / "imbalance_100"
