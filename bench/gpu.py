@@ -44,8 +44,16 @@ from scratch import ROOT, say
 
 KINDS = ("end_to_end", "steps", "together", "timm", "jpeg", "prediction", "memory", "tests")
 # Seconds that a part may take on a GPU.
-LIMITS = {"end_to_end": 150, "steps": 90, "together": 60, "timm": 75, "jpeg": 60, "prediction": 45, "memory": 75}
-LIMITS["tests"] = 150
+LIMITS = {
+    "end_to_end": 150,
+    "steps": 90,
+    "together": 60,
+    "timm": 75,
+    "jpeg": 60,
+    "prediction": 45,
+    "memory": 75,
+    "tests": 150,
+}
 APART = ("together", "timm")  # each in a process of its own
 COMPILING = 240  # more, for --compile
 CONTEST = 300  # of end to end with the contest's preset

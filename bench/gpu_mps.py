@@ -19,6 +19,7 @@ from scratch import say
 
 CONTROL = "nvidia-cuda-mps-control"
 PATIENCE = 20.0  # seconds for it to start, or to end
+NO_ANSWER = f"{CONTROL}: no answer"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,16 @@ def running(folder: Path) -> Iterator[Mps]:
     own = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
     for path in own.values():
         Path(path).mkdir()
+    why = NO_ANSWER  # where this is interrupted meanwhile
     try:
         why = _said(["-d"], own)
         yield Mps({} if why else own, why)
     finally:
         _end(folder / "pipe", own)
+        if why == NO_ANSWER and not list((folder / "pipe").glob("*.pid")):
+            say(
+                f"gpu: {CONTROL} did not say whether it starts; if it still does, {folder / 'pipe'} will name its daemon"
+            )
 
 
 def _said(words: list[str], own: dict[str, str], told: str | None = None) -> str:
@@ -58,7 +64,9 @@ def _said(words: list[str], own: dict[str, str], told: str | None = None) -> str
             )
         except FileNotFoundError:
             return f"no {CONTROL} on PATH"
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired:
+            return NO_ANSWER
+        except OSError as error:
             return f"{CONTROL}: {' '.join(str(error).split())}"[:150]
         printed.seek(0)
         lines = printed.read().strip().splitlines() or [f"ended with {done.returncode}"]

@@ -125,9 +125,8 @@ class Training:
 def main() -> None:
     setting, seconds, who = json.loads(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(1)
-    trainings, words = [], ""
     training, words = made(setting, who)
-    trainings.append(training)
+    trainings = [training]
     print(json.dumps({"captured": words}), flush=True)
     for line in sys.stdin:
         order: Order = json.loads(line)

@@ -298,6 +298,18 @@ def test_where_mps_is_not_there_or_does_not_start_a_line_says_so(
         assert served == mps.Mps({}, "nvidia-cuda-mps-control: no device")
 
 
+def test_where_mps_does_not_answer_a_line_says_that_it_may_start_yet(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mps = bench("gpu_mps")
+    mps_program(tmp_path, "exec sleep 60")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(mps, "PATIENCE", 0.2)
+    with mps.running(tmp_path / "late") as served:
+        assert served == mps.Mps({}, mps.NO_ANSWER)
+    assert f"if it still does, {tmp_path / 'late/pipe'} will name its daemon" in capsys.readouterr().err
+
+
 def printed(*words: str) -> dict[str, Any]:
     return json.loads(command(ROOT, sys.executable, "bench/gpu.py", *words).stdout.splitlines()[-1])
 

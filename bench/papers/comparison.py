@@ -10,11 +10,11 @@ import long_tail
 import numpy as np
 import pandas as pd
 from methods import METHODS
+from scipy.special import stdtrit
 from trainings import Result, Training, project, submission
 
 from stages.judge.paired_difference import UNDECIDED
 
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # 97.5 % points of Student's t by seeds
 GAP = 2.0  # points of published error above which the order of two methods should show
 
 
@@ -42,7 +42,8 @@ class Asked:
 
 def table(found: dict[str, Result], asked: Asked) -> list[str]:
     """The methods: published and ours, per cent, the mean over seeds with its interval, or over photos of one seed; a training's
-    seconds, and its own photos/s where it was not cut off, the medians. Empty where nothing was trained.
+    seconds, and its own photos/s where it was not cut off, the medians, where all seeds ran on one card and beside as many
+    others. Empty where nothing was trained.
     """
     if not any(asked.results(found, name) for name in asked.methods):
         return []
@@ -53,10 +54,12 @@ def table(found: dict[str, Result], asked: Asked) -> list[str]:
         if not several:
             continue
         mean, half = over_seeds([one["error"] for one in several])
-        low, high = (mean - half, mean + half) if half else (several[0]["low"], several[0]["high"])
+        low, high = (mean - half, mean + half) if len(several) > 1 else (several[0]["low"], several[0]["high"])
         published = METHODS[name].published.get(asked.imbalance)
         shown = "" if published is None else f"{published:.2f}"
-        costs = " | ".join(_median([one.get(what) for one in several]) for what in ("seconds", "photos_per_second"))
+        alike = all(len({value for one in several for value in one.get(what, [])}) < 2 for what in ("jobs", "cards"))
+        timed = several if alike else []
+        costs = " | ".join(_median([one.get(what) for one in timed]) for what in ("seconds", "photos_per_second"))
         rows.append(f"| {name} | {shown} | {mean:.2f} | {low:.2f} to {high:.2f} | {len(several)} | {costs} |")
     sources = dict.fromkeys(METHODS[name].source for name in asked.methods if METHODS[name].source)
     cards = dict.fromkeys(
@@ -68,16 +71,16 @@ def table(found: dict[str, Result], asked: Asked) -> list[str]:
 
 def by_frequency(asked: Asked) -> list[str]:
     """Errors of the three most common, the four middle and the three rarest classes, per cent, means over the classes and over
-    the seeds whose answers were kept: where a method gains, and what it pays. Empty where none were kept.
+    those seeds whose answers were kept: where a method gains, and what it pays. Empty where none were kept.
     """
-    rows = ["| method | 3 most common classes | 4 middle | 3 rarest |", "|---|---|---|---|"]
+    rows = ["| method | 3 most common classes | 4 middle | 3 rarest | seeds |", "|---|---|---|---|---|"]
     for name in asked.methods:
         kept = [submission(asked.to, asked.training(name, seed)) for seed in range(asked.seeds)]
         errors = [errors_by_class(path) for path in kept if path.is_file()]
         if errors:
             mean = np.mean(errors, axis=0)
             shares = " | ".join(f"{part.mean():.1f}" for part in (mean[:3], mean[3:7], mean[7:]))
-            rows.append(f"| {name} | {shares} |")
+            rows.append(f"| {name} | {shares} | {len(errors)} |")
     return rows if len(rows) > 2 else []
 
 
@@ -95,9 +98,10 @@ def _median(values: list[float | None]) -> str:
 
 
 def rates(lends: list[Result], model: str, epochs: int) -> list[str]:
-    """Each run of the script: photos/s of all its trainings together, by its wall time, beside those of one alone (the median of
-    those that it trained from beginning to end)."""
-    rows = ["| card | at once | ended | cut off | s | photos/s together | of one |", "|---|---|---|---|---|---|---|"]
+    """Each run of the script: photos/s of all its trainings together, by its wall time, and of each, beside the others that ran
+    with it (the median of those that it trained from beginning to end)."""
+    rows = ["| card | at once | ended | cut off | s | photos/s together | of each, beside the others |"]
+    rows += ["|---|---|---|---|---|---|---|"]
     for lend in lends:
         if (lend["model"], lend["epochs"]) == (model, epochs):
             together = lend["photos"] / lend["seconds"]
@@ -107,10 +111,11 @@ def rates(lends: list[Result], model: str, epochs: int) -> list[str]:
 
 
 def over_seeds(values: list[float]) -> tuple[float, float]:
-    """The mean and half of its 95 % interval; 0 of a single value."""
+    """The mean and half of its 95 % interval, by Student's t; 0 of a single value."""
     count = len(values)
-    half = T95.get(count, 2.0) * statistics.stdev(values) / math.sqrt(count) if count > 1 else 0.0
-    return statistics.mean(values), half
+    if count < 2:
+        return statistics.mean(values), 0.0
+    return statistics.mean(values), float(stdtrit(count - 1, 0.975)) * statistics.stdev(values) / math.sqrt(count)
 
 
 def pairs(asked: Asked) -> list[tuple[str, str, float | None]]:

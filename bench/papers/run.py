@@ -7,9 +7,11 @@ python bench/papers/run.py --table [...]        (what is there, with its verdict
 Every method is trained on all training photos (`maskcli refit`, one seed at a time) and scored on the 10,000 test photos
 (`maskcli score`), as the papers do: first all methods with seed 0, of one imbalance after the other, then the next seed. What
 is done is kept in FOLDER/results.json, its answers in FOLDER/submissions/, and the same command goes on from there.
---jobs trains several at once, each a process and a folder of its own; what comes out does not depend on how many.
---minutes, for a machine that is lent: no training is begun that, by what those before it took, would not end in time; those
-that run then are asked to stop, and the same command goes on from their checkpoints, in FOLDER/trainings/. These two folders,
+--jobs trains several at once, each a process and a folder of its own: on a CPU what comes out does not depend on how many; on
+a GPU two runs of one training differ in their last digits already, where kernels add in no fixed order (docs/speed.md).
+--minutes, for a machine that is lent: no training is begun that, by what those before it took, would not end in time, but as
+long as none has ended all are; those that run when the time is up are asked to stop (one that ends at that moment is still
+scored), and the same command goes on from their checkpoints, in FOLDER/trainings/. These two folders,
 results.json and lends.json are all that has to be kept; FOLDER/imbalance_<n> is made again, of --images or of its own data/ and
 photos.json (--lay-out makes these alone).
 --small, for a machine without a GPU: ResNet-14 for 30 epochs, which shows the order of the methods alone.
@@ -33,7 +35,7 @@ import comparison
 import long_tail
 import trainings
 from methods import METHODS
-from trainings import CutOff, Failed, Result, Training
+from trainings import CutOff, Failed, Result, Training, replace
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Lend:
     waiting: list[Training]
     photos: dict[int, int]  # of an epoch, by imbalance
     found: dict[str, Result]
-    done: dict[Training, float]  # share of its epochs that each had done before
+    done: dict[Training, float]  # share of its epochs that each had done before, in the run that goes on
     began: float = field(default_factory=time.monotonic)
     begun: list[Training] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)  # photos/s of trainings from beginning to end, here
@@ -178,8 +180,7 @@ def work(lend: Lend) -> None:
     while training := taken(lend):
         ended = False
         try:
-            results = trainings.train(lend.to, training, lend.card, lend.jobs, lend.stop)
-            keep(lend, training, results)
+            keep(lend, training, trained(lend, training))
             ended = True
         except CutOff:
             with lend.lock:
@@ -190,6 +191,17 @@ def work(lend: Lend) -> None:
                 lend.failed += 1
             say(f"{training.short}: {error if isinstance(error, Failed) else f'{type(error).__name__}: {error}'}")
         trainings.let_go(lend.to, training, ended)
+
+
+def trained(lend: Lend, training: Training) -> dict[str, Result]:
+    """Its results. Where it began anew, as its checkpoint is of another run (other code, say), so will those that wait."""
+    before = trainings.run_of(lend.to, training)
+    try:
+        return trainings.train(lend.to, training, lend.card, lend.jobs, lend.stop)
+    finally:
+        if before and before != trainings.run_of(lend.to, training):
+            with lend.lock:
+                lend.done |= dict.fromkeys([training, *lend.waiting], 0.0)
 
 
 def taken(lend: Lend) -> Training | None:
@@ -234,13 +246,6 @@ def note(lend: Lend) -> None:
     own["photos"] = round(sum(max(0.0, share) * lend.cost(one) for one, share in shares.items()))
     if lend.begun:
         replace(path, json.dumps([*(json.loads(path.read_text()) if path.is_file() else []), own], indent=1))
-
-
-def replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text)
-    beside.replace(path)
 
 
 def shown(options: argparse.Namespace) -> list[str]:

@@ -124,14 +124,26 @@ def photos(to: Path, imbalance: int) -> int:
 
 def done(to: Path, training: Training) -> float:
     """Share of its epochs that a training's newest checkpoint holds; 0 where it has none."""
-    newest, share = -1, 0.0
-    for path in _checkpoints(folder(to, training)):
+    header = _newest(folder(to, training))
+    return float(header["epoch"] / header["epochs"]) if header else 0.0
+
+
+def run_of(to: Path, training: Training) -> str:
+    """The run that a training's newest checkpoint is of: another one where code, libraries or photos are others; empty where it
+    has none."""
+    return str(_newest(folder(to, training)).get("run", ""))
+
+
+def _newest(place: Path) -> Result:
+    """What the newest checkpoint says of itself; nothing where there is none."""
+    newest: Result = {}
+    for path in _checkpoints(place):
         with path.open("rb") as file, suppress(ValueError, KeyError):  # a damaged one is not gone on from
             file.readline(100)
             header = json.loads(file.readline(10_000))  # stages/learn/checkpoint.py, which imports torch
-            if header["sequence"] > newest:
-                newest, share = header["sequence"], header["epoch"] / header["epochs"]
-    return float(share)
+            if header["sequence"] > newest.get("sequence", -1):
+                newest = header
+    return newest
 
 
 def _checkpoints(place: Path) -> list[Path]:
@@ -151,14 +163,16 @@ def train(to: Path, training: Training, card: str, jobs: int, stop: threading.Ev
     """
     place = folder(to, training)
     _begin(to, training)
-    parts = _parts(place)
+    parts = _parts(to, training)
     _write_parts(place, [*parts, {"card": card, "jobs": jobs, "seconds": None}])
     began = time.perf_counter()
     try:
         maskcli(place, stop, "refit")
     finally:
-        part = {"card": card, "jobs": jobs, "seconds": round(time.perf_counter() - began, 2)}
-        _write_parts(place, parts := [*parts, part])
+        own = run_of(to, training)
+        part = {"card": card, "jobs": jobs, "seconds": round(time.perf_counter() - began, 2), "run": own}
+        parts = [*(one for one in parts if one["run"] == own), part]  # before another run it began anew
+        _write_parts(place, parts)
     return results(to, training, parts)
 
 
@@ -230,14 +244,22 @@ def _unlink_data(place: Path) -> None:
     (place / "data").unlink(missing_ok=True)
 
 
-def _parts(place: Path) -> list[Result]:
-    """What a training's parts took; those of which nothing is left to go on from are none."""
-    path = place / "parts.json"
-    return list(json.loads(path.read_text())) if path.is_file() and _checkpoints(place) else []
+def _parts(to: Path, training: Training) -> list[Result]:
+    """What a training's parts took; those of which nothing is left to go on from are none. One that was killed left its
+    checkpoint, but not its run."""
+    path, run = folder(to, training) / "parts.json", run_of(to, training)
+    return [{"run": run} | part for part in json.loads(path.read_text())] if path.is_file() and run else []
 
 
 def _write_parts(place: Path, parts: list[Result]) -> None:
-    (place / "parts.json").write_text(json.dumps(parts))
+    replace(place / "parts.json", json.dumps(parts))
+
+
+def replace(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text)
+    beside.replace(path)
 
 
 def adjusted_error(place: Path, train: Path) -> tuple[Result, dict[str, str]]:
