@@ -177,7 +177,8 @@ def in_words(found: dict[str, Any]) -> str:
         if one["likely_wrong"]
     ]
     if not each:
-        return f"no label is likely wrong ({of}); about {found['expected_wrong']:.0f} of all {found['labels']} labels may be"
+        expected = f"about {found['expected_wrong']:.0f} of all {found['labels']} labels may be wrong"
+        return f"no label is likely wrong ({of}); {expected}"
     count = found["likely_wrong"]
     return f"{count} {'label is' if count == 1 else 'labels are'} likely wrong: {', '.join(each)} ({of})"
 
