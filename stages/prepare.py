@@ -27,12 +27,16 @@ SHOWN = 20
 NAMES = 8  # that a warning lists
 
 
-def run(params: Params, talk: Talk) -> None:
+LISTED = f", all listed in {paths.FAULTS}"  # how many faults, and this
+
+
+def run(params: Params, talk: Talk, listed: str = LISTED) -> None:
     """Write task.json, groups.csv, photos.csv, eval.csv, class_counts.csv, faults.csv, pixels.npy and eval_pixels.npy.
 
     All faults of the data set are collected, shown as a table and written to faults.csv. data.on_fault: skip leaves out
     the people (groups) they name. Raises UserError where there are others, or with data.on_fault: stop; then nothing but
-    faults.csv is written, and what an earlier run wrote stays.
+    faults.csv is written, and what an earlier run wrote stays. listed: where people find all of several faults, as the
+    error says it; `check` tries some photos in a folder that is removed.
     """
     found = photos.find(params)
     faults, eval_faults = found.faults, found.eval_faults
@@ -48,7 +52,7 @@ def run(params: Params, talk: Talk) -> None:
             bad, of_eval = _decode_eval(eval_cache, found.eval["ImageID"].tolist(), params, keep, talk)
             eval_faults += bad
             decoding = time.perf_counter() - began
-            _report(found.task, faults, eval_faults, skip, talk)
+            _report(found.task, faults, eval_faults, skip, listed, talk)
             _check(found.task, table)
             caches = (train_cache, eval_cache) if keep or params.data.group_duplicates else None
             own, table, groups, told = _groups(found, table, of_train.contents + of_eval.contents, caches, params, talk)
@@ -167,12 +171,7 @@ def _tell_unended(files: Files, built: Built, talk: Talk) -> None:
         )
 
 
-def all_listed() -> str:
-    """Where people find all faults; `check` tries some photos in a folder that is removed, and says so instead."""
-    return f"all listed in {paths.FAULTS}"
-
-
-def _report(own: Task, faults: list[Fault], eval_faults: list[Fault], skip: bool, talk: Talk) -> None:
+def _report(own: Task, faults: list[Fault], eval_faults: list[Fault], skip: bool, listed: str, talk: Talk) -> None:
     """Write faults.csv; stop with all faults named, or say who is skipped."""
     everything = faults + eval_faults
     columns = ["where", "problem", "mend", photos.unit_column(own)]
@@ -196,7 +195,7 @@ def _report(own: Task, faults: list[Fault], eval_faults: list[Fault], skip: bool
             mend += f", or set data.on_fault: skip to leave out the {whom} concerned"
         elif skip:
             mend += f"; data.on_fault: skip does not help with {nobodys} of them: {reason}"
-        raise UserError(f"data: {len(everything)} faults, {all_listed()}; {mend}")
+        raise UserError(f"data: {len(everything)} faults{listed}; {mend}")
     names = ", ".join(groups[:NAMES]) + (", ..." if len(groups) > NAMES else "")
     whom = f"1 {own.unit}" if len(groups) == 1 else f"{len(groups)} {own.units}"
     talk.say(f"prepare: skipped {whom} with faults, listed in {paths.FAULTS}: {names}")

@@ -3,8 +3,9 @@
 from typing import Any
 
 from cli.lines import Column, Lines, Table, described, plain, table, units
-from cli.tables.judged_rows import interval, judged
+from cli.tables.judged_rows import judged
 from stages.base import paths
+from stages.report.verdicts import in_brackets
 
 
 def blend(found: dict[str, Any], width: int) -> Lines:
@@ -31,7 +32,7 @@ def blend(found: dict[str, Any], width: int) -> Lines:
     told = [
         f"scored where they were fitted, which flatters: {flattering}",
         f"{found['best_single']} itself scores {alone['best']:.4f}, flattered by having been chosen on these "
-        f"{units(found)}; the blend against it: {alone['difference']:+.4f} ({interval(alone['low'], alone['high'])})",
+        f"{units(found)}; the blend against it: {alone['difference']:+.4f}{in_brackets(alone['low'], alone['high'])}",
         *(f"note: {note}" for note in found["notes"]),
     ]
     lines = [*plain([found["verdict"]], width), ("", ""), *table(runs, width), ("", ""), *table(nested, width)]

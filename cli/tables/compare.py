@@ -1,7 +1,7 @@
 """What people read on stdout of compare: the answer in a sentence, then a table, at any width."""
 
 from cli.lines import Column, Lines, Table, plain, table
-from cli.tables.judged_rows import ENDS, above, interval
+from cli.tables.judged_rows import ENDS, above
 from stages.by_hand.compare import of_classes
 from stages.data.task_and_classes import Task
 from stages.judge.paired_difference import BETTER, TOO_FEW, Comparison, Difference
@@ -86,7 +86,7 @@ def _judged(row: Difference) -> tuple[str, ...]:
     few = row.verdict == TOO_FEW
     return (
         f"{row.difference:+.3f}",
-        "" if few else interval(row.low, row.high),
+        "" if few else verdicts.interval(row.low, row.high),
         above(row.difference, row.detectable),
         verdicts.SHORT.get(row.verdict, row.verdict),
     )

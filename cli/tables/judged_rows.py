@@ -3,15 +3,10 @@
 from typing import Any
 
 from cli.lines import Column, Table
-from stages.report.verdicts import SHORT
+from stages.report.verdicts import SHORT, interval
 
 ENDS = 10  # of many classes: so many commonest, and so many rarest
 REACHED = "*"  # beside the smallest difference that would show, where the one that was seen is as large
-
-
-def interval(low: float, high: float) -> str:
-    """Empty where no sample differs from another, as where no run answers a photo of the class rightly: that is no certainty."""
-    return "" if low == high else f"{low:+.3f} to {high:+.3f}"
 
 
 def above(difference: float, detectable: float | None) -> str:

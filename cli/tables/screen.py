@@ -3,9 +3,8 @@
 from typing import Any
 
 from cli.lines import Column, Lines, Table, counted, duration, labelled, next_steps, plain, table, units
-from cli.tables.judged_rows import interval
 from stages.base import paths
-from stages.report.verdicts import AS_TRAINED, SHORT
+from stages.report.verdicts import AS_TRAINED, SHORT, in_brackets, interval
 
 
 def screen(found: dict[str, Any], top: int, width: int) -> Lines:
@@ -50,7 +49,7 @@ def why(found: dict[str, Any]) -> str:
 
 
 def _gain(row: dict[str, Any]) -> str:
-    return f"{row['difference']:+.3f} ({interval(row['low'], row['high'])})"
+    return f"{row['difference']:+.3f}{in_brackets(row['low'], row['high'])}"
 
 
 def _trained(row: dict[str, Any]) -> str:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from cli.lines import Column, Lines, Table, counted, labelled, plain, table
-from cli.tables.judged_rows import above, interval
+from cli.tables.judged_rows import above
 from stages.base import paths
-from stages.report.verdicts import SHORT
+from stages.report.verdicts import SHORT, in_brackets, interval
 
 
 def heads(found: dict[str, Any], top: int, width: int) -> Lines:
@@ -50,8 +50,8 @@ def _answer(found: dict[str, Any]) -> str:
     if first is base:
         return f"{answer}, which stands first"
     return (
-        f"{answer}; first stands {_name(first)}, {first['macro_f1']:.4f}, {first['difference']:+.4f} "
-        f"(95 % interval {interval(first['low'], first['high'])})"
+        f"{answer}; first stands {_name(first)}, {first['macro_f1']:.4f}, {first['difference']:+.4f}"
+        f"{in_brackets(first['low'], first['high'])}"
     )
 
 

@@ -3,17 +3,18 @@
 from typing import Any
 
 from cli.lines import Lines, counted, described, plain, table, units
-from cli.tables.judged_rows import interval, judged
+from cli.tables.judged_rows import judged
 from stages.base import paths
+from stages.report.verdicts import in_brackets
 
 
 def views(found: dict[str, Any], width: int) -> Lines:
     """What to set and what it brings; each set of views against identity, and the votes."""
     same = set(found["recommended"]) == set(found["current"])
-    ends = interval(found["gain_nested_low"], found["gain_nested_high"])
     gain = (
         f"{found['gain_nested']:+.4f} macro F1 where the views were chosen on other {units(found)}"
-        f"{f' (95 % interval {ends})' if ends else ''}; {found['gain_on_all']:+.4f} on the photos that they were chosen on"
+        f"{in_brackets(found['gain_nested_low'], found['gain_nested_high'])}; {found['gain_on_all']:+.4f} on the photos that "
+        "they were chosen on"
     )
     others = [view for view in found["recommended"] if view != "identity"]
     helps = f"{', '.join(others)} help{'s' if len(others) == 1 else ''}" if others else "no view is shown to help"

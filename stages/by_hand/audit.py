@@ -17,7 +17,7 @@ from stages.data import task_and_classes as tasks
 from stages.data.csv_rows import normal
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, label_noise, label_suspects, votes
-from stages.judge.label_suspects import Suspects
+from stages.judge.label_suspects import OfAxis, Suspects
 from stages.learn import same_task
 from stages.params.schema import Params
 from stages.report.html.suspect_labels import Suspects as Shown
@@ -26,7 +26,7 @@ LISTED = 0.05  # score from which a label is listed
 LIKELY = 0.5  # score from which it is counted as wrong
 FIRST = (50, 100, 200)  # suspects of which the precision is told
 KEPT, CORRECTED = "kept", "corrected"
-TYPES: dict[str, type] = {  # of suspects.csv
+TYPES: dict[str, type] = {  # of suspects.csv, but for likely_wrong, which earlier versions did not write
     **dict.fromkeys(("id", "axis", "given", "suggested", "value", "group", "photos", "why", "decided"), str),
     **{"rank": int, "score": float, "ambiguous": int},
 }
@@ -108,7 +108,13 @@ def ranked(looked: Looked) -> pd.DataFrame:
     listed = (score[order] >= LISTED) | (np.arange(len(order)) < FIRST[-1])
     order = order[listed]
     rows = audit_rows.described(looked.task, looked.table, looked.probabilities, axes, place[order], unit[order])
-    return pd.DataFrame({"rank": np.arange(1, len(order) + 1), **rows})
+    likely = np.concatenate([_likely_wrong(axis) for axis in axes])[order].astype(int)
+    return pd.DataFrame({"rank": np.arange(1, len(order) + 1), **rows, "likely_wrong": likely})
+
+
+def _likely_wrong(found: OfAxis) -> np.ndarray:
+    """The labels of an axis that are counted as likely wrong, bool [U]."""
+    return np.asarray((found.score >= LIKELY) & ~found.ambiguous & found.told_apart)
 
 
 def noise_table(looked: Looked, params: Params) -> pd.DataFrame:
@@ -147,7 +153,7 @@ def _summary(looked: Looked, suspects: pd.DataFrame, noise: pd.DataFrame) -> dic
         axes[axis.name] = {
             "of": task.units if len(one.score) < len(table) else "photos",
             "labels": len(one.score),
-            "likely_wrong": int(((one.score >= LIKELY) & ~one.ambiguous & one.told_apart).sum()),
+            "likely_wrong": int(_likely_wrong(one).sum()),
             "expected_wrong": float(one.score.sum()),
             "ambiguous": int(((one.score >= LISTED) & one.ambiguous).sum()),
             "swapped": int(one.swapped.sum()),
@@ -177,7 +183,8 @@ def in_words(found: dict[str, Any]) -> str:
         if one["likely_wrong"]
     ]
     if not each:
-        return f"no label is likely wrong ({of}); about {found['expected_wrong']:.0f} of all {found['labels']} labels may be"
+        expected = f"about {found['expected_wrong']:.0f} of all {found['labels']} labels may be wrong"
+        return f"no label is likely wrong ({of}); {expected}"
     count = found["likely_wrong"]
     return f"{count} {'label is' if count == 1 else 'labels are'} likely wrong: {', '.join(each)} ({of})"
 

@@ -34,7 +34,7 @@ def described(
     place: np.ndarray,
     unit: np.ndarray,
 ) -> dict[str, list[Any]]:
-    """Columns of suspects.csv but for rank and decided, of the labels that the axis at `place` [M] gives `unit` [M].
+    """Columns of suspects.csv but rank, likely_wrong and decided, of the labels that the axis at `place` [M] gives `unit` [M].
 
     table: photos.csv [N]; probabilities [N, C].
     """

@@ -21,6 +21,7 @@ from stages.judge.nested_folds import Nested
 from stages.judge.paired_difference import Difference
 from stages.judge.training_noise import Training
 from stages.records import past_runs
+from stages.report.verdicts import in_brackets
 from stages.submission import write
 
 SCORES = ("macro_f1", "nll")
@@ -252,8 +253,8 @@ def notes(runs: list[Run], names: Sequence[str]) -> list[str]:
 def in_words(row: dict[str, Any], best: str, units: str) -> str:
     """The verdict on the blend, in one line."""
     gain = (
-        f"{row['difference']:+.4f} macro F1 (95 % interval {row['low']:+.4f} to {row['high']:+.4f}) against the best single "
-        f"run, both chosen on other {units}"
+        f"{row['difference']:+.4f} macro F1{in_brackets(row['low'], row['high'], 4)} against the best single run, "
+        f"both chosen on other {units}"
     )
     if row["verdict"] == "better":
         return f"the blend is better: {gain}"

@@ -21,6 +21,8 @@ from stages.by_hand.check_trial import Trial
 from stages.data import pixel_cache
 from stages.params.schema import Params
 
+LISTED = " among the photos tried; `maskcli prepare` lists all there are"
+
 
 def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     """Look at everything, in the order in which `dvc repro` would; nothing is written but in a temporary folder.
@@ -60,10 +62,7 @@ def _try_stages(trial: Trial, report: Report, talk: Talk, debug: bool) -> None:
             if debug:
                 raise
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            told = str(error).replace(
-                f", {prepare.all_listed()}", " among the photos tried; `maskcli prepare` lists all there are"
-            )
-            report.findings.append(Finding(name, "failed", f"{kind}{' '.join(told.split())[:300]}"))
+            report.findings.append(Finding(name, "failed", f"{kind}{' '.join(str(error).split())[:300]}"))
             return
         seconds[name] = time.perf_counter() - began
         report.findings.append(Finding(name, "ok", _said(name, seconds, measured)))
@@ -77,7 +76,7 @@ def _works(trial: Trial, measured: dict[str, Any]) -> dict[str, Callable[[], Any
     """What is tried, by name, in its order; what is about eval photos only where there are some."""
     small = trial.params
     works: dict[str, Callable[[], Any]] = {
-        "prepare": lambda: prepare.run(small, SILENT),
+        "prepare": lambda: prepare.run(small, SILENT, LISTED),
         "eda": lambda: eda.run(small, SILENT),
         "kfold": lambda: kfold.run(small, SILENT),
         "lr-find": lambda: lr_find.run(small, SILENT),

@@ -47,6 +47,17 @@ def of_submissions(found: Comparison) -> str:
     return _untold(found, row, with_these)
 
 
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """Empty where no sample differs from another, as where no run answers a photo of the class rightly: that is no certainty."""
+    return "" if low == high else f"{low:+.{digits}f} to {high:+.{digits}f}"
+
+
+def in_brackets(low: float, high: float, digits: int = 3) -> str:
+    """The interval as it follows a difference in a sentence, with the space before it; empty where there is none."""
+    ends = interval(low, high, digits)
+    return f" (95 % interval {ends})" if ends else ""
+
+
 def _macro_f1(found: Comparison) -> Difference:
     return next(row for row in found.rows if row.metric == "macro_f1")
 
@@ -61,7 +72,7 @@ def _untold(found: Comparison, row: Difference, with_these: str) -> str:
     if row.verdict == TOO_FEW:
         return f"{pair}: too few {row.units} to tell (macro F1 {row.difference:+.3f})"
     if row.low == row.high:
-        return f"{pair}: {UNDECIDED}, for macro F1 is the same in every sample of {row.units}"
+        return f"{pair}: {UNDECIDED}, for both have the same macro F1 in every sample of {row.units}"
     return f"{pair}: {UNDECIDED} ({_gain(row)}); {_shows(row, with_these)}"
 
 

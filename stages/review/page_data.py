@@ -87,6 +87,7 @@ class View:
             "why": one.why,
             "score": one.score,
             "ambiguous": one.ambiguous,
+            "likely_wrong": one.likely_wrong,
             "photos": [self.photo(place) for place in shown],
             "about": [place for place in one.photos if place in shown],
             "more": max(0, len(one.photos) - len(shown)),

@@ -37,6 +37,7 @@ class Question:
     photos: tuple[int, ...]  # what it is about, the first photo first
     score: float | None = None  # estimated probability that `given` is wrong
     ambiguous: bool = False
+    likely_wrong: bool = False  # the audit counts it so; unknown, so not said, of an audit by an earlier version
     other: str = ""  # of a pair: the group that `id` might join
 
 
@@ -86,8 +87,11 @@ def asked(tables: Tables, photos: Numbered, changed: set[str]) -> list[Question]
 
 
 def _suspects(table: pd.DataFrame | None, photos: Numbered, changed: set[str]) -> list[Question]:
-    found = []
-    for row in [] if table is None else table[list(COLUMNS)].to_dict("records"):
+    found: list[Question] = []
+    if table is None:
+        return found
+    counted = table["likely_wrong"].eq(1) if "likely_wrong" in table else pd.Series(False, table.index)
+    for row, likely in zip(table[list(COLUMNS)].to_dict("records"), counted, strict=True):
         name, axis, given, suggested, score, ambiguous, why = row.values()
         which = photos.of(name, axis)
         problem = _of_other_data(name, axis, (given, suggested), which, photos)
@@ -96,7 +100,8 @@ def _suspects(table: pd.DataFrame | None, photos: Numbered, changed: set[str]) -
         if problem:
             raise UserError(f"{paths.SUSPECTS}: {problem}: it is of other data; run `maskcli {AUDIT}` again")
         score = min(1.0, max(0.0, score))
-        found.append(Question("suspect", name, axis, given, suggested, why, tuple(which), score, bool(ambiguous)))
+        how = {"score": score, "ambiguous": bool(ambiguous), "likely_wrong": bool(likely)}
+        found.append(Question("suspect", name, axis, given, suggested, why, tuple(which), **how))
     return found
 
 

@@ -14,6 +14,7 @@ from stages.judge import bootstrap, class_offsets, metrics, nested_folds, paired
 from stages.judge.paired_difference import BETTER, Asked, Difference
 from stages.judge.training_noise import Training
 from stages.params.schema import Params
+from stages.report.verdicts import in_brackets
 
 DAMAGED = f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again"
 
@@ -126,8 +127,8 @@ def answers_to_others(
 def in_words(found: dict[str, Any], units: str) -> str:
     """The verdict on adjusting, in one line; units: what the groups are called."""
     gain = (
-        f"{found['difference']:+.4f} macro F1 on {units} it was not fitted on (95 % interval {found['low']:+.4f} to "
-        f"{found['high']:+.4f}; {found['macro_f1_fitted'] - found['macro_f1_argmax']:+.4f} where it was fitted, which flatters)"
+        f"{found['difference']:+.4f} macro F1 on {units} it was not fitted on{in_brackets(found['low'], found['high'], 4)}, "
+        f"{found['macro_f1_fitted'] - found['macro_f1_argmax']:+.4f} where it was fitted, which flatters"
     )
     if found["rule"] == "argmax":
         few = f"fewer than {nested_folds.FEWEST} {units}"

@@ -1,6 +1,7 @@
 """maskcli audit: what it writes of a project whose models contradict some labels, and what a person reads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from stages import oof_ensemble
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
-from stages.by_hand import audit
+from stages.by_hand import audit, compare
 from stages.data import corrections, photos
 from stages.data.corrections import Row
 from stages.data.task_and_classes import CONTEST
@@ -88,7 +89,18 @@ def test_suspects_are_ranked_each_with_its_label_and_why(table: pd.DataFrame) ->
     assert swapped["why"].str.contains("of the same group").all()
     assert swapped["why"].str.endswith("swapped?").all()
     assert found["axes"]["mask"]["swapped"] == 2
-    assert found["likely_wrong"] >= 3
+    assert found["likely_wrong"] == rows["likely_wrong"].sum() >= 3
+
+
+def test_a_label_that_the_models_hardly_tell_apart_is_listed_but_not_as_likely_wrong(table: pd.DataFrame) -> None:
+    looked = audit.look(compare.load("workspace"), small(), SILENT)
+    before = audit.ranked(looked)
+    axes = {name: replace(one, told_apart=np.zeros_like(one.told_apart)) for name, one in looked.found.axes.items()}
+    after = audit.ranked(replace(looked, found=replace(looked.found, axes=axes)))
+    assert (before["likely_wrong"] == (before["score"] >= audit.LIKELY) & (before["ambiguous"] == 0)).all()
+    assert before["likely_wrong"].any()
+    assert after["score"].equals(before["score"])
+    assert not after["likely_wrong"].any()
 
 
 def test_the_summary_names_its_run_and_how_far_to_trust_the_list(table: pd.DataFrame) -> None:

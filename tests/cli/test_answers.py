@@ -26,6 +26,7 @@ from cli.tables import screen_frozen as screen_frozen_table
 from cli.tables import submit_now as submit_now_table
 from cli.tables import summary as summary_table
 from cli.tables import tta_search as tta_search_table
+from stages.by_hand import blend
 from stages.by_hand.check import Finding, Report
 from stages.by_hand.check_estimates import Estimate
 from stages.by_hand.cluster import Found
@@ -282,6 +283,13 @@ def suspect(**own: Any) -> dict[str, Any]:
     return said | {"value": "", "group": "000123", "photos": f"{file}|b.jpg", "why": why, "decided": ""} | own
 
 
+def test_where_no_label_is_likely_wrong_the_audit_says_how_many_may_be_wrong() -> None:
+    axes = {name: axis | {"likely_wrong": 0} for name, axis in audited()["axes"].items()}
+    assert first(audit_table.audit(audited(likely_wrong=0, axes=axes), 10, 500)).startswith(
+        "no label is likely wrong (4500 people, 31500 photos); about 251 of all 40500 labels may be wrong"
+    )
+
+
 def test_a_suspect_of_one_axis_is_named_without_saying_its_label_twice() -> None:
     one = suspect(id="female normal/p000134_normal.jpg", axis="label", given="female normal", suggested="female mask")
     one |= {"group": one["id"], "photos": one["id"]}
@@ -444,8 +452,29 @@ def test_a_score_that_is_the_same_in_every_sample_has_no_interval_and_no_least_d
     row = replace(difference("macro_f1"), a=0.0, b=0.0, difference=0.0, low=0.0, high=0.0, detectable=None)
     found = Comparison("ce", "focal", [row], [], CONTEST, groups=132)
     answer, *table = [line for line, _ in compare_table.comparison([found], False, 200)]
-    assert answer == "focal against ce: no evidence either way, for macro F1 is the same in every sample of people"
+    assert (
+        answer == "focal against ce: no evidence either way, for both have the same macro F1 in every sample of people"
+    )
     assert table[1].split() == ["macro", "F1", "0.000", "0.000", "+0.000", "no", "evidence"]
+
+
+def test_a_difference_that_is_the_same_in_every_sample_is_told_without_brackets() -> None:
+    same = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    found = screened(next=None)
+    found["rows"] = [found["rows"][2] | same]
+    assert screen_table.why(found) == "nearest stands loss=class_balanced: +0.000 after 20 epochs on 3 folds"
+    frozen = heads()
+    frozen["rows"][0] |= same
+    assert first(screen_frozen_table.heads(frozen, 3, 500)).endswith("linear, 0.4687, +0.0000")
+    mixed = blended()
+    mixed["against_best_on_all"] |= same
+    (line,) = [line for line, _ in blend_table.blend(mixed, 500) if "against it" in line]
+    assert line.endswith("the blend against it: +0.0000")
+    views = searched() | {"gain_nested": 0.0, "gain_nested_low": 0.0, "gain_nested_high": 0.0}
+    assert any("other people; +0.0234" in line for line, _ in tta_search_table.views(views, 500))
+    assert blend.in_words(judged(**same), "ce", "people").endswith(
+        ": +0.0000 macro F1 against the best single run, both chosen on other people; without evidence ce alone is as good"
+    )
 
 
 def test_where_labels_were_corrected_both_answers_are_given() -> None:
@@ -567,7 +596,8 @@ def test_screen_says_first_what_to_train_next_how_sure_that_is_and_last_how_to_c
     found = screened()
     lines = [line for line, _ in screen_table.screen(found, 15, 500)]
     assert lines[:2] == [
-        "train losses.ldam.max_margin=0.3,loss=ldam,model.head=mlp next: macro F1 +0.031 (-0.010 to +0.072) over params.yaml",
+        "train losses.ldam.max_margin=0.3,loss=ldam,model.head=mlp next: macro F1 +0.031 (95 % interval -0.010 to +0.072) over "
+        "params.yaml",
         "the best of 4 changes, after 20 epochs on 3 folds; with these people that is no evidence yet, only the best bet",
     ]
     assert lines[-3:] == [
@@ -587,7 +617,7 @@ def test_screen_says_so_where_nothing_stands_above_params_and_where_nothing_is_k
     lines = [line for line, _ in screen_table.screen(found, 15, 500)]
     assert lines[:2] == [
         "train params.yaml as it is: none of 4 changes stood above it",
-        "nearest stands loss=class_balanced: -0.012 (-0.046 to +0.018) after 20 epochs on 3 folds",
+        "nearest stands loss=class_balanced: -0.012 (95 % interval -0.046 to +0.018) after 20 epochs on 3 folds",
     ]
     assert first(screen_table.screen(found | {"rows": []}, 15, 500)).startswith("nothing is known yet")
 

@@ -118,6 +118,14 @@ def test_offsets_of_many_classes_are_left_out_and_said_to_be() -> None:
     assert "on photos it was not fitted on" in decision_rule.in_words(found, "photos")
 
 
+def test_a_gain_that_is_the_same_in_every_sample_is_told_without_an_interval() -> None:
+    found = judged(0, -3.0)
+    assert "fitted on (95 % interval +" in decision_rule.in_words(found, "people")
+    told = decision_rule.in_words(found | {"difference": 0.0, "low": 0.0, "high": 0.0, "offered": False}, "people")
+    assert ": +0.0000 macro F1 on people it was not fitted on, +" in told
+    assert "interval" not in told
+
+
 def test_too_few_groups_to_judge_a_rule_leave_argmax() -> None:
     log_probabilities, labels = drawn(40, 18, 2.0, 0)
     found = decision_rule.judge(log_probabilities, labels, np.arange(40) % 2, CONTEST, small())

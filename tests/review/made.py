@@ -37,6 +37,7 @@ SUSPECTS = [
     "group",
     "photos",
     "why",
+    "likely_wrong",
     "decided",
 ]
 IMAGES = Path("data/train/images")
@@ -65,9 +66,8 @@ def suspects(count: int = 6) -> list[tuple[str, str]]:
             [person, "age", age, "30-59" if age != "30-59" else "60+", first["age"]],
         ][place % 3]
         *told, value = kind
-        rows.append(
-            [place + 1, *told, 0.9 - place / 100, place % 2, value, person, "|".join(own["file"]), "7 of 7 look so", ""]
-        )
+        said = [value, person, "|".join(own["file"]), "7 of 7 look so", 1 - place % 2, ""]
+        rows.append([place + 1, *told, 0.9 - place / 100, place % 2, *said])
     paths.SUSPECTS.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows[:count], columns=SUSPECTS).to_csv(paths.SUSPECTS, index=False)
     return [(row[1], row[2]) for row in rows[:count]]

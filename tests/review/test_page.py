@@ -159,6 +159,12 @@ def test_keys_accept_keep_relabel_skip_undo_and_step(opened: Page, fresh: Path) 
     assert opened.wrong == []
 
 
+def test_only_what_the_audit_counts_as_likely_wrong_is_called_so(opened: Page, fresh: Path) -> None:
+    assert opened.page.locator(".why").inner_text() == "7 of 7 look so. 90 % likely wrong."
+    opened.press("j")  # an ambiguous one
+    assert opened.page.locator(".why").inner_text() == "7 of 7 look so. Score 0.89."
+
+
 def test_clicks_do_what_keys_do(opened: Page, fresh: Path) -> None:
     for name in ("Accept", "Keep", "Skip", "Undo"):
         opened.page.get_by_role("button", name=name).click()

@@ -128,5 +128,5 @@ def difference(row: Difference | None) -> dict[str, str] | None:
     """What the page says of a paired difference, without an interval where there are too few groups for one, or no spread."""
     if row is None:
         return None
-    interval = "" if row.verdict == TOO_FEW or row.low == row.high else f"{row.low:+.4f} to {row.high:+.4f}"
+    interval = "" if row.verdict == TOO_FEW else verdicts.interval(row.low, row.high, 4)
     return {"value": f"{row.difference:+.4f}", "interval": interval, "verdict": verdicts.of_row(row)}

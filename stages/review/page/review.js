@@ -242,7 +242,7 @@ function questionPanel(one) {
       make("div", {}, make("small", {}, "given"), make("b", {}, one.given)),
       make("span", { "aria-hidden": "true" }, "→"),
       make("div.new", {}, make("small", {}, "suggested"), make("b", {}, one.suggested))) : "",
-    make("p.why", {}, sentence(one.why), one.score === null ? "" : make("span.small", {}, ` ${Math.round(100 * one.score)} % likely wrong.`)),
+    make("p.why", {}, sentence(one.why), one.score === null ? "" : make("span.small", {}, one.likely_wrong ? ` ${Math.round(100 * one.score)} % likely wrong.` : ` Score ${one.score.toFixed(2)}.`)),
     one.ambiguous ? make("p.badge", {}, "ambiguous: perhaps neither is wrong") : "",
     one.decided ? make("p.did", {}, `${one.decided}. Deciding again adds to that.`) : "");
   return [
