@@ -99,8 +99,8 @@ class Keeper:
     def save(self, learner: Learner, progress: Progress) -> None:
         """Replace the checkpoint by the state of now; what only going on needs is left out once training has finished.
 
-        Of processes that train together all call it, and one writes. Beside training the file is there later (`settle`), but
-        that of the end. Raises UserError where this one, or the one before, cannot be written.
+        Of processes that train together all call it, and one writes. Beside training the file is there once `settle` returns, but
+        for the last one, which is there when this does. Raises UserError where this one, or the one before, cannot be written.
         """
         seen = processes.of_all(_seen(progress))
         if not self.writes:
