@@ -268,9 +268,8 @@ def time_table(runs: dict[str, list[dict[str, float]]], found: dict[str, Any]) -
 def maskcli(folder: Path, *words: str) -> str:
     """Run a command of this checkout in a folder; its stdout. Its talk goes to stderr."""
     say(f"{folder.name}: maskcli {' '.join(words)}")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "cli.main", *words]
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=folder, env=scratch.ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{folder}: maskcli {' '.join(words)} failed")
     return done.stdout

@@ -23,7 +23,7 @@ import yaml
 from torch import nn
 
 from stages.base import paths
-from stages.base.files import write_csv
+from stages.base.files import write_csv, write_json
 from stages.data import task_and_classes
 from stages.data.task_and_classes import Axis, Task
 from stages.learn import plugins
@@ -246,7 +246,7 @@ def test_parts_and_shares_of_trainings_that_begin_anew_do_not_count(
     training, waits = (trainings.Training(100, "m", 3, name, 0) for name in ("ce", "ldam"))
     checkpoint_of(tmp_path, training, "old", 4, 2)
     # Killed before it could tell its time and its run.
-    trainings._write_parts(trainings.folder(tmp_path, training), [{"card": "A", "jobs": 1, "seconds": None}])
+    write_json(trainings.folder(tmp_path, training) / "parts.json", [{"card": "A", "jobs": 1, "seconds": None}])
     monkeypatch.setattr(trainings, "_begin", lambda *_: None)
     monkeypatch.setattr(trainings, "maskcli", lambda *_: checkpoint_of(tmp_path, training, goes_on, 5, 3))
     monkeypatch.setattr(trainings, "results", lambda to, training, parts: {"parts": parts})

@@ -35,7 +35,9 @@ import comparison
 import long_tail
 import trainings
 from methods import METHODS
-from trainings import CutOff, Failed, Result, Training, replace
+from trainings import CutOff, Failed, Result, Training
+
+from stages.base.files import write_json
 
 
 @dataclass
@@ -137,6 +139,12 @@ def results(to: Path) -> dict[str, Result]:
     return dict(json.loads(kept.read_text())) if kept.is_file() else {}
 
 
+def lends(to: Path) -> list[Result]:
+    """What each run of this script took, the earliest first."""
+    kept = to / "lends.json"
+    return list(json.loads(kept.read_text())) if kept.is_file() else []
+
+
 def in_order(options: argparse.Namespace) -> list[Training]:
     """What the table needs, the most wanted first; of methods that train alike the first."""
     alike: dict[str, str] = {}
@@ -227,7 +235,7 @@ def keep(lend: Lend, training: Training, results: dict[str, Result]) -> None:
     with lend.lock:
         lend.ended += 1
         lend.found.update(results)
-        replace(lend.to / "results.json", json.dumps(lend.found, indent=1))
+        write_json(lend.to / "results.json", lend.found)
         own = results[training.key]
         if own["photos_per_second"]:
             lend.rates.append(own["photos_per_second"])
@@ -236,7 +244,6 @@ def keep(lend: Lend, training: Training, results: dict[str, Result]) -> None:
 
 def note(lend: Lend) -> None:
     """What this run took, in lends.json: whole epochs that were trained, also of what was cut off, and the wall time."""
-    path = lend.to / "lends.json"
     shares = {
         one: (1.0 if one.key in lend.found else trainings.done(lend.to, one)) - lend.done[one] for one in lend.begun
     }
@@ -245,7 +252,7 @@ def note(lend: Lend) -> None:
     own |= {"ended": lend.ended, "cut_off": lend.cut_off, "failed": lend.failed, "rates": lend.rates}
     own["photos"] = round(sum(max(0.0, share) * lend.cost(one) for one, share in shares.items()))
     if lend.begun:
-        replace(path, json.dumps([*(json.loads(path.read_text()) if path.is_file() else []), own], indent=1))
+        write_json(lend.to / "lends.json", [*lends(lend.to), own])
 
 
 def shown(options: argparse.Namespace) -> list[str]:
@@ -260,9 +267,7 @@ def shown(options: argparse.Namespace) -> list[str]:
         if options.minutes == math.inf:
             parts.append(comparison.verdicts(found, asked))
         lines += [line for part in parts if part for line in (*part, "")]
-    path = options.to / "lends.json"
-    lends = json.loads(path.read_text()) if path.is_file() else []
-    return [*lines, *comparison.rates(lends, options.model, options.epochs)]
+    return [*lines, *comparison.rates(lends(options.to), options.model, options.epochs)]
 
 
 def card(to: Path, training: Training) -> str:

@@ -27,17 +27,16 @@ import pandas as pd
 import yaml
 from methods import METHODS
 
+from stages.base.files import write_json
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+import scratch
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 STAGES = ("prepare", "kfold", "lr-find")  # what a training begins with
 GRACE = 30.0  # seconds that a training has for its checkpoint, once it was asked to stop
 LOOK_EVERY = 0.1
-# This working tree's code, whatever is installed; one thread, which params.yaml has for training alone.
-ENVIRONMENT = os.environ | {
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    "NO_COLOR": "1",
-}
+ENVIRONMENT = scratch.ENVIRONMENT | {"OMP_NUM_THREADS": "1"}  # one thread, which params.yaml has for training alone
 Result = dict[str, Any]
 
 
@@ -100,7 +99,7 @@ def lay_out(images: Path | None, to: Path, imbalance: int) -> None:
         raise long_tail.NotThere(f"--images: name a checkout of {long_tail.SOURCE}; {place} has no photos yet")
     shutil.rmtree(place, ignore_errors=True)
     kept = long_tail.make(images, place / "data", imbalance)
-    (place / "photos.json").write_text(json.dumps(kept))
+    write_json(place / "photos.json", kept)
 
 
 def prepare(to: Path, training: Training, stop: threading.Event) -> None:
@@ -164,7 +163,7 @@ def train(to: Path, training: Training, card: str, jobs: int, stop: threading.Ev
     place = folder(to, training)
     _begin(to, training)
     parts = _parts(to, training)
-    _write_parts(place, [*parts, {"card": card, "jobs": jobs, "seconds": None}])
+    write_json(place / "parts.json", [*parts, {"card": card, "jobs": jobs, "seconds": None}])
     began = time.perf_counter()
     try:
         maskcli(place, stop, "refit")
@@ -172,7 +171,7 @@ def train(to: Path, training: Training, card: str, jobs: int, stop: threading.Ev
         own = run_of(to, training)
         part = {"card": card, "jobs": jobs, "seconds": round(time.perf_counter() - began, 2), "run": own}
         parts = [*(one for one in parts if one["run"] == own), part]  # before another run it began anew
-        _write_parts(place, parts)
+        write_json(place / "parts.json", parts)
     return results(to, training, parts)
 
 
@@ -249,17 +248,6 @@ def _parts(to: Path, training: Training) -> list[Result]:
     checkpoint, but not its run."""
     path, run = folder(to, training) / "parts.json", run_of(to, training)
     return [{"run": run} | part for part in json.loads(path.read_text())] if path.is_file() and run else []
-
-
-def _write_parts(place: Path, parts: list[Result]) -> None:
-    replace(place / "parts.json", json.dumps(parts))
-
-
-def replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text)
-    beside.replace(path)
 
 
 def adjusted_error(place: Path, train: Path) -> tuple[Result, dict[str, str]]:

@@ -129,10 +129,10 @@ class Keeper:
             "progress": _plain(progress, seen),
             "architecture": json.dumps(model.to_json(learner.bare.architecture)),
         }
-        self.wrote = time.monotonic()
         if not self.beside or progress.finished:
             self._replace(header, content)
             return
+        self.wrote = time.monotonic()  # none is due while this one is written
         content["learner"] = _copied(content["learner"])
         thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing = thread.submit(self._replace, header, content)
@@ -140,7 +140,7 @@ class Keeper:
 
     def _replace(self, header: Header, content: dict[str, Any]) -> None:
         _write(self.path, header, content)
-        self.kept = header.epoch
+        self.wrote, self.kept = time.monotonic(), header.epoch
 
     def settle(self) -> None:
         """Wait until the newest checkpoint is written. Raises UserError where it could not be."""

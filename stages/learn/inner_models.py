@@ -126,7 +126,7 @@ def _train(params: Params, data: FoldData, number: int, of: int, search: Search)
     draws = DRAWS + search.fold * MOST_INNER_FOLDS + number
     made = learner.start(params, data, draws, search.lr, accelerator, replace(search.talk, say=lambda line: None))
     with warnings.catch_warnings():  # plain cross entropy knows no counts: a class that is missing is no news
-        warnings.filterwarnings("ignore", message="classes without a training photo")
+        warnings.filterwarnings("ignore", message="(classes|levels) without a training photo")
         progress = fit.fit(made, around, Progress() if search.fresh else around.resume(made))
     accelerator.free_memory()
     return progress

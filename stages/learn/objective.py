@@ -76,17 +76,13 @@ def make(params: Params, task: Task, class_counts: np.ndarray, progress: float =
 
 def _warn_of_absent(params: Params, task: Task, class_counts: np.ndarray) -> None:
     """Name what the loss has no photo of: classes, or levels of axes with factored targets."""
-    absent = [task.class_names[number] for number in np.flatnonzero(np.asarray(class_counts) == 0)]
+    what, absent = "classes", [task.class_names[number] for number in np.flatnonzero(class_counts == 0)]
     if params.targets == "factored":
-        of_axes = [np.bincount(axis, weights=class_counts) for axis in task.parts(np.arange(task.classes))]
-        absent = [
-            f"{axis.name} {axis.levels[number]}"
-            for axis, counts in zip(task.axes, of_axes, strict=True)
-            for number in np.flatnonzero(counts == 0)
-        ]
+        of_axes = zip(task.axes, _level_counts(task, class_counts), strict=True)
+        named = [(axis, np.flatnonzero(counts == 0)) for axis, counts in of_axes]
+        what, absent = "levels", [f"{axis.name} {axis.levels[number]}" for axis, none in named for number in none]
     if not absent:
         return
-    what = "classes" if params.targets == "joint" else "levels"
     more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
     warnings.warn(
         f"{what} without a training photo: {', '.join(absent[:NAMED])}{more}; the loss counts one for each",
@@ -104,7 +100,7 @@ def _regression_loss(output: Tensor, numbers: Tensor) -> Tensor:
 def _factored(
     make_loss: Callable[[np.ndarray], losses.LossFunction], task: Task, counts: np.ndarray
 ) -> losses.LossFunction:
-    axis_losses = [make_loss(np.bincount(axis, weights=counts)) for axis in task.parts(np.arange(task.classes))]
+    axis_losses = [make_loss(of_axis) for of_axis in _level_counts(task, counts)]
 
     def loss(raw: Tensor, labels: Tensor) -> Tensor:
         targets = parts(labels, task.sizes)
@@ -114,6 +110,11 @@ def _factored(
         return torch.stack(pieces).sum()
 
     return loss
+
+
+def _level_counts(task: Task, counts: np.ndarray) -> list[np.ndarray]:
+    """Photos of each axis's levels, from those of the classes [C]."""
+    return [np.bincount(axis, weights=counts) for axis in task.parts(np.arange(task.classes))]
 
 
 def parts(labels: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:

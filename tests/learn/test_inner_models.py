@@ -1,5 +1,6 @@
 """Labels that are most likely wrong are found within a fold's training side, by models that never saw the photo's group."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,7 +193,9 @@ def test_training_bears_it_with_losses_samplers_mixing_targets_and_regression(
 ) -> None:
     params = small(**SETTINGS[setting], label_noise={"action": action})
     data = open_fold(params, 0)
-    own, suspects = inner_models.borne(params, data, search())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".* without a training photo")
+        own, suspects = inner_models.borne(params, data, search())
     assert suspects is not None
     assert len(suspects.which) == doubting.MOST
     assert (own.train_labels[data.val] == data.train_labels[data.val]).all()
