@@ -105,12 +105,20 @@ def test_the_networks_have_6n_plus_2_layers_and_no_parameters_in_shortcuts(
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_every_method_is_params_alone(name: str) -> None:
-    params = parse(methods.params(methods.METHODS[name], 1, "cifar_resnet32", 200))
+    params = parse(methods.params(methods.METHODS[name], 1, methods.SetUp("cifar_resnet32", 200)))
     assert (params.seed, params.train.epochs, params.refit.epochs, params.augment.pad) == (1, 200, 200, 4)
+    assert params.train.mixed_precision == "none"
+
+
+def test_trainings_in_16_bits_are_no_part_of_the_table_of_32() -> None:
+    half, full = methods.SetUp("m", 3, "bf16"), methods.SetUp("m", 3)
+    assert parse(methods.params(methods.METHODS["ce"], 0, half)).train.mixed_precision == "bf16"
+    keys = {trainings.Training(100, one, "ce", 0).key for one in (half, full)}
+    assert keys == {"imbalance 100, m, 3 epochs, bf16, ce, seed 0", "imbalance 100, m, 3 epochs, ce, seed 0"}
 
 
 def asked_of(folder: Path, names: Sequence[str], seeds: int) -> Any:
-    return comparison.Asked(folder, 100, "m", 3, tuple(names), seeds)
+    return comparison.Asked(folder, 100, methods.SetUp("m", 3), tuple(names), seeds)
 
 
 def test_methods_are_judged_against_ce_and_where_the_published_gap_is_above_two_points(tmp_path: Path) -> None:
@@ -243,7 +251,7 @@ def checkpoint_of(to: Path, training: Any, name: str, sequence: int, epoch: int)
 def test_parts_and_shares_of_trainings_that_begin_anew_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_on: str, parts: int, shares: list[float]
 ) -> None:
-    training, waits = (trainings.Training(100, "m", 3, name, 0) for name in ("ce", "ldam"))
+    training, waits = (trainings.Training(100, methods.SetUp("m", 3), name, 0) for name in ("ce", "ldam"))
     checkpoint_of(tmp_path, training, "old", 4, 2)
     # Killed before it could tell its time and its run.
     write_json(trainings.folder(tmp_path, training) / "parts.json", [{"card": "A", "jobs": 1, "seconds": None}])
@@ -260,7 +268,7 @@ def test_parts_and_shares_of_trainings_that_begin_anew_do_not_count(
 def test_a_first_training_without_a_checkpoint_says_nothing_of_the_shares_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, waits = (trainings.Training(100, "m", 3, name, 0) for name in ("ce", "ldam"))
+    first, waits = (trainings.Training(100, methods.SetUp("m", 3), name, 0) for name in ("ce", "ldam"))
     monkeypatch.setattr(trainings, "train", lambda *_: checkpoint_of(tmp_path, first, "new", 1, 3))
     lend = run.Lend(tmp_path, "A", 1, float("inf"), [waits], {100: 5}, {}, {first: 0.0, waits: 0.33})
     run.trained(lend, first)
@@ -269,13 +277,13 @@ def test_a_first_training_without_a_checkpoint_says_nothing_of_the_shares_of_oth
 
 def test_the_first_seed_of_all_methods_comes_first_and_what_trains_alike_once() -> None:
     names = ["ce", "ldam", "ce, adjusted afterwards"]
-    asked = argparse.Namespace(methods=names, imbalance=[100, 10], seeds=2, model="m", epochs=3)
+    asked = argparse.Namespace(methods=names, imbalance=[100, 10], seeds=2, set_up=methods.SetUp("m", 3))
     found = [(one.seed, one.imbalance, one.method) for one in run.in_order(asked)]
     assert found == [(seed, one, name) for seed in (0, 1) for one in (100, 10) for name in ("ce", "ldam")]
 
 
 def test_no_training_is_begun_that_would_not_end_in_time_but_the_first() -> None:
-    few, many = (trainings.Training(imbalance, "m", 10, "ce", 0) for imbalance in (100, 10))
+    few, many = (trainings.Training(imbalance, methods.SetUp("m", 10), "ce", 0) for imbalance in (100, 10))
 
     def begun(rates: list[float], done: float = 0.0) -> list[int]:
         lend = run.Lend(Path(), "", 2, time.monotonic() + 60, [many, few], {10: 1000, 100: 100}, {}, {})
@@ -291,7 +299,7 @@ def test_no_training_is_begun_that_would_not_end_in_time_but_the_first() -> None
 def test_a_training_that_fails_leaves_the_others_and_tells_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    waiting = [trainings.Training(100, "m", 3, name, 0) for name in ("ce", "focal", "ldam")]
+    waiting = [trainings.Training(100, methods.SetUp("m", 3), name, 0) for name in ("ce", "focal", "ldam")]
 
     def train(to: Path, training: Any, *_: Any) -> dict[str, Any]:
         if training.method == "focal":
@@ -306,13 +314,13 @@ def test_a_training_that_fails_leaves_the_others_and_tells_its_line(
     assert len(json.loads((tmp_path / "results.json").read_text())) == 2
     (kept,) = json.loads((tmp_path / "lends.json").read_text())
     assert (kept["ended"], kept["failed"], kept["photos"]) == (2, 1, 30)
-    assert comparison.rates([kept | {"seconds": 2.0}], "m", 3)[2] == "| A | 1 | 2 | 0 | 2 | 15 | 5 |"
+    assert comparison.rates([kept | {"seconds": 2.0}], methods.SetUp("m", 3))[2] == "| A | 1 | 2 | 0 | 2 | 15 | 5 |"
 
 
 def test_when_the_time_is_up_those_that_run_are_stopped_and_no_further_one_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    waiting = [trainings.Training(100, "m", 3, name, 0) for name in ("ce", "focal", "ldam")]
+    waiting = [trainings.Training(100, methods.SetUp("m", 3), name, 0) for name in ("ce", "focal", "ldam")]
     both_run = threading.Barrier(3)  # and the time is up
 
     def train(*asked: Any) -> dict[str, Any]:

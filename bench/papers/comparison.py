@@ -9,7 +9,7 @@ from pathlib import Path
 import long_tail
 import numpy as np
 import pandas as pd
-from methods import METHODS
+from methods import METHODS, SetUp
 from scipy.special import stdtrit
 from trainings import Result, Training, project, submission
 
@@ -20,17 +20,16 @@ GAP = 2.0  # points of published error above which the order of two methods shou
 
 @dataclass(frozen=True)
 class Asked:
-    """One table: methods by name, and how many seeds of each, of one imbalance and model."""
+    """One table: methods by name, and how many seeds of each, of one imbalance and set-up."""
 
     to: Path
     imbalance: int
-    model: str
-    epochs: int
+    set_up: SetUp
     methods: tuple[str, ...]
     seeds: int
 
     def training(self, method: str, seed: int) -> Training:
-        return Training(self.imbalance, self.model, self.epochs, method, seed)
+        return Training(self.imbalance, self.set_up, method, seed)
 
     def seeds_of(self, found: dict[str, Result], *names: str) -> list[int]:
         """Seeds that all of these methods have results of."""
@@ -47,7 +46,7 @@ def table(found: dict[str, Result], asked: Asked) -> list[str]:
     """
     if not any(asked.results(found, name) for name in asked.methods):
         return []
-    rows = [f"imbalance {asked.imbalance}, {asked.model}, {asked.epochs} epochs", ""]
+    rows = [f"imbalance {asked.imbalance}, {asked.set_up.name}", ""]
     rows += ["| method | published | ours | 95 % | seeds | s | photos/s |", "|---|---|---|---|---|---|---|"]
     for name in asked.methods:
         several = asked.results(found, name)
@@ -97,13 +96,13 @@ def _median(values: list[float | None]) -> str:
     return f"{statistics.median(known):,.0f}" if known else ""
 
 
-def rates(lends: list[Result], model: str, epochs: int) -> list[str]:
+def rates(lends: list[Result], set_up: SetUp) -> list[str]:
     """Each run of the script: photos/s of all its trainings together, by its wall time, and of each, beside the others that ran
     with it (the median of those that it trained from beginning to end)."""
     rows = ["| card | at once | ended | cut off | s | photos/s together | of each, beside the others |"]
     rows += ["|---|---|---|---|---|---|---|"]
     for lend in lends:
-        if (lend["model"], lend["epochs"]) == (model, epochs):
+        if lend["set_up"] == set_up.name:
             together = lend["photos"] / lend["seconds"]
             counts = f"{lend['jobs']} | {lend['ended']} | {lend['cut_off']} | {lend['seconds']:,.0f}"
             rows.append(f"| {lend['card']} | {counts} | {together:,.0f} | {_median(lend['rates'])} |")

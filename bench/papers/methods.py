@@ -16,6 +16,21 @@ class Method:
     adjusted: bool = False
 
 
+@dataclass(frozen=True)
+class SetUp:
+    """What all trainings of a table have alike."""
+
+    model: str
+    epochs: int
+    mixed_precision: str = "none"
+
+    @property
+    def name(self) -> str:
+        """As tables and results.json have it."""
+        numbers = "" if self.mixed_precision == "none" else f", {self.mixed_precision}"
+        return f"{self.model}, {self.epochs} epochs{numbers}"
+
+
 CAO = "Cao et al. 2019 (arXiv:1906.07413), table 2"
 MENON = "Menon et al. 2021 (arXiv:2007.07314), README of their code"
 
@@ -35,7 +50,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def params(method: Method, seed: int, model: str, epochs: int) -> Params:
+def params(method: Method, seed: int, set_up: SetUp) -> Params:
     """All of params.yaml that differs from the defaults: the papers' set-up (docs/plugins.md)."""
     return {
         "seed": seed,
@@ -43,7 +58,7 @@ def params(method: Method, seed: int, model: str, epochs: int) -> Params:
         "image": {"height": 32, "width": 32, "margin": 0},
         "folds": [0, 1],
         "plugins": {"models": "resnet_cifar.py"},
-        "model": {"name": model},
+        "model": {"name": set_up.model},
         "optimizer": {"name": "momentum", "weight_decay": 2e-4, "decay_all": True},
         "lr": 0.1,
         "lr_find": {"steps": 10},
@@ -51,9 +66,15 @@ def params(method: Method, seed: int, model: str, epochs: int) -> Params:
         "parallel": {"threads": 1},
         "schedule": {"name": "step", "warmup_epochs": 5, "steps": [0.8, 0.9], "factor": 0.01},
         # A model of one's own, whose Python does the same in each step.
-        "train": {"epochs": epochs, "batch_size": 128, "select": "last", "cuda_graph": True},
+        "train": {
+            "epochs": set_up.epochs,
+            "batch_size": 128,
+            "mixed_precision": set_up.mixed_precision,
+            "select": "last",
+            "cuda_graph": True,
+        },
         "augment": {"pad": 4, "hflip": 0.5, "pipeline": "none"},
         "tta": {"views": ["identity"]},
-        "refit": {"epochs": epochs, "seeds": 1},
+        "refit": {"epochs": set_up.epochs, "seeds": 1},
         **method.params,
     }

@@ -34,7 +34,7 @@ from pathlib import Path
 import comparison
 import long_tail
 import trainings
-from methods import METHODS
+from methods import METHODS, SetUp
 from trainings import CutOff, Failed, Result, Training
 
 from stages.base.files import write_json
@@ -63,7 +63,7 @@ class Lend:
 
     def cost(self, training: Training) -> int:
         """Photos that a training learns from, those of all epochs counted."""
-        return self.photos[training.imbalance] * training.epochs
+        return self.photos[training.imbalance] * training.set_up.epochs
 
 
 def main() -> None:
@@ -90,6 +90,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--small", action="store_true", help="ResNet-14 and 30 epochs, for the order alone")
     made.add_argument("--model", default="", help="another model of resnet_cifar.py")
     made.add_argument("--epochs", type=int, default=0)
+    made.add_argument("--mixed-precision", default="none", choices=["none", "bf16"], help="the papers have none")
     made.add_argument("--jobs", type=int, default=1, help="trainings at once")
     made.add_argument("--minutes", type=float, default=math.inf, help="for all of it; without it there is no limit")
     made.add_argument("--to", type=Path, default=Path("papers"), help="folder of the projects and of results.json")
@@ -98,8 +99,8 @@ def arguments() -> argparse.Namespace:
     options = made.parse_args()
     options.to = options.to.resolve()
     options.imbalance = [int(one) for one in options.imbalance.split(",")]
-    options.model = options.model or ("cifar_resnet14" if options.small else "cifar_resnet32")
-    options.epochs = options.epochs or (30 if options.small else 200)
+    model, epochs = ("cifar_resnet14", 30) if options.small else ("cifar_resnet32", 200)
+    options.set_up = SetUp(options.model or model, options.epochs or epochs, options.mixed_precision)
     options.methods = [name.strip() for name in options.methods.split(";") if name.strip()] or list(METHODS)
     if unknown := [name for name in options.methods if name not in METHODS]:
         made.error(f"--methods: `{unknown[0]}` is none of {'; '.join(METHODS)}")
@@ -151,7 +152,7 @@ def in_order(options: argparse.Namespace) -> list[Training]:
     for name in options.methods:
         alike.setdefault(json.dumps(METHODS[name].params, sort_keys=True), name)
     return [
-        Training(imbalance, options.model, options.epochs, name, seed)
+        Training(imbalance, options.set_up, name, seed)
         for seed in range(options.seeds)
         for imbalance in options.imbalance
         for name in alike.values()
@@ -247,7 +248,7 @@ def note(lend: Lend) -> None:
     shares = {
         one: (1.0 if one.key in lend.found else trainings.done(lend.to, one)) - lend.done[one] for one in lend.begun
     }
-    own = {"model": lend.begun[0].model, "epochs": lend.begun[0].epochs} if lend.begun else {}
+    own = {"set_up": lend.begun[0].set_up.name} if lend.begun else {}
     own |= {"card": lend.card, "jobs": lend.jobs, "seconds": round(time.monotonic() - lend.began, 1)}
     own |= {"ended": lend.ended, "cut_off": lend.cut_off, "failed": lend.failed, "rates": lend.rates}
     own["photos"] = round(sum(max(0.0, share) * lend.cost(one) for one, share in shares.items()))
@@ -260,14 +261,12 @@ def shown(options: argparse.Namespace) -> list[str]:
     found = results(options.to)
     lines: list[str] = []
     for imbalance in options.imbalance:
-        asked = comparison.Asked(
-            options.to, imbalance, options.model, options.epochs, tuple(options.methods), options.seeds
-        )
+        asked = comparison.Asked(options.to, imbalance, options.set_up, tuple(options.methods), options.seeds)
         parts = [comparison.table(found, asked), comparison.by_frequency(asked)]
         if options.minutes == math.inf:
             parts.append(comparison.verdicts(found, asked))
         lines += [line for part in parts if part for line in (*part, "")]
-    return [*lines, *comparison.rates(lends(options.to), options.model, options.epochs)]
+    return [*lines, *comparison.rates(lends(options.to), options.set_up)]
 
 
 def card(to: Path, training: Training) -> str:

@@ -5,6 +5,7 @@ TO/trainings/<its name>, and there its checkpoint, from which it goes on where i
 is shared, so that what runs beside a training has no say in it.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -25,7 +26,7 @@ import methods
 import numpy as np
 import pandas as pd
 import yaml
-from methods import METHODS
+from methods import METHODS, SetUp
 
 from stages.base.files import write_json
 
@@ -53,15 +54,14 @@ class Training:
     """A method of METHODS, trained on all training photos of an imbalance."""
 
     imbalance: int
-    model: str
-    epochs: int
+    set_up: SetUp
     method: str
     seed: int
 
     @property
     def key(self) -> str:
         """In results.json."""
-        return f"imbalance {self.imbalance}, {self.model}, {self.epochs} epochs, {self.method}, seed {self.seed}"
+        return f"imbalance {self.imbalance}, {self.set_up.name}, {self.method}, seed {self.seed}"
 
     @property
     def short(self) -> str:
@@ -151,7 +151,7 @@ def _checkpoints(place: Path) -> list[Path]:
 
 def write_params(place: Path, training: Training) -> None:
     """params.yaml, and the plugin that it names."""
-    told = methods.params(METHODS[training.method], training.seed, training.model, training.epochs)
+    told = methods.params(METHODS[training.method], training.seed, training.set_up)
     (place / "params.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
     shutil.copyfile(HERE / "resnet_cifar.py", place / "resnet_cifar.py")
 
@@ -180,7 +180,7 @@ def results(to: Path, training: Training, parts: list[Result]) -> dict[str, Resu
     place, method = folder(to, training), METHODS[training.method]
     words = ("score", "--submission", "out/refit/submission.csv", "--json")
     plain = json.loads(maskcli(place, threading.Event(), *words))
-    own = cost(parts, photos(to, training.imbalance) * training.epochs)
+    own = cost(parts, photos(to, training.imbalance) * training.set_up.epochs)
     told = {"error": plain["accuracy"], "low": plain["accuracy_high"], "high": plain["accuracy_low"]}
     result = {name: 100 * (1 - value) for name, value in told.items()} | own
     error, afterwards = adjusted_error(place, project(to, training.imbalance) / "data/train")
@@ -188,7 +188,7 @@ def results(to: Path, training: Training, parts: list[Result]) -> dict[str, Resu
     found = {}
     for name, one in METHODS.items():
         if one.params == method.params:
-            same = Training(training.imbalance, training.model, training.epochs, name, training.seed)
+            same = dataclasses.replace(training, method=name)
             kept = submission(to, same)
             kept.parent.mkdir(parents=True, exist_ok=True)
             changed = answers.assign(label=answers["file"].map(afterwards)) if one.adjusted else answers
