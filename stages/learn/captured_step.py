@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.learn import compiling
+from stages.learn import compiling, held_values
 from stages.params.schema import Params
 
 # Steps of a size that are taken one kernel at a time before it is recorded: cuDNN and torch.compile have chosen by then.
@@ -58,13 +58,18 @@ class Capture:
     # The model's: to look for them takes as long as to start a graph.
     parameters: list[nn.Parameter] = field(default_factory=list)
     buffers: list[Tensor] = field(default_factory=list)
+    held: held_values.Marks = field(default_factory=dict)
     graphs: dict[tuple[Any, ...], Graph] = field(default_factory=dict)
     seen: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     why: str = ""
     told: bool = False
 
     def look(self, model: nn.Module) -> None:
-        self.parameters, self.buffers = list(model.parameters()), list(model.buffers())
+        """Whatever has been changed since the last look, by validation say: steps are recorded anew, then."""
+        held = held_values.marks(model)
+        if held_values.changed(self.held, held):
+            self.graphs.clear()
+        self.parameters, self.buffers, self.held = list(model.parameters()), list(model.buffers()), held
 
     def give_up(self, why: str) -> None:
         """Let go of all graphs and their memory."""
@@ -121,31 +126,25 @@ def of_batch(capture: Capture, model: nn.Module, photos: Tensor, forward: Callab
 
 
 def _refuses(model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> str:
-    """Why no graph can do what a pass does: it waits for the GPU, or replaces a buffer of the model, as a replay would not. Empty
-    where neither. Leaves the model as it was.
+    """Why no graph can do what a pass does: it waits for the GPU, changes what the model holds, or draws on the CPU, as a replay
+    would not. Empty where none of these. Leaves the model as it was.
 
     Looked at beforehand: a recording that breaks off leaves torch's random numbers unusable, and a buffer that it made holds
     numbers that were never computed.
     """
-    kept = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
     try:
-        with _waiting_is_an_error(photos.device), torch.no_grad(), compiling.eager_code():
+        with (
+            held_values.watched(model, photos.device) as change,
+            _waiting_is_an_error(photos.device),
+            torch.no_grad(),
+            compiling.eager_code(),
+        ):
             forward(photos)
     except RuntimeError as error:
         if "synchroniz" not in str(error):
             raise
         return "a part of the model waits for the GPU"
-    finally:
-        new = [name for module, name, buffer, _ in kept if getattr(module, name) is not buffer]
-        with torch.inference_mode():  # also of one that validation made, which nothing else may change
-            for module, name, buffer, value in kept:
-                buffer.copy_(value)
-                setattr(module, name, buffer)
-    return f"the model replaces its buffer `{new[0]}` in each pass" if new else ""
+    return change.words
 
 
 @contextmanager

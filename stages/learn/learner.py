@@ -144,12 +144,12 @@ def check(params: Params) -> augment.Augment:
 def set_mode(learner: Learner, epoch: float) -> bool:
     """Training mode; in the first model.freeze_epochs the backbone stands still, its batch norm included: whether it does."""
     frozen = epoch < learner.params.model.freeze_epochs
-    if learner.captured is not None:
-        learner.captured.look(learner.bare)  # validation may have given it new ones
     learner.model.train()
     learner.bare.backbone.requires_grad_(not frozen)
     if frozen:
         learner.bare.backbone.eval()
+    if learner.captured is not None:
+        learner.captured.look(learner.bare)
     return frozen
 
 

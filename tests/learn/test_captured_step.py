@@ -55,6 +55,23 @@ def again(model: nn.Module) -> Record:
     return record
 
 
+def as_it_was(model: nn.Module) -> Record:
+    """`again`, but a replay computes by the attributes that the model had when it was recorded, as a graph does."""
+
+    def record(work: Callable[[], None]) -> Callable[[], None]:
+        head = model.head
+        passes, replay = head.passes, again(model)(work)
+
+        def replayed() -> None:
+            now, head.passes = head.passes, passes
+            replay()
+            head.passes = now
+
+        return replayed
+
+    return record
+
+
 def made(changes: dict[str, Any], **train: Any) -> Learner:
     changed = dict(changes)
     train = {"epochs": 2, "batch_size": 16, **train, **changed.pop("train", {})}
@@ -74,6 +91,7 @@ def test_a_captured_training_comes_to_the_same_bytes(project: Path, setting: str
     expected, found = trained(plain), trained(captured)
     assert captured.captured.graphs
     assert captured.captured.why == ""
+    assert max(captured.captured.seen.values()) == captured_step.FIRST + 1  # each size was recorded once
     for name, value in expected.selected_state.items():
         assert torch.equal(value, found.selected_state[name]), name
     assert [row["train_loss"] for row in expected.history] == [row["train_loss"] for row in found.history]
@@ -155,11 +173,37 @@ def test_a_model_that_replaces_a_buffer_learns_the_same_as_kernel_by_kernel(proj
         learner.bare.head = Replacing(learner.bare.head, training)
     captured.captured = Capture(again(captured.bare))
     expected, found = trained(plain), trained(captured)
-    assert captured.captured.why == ("the model replaces its buffer `passes` in each pass" if training else "")
+    assert captured.captured.why == ("the model changes its buffer `passes` in each pass" if training else "")
     if not training:  # recorded in the first epoch, and anew in the second
         assert max(captured.captured.seen.values()) == captured_step.FIRST + 2
     assert captured.bare.head.passes == plain.bare.head.passes
     assert captured.bare.head.passes > 0
+    for name, value in expected.selected_state.items():
+        assert torch.equal(value, found.selected_state[name]), name
+
+
+class Counting(nn.Module):
+    """Counts its passes of training, or of validation, in an attribute, and computes by it."""
+
+    def __init__(self, net: nn.Module, training: bool) -> None:
+        super().__init__()
+        self.net, self.when, self.passes = net, training, 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.passes += self.training == self.when
+        found: Tensor = self.net(features * (1 + 0.1 * self.passes))
+        return found
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_that_computes_by_what_its_python_counts_learns_the_same(project: Path, training: bool) -> None:
+    plain, captured = made({}), made({})
+    for learner in (plain, captured):
+        learner.bare.head = Counting(learner.bare.head, training)
+    captured.captured = Capture(as_it_was(captured.bare))
+    expected, found = trained(plain), trained(captured)
+    assert captured.captured.why == ("the model changes its attribute `passes` in each pass" if training else "")
+    assert captured.bare.head.passes == plain.bare.head.passes > 0
     for name, value in expected.selected_state.items():
         assert torch.equal(value, found.selected_state[name]), name
 
@@ -245,3 +289,28 @@ def test_on_a_gpu_a_model_that_waits_for_it_is_trained_kernel_by_kernel(project:
     assert learner.captured is not None
     assert learner.captured.why == "a part of the model waits for the GPU"
     assert len(found.history) == 2
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_model_that_leaves_out_layers_by_the_cpus_dice_learns_the_same(project: Path) -> None:
+    plain, captured = made({}, deterministic=True), made({}, deterministic=True)
+    plain.captured = None
+    for learner in (plain, captured):
+        learner.bare.head = LeftOut(learner.bare.head)
+    expected, found = trained(plain), trained(captured)
+    assert captured.captured is not None
+    assert captured.captured.why == "a part of the model draws random numbers on the CPU"
+    for name, value in expected.selected_state.items():
+        assert torch.equal(value, found.selected_state[name]), name
+
+
+class LeftOut(nn.Module):
+    """Half of the time a layer of zeros."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, features: Tensor) -> Tensor:
+        found: Tensor = self.net(features) * float(torch.rand(()) < 0.5)
+        return found

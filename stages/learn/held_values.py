@@ -1,0 +1,149 @@
+"""What a model's Python holds beside the weights, and whether a pass changes it: buffers, attributes, numbers drawn on the CPU.
+
+A CUDA graph repeats the kernels of a pass and not its Python, which would stay as it was when the graph was recorded.
+"""
+
+import pickle
+import random
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+DEPTH = 3  # of lists, dictionaries and objects within each other that are looked into
+WEIGHTS = ("_parameters", "_modules")
+Marks = dict[tuple[str, str], Any]  # (module, what it holds) -> what tells whether that has changed
+
+
+@dataclass(frozen=True, eq=False)
+class Itself:
+    """Equal to the same object alone, which it keeps, so that no other can come to lie in its place."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and other.value is self.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass
+class Change:
+    """What a pass changed first, in words; empty where nothing was."""
+
+    words: str = ""
+
+
+def marks(model: nn.Module) -> Marks:
+    """Of all buffers and attributes; a change in the numbers of a tensor is none."""
+    found: Marks = {}
+    for place, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name == "_buffers":
+                found |= {(place, f"buffer `{one}`"): Itself(tensor) for one, tensor in value.items()}
+            elif name not in WEIGHTS:
+                found[place, f"attribute `{name}`"] = _mark(value, DEPTH)
+    return found
+
+
+def changed(before: Marks, after: Marks) -> str:
+    """What two looks at a model differ in first; empty where in nothing."""
+    names = dict.fromkeys((*before, *after))
+    # In tuples, where a value that is not even equal to itself is so nevertheless.
+    return next(
+        (what for place, what in names if (before.get((place, what), Kept),) != (after.get((place, what), Kept),)), ""
+    )
+
+
+def _mark(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, np.random.Generator):
+        return pickle.dumps(value.bit_generator.state)
+    if isinstance(value, torch.Generator):
+        return bytes(value.get_state().numpy())
+    if depth:
+        if isinstance(value, dict):
+            return [(_mark(key, 0), _mark(one, depth - 1)) for key, one in value.items()]
+        if isinstance(value, list | tuple | deque):
+            return [_mark(one, depth - 1) for one in value]
+        if isinstance(value, set | frozenset):
+            return set(value)
+        if hasattr(value, "__dict__") and not callable(value) and not isinstance(value, Tensor):
+            return Itself(value), _mark(vars(value), depth - 1)
+    return Itself(value)
+
+
+@contextmanager
+def watched(model: nn.Module, device: torch.device) -> Iterator[Change]:
+    """What passes in here, on a device, change of what the model holds, or draw from generators that are not the device's, is
+    told once they have ended, and put back: attributes, their lists and dictionaries, the numbers of their tensors; what lies
+    deeper is only told.
+    """
+    change, kept, before, drawn = Change(), Kept(), marks(model), _generators()
+    others = (
+        slice(None) if device.type != "cpu" else slice(2)
+    )  # on a CPU dropout draws from torch's, which each step seeds
+    for module in model.modules():
+        kept.hold(vars(module))
+        for name, value in vars(module).items():
+            if name not in WEIGHTS:
+                kept.hold(value)
+    try:
+        yield change
+        after = marks(model)
+        if moved := changed(before, after):
+            change.words = f"the model changes its {moved} in each pass"
+        elif pickle.dumps(drawn[others]) != pickle.dumps(_generators()[others]):
+            change.words = "a part of the model draws random numbers on the CPU"
+    finally:
+        kept.put_back()
+        _draw_from(drawn)
+
+
+@dataclass
+class Kept:
+    """Dictionaries and lists with what stood in them, and tensors with their numbers."""
+
+    holders: list[tuple[Any, Any]] = field(default_factory=list)
+    tensors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def hold(self, value: Any) -> None:
+        inside: list[Any] = []
+        if isinstance(value, dict):
+            self.holders.append((value, dict(value)))
+            inside = list(value.values())
+        elif isinstance(value, list):
+            self.holders.append((value, list(value)))
+            inside = value
+        self.tensors += [(one, one.clone()) for one in inside if isinstance(one, Tensor)]
+
+    def put_back(self) -> None:
+        for holder, content in self.holders:
+            if isinstance(holder, dict):
+                for added in holder.keys() - content.keys():
+                    del holder[added]
+                holder.update(content)
+            else:
+                holder[:] = content
+        with torch.inference_mode():  # also those that were made in it, which nothing else may change
+            for tensor, numbers in self.tensors:
+                tensor.copy_(numbers)
+
+
+def _generators() -> tuple[Any, Any, Any]:
+    """The states of Python's, numpy's and torch's generators on the CPU."""
+    return random.getstate(), np.random.get_state(), torch.default_generator.get_state().numpy()
+
+
+def _draw_from(states: tuple[Any, Any, Any]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.default_generator.set_state(torch.from_numpy(states[2]))
