@@ -24,6 +24,7 @@ def blend(found: dict[str, Any], width: int) -> Lines:
         "weights",
         "weights",
         found["nested"],
+        width,
     )
     flattering = ", ".join(
         f"{row['weights']} {row['macro_f1_fitted']:.4f}" for row in found["nested"] if "macro_f1_fitted" in row
@@ -35,7 +36,7 @@ def blend(found: dict[str, Any], width: int) -> Lines:
         f"{units(found)}; the blend against it: {alone['difference']:+.4f}{in_brackets(alone['low'], alone['high'])}",
         *(f"note: {note}" for note in found["notes"]),
     ]
-    lines = [*plain([found["verdict"]], width), ("", ""), *table(runs, width), ("", ""), *table(nested, width)]
+    lines = [*plain([found["verdict"]], width), ("", ""), *table(runs, width), ("", ""), *nested]
     made = {
         "submission": f"{paths.BLEND_SUBMISSION} ({found['method']} weights)"
         if found["eval_photos"]

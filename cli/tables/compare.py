@@ -1,7 +1,7 @@
 """What people read on stdout of compare: the answer in a sentence, then a table, at any width."""
 
 from cli.lines import Column, Lines, Table, plain, table
-from cli.tables.judged_rows import ENDS, above
+from cli.tables.judged_rows import ENDS, SHOWS_FROM, above, with_mark
 from stages.by_hand.compare import of_classes
 from stages.data.task_and_classes import Task
 from stages.judge.paired_difference import BETTER, TOO_FEW, Comparison, Difference
@@ -16,7 +16,7 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
     """The answer, then the scores of one candidate or the ranking of several; every score of each, classes too, if `classes`."""
     several = len(found) > 1
     lines = plain([_of_several(found) if several else verdicts.answer(found[0])], width)
-    lines += table(_ranking(found), width) if several else []
+    lines += with_mark(_ranking(found), width) if several else []
     whole = found if classes or not several else []  # those whose own answer is printed
     for one in whole:
         heading = "" if not several else verdicts.answer(one)
@@ -54,7 +54,7 @@ def _of_several(found: list[Comparison]) -> str:
 
 def _ranking(found: list[Comparison]) -> Table:
     """All runs, best macro F1 first."""
-    numbers = ("macro F1", "difference", "95 % interval", "shows from")
+    numbers = ("macro F1", "difference", "95 % interval", SHOWS_FROM)
     columns = [Column("run"), *(Column(name, "number") for name in numbers), Column("verdict")]
     rows = [
         (row.b, (one.run_b, f"{row.b:.4f}", *_judged(row)), row.verdict)
@@ -98,11 +98,11 @@ def scores(found: Comparison, width: int) -> Lines:
     heading = ""
     if max(map(len, names)) > LONGEST:
         heading, names = f"base: {found.run_a}; new: {found.run_b}", ("base", "new")
-    numbers = (*names, "change", "95 % interval", "shows from")
+    numbers = (*names, "change", "95 % interval", SHOWS_FROM)
     columns = [Column("score"), *(Column(name, "number") for name in numbers), Column("verdict")]
     rows = [row for row in found.rows if not of_class(row.metric)]
     cells = [(title(row.metric, found.task), f"{row.a:.3f}", f"{row.b:.3f}", *_judged(row)) for row in rows]
-    return table(Table(columns, cells, heading, [row.verdict for row in rows]), width)
+    return with_mark(Table(columns, cells, heading, [row.verdict for row in rows]), width)
 
 
 def _of_untouched(found: Comparison, width: int) -> Lines:

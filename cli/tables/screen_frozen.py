@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from cli.lines import Column, Lines, Table, counted, labelled, plain, table
-from cli.tables.judged_rows import above
+from cli.lines import Column, Lines, Table, counted, labelled, plain
+from cli.tables.judged_rows import SHOWS_FROM, above, with_mark
 from stages.base import paths
 from stages.report.verdicts import SHORT, in_brackets, interval
 
@@ -13,7 +13,7 @@ def heads(found: dict[str, Any], top: int, width: int) -> Lines:
     shown = [row for row in found["rows"] if row["rank"] <= top or row["verdict"] == "base"]
     several = len({row["head"] for row in found["rows"]}) > 1
     names = ("loss", "sampler", "head") if several else ("loss", "sampler")
-    numbers = ("macro F1", "difference", "95 % interval", "shows from", *found["titles"].values(), "val_nll")
+    numbers = ("macro F1", "difference", "95 % interval", SHOWS_FROM, *found["titles"].values(), "val_nll")
     columns = [Column("#", "text"), *(Column(name) for name in names), Column("verdict")]
     columns += [Column(name, "number") for name in numbers]
     head = "" if several else f" ({found['rows'][0]['head']})"
@@ -28,7 +28,7 @@ def heads(found: dict[str, Any], top: int, width: int) -> Lines:
     return [
         *plain([_answer(found)], width),
         ("", ""),
-        *table(Table(columns, rows, title, [row["verdict"] for row in shown]), width),
+        *with_mark(Table(columns, rows, title, [row["verdict"] for row in shown]), width),
         ("", ""),
         *plain(found["notes"], width),
         *((line, "") for label, text in below.items() for line in labelled(label, text, width)),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cli.lines import Lines, counted, described, plain, table, units
+from cli.lines import Lines, counted, described, plain, units
 from cli.tables.judged_rows import judged
 from stages.base import paths
 from stages.report.verdicts import in_brackets
@@ -23,12 +23,12 @@ def views(found: dict[str, Any], width: int) -> Lines:
     lines += plain([f"gain of this search: {gain}"], width)
     alone = f"{found['identity_macro_f1']:.4f} on {'OOF photos of ' * (units(found) != 'photos')}{counted(found)}"
     rows = [{**row, "views": _without_identity(row["views"])} for row in found["views"]]
-    shown = judged(f"Views joined with identity, against identity alone: macro F1 {alone}", "view", "views", rows)
-    lines += [("", ""), *table(shown, width)]
+    title = f"Views joined with identity, against identity alone: macro F1 {alone}"
+    lines += [("", ""), *judged(title, "view", "views", rows, width)]
     if found["votes"]:
         lines += [
             ("", ""),
-            *table(judged("Votes over repeats and tta.views, against soft", "vote", "vote", found["votes"]), width),
+            *judged("Votes over repeats and tta.views, against soft", "vote", "vote", found["votes"], width),
         ]
     lines += [("", ""), *plain([f"note: {note}" for note in found["notes"]], width)]
     files = f"{paths.TTA_VIEWS} {paths.TTA_VOTES}"

@@ -17,6 +17,7 @@ from cli.tables import cluster as cluster_table
 from cli.tables import compare as compare_table
 from cli.tables import eda as eda_table
 from cli.tables import epochs as epochs_table
+from cli.tables import judged_rows
 from cli.tables import predict as predict_table
 from cli.tables import pseudo_label as pseudo_label_table
 from cli.tables import refit as refit_table
@@ -693,3 +694,12 @@ def test_predict_begins_with_the_answer() -> None:
     assert lines(photos=9, answered=8, unreadable=1) == [
         "9 photos: 8 answered, 1 not readable; all rows in out/answers.csv"
     ]
+
+
+@pytest.mark.parametrize("seen", [0.01, -0.05])
+def test_the_mark_of_a_difference_as_large_as_one_that_would_show_is_explained_below_its_table(seen: float) -> None:
+    row = judged(views=["hflip"], difference=seen)
+    lines = [text for text, _ in judged_rows.judged("title", "view", "view", [row | {"view": "hflip"}], 80)]
+    marked = abs(seen) > row["detectable"]
+    assert ("0.044*" in " ".join(lines)) == marked
+    assert (lines[-1] == "*: as large a difference as this was seen") == marked

@@ -24,6 +24,7 @@ RARE = 0.5  # of the classes' mean number of groups; classes of fewer have a pan
 THICK = 3  # points, of the interval of trained models
 _OF_MODELS = {MODEL_BETTER: "better", MODEL_WORSE: "worse"}
 _MARKS = (*VERDICTS, *_OF_MODELS)
+_NO_INTERVAL = {"marker": "x", "linestyle": "none"}
 # Panels of the forest plot from above, and what their axis shows.
 _FOREST = {
     "scores": "difference of F1 and accuracy (right: better)",
@@ -123,7 +124,7 @@ def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str
             axes.set_yticks(range(len(rows)), [_score_name(row.metric, task) for row in rows])
     for axes, (name, _) in zip(grid[0], candidates, strict=True):
         axes.set_title(f"{name} against {base}", fontsize=10)
-    _name_verdicts(figure, [row.verdict for _, rows in candidates for row in rows])
+    _name_verdicts(figure, [row for _, rows in candidates for row in rows])
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -145,13 +146,13 @@ def _is_shown(metric: str, shown: set[str]) -> bool:
     return not score_names.of_class(metric) or metric in shown
 
 
-def _name_verdicts(figure: Figure, verdicts: list[str]) -> None:
-    """A legend of the verdicts that are drawn, and of the two intervals."""
-    marks = [
-        Line2D([], [], linewidth=2, markersize=5, label=verdict, **_mark(verdict))
-        for verdict in _MARKS
-        if verdict in verdicts
-    ]
+def _name_verdicts(figure: Figure, rows: list[Difference]) -> None:
+    """A legend of the verdicts that are drawn, of differences without an interval, and of the two intervals."""
+    drawn = {row.verdict for row in rows if _has_interval(row) or row.verdict == TOO_FEW}
+    named = {verdict: _mark(verdict) for verdict in _MARKS if verdict in drawn}
+    alike = [row.verdict for row in rows if row.low == row.high and row.verdict != TOO_FEW]
+    named |= {f"{verdict}: the same in every sample": _mark(verdict) | _NO_INTERVAL for verdict in alike}
+    marks = [Line2D([], [], linewidth=2, markersize=5, label=label, **mark) for label, mark in named.items()]
     lines = [
         Line2D([], [], color=INK, linewidth=width, label=label)
         for width, label in ((THICK, "95 % interval of these trained models"), (1, "of the method, trained again"))
@@ -159,12 +160,16 @@ def _name_verdicts(figure: Figure, verdicts: list[str]) -> None:
     figure.legend(handles=[*marks, *lines], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
 
 
+def _has_interval(row: Difference) -> bool:
+    return row.verdict != TOO_FEW and row.low != row.high
+
+
 def _mark(verdict: str) -> dict[str, Any]:
     """Too few to tell: a cross, for there is no interval. Of trained models alone: a hollow mark."""
     found: dict[str, Any] = {"color": VERDICTS[_OF_MODELS.get(verdict, verdict)], "marker": "o", "linestyle": "-"}
     if verdict in _OF_MODELS:
         return found | {"markerfacecolor": "white"}
-    return found | {"marker": "x", "linestyle": "none"} if verdict == TOO_FEW else found
+    return found | _NO_INTERVAL if verdict == TOO_FEW else found
 
 
 def _rare(rows: list[Difference]) -> set[str]:
@@ -191,8 +196,8 @@ def _reach(rows: list[Difference]) -> float:
 
 def _forest_panel(axes: Axes, rows: list[Difference], reach: float) -> None:
     for place, row in enumerate(rows):
-        drawn: dict[str, Any] = {"markersize": 5} | _mark(row.verdict)
-        if row.verdict != TOO_FEW:
+        drawn: dict[str, Any] = {"markersize": 5} | _mark(row.verdict) | ({} if _has_interval(row) else _NO_INTERVAL)
+        if _has_interval(row):
             axes.plot([row.low, row.high], [place, place], color=drawn["color"], linewidth=1)
             axes.plot([row.models_low, row.models_high], [place, place], color=drawn["color"], linewidth=THICK)
         axes.plot([row.difference], [place], clip_on=False, zorder=3, **drawn)

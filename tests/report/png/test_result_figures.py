@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from stages.data.task_and_classes import CONTEST
+from stages.judge.paired_difference import UNDECIDED
 from stages.report import colours
 from stages.report.png import result_figures
 from tests.differences import made as difference
@@ -82,6 +83,18 @@ def test_a_forest_plot_names_the_verdicts_it_shows_by_colour_and_mark(drawn: lis
         assert line.get_color() == colours.VERDICTS[verdict.removesuffix(" as trained")]  # type: ignore[union-attr]
         assert line.get_marker() == ("x" if verdict == "too few to tell" else "o")  # type: ignore[attr-defined]
         assert (line.get_markerfacecolor() == "white") == verdict.endswith("as trained")  # type: ignore[attr-defined]
+
+
+def test_a_difference_that_is_the_same_in_every_sample_is_a_cross_for_it_has_no_interval(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    same = replace(ROWS[0], difference=0.0, low=0.0, high=0.0, models_low=0.0, models_high=0.0, verdict=UNDECIDED)
+    result_figures.forest(tmp_path / "forest.png", [("one", [same])], "base", CONTEST)
+    (mark,) = [line for line in drawn[0].axes[0].lines if line.get_color() != colours.INK]
+    assert mark.get_marker() == "x"
+    (legend,) = drawn[0].legends
+    assert f"{UNDECIDED}: the same in every sample" in [text.get_text() for text in legend.texts]
+    assert UNDECIDED not in [text.get_text() for text in legend.texts]
 
 
 def test_suggestions_are_told_apart_by_shape(drawn: list[Figure], tmp_path: Path) -> None:
