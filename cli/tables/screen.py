@@ -98,7 +98,8 @@ def _next(found: dict[str, Any], width: int) -> Lines:
         return []
     run = f"dvc exp run -n {following['name']} {following['switches']}"
     why = f"all {found['folds']} folds at full length, about {duration(following['seconds'])}, to confirm it:"
-    return next_steps(why, [run, f"maskcli compare HEAD {following['name']}"], width)
+    base = [] if following["base_is_committed"] else ["dvc repro", "git commit -am base"]  # which compare needs
+    return next_steps(why, [*base, run, f"maskcli compare HEAD {following['name']}"], width)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

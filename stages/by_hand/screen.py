@@ -6,6 +6,7 @@ train on some folds for a share of the epochs, each a full training in small; th
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.base import cores, paths
+from stages.base import cores, git, paths
+from stages.base.errors import UserError
 from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.by_hand import screen_candidates, screen_training
@@ -282,7 +284,8 @@ def _compared(made: Screening, at: Reached, number: int, asked: Asked) -> dict[s
 
 
 def following(made: Screening, plan: Sequence[Rung], reached: Sequence[Reached], rows: list[dict[str, Any]]) -> Any:
-    """What to train next: the best candidate's changes, as `dvc exp run` takes them, and about how many seconds that takes.
+    """What to train next: the best candidate's changes, as `dvc exp run` takes them, and about how many seconds that takes; and
+    whether HEAD is what it was compared with.
 
     None where the base stands first, or nothing but it is known.
     """
@@ -299,7 +302,15 @@ def following(made: Screening, plan: Sequence[Rung], reached: Sequence[Reached],
         "name": typed_changes.experiment(first.changes),
         "switches": typed_changes.switches(changes),
         "seconds": an_epoch * first.params.train.epochs * rounds,
+        "base_is_committed": base_is_committed(),
     }
+
+
+def base_is_committed() -> bool:
+    """Whether params.yaml, against which all were judged, is the last commit's."""
+    with suppress(UserError, OSError):  # there is no git, or no file
+        return git.read("HEAD", paths.PARAMS) == paths.PARAMS.read_bytes()
+    return False
 
 
 def _told(one: Reached) -> dict[str, Any]:

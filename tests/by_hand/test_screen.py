@@ -28,6 +28,7 @@ from stages.learn.training_terms import Terms
 from stages.parallel.side_by_side import Plan
 from stages.params.schema import Params
 from tests.conftest import ENVIRONMENT, command, small
+from tests.histories import git
 
 FIVE = Choice(("loss=focal,bce", "sampler=sqrt", "model.head=mlp", "lr=0.01"), replicates=100)
 
@@ -65,6 +66,16 @@ def quick(here: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def stands(found: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows without what a clock says."""
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found["rows"]]
+
+
+def test_compare_is_told_of_head_only_where_that_is_what_was_screened_against(project: Path) -> None:
+    Path("params.yaml").write_text("seed: 0\n")
+    assert not screen.base_is_committed()  # no repository
+    for words in (["init", "--quiet"], ["add", "params.yaml"], ["commit", "--quiet", "-m", "base"]):
+        git(project, *words)
+    assert screen.base_is_committed()
+    Path("params.yaml").write_text("seed: 1\n")
+    assert not screen.base_is_committed()
 
 
 def test_the_best_train_longer_and_all_are_ranked_with_what_to_train_next(project: Path, quick: list[str]) -> None:

@@ -109,6 +109,7 @@ def screened(**own: Any) -> dict[str, Any]:
             "name": "ldam-mlp",
             "switches": "-S loss=ldam -S model.head=mlp",
             "seconds": 3600.0,
+            "base_is_committed": True,
         },
         "seconds": 2345.6,
     } | own
@@ -606,6 +607,8 @@ def test_screen_says_first_what_to_train_next_how_sure_that_is_and_last_how_to_c
         "  dvc exp run -n ldam-mlp -S loss=ldam -S model.head=mlp",
         "  maskcli compare HEAD ldam-mlp",
     ]
+    found["next"]["base_is_committed"] = False
+    assert [line for line, _ in screen_table.screen(found, 15, 500)][-4:-2] == ["  dvc repro", "  git commit -am base"]
     for verdict, told in (("better", "that shows"), (MODEL_BETTER, "these models are better, but another seed")):
         found["rows"][0]["verdict"] = verdict
         assert told in screen_table.screen(found, 15, 500)[1][0]
