@@ -23,6 +23,8 @@ test: install
 	ruff check .
 	ruff format --check .
 	mypy
+	MYPYPATH=bench/papers:bench/peers mypy bench/*.py
+	MYPYPATH=bench mypy bench/papers/*.py
 	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Programs that are only measured against stand in an environment of their own; one that does not install is left out.

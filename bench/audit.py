@@ -276,7 +276,7 @@ def draw(count: int) -> None:
         logits = rng.normal(0, 2, (len(true[start : start + 100_000]), 18))
         logits[np.arange(len(logits)), true[start : start + 100_000]] += 7
         selected[0, start : start + 100_000] = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    arrays = {"photo": table["file"].to_numpy(str), "person": table["group"].to_numpy(str)}
+    arrays: dict[str, np.ndarray] = {"photo": table["file"].to_numpy(str), "person": table["group"].to_numpy(str)}
     arrays |= {"label": table["label"].to_numpy(), "fold": np.arange(count) // 7 % 5}
     arrays |= {"selected": selected, "last": selected, "content": photos.content_of(table)}
     arrays |= {"task": np.array(json.dumps(tasks.to_json(CONTEST) | {"subsets": {}}))}

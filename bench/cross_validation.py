@@ -72,7 +72,7 @@ def main() -> None:
             except Failed as error:
                 notes.append(f"{peer} is left out: {error}")
         peers = [peer for peer in rounds if peer != "maskcli"]
-        fastest = min(peers, key=lambda peer: rounds[peer][0].whole, default=None)
+        fastest = min(peers, key=lambda peer: rounds[peer][0].whole, default="")
         for _ in range(options.rounds - 1 if fastest else 0):
             rounds["maskcli"].append(ours(project))
             try:
@@ -128,7 +128,8 @@ def repro(folder: Path, options: argparse.Namespace, changes: dict[str, Any]) ->
 
 def tuned(options: argparse.Namespace, project: Path, folder: Path) -> tuple[dict[str, Setting], list[str]]:
     """Each peer's fastest setting; and why peers are missing."""
-    settings, notes = {}, []
+    settings: dict[str, Setting] = {}
+    notes: list[str] = []
     for peer in options.peers.split(","):
         reason = missing(peer, options)
         tried = [] if reason else trials(peer, options, project, folder / f"{peer}-tried", notes)

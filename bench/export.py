@@ -70,14 +70,11 @@ def made(name: str, height: int, width: int) -> Predictor:
     image = {"height": height, "width": width, "margin": MARGIN}
     params = parse({"model": {"name": name}, "image": image, "tta": {"views": list(VIEWS)}})
     shape = model.architecture(params, CONTEST)
-    contents = Contents.model_construct(
-        task=tasks.to_json(CONTEST) | {"subsets": {}},
-        views=VIEWS,
-        vote="soft",
-        temperature=1.3,
-        decision=Decision(asked="argmax", rule="argmax", offsets=None, reason=""),
-    )
-    oof = out_of_fold.of(np.zeros((1, CONTEST.classes)), np.zeros(1, int), np.zeros(1, int), 1.0, None)
+    used: dict[str, Any] = {"task": tasks.to_json(CONTEST) | {"subsets": {}}, "views": VIEWS, "vote": "soft"}
+    used |= {"temperature": 1.3, "decision": Decision(asked="argmax", rule="argmax", offsets=None, reason="")}
+    contents = Contents.model_construct(**used)
+    nought = np.zeros(1, int)
+    oof = out_of_fold.of(np.zeros((1, CONTEST.classes)), nought, nought, 1.0, nought)
     nets = [model.build(shape).eval() for _ in range(NETWORKS)]
     ready = tuple(predict.ready(nets, torch.device("cpu")))
     return Predictor(contents, params, ready, oof, CONTEST)

@@ -284,7 +284,7 @@ def jpeg(plan: Plan, setting: Setting, tell: Tell) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         folder = Path(place)
         written = gpu_jpeg.photos(folder / "photos", min(gpu_jpeg.PHOTOS, plan.photos))
-        pixels = gpu_jpeg.on_the_fly(folder / "pixels.npy", written, params)
+        pixels: Any = gpu_jpeg.on_the_fly(folder / "pixels.npy", written, params)
         result = asdict(setting) | {"bytes_a_photo": gpu_jpeg.mean_bytes(written), "cores": cores.usable()}
         result["decoder"] = gpu_jpeg.decoder_rates(written, pixels, params, plan.seconds)
         tell(result)

@@ -44,10 +44,10 @@ def main() -> None:
         for name, height, width in CASES:
             params = made(name, height, width)
             rounds, start = ratios(params, Path(folder), options.rounds, options.seconds)
-            row = [name, f"{height}x{width}", *_summary(rounds), round(start, 2)]
-            rows.append(row)
-            goals[f"inference_ratio_{name}_{height}x{width}"] = row[4]
-            say(f"{name} {height}x{width}: {row[4]} of the ceiling")
+            summary = _summary(rounds)
+            rows.append([name, f"{height}x{width}", *summary, round(start, 2)])
+            goals[f"inference_ratio_{name}_{height}x{width}"] = summary[2]
+            say(f"{name} {height}x{width}: {summary[2]} of the ceiling")
             found, missing = engines(params, Path(folder), options.rounds, options.seconds / 3)
             engine_rows += found
             notes = missing

@@ -189,9 +189,9 @@ def seconds_of(learner: Learner, goal: Objective, size: int) -> float:
 
 def contiguous(learner: Learner, goal: Objective, steps: int, size: int) -> float:
     """The ceiling in torch's own memory layout."""
-    learner.bare.to(memory_format=torch.contiguous_format)
+    learner.bare.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     rate = rates.ceiling(learner, goal, steps, size, torch.contiguous_format)
-    learner.bare.to(memory_format=torch.channels_last)
+    learner.bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return rate
 
 

@@ -127,7 +127,8 @@ def trial(params: Params, results: Path, kind: str, seed: int) -> None:
         data, labels=np.where(np.isin(np.arange(len(labels)), data.train), labels, data.labels), train_labels=labels
     )
     lr = float(read_json(paths.LR_CHOSEN, "lr-find")["lr"])
-    seconds, arrays = {}, {}
+    seconds: dict[str, float] = {}
+    arrays: dict[str, np.ndarray] = {}
     began = time.process_time()
     asked = acting(params, "drop")
     search = Search(0, lr, Keeper(f"{kind}{seed}", 0, 0, params.train.epochs, 1e9, writes=False), SILENT, fresh=True)

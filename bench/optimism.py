@@ -65,13 +65,14 @@ def train(results: Path, seed: int, params_file: Path) -> None:
     kfold.run(params, SILENT)
     lr_find.run(params, SILENT, 0)
     lr = float(read_json(paths.LR_CHOSEN, "lr-find")["lr"])
-    truth = np.genfromtxt("data/eval_truth.csv", delimiter=",", skip_header=1, usecols=1, dtype=np.int64)
+    truth = np.genfromtxt("data/eval_truth.csv", delimiter=",", skip_header=1, usecols=[1], dtype=np.int64)
     pixels = open_cache(paths.EVAL_PIXELS, len(truth), params)
     arrays: dict[str, Any] = {"eval_labels": truth}
     for fold in params.folds:
         data = open_fold(params, fold)
         learner = start(params, data, fold, lr, predict.accelerator(params), SILENT)
-        val, eval_answers = [], []
+        val: list[Any] = []
+        eval_answers: list[np.ndarray] = []
 
         def look(progress: Progress, learner: Learner = learner, val: list = val, out: list = eval_answers) -> None:
             learner.model.eval()

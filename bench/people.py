@@ -15,7 +15,7 @@ def draw(folder: Path, seed: int, people: int) -> dict[str, str]:
     """
     known: dict[str, str] = {}
 
-    def track(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+    def track(items: Iterable[Any], total: int, label: str, done: int = 0) -> Iterator[Any]:
         for number, item in enumerate(items):
             yield item
             for image in folder.parent.glob(f".{folder.name}.*.tmp/eval/images/*"):

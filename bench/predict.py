@@ -103,7 +103,8 @@ def rates(params: Params, folder: Path, files: list[str], options: argparse.Name
         model.save(path, shape, model.build(shape).state_dict())
     nets = predict.ready([model.load(path) for path in weights], device)
     decision = Decision(asked="argmax", rule="argmax", offsets=None, reason="")
-    contents = Contents.model_construct(views=inference.VIEWS, vote="soft", temperature=1.5, decision=decision)
+    used: dict[str, Any] = {"views": inference.VIEWS, "vote": "soft", "temperature": 1.5, "decision": decision}
+    contents = Contents.model_construct(**used)
     nothing = np.zeros(0, np.float32)
     ready = Predictor(contents, params, tuple(nets), OutOfFold(*[nothing] * 6), CONTEST)
     batch = predict.batch_size(params, device)

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -170,7 +171,7 @@ def asked(server: Server, decisions: int) -> tuple[dict[str, list[float]], list[
     took["filter by a person"] = [
         timed(lambda: server.ask(f"/question?text={drawn.randrange(photos // 7):06d}")) for _ in range(50)
     ]
-    took["filter by class"] = [timed(lambda one=one: server.ask(f"/question?class={one}")) for one in range(18)]
+    took["filter by class"] = [timed(partial(server.ask, f"/question?class={one}")) for one in range(18)]
     took["list of photos"] = [
         timed(lambda: server.ask(f"/photos?page={drawn.randrange(photos // 60)}")) for _ in range(50)
     ]

@@ -236,7 +236,9 @@ def read_on_the_fly(params: Params) -> dict[str, Any]:
     from stages.data.pixel_cache import CHECK, Files, OnTheFly
 
     data = open_fold(params, 0)
-    checks = np.array([zlib.crc32(data.pixels[which]) for which in np.arange(len(data.pixels))[:, None]], CHECK)
+    checks = np.array(
+        [zlib.crc32(data.pixels[which].tobytes()) for which in np.arange(len(data.pixels))[:, None]], CHECK
+    )
     names = read_csv(paths.PHOTOS, "prepare", {"file": str})["file"].tolist()
     pixels = OnTheFly(Files(paths.TRAIN_IMAGES, names), checks, params)
     return _read(params, replace(data, pixels=pixels), ON_THE_FLY)
@@ -262,7 +264,7 @@ def compare_two(params: Params) -> dict[str, Any]:
     for name in ("a", "b"):
         with contextlib.chdir(name):
             runs.append(compare.load(revisions.WORKSPACE))
-    found = [compare.against(*runs, compare.Asked("selected", REPLICATES))]
+    found = [compare.against(runs[0], runs[1], compare.Asked("selected", REPLICATES))]
     forest(paths.FOREST_PNG, [("b", found[0].rows)], "a", found[0].task)
     return {}
 

@@ -72,7 +72,7 @@ def named(entry: dict[str, Any]) -> str:
     return f"{entry['name']}~{entry['lr']:g}~{entry['seed']}"
 
 
-def keep(path: Path, arrays: dict[str, np.ndarray], told: dict[str, Any]) -> None:
+def keep(path: Path, arrays: dict[str, Any], told: dict[str, Any]) -> None:
     """The arrays, then what says that they are whole; the lock is not needed any more."""
     np.savez(path.with_name(path.name + ".npz"), **arrays)
     path.with_name(path.name + ".json").write_text(json.dumps(told))

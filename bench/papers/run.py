@@ -248,7 +248,7 @@ def note(lend: Lend) -> None:
     shares = {
         one: (1.0 if one.key in lend.found else trainings.done(lend.to, one)) - lend.done[one] for one in lend.begun
     }
-    own = {"set_up": lend.begun[0].set_up.name} if lend.begun else {}
+    own: Result = {"set_up": lend.begun[0].set_up.name} if lend.begun else {}
     own |= {"card": lend.card, "jobs": lend.jobs, "seconds": round(time.monotonic() - lend.began, 1)}
     own |= {"ended": lend.ended, "cut_off": lend.cut_off, "failed": lend.failed, "rates": lend.rates}
     own["photos"] = round(sum(max(0.0, share) * lend.cost(one) for one, share in shares.items()))
