@@ -14,14 +14,14 @@ from stages.judge import votes
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.submission import decision_rule, write
-from stages.submission.eval_predictions import answer, eval_photos, predict_views
+from stages.submission.eval_predictions import answer, predict_views
 
 
 def run(params: Params, talk: Talk) -> None:
     """Write submission.csv in eval.csv's order, probabilities.npz (image, probabilities [N, C] as voted, before any offset) and
     summary.json: what was joined, and how the answers were decided.
     """
-    table = eval_photos("tta-predict")
+    table = photos.eval_photos("tta-predict")
     images, task = table["ImageID"].to_numpy(str), tasks.read(params)
     # Before the long part, so that what is amiss is told at once.
     record = run_record.joined(params, talk, "tta-predict")

@@ -25,7 +25,6 @@ from stages.judge.training_noise import Training
 from stages.learn import same_task
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
-from stages.report.png.result_figures import forest
 from stages.report.verdicts import answer, of_untouched
 
 FAR_APART = 3.0  # learning rates of two runs, one over the other, above which their difference is told
@@ -82,6 +81,8 @@ def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: T
     found = [against(base, candidate, asked) for candidate in talk.track(candidates, len(candidates), "compare")]
     if csv:
         write_csv(csv, _as_table(found))
+    from stages.report.png.result_figures import forest  # matplotlib, which others that compare need not wait for
+
     forest(png, [(result.run_b, result.rows) for result in found], base.name, base.task)
     return found
 

@@ -10,14 +10,14 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv
 from stages.base.talk import Talk
-from stages.data import pseudo_labelled_photos
+from stages.data import photos, pseudo_labelled_photos
 from stages.data import task_and_classes as tasks
 from stages.data.pixel_cache import open_cache
 from stages.data.task_and_classes import Task
 from stages.judge import votes
 from stages.params.schema import Params
 from stages.records import run_record
-from stages.submission.eval_predictions import eval_photos, predict_views
+from stages.submission.eval_predictions import predict_views
 
 NAMED = 20  # classes that a line names
 
@@ -35,7 +35,7 @@ def run(params: Params, talk: Talk, output: Path = paths.PSEUDO_LABELS) -> dict[
             f"params.yaml: pseudo.labels: {params.pseudo.labels} is in use, so the trained folds have learnt their own "
             "labels; set pseudo/none.csv and run `dvc repro` before choosing labels again"
         )
-    images, task = eval_photos("pseudo-label")["ImageID"], tasks.read(params)
+    images, task = photos.eval_photos("pseudo-label")["ImageID"], tasks.read(params)
     run_record.joined(params, talk, "pseudo-label")
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     weights = [paths.weights(fold, repeat) for fold in params.folds for repeat in range(params.train.repeats)]

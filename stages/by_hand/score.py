@@ -13,6 +13,7 @@ from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import require
 from stages.by_hand import compare
+from stages.data import photos
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, metrics, paired_difference
 from stages.judge.bootstrap import Scores
@@ -20,7 +21,6 @@ from stages.judge.paired_difference import BETTER, MODEL_BETTER, MODEL_WORSE, WO
 from stages.judge.training_noise import Training
 from stages.report import verdicts
 from stages.submission import write
-from stages.submission.eval_predictions import eval_photos
 
 GROUPS = ("person", "group")  # columns of a truth that say which photos belong together
 Found = dict[str, float | int | str]
@@ -107,7 +107,7 @@ def _known(task: Task, truth: Path | None) -> _Known:
 
 def _of_eval() -> tuple["pd.Series[int]", None]:
     """The true classes by photo as eval.csv knows them."""
-    table = eval_photos("score")
+    table = photos.eval_photos("score")
     if "label" not in table:
         raise UserError(
             f"score: {paths.EVAL} does not know the eval photos' classes; name a CSV with the truth, in the submission's form"

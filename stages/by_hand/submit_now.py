@@ -30,7 +30,7 @@ from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record
 from stages.submission import decision_rule, write
-from stages.submission.eval_predictions import answer, no_eval_set
+from stages.submission.eval_predictions import answer
 
 LEAST = 0.8  # of the finished models' median val_f1: an unfinished model below it would spoil the vote
 SMALL_BATCH = 32  # photos, on the CPU after the GPU had no room
@@ -298,7 +298,7 @@ def _eval_set(params: Params) -> tuple[Task, list[str]]:
             raise UserError(str(found.eval_faults[0])) from None
         task, table = found.task, found.eval
     if table.empty:
-        raise no_eval_set("submit-now")
+        raise photos.no_eval_set("submit-now")
     return task, table["ImageID"].astype(str).tolist()
 
 

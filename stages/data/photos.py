@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths
+from stages.base.errors import UserError
 from stages.base.files import damaged, read_csv, write_csv
 from stages.data import contest_layout, corrected_photos, corrections, table_layout
 from stages.data import folder_layout as folders_of_classes
@@ -100,6 +101,22 @@ def read_eval() -> pd.DataFrame:
     if missing:
         raise damaged(paths.EVAL, f"has no column `{missing}`", "prepare")
     return found
+
+
+def eval_photos(who: str) -> pd.DataFrame:
+    """eval.csv. Raises UserError, in the name of `who`, where there is no eval set."""
+    found = read_eval()
+    if found.empty:
+        raise no_eval_set(who)
+    return found
+
+
+def no_eval_set(who: str) -> UserError:
+    """What to say where `who` needs eval photos and there are none."""
+    return UserError(
+        f"{who}: there is no eval set; to add one, name it in data.eval of params.yaml (folder: put photos "
+        "into test/, table: leave their labels empty), then run `maskcli init --update` and `dvc repro`"
+    )
 
 
 def content_of(table: pd.DataFrame) -> np.ndarray:

@@ -3,35 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError
 from stages.base.files import require
 from stages.base.talk import Talk
-from stages.data import photos
 from stages.data.pixel_cache import Pixels
 from stages.data.task_and_classes import Task
 from stages.judge import class_offsets
 from stages.learn import predict
 from stages.learn.predict import Asked
 from stages.params.schema import Params
-
-
-def eval_photos(who: str) -> pd.DataFrame:
-    """eval.csv. Raises UserError, in the name of `who`, where there is no eval set."""
-    found = photos.read_eval()
-    if found.empty:
-        raise no_eval_set(who)
-    return found
-
-
-def no_eval_set(who: str) -> UserError:
-    """What to say where `who` needs eval photos and there are none."""
-    return UserError(
-        f"{who}: there is no eval set; to add one, name it in data.eval of params.yaml (folder: put photos "
-        "into test/, table: leave their labels empty), then run `maskcli init --update` and `dvc repro`"
-    )
 
 
 def predict_views(

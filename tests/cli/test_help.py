@@ -78,6 +78,12 @@ def test_version_names_what_a_report_needs_without_importing_torch() -> None:
     assert imported == "False"
 
 
+def test_commands_that_read_tables_alone_wait_for_neither_torch_nor_matplotlib() -> None:
+    names = ", ".join(["audit", "blend", "claim", "compare", "review", "runs", "score", "summary"])
+    code = f"import sys; from stages.by_hand import {names}; print({{'torch', 'matplotlib'}} & set(sys.modules))"
+    assert command(ROOT, sys.executable, "-c", code).stdout.strip() == "set()"
+
+
 def test_the_shell_can_complete_commands() -> None:
     environment = {"_MASKCLI_COMPLETE": "complete_bash", "COMP_WORDS": "maskcli tta", "COMP_CWORD": "1"}
     done = CliRunner().invoke(main.app, [], env=environment, prog_name="maskcli")
