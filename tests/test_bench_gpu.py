@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests import mps
 from tests.conftest import ROOT, command
 
 
@@ -253,27 +254,17 @@ def test_photos_of_the_jpeg_part_weigh_as_the_contests(bench: Any, tmp_path: Pat
     assert 30_000 < jpeg.mean_bytes(jpeg.photos(tmp_path / "photos", 8)) < 60_000
 
 
-def mps_program(folder: Path, starts: str, told: str = "true") -> None:
-    """A program with the name of MPS's, which starts a daemon so, and does this with a `word` that it is told."""
-    program = folder / "nvidia-cuda-mps-control"
-    program.write_text(f'#!/bin/sh\nif [ "$1" = -d ]; then {starts}; else read word; {told}; fi\n')
-    program.chmod(0o755)
-
-
-PID = "$CUDA_MPS_PIPE_DIRECTORY/control.pid"
-
-
-@pytest.mark.parametrize("told", [f'[ "$word" = quit ] && kill $(cat {PID})', "true"], ids=["quits", "does not listen"])
+@pytest.mark.parametrize("told", [mps.QUITS, "true"], ids=["quits", "does not listen"])
 def test_mps_serves_within_the_block_and_is_gone_after_it_however_that_ends(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str
 ) -> None:
-    mps = bench("gpu_mps")
-    mps_program(tmp_path, f"sleep 60 & echo $! > {PID}", told)
+    served_by = bench("gpu_mps")
+    mps.program(tmp_path, mps.STARTS, told)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(mps, "PATIENCE", 1.0)
+    monkeypatch.setattr(served_by, "PATIENCE", 1.0)
 
     def interrupted() -> None:
-        with mps.running(tmp_path / "mps") as served:
+        with served_by.running(tmp_path / "mps") as served:
             assert set(served.environment) == {"CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"}
             assert runs(int((tmp_path / "mps/pipe/control.pid").read_text()))
             raise KeyboardInterrupt
@@ -289,24 +280,24 @@ def test_mps_serves_within_the_block_and_is_gone_after_it_however_that_ends(
 def test_where_mps_is_not_there_or_does_not_start_a_line_says_so(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mps = bench("gpu_mps")
+    served_by = bench("gpu_mps")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with mps.running(tmp_path / "none") as served:
-        assert served == mps.Mps({}, "no nvidia-cuda-mps-control on PATH")
-    mps_program(tmp_path, "echo no device >&2; exit 1")
-    with mps.running(tmp_path / "failing") as served:
-        assert served == mps.Mps({}, "nvidia-cuda-mps-control: no device")
+    with served_by.running(tmp_path / "none") as served:
+        assert served == served_by.Mps({}, "no nvidia-cuda-mps-control on PATH")
+    mps.program(tmp_path, "echo no device >&2; exit 1")
+    with served_by.running(tmp_path / "failing") as served:
+        assert served == served_by.Mps({}, "nvidia-cuda-mps-control: no device")
 
 
 def test_where_mps_does_not_answer_a_line_says_that_it_may_start_yet(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mps = bench("gpu_mps")
-    mps_program(tmp_path, "exec sleep 60")
+    served_by = bench("gpu_mps")
+    mps.program(tmp_path, "exec sleep 60")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(mps, "PATIENCE", 0.2)
-    with mps.running(tmp_path / "late") as served:
-        assert served == mps.Mps({}, mps.NO_ANSWER)
+    monkeypatch.setattr(served_by, "PATIENCE", 0.2)
+    with served_by.running(tmp_path / "late") as served:
+        assert served == served_by.Mps({}, served_by.NO_ANSWER)
     assert f"if it still does, {tmp_path / 'late/pipe'} will name its daemon" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from stages.learn.timm_import import load_timm
 from stages.params.load import parse
 from stages.params.model_and_training import Plugins
 from stages.submission import write
+from tests import mps
 from tests.conftest import ROOT, command
 
 PAPERS = ROOT / "bench/papers"
@@ -339,6 +341,35 @@ def test_when_the_time_is_up_those_that_run_are_stopped_and_no_further_one_is_be
     run.work_through(lend)
     assert (lend.cut_off, lend.ended, lend.failed, len(lend.waiting)) == (2, 0, 0, 1)
     assert "papers: imbalance 100, ce, seed 0: stopped after 0% of its epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("starts", "told", "line"),
+    [
+        (mps.STARTS, "2 under MPS", ""),
+        ("echo no device; exit 1", 2, "papers: without MPS: nvidia-cuda-mps-control: no device\n"),
+    ],
+    ids=["starts", "does not start"],
+)
+def test_trainings_are_served_by_mps_where_that_starts_and_what_they_took_is_told_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    starts: str,
+    told: Any,
+    line: str,
+) -> None:
+    mps.program(tmp_path, starts)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    program = "import os; print(sorted(name for name in os.environ if name.startswith('CUDA_MPS')))"
+    monkeypatch.setattr(trainings, "COMMAND", [sys.executable, "-c", program])
+    lend = run.Lend(tmp_path, "A", 2, float("inf"), [], {}, {}, {})
+    with run.served(True) as lend.mps:
+        seen = trainings.maskcli(tmp_path / "a", threading.Event(), "refit")
+    assert lend.at_once == told
+    assert seen.strip() == ("['CUDA_MPS_LOG_DIRECTORY', 'CUDA_MPS_PIPE_DIRECTORY']" if lend.mps else "[]")
+    assert capsys.readouterr().err == line
+    assert trainings.maskcli(tmp_path / "b", threading.Event(), "refit").strip() == "[]"
 
 
 def drawn(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """Do the losses do what their papers say? Long-tailed CIFAR-10, trained by maskcli's own commands, beside published errors.
 
 python bench/papers/run.py --images CIFAR-10-images [--imbalance 100,10] [--seeds 3] [--methods "ce; ldam"] [--small]
-                           [--jobs 4] [--minutes 8] [--to FOLDER]
+                           [--jobs 4] [--mps] [--minutes 8] [--to FOLDER]
 python bench/papers/run.py --table [...]        (what is there, with its verdicts; nothing is trained)
 
 Every method is trained on all training photos (`maskcli refit`, one seed at a time) and scored on the 10,000 test photos
@@ -9,6 +9,8 @@ Every method is trained on all training photos (`maskcli refit`, one seed at a t
 is done is kept in FOLDER/results.json, its answers in FOLDER/submissions/, and the same command goes on from there.
 --jobs trains several at once, each a process and a folder of its own: on a CPU what comes out does not depend on how many; on
 a GPU two runs of one training differ in their last digits already, where kernels add in no fixed order (docs/speed.md).
+--mps starts NVIDIA's MPS for them, by which the kernels of several run at the same time; where it does not start, a line says
+why, and they take turns.
 --minutes, for a machine that is lent: no training is begun that, by what those before it took, would not end in time, but as
 long as none has ended all are; those that run when the time is up are asked to stop (one that ends at that moment is still
 scored), and the same command goes on from their checkpoints, in FOLDER/trainings/. These two folders,
@@ -21,13 +23,17 @@ Below the table: which methods differ, paired over photos (`maskcli score --than
 import argparse
 import json
 import math
+import os
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +44,9 @@ from methods import METHODS, SetUp
 from trainings import CutOff, Failed, Result, Training
 
 from stages.base.files import write_json
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+import gpu_mps
 
 
 @dataclass
@@ -58,8 +67,14 @@ class Lend:
     ended: int = 0
     cut_off: int = 0
     failed: int = 0
+    mps: bool = False  # whether it serves them
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def at_once(self) -> int | str:
+        """Of the trainings, for the record."""
+        return f"{self.jobs} under MPS" if self.mps else self.jobs
 
     def cost(self, training: Training) -> int:
         """Photos that a training learns from, those of all epochs counted."""
@@ -92,6 +107,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--epochs", type=int, default=0)
     made.add_argument("--mixed-precision", default="none", choices=["none", "bf16"], help="the papers have none")
     made.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    made.add_argument("--mps", action="store_true", help="NVIDIA's MPS serves them")
     made.add_argument("--minutes", type=float, default=math.inf, help="for all of it; without it there is no limit")
     made.add_argument("--to", type=Path, default=Path("papers"), help="folder of the projects and of results.json")
     made.add_argument("--lay-out", action="store_true", help="lay out the photos, and end")
@@ -128,11 +144,29 @@ def filled(options: argparse.Namespace) -> Lend | None:
     ends = began + 60 * options.minutes
     lend = Lend(options.to, card(options.to, left[0]), options.jobs, ends, left, photos, found, done, stop=stop)
     say(f"{len(left)} to train, {options.jobs} at once, on {lend.card}; ready after {lend.began - began:.0f} s")
-    try:
-        work_through(lend)
-    finally:
-        note(lend)
+    with served(options.mps) as lend.mps:
+        try:
+            work_through(lend)
+        finally:
+            note(lend)
     return lend
+
+
+@contextmanager
+def served(asked: bool) -> Iterator[bool]:
+    """Whether MPS serves what is started within the block; a line says why not, where it was asked for."""
+    if not asked:
+        yield False
+        return
+    with tempfile.TemporaryDirectory() as folder, gpu_mps.running(Path(folder) / "mps") as mps:
+        if mps.why:
+            say(f"without MPS: {mps.why}")
+        os.environ.update(mps.environment)
+        try:
+            yield not mps.why
+        finally:
+            for name in mps.environment:
+                del os.environ[name]
 
 
 def results(to: Path) -> dict[str, Result]:
@@ -206,7 +240,7 @@ def trained(lend: Lend, training: Training) -> dict[str, Result]:
     """Its results. Where it began anew, as its checkpoint is of another run (other code, say), so will those that wait."""
     before = trainings.run_of(lend.to, training)
     try:
-        return trainings.train(lend.to, training, lend.card, lend.jobs, lend.stop)
+        return trainings.train(lend.to, training, lend.card, lend.at_once, lend.stop)
     finally:
         if before and before != trainings.run_of(lend.to, training):
             with lend.lock:
@@ -249,7 +283,7 @@ def note(lend: Lend) -> None:
         one: (1.0 if one.key in lend.found else trainings.done(lend.to, one)) - lend.done[one] for one in lend.begun
     }
     own: Result = {"set_up": lend.begun[0].set_up.name} if lend.begun else {}
-    own |= {"card": lend.card, "jobs": lend.jobs, "seconds": round(time.monotonic() - lend.began, 1)}
+    own |= {"card": lend.card, "jobs": lend.at_once, "seconds": round(time.monotonic() - lend.began, 1)}
     own |= {"ended": lend.ended, "cut_off": lend.cut_off, "failed": lend.failed, "rates": lend.rates}
     own["photos"] = round(sum(max(0.0, share) * lend.cost(one) for one, share in shares.items()))
     if lend.begun:

@@ -38,6 +38,8 @@ STAGES = ("prepare", "kfold", "lr-find")  # what a training begins with
 GRACE = 30.0  # seconds that a training has for its checkpoint, once it was asked to stop
 LOOK_EVERY = 0.1
 ENVIRONMENT = scratch.ENVIRONMENT | {"OMP_NUM_THREADS": "1"}  # one thread, which params.yaml has for training alone
+SERVED = "CUDA_MPS_"  # what the names of variables begin with that tell of a server that may have been started since
+COMMAND = [sys.executable, "-m", "cli.main"]
 Result = dict[str, Any]
 
 
@@ -156,7 +158,7 @@ def write_params(place: Path, training: Training) -> None:
     shutil.copyfile(HERE / "resnet_cifar.py", place / "resnet_cifar.py")
 
 
-def train(to: Path, training: Training, card: str, jobs: int, stop: threading.Event) -> dict[str, Result]:
+def train(to: Path, training: Training, card: str, jobs: int | str, stop: threading.Event) -> dict[str, Result]:
     """Train, on from the checkpoint where there is one, and score; results by key, also those of methods that only answer
     otherwise by the same training. jobs: trainings at once, for the record. Raises Failed, CutOff.
     """
@@ -274,9 +276,9 @@ def maskcli(place: Path, stop: threading.Event, *words: str) -> str:
     log, printed = place / f"{words[0]}.log", place / f"{words[0]}.out"
     with log.open("w") as errors, printed.open("w") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *words],
+            [*COMMAND, *words],
             cwd=place,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | {name: value for name, value in os.environ.items() if name.startswith(SERVED)},
             stdin=subprocess.DEVNULL,
             stdout=lines,
             stderr=errors,
