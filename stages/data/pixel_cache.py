@@ -22,6 +22,7 @@ from typing import IO, Protocol, TypeVar
 import numpy as np
 
 from stages.base import cores, gpu, paths
+from stages.base.block_hash import BlockHash
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_npy
 from stages.base.large_arrays import reserve
@@ -56,7 +57,7 @@ class Built:
     times: array = field(default_factory=lambda: array("q"))  # made_of.file_times of each, from before it was read
     faults: list[Fault] = field(default_factory=list)  # those that cannot be read, which are black there
     unended: list[int] = field(default_factory=list)  # positions of those that lack their end marker alone
-    hashed: pixel_cache_record.Hash = field(default_factory=pixel_cache_record.array_hash)  # of the cache file
+    hashed: BlockHash = field(default_factory=BlockHash)  # of the cache file
 
     def take(self, other: "Built") -> None:
         """Add what has been seen of the photos that follow."""

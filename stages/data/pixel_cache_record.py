@@ -17,14 +17,13 @@ import numpy as np
 import PIL
 from pydantic import BaseModel, ValidationError
 
-from stages.base import cores
+from stages.base import block_hash, cores
 from stages.base.errors import UserError
 from stages.base.files import load_npz, read_json, replacing, write_json
 from stages.data import decode
 from stages.params.schema import Params
 
 AGAIN = "run `maskcli prepare` again"
-Hash = hashlib.blake2b
 
 
 class MadeOf(BaseModel):
@@ -37,6 +36,7 @@ class MadeOf(BaseModel):
     decoder: str
     photos: str  # digest of the photos' contents, in order
     array: str  # digest of the cache file
+    in_blocks: bool = False  # whether it is one of stages/base/block_hash.py; earlier ones are of the file in one piece
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,6 @@ def digest_of(contents: Sequence[str]) -> str:
     return hashlib.blake2b(" ".join(contents).encode(), digest_size=16).hexdigest()
 
 
-def array_hash() -> Hash:
-    """A new hash of the kind that a cache file's digest is made with."""
-    return hashlib.blake2b(digest_size=16)
-
-
 @cache
 def decoder() -> str:
     """What pixels depend on besides photo and params: the libraries, and the code between them."""
@@ -88,7 +83,7 @@ def decoder() -> str:
 def write(path: Path, params: Params, array: str, contents: Sequence[str], times: np.ndarray) -> None:
     """Write the record of the cache at `path`, which lies in its place already.
 
-    array: digest of the file as it was written. times: int64 [N, 2] of the photos, from before each was read.
+    array: BlockHash's digest of the file as it was written. times: int64 [N, 2] of the photos, from before each was read.
     """
     image = params.image
     made = MadeOf(
@@ -99,6 +94,7 @@ def write(path: Path, params: Params, array: str, contents: Sequence[str], times
         decoder=decoder(),
         photos=digest_of(contents),
         array=array,
+        in_blocks=True,
     )
     write_json(_record(path), made.model_dump())
     _write_times(path, Times(file_times(path), times))
@@ -136,8 +132,11 @@ def check_listed(path: Path, files: Files) -> Times:
 def checked_digest(path: Path) -> str:
     """The digest of the whole cache file, which is read for it. Raises UserError if it is not what prepare wrote."""
     made = _read(path)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, array_hash).hexdigest()
+    if made.in_blocks:
+        found = block_hash.of_file(path)
+    else:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     if found != made.array:
         raise UserError(f"{path}: is not what prepare wrote (damaged, or another run's); {AGAIN}")
     return found

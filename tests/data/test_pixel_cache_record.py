@@ -1,5 +1,7 @@
 """A pixel cache is read only where it holds the photos of the tables, as they are now, at the size and crop asked for."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -169,6 +171,19 @@ def test_a_flipped_bit_in_the_check_sums_of_photos_is_refused(project: Path) -> 
     flipped(paths.PIXELS)
     with pytest.raises(UserError, match=rf"{paths.PIXELS}: is not what prepare wrote .*; {AGAIN}"):
         opened(params)
+
+
+def test_a_cache_of_an_earlier_version_whose_digest_is_of_one_piece_is_still_read(project: Path) -> None:
+    record = paths.PIXELS.with_suffix(".json")
+    told = json.loads(record.read_text())
+    assert told.pop("in_blocks")
+    told["array"] = hashlib.blake2b(paths.PIXELS.read_bytes(), digest_size=16).hexdigest()
+    record.write_text(json.dumps(told))
+    assert pixel_cache_record.checked_digest(paths.PIXELS) == told["array"]
+    opened(small())
+    flipped(paths.PIXELS)
+    with pytest.raises(UserError, match=rf"{paths.PIXELS}: is not what prepare wrote .*; {AGAIN}"):
+        opened(small())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.base import paths
+from stages.base import block_hash, paths
 from stages.data import pixel_cache_record
 from stages.report.html import thumbnails
 from tests.conftest import small
@@ -32,9 +32,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cache_of(count: int) -> None:
     """A cache of black photos as if prepare had written it."""
     np.save(paths.PIXELS, np.zeros((count, 300, 200, 3), np.uint8))
-    hashed = pixel_cache_record.array_hash()
-    hashed.update(paths.PIXELS.read_bytes())
-    pixel_cache_record.write(paths.PIXELS, small(), hashed.hexdigest(), ["0"] * count, np.empty((count, 2), np.int64))
+    pixel_cache_record.write(
+        paths.PIXELS, small(), block_hash.of_file(paths.PIXELS), ["0"] * count, np.empty((count, 2), np.int64)
+    )
 
 
 def test_a_photo_is_shown_whole_and_upright_in_its_own_shape(photos: Path) -> None:
