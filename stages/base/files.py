@@ -233,11 +233,11 @@ def read_npy(path: Path, made_by: str) -> np.ndarray:
     return array
 
 
-def read_npz(path: Path, made_by: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the arrays `names` of an .npz that the stage `made_by` writes."""
+def read_npz(path: Path, made_by: str, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read the arrays `names` of an .npz that the stage `made_by` writes, and those of `optional` that it has."""
     require(path, made_by)
     try:
-        return load_npz(path, names)
+        return load_npz(path, names, optional)
     except ValueError:
         raise damaged(path, "does not hold the arrays it should", made_by) from None
 
