@@ -43,7 +43,7 @@ def fewest(level: float) -> int:
 
 
 def thresholds(true: np.ndarray, labels: np.ndarray, group: np.ndarray, classes: int, level: float) -> Thresholds:
-    """Thresholds for a level within 0..1 from the probability of each photo's true class, the class and the group's number, [N] each.
+    """Thresholds for a level in 0..1 from the probability of each photo's true class, the class and the group's number, [N] each.
 
     A class with `fewest` groups has its own. The others share that of their photos together, if these have so many; else they
     have that of all photos, which promises nothing of a single class. A threshold depends on a class's own groups alone, so
