@@ -47,7 +47,8 @@ def run(params: Params, talk: Talk) -> None:
     """Write oof.npz, oof.csv, metrics.json, decision.json, confusion.csv, per_class.csv, history.csv (all folds' histories),
     environment.json and run.json, which says what the folds were trained with.
 
-    oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities.
+    oof.npz has every repeat apart, for `maskcli compare`; the tables and scores are of the repeats' mean probabilities. Beside
+    them stand the answers that macro_f1_adjusted scores, for what says how often answers hold: fitting them takes long.
     """
     task = tasks.read(params)
     table = photos.read(task)
@@ -55,15 +56,16 @@ def run(params: Params, talk: Talk) -> None:
     joined = join(params, len(table), task.classes)
     labels, group = table["label"].to_numpy(), table["group"].to_numpy()
     history = _histories(params)
-    selected = _mean(joined.selected)
+    selected = votes.of_repeats(joined.selected)
     _write_predictions(task, table, selected)
-    _write_arrays(params, task, table, joined, record)
+    judgement = decision_rule.judge(selected, labels, group, task, params)
+    _write_arrays(params, task, table, (joined, judgement.answers), record)
     own = run_record.pick(params.model_dump(mode="json"), run_record.OF_JOINING)
     run_record.write(paths.OOF_RUN, record.model_copy(update={"params": record.params | own}))
     write_csv(paths.CONFUSION, confusion_table(task, labels, selected.argmax(1)))
     write_csv(paths.PER_CLASS, _per_class_table(task, labels, selected.argmax(1)))
     write_csv(paths.OOF_HISTORY, history)
-    decision = {"run": record.run, **decision_rule.judge(selected, labels, group, task, params)}
+    decision = {"run": record.run, **judgement.told}
     write_json(paths.DECISION, decision)
     scores = score(Truth(task, labels, group), joined, history, params) | {
         "macro_f1_adjusted": decision["macro_f1_nested"],
@@ -104,8 +106,14 @@ def _write_predictions(task: Task, table: pd.DataFrame, selected: np.ndarray) ->
     write_csv_in_parts(paths.OOF, map(part, large_arrays.blocks(*selected.shape)))
 
 
-def _write_arrays(params: Params, task: Task, table: pd.DataFrame, joined: Joined, record: Record) -> None:
-    """oof.npz, which tells its own task, so that runs of other commits are read as what they are."""
+def _write_arrays(
+    params: Params, task: Task, table: pd.DataFrame, found: tuple[Joined, np.ndarray], record: Record
+) -> None:
+    """oof.npz, which tells its own task, so that runs of other commits are read as what they are.
+
+    found: the predictions, and the class answered to each photo by offsets fitted on other groups, [N].
+    """
+    joined, adjusted = found
     subsets = {name: list(which) for name, which in task.subsets.items()}
     arrays = {
         "photo": large_arrays.text(table["file"]),
@@ -114,6 +122,7 @@ def _write_arrays(params: Params, task: Task, table: pd.DataFrame, joined: Joine
         "fold": joined.fold,
         "selected": joined.selected,
         "last": joined.last,
+        "adjusted": adjusted.astype(np.uint16),
         "select": np.array(params.train.select),
         "seed": np.array(params.seed),
         "run": np.array(record.run),
@@ -177,7 +186,7 @@ def score(truth: Truth, joined: Joined, history: pd.DataFrame, params: Params) -
     that are scored and so reads too high.
     """
     task, labels, group = truth.task, truth.labels, bootstrap.numbered(truth.group)
-    selected, last = _mean(joined.selected), _mean(joined.last)
+    selected, last = votes.of_repeats(joined.selected), votes.of_repeats(joined.last)
     predictions = selected.argmax(1)
     low, high = bootstrap.macro_f1_interval(
         group, labels, predictions, params.ensemble.replicates, params.seed, task.classes
@@ -239,17 +248,6 @@ def _calibrated(
         "ece_calibrated_low": after.low,
         "ece_calibrated_high": after.high,
     }
-
-
-def _mean(log_probabilities: np.ndarray) -> np.ndarray:
-    """Log of the mean probability over repeats, [R, N, C] to [N, C]."""
-    if len(log_probabilities) == 1:
-        return log_probabilities[0]
-    found = large_arrays.room(log_probabilities.shape[1:], np.float64)
-    for which in large_arrays.blocks(*found.shape):
-        mean = np.exp(log_probabilities[:, which].astype(np.float64)).mean(0)
-        found[which] = np.log(np.maximum(mean, 1e-30))
-    return found
 
 
 def _by_vote(truth: Truth, joined: Joined) -> dict[str, float]:

@@ -110,6 +110,9 @@ def test_groups_axes_and_subsets_have_scores_under_their_own_names(tmp_path: Pat
     with np.load(paths.OOF_ARRAYS) as arrays:
         assert json.loads(str(arrays["task"]))["subsets"] == {"old": [2, 5, 8], "tumours": [6, 7, 8]}
         assert arrays["group"].tolist() == group.tolist()
+        # Kept for what says how often answers hold (stages/bundle).
+        assert arrays["adjusted"].dtype == np.uint16
+        assert metrics.macro_f1(labels, arrays["adjusted"], 9) == pytest.approx(found["macro_f1_adjusted"], abs=1e-12)
     assert compare.load("workspace").task.subsets == PATIENTS.subsets
 
 

@@ -1,5 +1,6 @@
 """The files between the stages: written whole or not at all (beside, then renamed), and checked when read."""
 
+import csv
 import json
 import os
 import shutil
@@ -153,10 +154,26 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_csv_in_parts(path: Path, tables: Iterable[pd.DataFrame]) -> None:
-    """Write tables of the same columns, one below the other, as `write_csv` writes the whole."""
+    """Write tables of the same columns, one below the other, as `write_csv` writes the whole.
+
+    Not by pandas, which formats number by number: a million photos of 100 classes took it two minutes, and take 50 seconds.
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
         for number, table in enumerate(tables):
-            table.to_csv(file, index=False, header=not number, float_format="%.6g", lineterminator="\n")
+            if not number:
+                writer.writerow(table.columns)
+            writer.writerows(zip(*(_written(column) for _, column in table.items()), strict=True))
+
+
+def _written(column: pd.Series) -> list[Any]:
+    """A column's values as `write_csv` writes them."""
+    values: list[Any] = column.tolist()
+    if column.dtype.kind == "f":
+        values = ("%.6g\n" * len(values) % tuple(values)).splitlines()
+    for place in np.flatnonzero(column.isna()):
+        values[place] = ""
+    return values
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -233,11 +250,11 @@ def read_npy(path: Path, made_by: str) -> np.ndarray:
     return array
 
 
-def read_npz(path: Path, made_by: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the arrays `names` of an .npz that the stage `made_by` writes."""
+def read_npz(path: Path, made_by: str, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read the arrays `names` of an .npz that the stage `made_by` writes, and those of `optional` that it has."""
     require(path, made_by)
     try:
-        return load_npz(path, names)
+        return load_npz(path, names, optional)
     except ValueError:
         raise damaged(path, "does not hold the arrays it should", made_by) from None
 

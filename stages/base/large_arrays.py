@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from stages.base.errors import UserError
 
 LARGE = 2**28  # bytes
-BLOCK = 2**22  # numbers that are worked on at a time
+BLOCK = 2**18  # numbers that are worked on at a time: 2 MB in double precision, which stay in a core's cache
 PIECE = 2**24  # bytes read at a time
 FOLDER = Path("out")  # on the disk that has room for a project's files, where there is one
 

@@ -17,7 +17,7 @@ from stages.bundle.predictor import Predictor
 from stages.data import photos, pixel_cache_record
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import Task
-from stages.judge import bootstrap, metrics
+from stages.judge import bootstrap, metrics, votes
 from stages.learn import model, predict
 from stages.learn.model import Classifier
 from stages.params.schema import Params
@@ -28,7 +28,7 @@ from stages.submission.decision_rule import Settled
 
 WHO = "an answer to new photos"
 ENDS = "_low", "", "_high"
-ROUNDING = 1e-6  # nats: between an nll and the same computed again
+ROUNDING = 1e-6  # nats, F1: between a score and the same computed again
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Judged:
     log_probabilities: np.ndarray  # [N, C], mean over repeats
     label: np.ndarray  # [N]
     group: np.ndarray  # [N], numbered
+    answer: np.ndarray  # [N], by the decision rule: where it adjusts, by offsets that other groups fitted
     scores: dict[str, Any]  # metrics.json
 
 
@@ -69,7 +70,7 @@ def open_project(params: Params, talk: Talk = SILENT, fold: int | None = None, r
     """
     run = found(params, talk, fold, refit)
     networks = [loaded(path, params, run.task) for path in run.models.weights]
-    return predictor.made(described(params, run, networks[0]), params, networks, out_of_fold_of(params, run), talk)
+    return predictor.made(described(params, run, networks[0]), params, networks, out_of_fold_of(run), talk)
 
 
 def found(params: Params, talk: Talk, fold: int | None = None, refit: bool = False) -> Run:
@@ -79,14 +80,15 @@ def found(params: Params, talk: Talk, fold: int | None = None, refit: bool = Fal
     record = run_record.joined(params, talk, WHO)
     settled = decision_rule.settle(params, task, talk, record.run)
     models = of_refit(params, record) if refit else of_folds(params, fold)
-    return Run(task, record, settled, read_judged(task, record), models)
+    return Run(task, record, settled, read_judged(task, record, settled), models)
 
 
-def out_of_fold_of(params: Params, run: Run) -> OutOfFold:
+def out_of_fold_of(run: Run) -> OutOfFold:
     """What the run's OOF predictions say of its probabilities."""
-    logs, labels, group = run.judged.log_probabilities, run.judged.label, run.judged.group
-    answers = decision_rule.answers_to_others(run.settled, logs, labels, group, params)
-    return out_of_fold.of(logs, labels, group, run.judged.scores["temperature"], answers)
+    judged = run.judged
+    return out_of_fold.of(
+        judged.log_probabilities, judged.label, judged.group, judged.scores["temperature"], judged.answer
+    )
 
 
 def of_folds(params: Params, fold: int | None = None) -> Models:
@@ -138,26 +140,37 @@ def loaded(path: Path, params: Params, task: Task) -> Classifier:
     return net
 
 
-def read_judged(task: Task, record: Record) -> Judged:
+def read_judged(task: Task, record: Record, settled: Settled) -> Judged:
     """What oof-ensemble left of the folds of this run. Raises UserError where it is missing, or of another run."""
-    unit = photos.unit_column(task)
-    scores = read_json(paths.OOF_METRICS, "oof-ensemble", "temperature", "temperature_low", "temperature_high", "nll")
-    arrays = read_npz(paths.OOF_ARRAYS, "oof-ensemble", ("label", unit, "selected", "run"))
-    logs = arrays["selected"]
-    if len(logs) > 1:
-        logs = np.log(np.maximum(np.exp(logs.astype(np.float64)).mean(0), predictor.LEAST))[None]
-    judged = Judged(logs[0], arrays["label"], bootstrap.numbered(arrays[unit]), scores)
-    whole = judged.log_probabilities.shape == (len(judged.label), task.classes)
-    if (
-        not whole
-        or str(arrays["run"]) != record.run
-        or abs(metrics.nll(logs[0], judged.label) - scores["nll"]) > ROUNDING
-    ):
+    unit, adjusts = photos.unit_column(task), settled.offsets is not None
+    numbers = ("temperature", "temperature_low", "temperature_high", "nll", *(("macro_f1_adjusted",) * adjusts))
+    scores = read_json(paths.OOF_METRICS, "oof-ensemble", *numbers)
+    arrays = read_npz(paths.OOF_ARRAYS, "oof-ensemble", ("label", unit, "selected", "run"), ("adjusted",) * adjusts)
+    logs = votes.of_repeats(arrays["selected"])
+    if adjusts and "adjusted" not in arrays:
+        raise UserError(
+            f"{paths.OOF_ARRAYS}: is of an earlier version, which did not keep the answers by offsets fitted on other "
+            f"{task.units}; run `maskcli oof-ensemble` again"
+        )
+    answer = arrays["adjusted"] if adjusts else logs.argmax(1)
+    judged = Judged(logs, arrays["label"], bootstrap.numbered(arrays[unit]), answer, scores)
+    if str(arrays["run"]) != record.run or not _as_scored(judged, task.classes, adjusts):
         raise UserError(
             f"{paths.OOF_METRICS.parent}: is of another run than the folds that answer; run `maskcli oof-ensemble` (or `dvc "
             "repro`) again"
         )
     return judged
+
+
+def _as_scored(judged: Judged, classes: int, adjusts: bool) -> bool:
+    """Whether OOF predictions, and the answers by offsets if they are, have the scores that oof-ensemble gave them."""
+    logs, labels, answer, scores = judged.log_probabilities, judged.label, judged.answer, judged.scores
+    if logs.shape != (len(labels), classes) or abs(metrics.nll(logs, labels) - scores["nll"]) > ROUNDING:
+        return False
+    if not adjusts:
+        return True
+    whole = answer.shape == labels.shape and answer.max() < classes
+    return bool(whole and abs(metrics.macro_f1(labels, answer, classes) - scores["macro_f1_adjusted"]) <= ROUNDING)
 
 
 def described(params: Params, run: Run, net: Classifier) -> Contents:

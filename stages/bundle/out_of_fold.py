@@ -9,6 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from stages.base import large_arrays
 from stages.judge import bootstrap, metrics
 
 NAME = "oof.safetensors"
@@ -35,15 +36,20 @@ def of(
     log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, temperature: float, answer: np.ndarray
 ) -> OutOfFold:
     """From OOF log probabilities [N, C], class numbers [N], groups [N] and the classes answered by the decision rule [N]."""
-    probabilities = np.exp(metrics.log_softmax(log_probabilities / temperature))
-    rows = np.arange(len(labels))
-    true = probabilities[rows, labels]
-    above = np.where(probabilities > true[:, None], probabilities, 0).sum(1)
+
+    def said(which: slice) -> np.ndarray:
+        probabilities = np.exp(metrics.log_softmax(log_probabilities[which] / temperature))
+        rows = np.arange(len(probabilities))
+        true = probabilities[rows, labels[which]]
+        above = np.where(probabilities > true[:, None], probabilities, 0).sum(1)
+        return np.stack([probabilities[rows, answer[which]], true, above], axis=1)
+
+    confidence, true, above = large_arrays.by_rows(said, *log_probabilities.shape).T
     return OutOfFold(
         label=labels.astype(np.int32),
         group=bootstrap.numbered(group).astype(np.int32),
         answer=answer.astype(np.int32),
-        confidence=probabilities[rows, answer].astype(np.float32),
+        confidence=confidence.astype(np.float32),
         true=true.astype(np.float32),
         above=above.astype(np.float32),
     )

@@ -17,7 +17,7 @@ from stages.learn.model import Classifier
 from stages.params.schema import Params
 from stages.submission import eval_predictions
 
-LEAST = 1e-30  # a probability of 0 still has a finite logarithm
+LEAST = votes.LEAST
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def run(params: Params, out: Path, asked: Asked, talk: Talk) -> dict[str, Any]:
             yield of_project.loaded(path, params, found.task)
 
     with replacing_folder(out) as folder:
-        contents = write.folder(folder, contents, networks(), of_project.out_of_fold_of(params, found))
+        contents = write.folder(folder, contents, networks(), of_project.out_of_fold_of(found))
         if asked.zipped:
             write.archive(archive, folder)
     if not asked.zipped:

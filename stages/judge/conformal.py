@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.judge import bootstrap
+
 OWN, POOLED, ALL = 0, 1, 2  # whose photos a threshold is of: the class's, those of all classes with too few groups, all
 BARELY = 1e-9  # sums of weights are rounded
 
@@ -41,15 +43,13 @@ def fewest(level: float) -> int:
 
 
 def thresholds(true: np.ndarray, labels: np.ndarray, group: np.ndarray, classes: int, level: float) -> Thresholds:
-    """Thresholds from the probability of each photo's true class, the class and the group, [N] each, for a level within 0..1.
+    """Thresholds for a level in 0..1 from the probability of each photo's true class, the class and the group's number, [N] each.
 
     A class with `fewest` groups has its own. The others share that of their photos together, if these have so many; else they
     have that of all photos, which promises nothing of a single class. A threshold depends on a class's own groups alone, so
     that which classes have one changes nothing for these; the shared one is for a photo of any of those classes.
     """
-    enough, _, kinds = fewest(level), *np.unique(np.stack([labels, group]), axis=1, return_inverse=True)
-    first = np.unique(kinds, return_index=True)[1]
-    groups = np.bincount(labels[first], minlength=classes)
+    enough, groups = fewest(level), bootstrap.groups_per_class(group.astype(np.int64), labels, classes)
     lowest, source = np.zeros(classes), np.full(classes, OWN)
     for number in np.flatnonzero(groups >= enough):
         rows = labels == number

@@ -52,8 +52,10 @@ def f1_per_class(labels: np.ndarray, predictions: np.ndarray, classes: int) -> n
 
 
 def present(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Classes in the truth or the prediction: those macro F1 is the mean over."""
-    return np.union1d(labels, predictions)
+    """Classes in the truth or the prediction, in order: those macro F1 is the mean over."""
+    # Counted, not sorted: of a million photos each, fitting offsets asks for it hundreds of times.
+    true, predicted = (np.flatnonzero(np.bincount(which)) for which in (labels, predictions))
+    return np.union1d(true, predicted)
 
 
 def macro_f1(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:

@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from stages.base import large_arrays
+
 Vote = Callable[[np.ndarray], np.ndarray]
+LEAST = 1e-30  # a probability of 0 still has a finite logarithm
 
 
 def soft(probabilities: np.ndarray) -> np.ndarray:
@@ -18,7 +21,7 @@ def soft(probabilities: np.ndarray) -> np.ndarray:
 
 def geometric(probabilities: np.ndarray) -> np.ndarray:
     """Geometric mean of the probabilities, normalised to sum 1."""
-    logs = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)).mean(axis=0)
+    logs = np.log(np.maximum(probabilities.astype(np.float64), LEAST)).mean(axis=0)
     raw = np.exp(logs - logs.max(axis=-1, keepdims=True))
     return raw / raw.sum(axis=-1, keepdims=True)
 
@@ -64,6 +67,18 @@ def within(vote: Vote, probabilities: np.ndarray, group: np.ndarray) -> np.ndarr
         rows = np.flatnonzero(group == number)
         joined[rows] = vote(probabilities[:, rows])
     return joined
+
+
+def of_repeats(log_probabilities: np.ndarray) -> np.ndarray:
+    """Log of the mean probability over repeats, [R, N, C] to [N, C]; of one repeat its own."""
+    if len(log_probabilities) == 1:
+        own: np.ndarray = log_probabilities[0]
+        return own
+    found = large_arrays.room(log_probabilities.shape[1:], np.float64)
+    for which in large_arrays.blocks(*found.shape):
+        mean = np.exp(log_probabilities[:, which].astype(np.float64)).mean(0)
+        found[which] = np.log(np.maximum(mean, LEAST))
+    return found
 
 
 VOTES: dict[str, Vote] = {"soft": soft, "geometric": geometric, "hard": hard, "rank": rank}

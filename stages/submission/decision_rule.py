@@ -26,13 +26,20 @@ class Settled:
     decision: str
     offsets: np.ndarray | None
     reason: str
-    rule_of_each_part: tuple[str, ...] = ()  # of adjusted: the rule that other groups chose for each part of the groups
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What offsets are worth on N photos."""
+
+    told: dict[str, Any]  # decision.json, but for the run
+    answers: np.ndarray  # [N], each by offsets that were chosen and fitted on other groups
 
 
 def judge(
     log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, task: Task, params: Params
-) -> dict[str, Any]:
-    """Fit each rule of stages.judge.class_offsets on OOF predictions [N, C], nested over groups; all of decision.json.
+) -> Judgement:
+    """Fit each rule of stages.judge.class_offsets on OOF predictions [N, C], nested over groups.
 
     Every photo is decided by a rule that was chosen and fitted on other groups. `offered` says whether macro F1 is better
     than argmax's with a 95 % interval above zero; `offsets` are those of the chosen rule fitted on all groups.
@@ -60,7 +67,7 @@ def judge(
     macro, *of_subsets, accuracy = against_argmax(found.chosen)
     offsets = found.fitted[found.choice]
     parts = int(part.max()) + 1
-    return {
+    told = {
         "offered": macro.verdict == BETTER,
         "rule": found.choice,
         "offsets": [float(value) for value in offsets],
@@ -80,6 +87,7 @@ def judge(
         # The parts that the rule was judged on; of a task whose units are groups, the choices tell how many.
         **({} if task.unit == "group" else {"groups": parts}),
     }
+    return Judgement(told, found.chosen)
 
 
 def _rules(part: np.ndarray, task: Task) -> dict[str, class_offsets.Rule]:
@@ -101,27 +109,6 @@ def _adjusted(log_probabilities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return large_arrays.by_rows(
         lambda which: class_offsets.adjusted(log_probabilities[which], offsets).argmax(1), *log_probabilities.shape
     )
-
-
-def answers_to_others(
-    settled: Settled, log_probabilities: np.ndarray, labels: np.ndarray, group: np.ndarray, params: Params
-) -> np.ndarray:
-    """The answers [N] to OOF predictions [N, C] of the run that was judged, each by offsets that were fitted on other groups.
-
-    labels, group: [N]. Where they were fitted, offsets answer more photos rightly than new ones. Takes as long as fitting them.
-    Raises UserError where decision.json does not name a rule for each part.
-    """
-    answers = log_probabilities.argmax(1)
-    if settled.offsets is None:
-        return answers
-    part = nested_folds.parts(bootstrap.numbered(group), labels, seed=params.seed)
-    if len(settled.rule_of_each_part) != part.max() + 1:
-        raise UserError(DAMAGED)
-    for number, rule in enumerate(settled.rule_of_each_part):
-        method = _method(class_offsets.RULES[rule], log_probabilities, labels)
-        fitted, own = method.fit(np.flatnonzero(part != number)), np.flatnonzero(part == number)
-        answers[own] = method.apply(fitted, own)
-    return answers
 
 
 def in_words(found: dict[str, Any], units: str) -> str:
@@ -150,9 +137,7 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
     found = read_json(paths.DECISION, "oof-ensemble")
     try:
         offsets, reason = np.asarray(found["offsets"], float), in_words(found, task.units)
-        chosen = tuple(found["rule_of_each_group"])
-        known = found["offered"] is not True or set(chosen) <= set(class_offsets.RULES)
-        if offsets.shape != (task.classes,) or not np.isfinite(offsets).all() or not known:
+        if offsets.shape != (task.classes,) or not np.isfinite(offsets).all():
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise UserError(DAMAGED) from None
@@ -162,6 +147,6 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
             "oof-ensemble` (or `dvc repro`) again"
         )
     if found["offered"]:
-        return Settled("adjusted", offsets, reason, chosen)
+        return Settled("adjusted", offsets, reason)
     talk.say(f"warning: {reason}; argmax is kept")
     return Settled("argmax", None, reason)

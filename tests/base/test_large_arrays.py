@@ -92,9 +92,14 @@ def test_blocks_are_all_rows_once_in_order(all_large: None, rows: int) -> None:
 
 @pytest.mark.usefixtures("all_large")
 def test_a_table_in_parts_has_the_bytes_of_the_whole(tmp_path: Path) -> None:
-    table = pd.DataFrame(
-        {"photo": [f"ü,{n}" for n in range(500)], "p0": np.random.default_rng(0).random(500, np.float32)}
-    )
+    rng = np.random.default_rng(0)
+    numbers = 10 ** rng.uniform(-300, 300, 500) * rng.choice([-1, 1], 500)
+    numbers[[3, 77, 78, 200, 201]] = np.nan, np.inf, -np.inf, 0.0, -0.0
+    names = [f"ü,{n}" for n in range(500)]
+    names[5:9] = 'said "so"', "two\nlines", "", " "
+    table = pd.DataFrame({"photo": names, "label": np.arange(500), "p0": rng.random(500, np.float32), "p1": numbers})
+    table["p2"] = np.float32(1e-7) * table["p0"]
+    table["person"] = pd.Series(names).where(np.arange(500) % 7 > 0)
     write_csv(tmp_path / "whole.csv", table)
     write_csv_in_parts(tmp_path / "parts.csv", (table.iloc[which] for which in large_arrays.blocks(500, 2)))
     assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

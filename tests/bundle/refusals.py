@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from stages.base import paths
-from stages.base.files import read_json, write_json
+from stages.base.files import read_json, write_json, write_npz
 from stages.bundle.contents import NAME
 from tests.bundle.made import another_architecture, draw_refit
 from tests.conftest import small
@@ -112,6 +113,25 @@ def by_rank() -> None:
     paths.PARAMS.write_text(yaml.safe_dump(params | {"ensemble": {"vote": "rank", "replicates": 100}}))
 
 
+def offered() -> None:
+    """oof-ensemble found offsets better than argmax."""
+    write_json(paths.DECISION, read_json(paths.DECISION, "oof-ensemble") | {"offered": True})
+
+
+def kept(**changes: np.ndarray | None) -> None:
+    """oof.npz with other arrays, or without them."""
+    with np.load(paths.OOF_ARRAYS) as arrays:
+        found = dict(arrays) | changes
+    write_npz(paths.OOF_ARRAYS, **{name: array for name, array in found.items() if array is not None})
+
+
+def of_an_earlier_version() -> None:
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    paths.PARAMS.write_text(yaml.safe_dump(params | {"decision": "adjusted"}))
+    offered()
+    kept(adjusted=None)
+
+
 # The path that is opened, and what is done before.
 OPEN: dict[str, tuple[Path, Callable[[], object]]] = {
     "a bundle of a newer version": (BUNDLE, told(format=2, maskcli="9.0.0")),
@@ -148,6 +168,7 @@ WRITE: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "a bundle of a refit on other photos": (("bundle", "b", "--refit"), lambda: draw_refit(small(), photos="others")),
     "a bundle before oof-ensemble": (("bundle", "b"), paths.OOF_METRICS.unlink),
     "a bundle of scores of another run": (("bundle", "b"), damaged_metrics),
+    "a bundle by offsets, answers not kept": (("bundle", "b"), of_an_earlier_version),
     "a bundle of half a training": (("bundle", "b"), of_another_run),
     "a bundle of folds of which one is missing": (("bundle", "b"), paths.weights(1).unlink),
     "a bundle by rank": (("bundle", "b"), by_rank),

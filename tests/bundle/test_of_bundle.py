@@ -5,7 +5,6 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,18 @@ import pandas as pd
 import pytest
 from accelerate.state import AcceleratorState
 
-from stages import tta_predict
+from stages import oof_ensemble, tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_json, write_json
+from stages.base.files import read_json, write_json, write_npz
 from stages.base.talk import SILENT, Talk
-from stages.bundle import of_bundle, of_project, predictor
+from stages.bundle import of_bundle, of_project, out_of_fold, predictor
+from stages.bundle.out_of_fold import OutOfFold
 from stages.bundle.predictor import Predictor
 from stages.by_hand import bundle
+from stages.judge import bootstrap, class_offsets, nested_folds
 from stages.judge.metrics import log_softmax
-from stages.submission import decision_rule
+from stages.params.schema import Params
 from tests.bundle import refusals
 from tests.bundle.made import draw_folds, draw_refit
 from tests.conftest import small
@@ -81,18 +82,62 @@ def test_project_folder_and_zip_answer_as_tta_predict(project: Path, changes: di
         assert predictor.calibrated(opened, found).sum(1) == pytest.approx(1)
 
 
-def test_abstaining_is_measured_by_offsets_that_other_people_fitted(project: Path) -> None:
-    params = small(decision="adjusted")
+def blur(params: Params) -> None:
+    """Some classes get too much, and no photo is clear: offsets change answers, those of each part of the people others."""
+    rng = np.random.default_rng(0)
+    for fold in params.folds:
+        with np.load(paths.oof_logits(fold)) as arrays:
+            found = dict(arrays)
+        drawn = log_softmax(rng.normal(size=found["selected"].shape) + np.linspace(0, 2, 18))
+        write_npz(paths.oof_logits(fold), **found | {"selected": drawn.astype(np.float32)})
+    oof_ensemble.run(params, SILENT)
+
+
+def fitted_again(params: Params) -> OutOfFold:
+    """What oof.npz says, the rule of each part of the people fitted on the others as decision.json names it."""
+    told, scores = (read_json(path, "oof-ensemble") for path in (paths.DECISION, paths.OOF_METRICS))
+    with np.load(paths.OOF_ARRAYS) as arrays:
+        selected, labels, group = arrays["selected"], arrays["label"], bootstrap.numbered(arrays["person"])
+    logs = np.log(np.exp(selected.astype(np.float64)).mean(0)) if len(selected) > 1 else selected[0]
+    part, answers = nested_folds.parts(group, labels, seed=params.seed), np.full(len(labels), -1)
+    for number, rule in enumerate(told["rule_of_each_group"]):
+        others, own = part != number, part == number
+        offsets = class_offsets.RULES[rule](logs[others], labels[others])
+        answers[own] = class_offsets.adjusted(logs[own], offsets).argmax(1)
+    assert (answers != logs.argmax(1)).any()
+    assert (answers != (logs + told["offsets"]).argmax(1)).any()
+    return out_of_fold.of(logs, labels, group, scores["temperature"], answers)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_answers_by_offsets_that_other_people_fitted_are_read_and_not_fitted_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch, repeats: int
+) -> None:
+    params = small(decision="adjusted", train={"repeats": repeats})
     draw_folds(params)
-    write_json(paths.DECISION, read_json(paths.DECISION, "oof-ensemble") | {"offered": True})
-    run = of_project.found(params, SILENT)
-    labels, group = run.judged.label, run.judged.group
-    # Some classes get too much, and no photo is clear: offsets change answers, each part's own its own.
-    logs = log_softmax(np.random.default_rng(0).normal(size=(len(labels), 18)) + np.linspace(0, 2, 18))
-    found = of_project.out_of_fold_of(params, replace(run, judged=replace(run.judged, log_probabilities=logs))).answer
-    assert (found == decision_rule.answers_to_others(run.settled, logs, labels, group, params)).all()
-    assert (found != logs.argmax(1)).any()
-    assert (found != (logs + run.settled.offsets).argmax(1)).any()
+    blur(params)
+    refusals.offered()
+    wanted = out_of_fold.to_bytes(fitted_again(params))
+    monkeypatch.setattr(class_offsets, "RULES", dict.fromkeys(class_offsets.RULES, lambda *_: pytest.fail("fitted")))
+    assert out_of_fold.to_bytes(of_project.open_project(params).oof) == wanted
+    bundle.run(params, BUNDLE, bundle.Asked(), SILENT)
+    assert (BUNDLE / out_of_fold.NAME).read_bytes() == wanted
+
+
+def test_answers_that_were_not_kept_or_are_others_are_refused_where_offsets_answer(bundled: Path) -> None:
+    refusals.offered()
+    refusals.kept(adjusted=None)
+    of_project.open_project(small())  # argmax needs none
+    params = small(decision="adjusted")
+    with pytest.raises(UserError, match=r"oof.npz: is of an earlier version, .*; run `maskcli oof-ensemble` again$"):
+        of_project.open_project(params)
+    oof_ensemble.run(params, SILENT)
+    refusals.offered()
+    of_project.open_project(params)
+    for wrong in (np.zeros(168, np.uint16), np.zeros(167, np.uint16), np.full(168, 18, np.uint16)):
+        refusals.kept(adjusted=wrong)
+        with pytest.raises(UserError, match=r"oof-ensemble: is of another run than the folds that answer"):
+            of_project.open_project(params)
 
 
 def test_a_bundle_needs_nothing_of_its_project(bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

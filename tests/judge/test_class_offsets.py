@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from stages.data.task_and_classes import CONTEST
-from stages.judge import class_offsets
+from stages.judge import bootstrap, class_offsets, nested_folds
 from stages.judge.metrics import log_softmax, macro_f1
 from stages.submission import decision_rule
 from tests.conftest import small
@@ -128,7 +128,7 @@ def test_a_gain_that_is_the_same_in_every_sample_is_told_without_an_interval() -
 
 def test_too_few_groups_to_judge_a_rule_leave_argmax() -> None:
     log_probabilities, labels = drawn(40, 18, 2.0, 0)
-    found = decision_rule.judge(log_probabilities, labels, np.arange(40) % 2, CONTEST, small())
+    found = decision_rule.judge(log_probabilities, labels, np.arange(40) % 2, CONTEST, small()).told
     assert (found["rule"], found["offered"], found["difference"]) == ("argmax", False, 0)
     assert set(found["offsets"]) == {0.0}
     assert decision_rule.in_words(found, "people").startswith("decision: argmax: fewer than 3 people, so no rule")
@@ -137,7 +137,7 @@ def test_too_few_groups_to_judge_a_rule_leave_argmax() -> None:
 @pytest.mark.parametrize(("unit", "counts"), [("group", {"groups": 60}), ("photo", {"photos": 60, "groups": 5})])
 def test_what_is_counted_is_called_as_the_task_calls_it(unit: str, counts: dict[str, int]) -> None:
     log_probabilities, labels = drawn(60, 5, 2.0, 0)
-    found = decision_rule.judge(log_probabilities, labels, np.arange(60), task_of(5, unit), small())
+    found = decision_rule.judge(log_probabilities, labels, np.arange(60), task_of(5, unit), small()).told
     assert {name: found[name] for name in ("people", "groups", "photos") if name in found} == counts
     assert len(found["rule_of_each_group"]) == 5
     assert not any(name.startswith("f1_") for name in found)
@@ -149,7 +149,7 @@ def judged(seed: int, shift: float, people: int = 60) -> dict[str, Any]:
     offsets = np.where(np.arange(18) % 3 == 2, shift, 0.0)
     person = np.repeat(np.arange(people), 4).astype(str)
     shifted = class_offsets.adjusted(log_probabilities, offsets)
-    return decision_rule.judge(shifted, labels, person, CONTEST, small(seed=seed))
+    return decision_rule.judge(shifted, labels, person, CONTEST, small(seed=seed)).told
 
 
 def test_offsets_are_offered_where_a_model_is_shifted_and_the_gain_is_real() -> None:
@@ -172,11 +172,10 @@ def test_photos_are_answered_by_offsets_fitted_on_other_groups_as_they_were_judg
     log_probabilities = class_offsets.adjusted(log_probabilities, np.where(np.arange(18) % 3 == 2, -3.0, 0.0))
     person = np.repeat(np.arange(60), 4).astype(str)
     found = decision_rule.judge(log_probabilities, labels, person, CONTEST, small())
-    settled = decision_rule.Settled("adjusted", np.array(found["offsets"]), "", tuple(found["rule_of_each_group"]))
-    answers = decision_rule.answers_to_others(settled, log_probabilities, labels, person, small())
-    assert macro_f1(labels, answers, 18) == pytest.approx(found["macro_f1_nested"], abs=1e-12)
-    assert found["macro_f1_nested"] < found["macro_f1_fitted"] - 0.01  # what the offsets of all groups would have told
-
-    argmax = decision_rule.Settled("argmax", None, "")
-    found_again = decision_rule.answers_to_others(argmax, log_probabilities, labels, person, small())
-    assert (found_again == log_probabilities.argmax(1)).all()
+    told, part = found.told, nested_folds.parts(bootstrap.numbered(person), labels, seed=small().seed)
+    for number, rule in enumerate(told["rule_of_each_group"]):
+        others, own = part != number, part == number
+        offsets = class_offsets.RULES[rule](log_probabilities[others], labels[others])
+        assert (found.answers[own] == class_offsets.adjusted(log_probabilities[own], offsets).argmax(1)).all()
+    assert macro_f1(labels, found.answers, 18) == pytest.approx(told["macro_f1_nested"], abs=1e-12)
+    assert told["macro_f1_nested"] < told["macro_f1_fitted"] - 0.01  # what the offsets of all groups would have told

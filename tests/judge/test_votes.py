@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from stages.base import large_arrays
 from stages.judge import votes
 
 RAW = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(2, 5)).flatmap(
@@ -58,6 +59,17 @@ def test_rank_does_not_let_one_sharp_view_rule_where_soft_does() -> None:
     assert soft[3, 0] < soft[0, 0]
     # By rank the two views' first choices (photo 3 of mild, photo 0 of sharp) differ less.
     assert soft[0, 0] - soft[3, 0] > rank[0, 0] - rank[3, 0]
+
+
+def test_the_mean_over_repeats_is_of_their_probabilities_whole_or_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    repeats = normalised(np.random.default_rng(0).random((3, 50, 4)))
+    found = votes.of_repeats(np.log(repeats))
+    assert found == pytest.approx(np.log(repeats.mean(0)))
+    monkeypatch.setattr(large_arrays, "BLOCK", 28)
+    assert (votes.of_repeats(np.log(repeats)) == found).all()
+    assert (votes.of_repeats(np.log(repeats)[:1]) == np.log(repeats)[0]).all()
+    never = np.array([[[0, -np.inf]], [[0, -np.inf]]])
+    assert np.isfinite(votes.of_repeats(never)).all()
 
 
 def test_within_takes_each_groups_vote_apart() -> None:
