@@ -51,6 +51,29 @@ def watched(bench: Any, book: Any, code: str) -> list[str]:
         process.wait()
 
 
+def test_the_tests_come_first_each_by_its_name(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before what they are to bear out, and so that time which cuts them off leaves what they have shown."""
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    gpu, done, words = bench("gpu"), list[str](), list[str]()
+    options, book = gpu._options(), book_of(bench, tmp_path)
+    gpu._plan(book, options)
+
+    def run(asked: list[str], *_: Any, **__: Any) -> dict[str, Any]:
+        words.extend(asked)
+        done.append("tests")
+        return {"began": 0.0, "ended": 1.0, "last": "1 passed", "code": 0}
+
+    monkeypatch.setattr(bench("gpu_end_to_end"), "run", run)
+    monkeypatch.setattr(gpu, "_end_to_end", lambda book, name, *_: done.append(name))
+    monkeypatch.setattr(gpu, "_learning", lambda book, names, *_: done.extend(names) or [])
+    monkeypatch.setattr(gpu, "_together", lambda book, name, *_: done.append(name))
+    gpu.measure(book, options, tmp_path)
+    assert done[:2] == ["tests", "end to end"]
+    assert sorted(done) == sorted(book.parts)
+    assert "-vv" in words
+    assert book.parts["tests"]["result"] == {"summary": "1 passed"}
+
+
 def test_a_part_that_fails_leaves_the_others_and_all_is_written(bench: Any, tmp_path: Path) -> None:
     book = book_of(bench, tmp_path, "one", "two")
     code = (
