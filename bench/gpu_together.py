@@ -176,7 +176,7 @@ def of_the_papers(setting: Any, folder: Path) -> tuple[Any, Any]:
 
     folder.mkdir(exist_ok=True)
     shutil.copyfile(PAPERS / PLUGIN, folder / PLUGIN)
-    told = methods.params(methods.METHODS["ce"], 0, setting.model, 200)
+    told = methods.params(methods.METHODS["ce"], 0, methods.SetUp(setting.model, 200))
     told["plugins"] = {"models": str(folder / PLUGIN)}
     told["train"] |= {"batch_size": setting.batch}
     drawn = gpu_learning.fold_of([0] * setting.batch)

@@ -271,6 +271,14 @@ def test_tables_fit_80_columns_and_say_the_goal_beside_the_ratio(bench: Any) -> 
     assert shares["host ms a step, all threads"] == "0.0344"  # 64 photos at 1,100 a second: 58 ms
 
 
+def test_several_trainings_at_once_are_the_papers_too(bench: Any, tmp_path: Path) -> None:
+    setting = bench("gpu_learning").Setting("cifar_resnet8", 32, 32, 8)
+    params, data = bench("gpu_together").of_the_papers(setting, tmp_path / "plugin")
+    assert (params.model.name, params.train.batch_size) == ("cifar_resnet8", 8)
+    assert Path(params.plugins.models).is_file()
+    assert len(data.labels) == 8
+
+
 def test_photos_of_the_jpeg_part_weigh_as_the_contests(bench: Any, tmp_path: Path) -> None:
     jpeg = bench("gpu_jpeg")
     assert 30_000 < jpeg.mean_bytes(jpeg.photos(tmp_path / "photos", 8)) < 60_000
