@@ -1,9 +1,10 @@
-"""One prepared run for whoever has a CUDA GPU: end to end, steps, JPEG, prediction, memory, tests; at most 8 minutes.
+"""One prepared run for whoever has a CUDA GPU: tests, end to end, steps, JPEG, prediction, memory; at most 8 minutes.
 
 python bench/gpu.py --out gpu.json               (prints tables; writes gpu.json after every part, and logs beside it)
 python bench/gpu.py --only steps,jpeg --minutes 3 --models efficientnet_b0
 python bench/gpu.py --device cpu --tiny          (tries the script: its figures mean nothing)
 
+  tests       pytest -m gpu, first: figures of code that is wrong are worth nothing.
   end_to_end  prepare, kfold, lr-find, folds, oof-ensemble and tta-predict on drawn faces (mobilenetv2_100 160x120, batch
               64, 6 epochs, five folds): wall time over the photos trained and predicted at the rates of `steps`; how busy
               the GPU was; when each command first worked on it. --contest: the contest's preset too (12 epochs).
@@ -17,7 +18,6 @@ python bench/gpu.py --device cpu --tiny          (tries the script: its figures 
   jpeg        an epoch of photos decoded on the fly, over the ceiling; the decoder alone.
   prediction  five folds x two views over the same models' forward passes.
   memory      of a training, captured and eager, and of two processes.
-  tests       pytest -m gpu.
 
 A part that fails or takes too long says so in one line, and the others go on. Without --out the last line of stdout is the
 JSON that bench/run.py reads.
@@ -42,9 +42,10 @@ import gpu_table
 import scratch
 from scratch import ROOT, say
 
-KINDS = ("end_to_end", "steps", "together", "timm", "jpeg", "prediction", "memory", "tests")
+KINDS = ("tests", "end_to_end", "steps", "together", "timm", "jpeg", "prediction", "memory")
 # Seconds that a part may take on a GPU.
 LIMITS = {
+    "tests": 150,
     "end_to_end": 150,
     "steps": 90,
     "together": 60,
@@ -52,7 +53,6 @@ LIMITS = {
     "jpeg": 60,
     "prediction": 45,
     "memory": 75,
-    "tests": 150,
 }
 APART = ("together", "timm")  # each in a process of its own
 COMPILING = 240  # more, for --compile
@@ -205,6 +205,8 @@ def measure(book: Book, options: argparse.Namespace, folder: Path) -> None:
     """All parts in order; those that compute in one process have it together."""
     environment = {"ACCELERATE_USE_CPU": "true"} if options.device == "cpu" else {}
     names = [name for name, part in book.parts.items() if part["kind"] not in ("end_to_end", "tests")]
+    if "tests" in book.parts:
+        _tests(book, options, environment)
     for name, part in book.parts.items():
         if part["kind"] == "end_to_end":
             _end_to_end(book, name, options, folder / name.replace(" ", "_"), environment)
@@ -216,8 +218,6 @@ def measure(book: Book, options: argparse.Namespace, folder: Path) -> None:
             _learning(book, [name], options, folder, environment)
         elif book.parts[name]["kind"] == "together":
             _together(book, name, options, folder, environment)
-    if "tests" in book.parts:
-        _tests(book, options, environment)
 
 
 def _end_to_end(book: Book, name: str, options: argparse.Namespace, folder: Path, environment: dict[str, str]) -> None:
@@ -332,7 +332,7 @@ def _tests(book: Book, options: argparse.Namespace, environment: dict[str, str])
         str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()
     )
     words = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *files]
-    words += ["--collect-only"] if options.device == "cpu" else ["-rfE"]
+    words += ["--collect-only"] if options.device == "cpu" else ["-rfE", "-vv"]  # each by name: time may cut them off
     log = book.path.with_name(f"{book.path.stem}_tests.log")
     say("gpu: tests")
     try:

@@ -52,6 +52,29 @@ def watched(bench: Any, book: Any, code: str) -> list[str]:
         process.wait()
 
 
+def test_the_tests_come_first_each_by_its_name(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before what they are to bear out, and so that time which cuts them off leaves what they have shown."""
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    gpu, done, words = bench("gpu"), list[str](), list[str]()
+    options, book = gpu._options(), book_of(bench, tmp_path)
+    gpu._plan(book, options)
+
+    def run(asked: list[str], *_: Any, **__: Any) -> dict[str, Any]:
+        words.extend(asked)
+        done.append("tests")
+        return {"began": 0.0, "ended": 1.0, "last": "1 passed", "code": 0}
+
+    monkeypatch.setattr(bench("gpu_end_to_end"), "run", run)
+    monkeypatch.setattr(gpu, "_end_to_end", lambda book, name, *_: done.append(name))
+    monkeypatch.setattr(gpu, "_learning", lambda book, names, *_: done.extend(names) or [])
+    monkeypatch.setattr(gpu, "_together", lambda book, name, *_: done.append(name))
+    gpu.measure(book, options, tmp_path)
+    assert done[:2] == ["tests", "end to end"]
+    assert sorted(done) == sorted(book.parts)
+    assert "-vv" in words
+    assert book.parts["tests"]["result"] == {"summary": "1 passed"}
+
+
 def test_a_part_that_fails_leaves_the_others_and_all_is_written(bench: Any, tmp_path: Path) -> None:
     book = book_of(bench, tmp_path, "one", "two")
     code = (
@@ -247,6 +270,14 @@ def test_tables_fit_80_columns_and_say_the_goal_beside_the_ratio(bench: Any) -> 
     shares = {line[:44].strip(): line.split()[-1] for line in lines if line}
     assert (shares["2 processes"], shares["4 under MPS"]) == ("1.5", "3")
     assert shares["host ms a step, all threads"] == "0.0344"  # 64 photos at 1,100 a second: 58 ms
+
+
+def test_several_trainings_at_once_are_the_papers_too(bench: Any, tmp_path: Path) -> None:
+    setting = bench("gpu_learning").Setting("cifar_resnet8", 32, 32, 8)
+    params, data = bench("gpu_together").of_the_papers(setting, tmp_path / "plugin")
+    assert (params.model.name, params.train.batch_size) == ("cifar_resnet8", 8)
+    assert Path(params.plugins.models).is_file()
+    assert len(data.labels) == 8
 
 
 def test_photos_of_the_jpeg_part_weigh_as_the_contests(bench: Any, tmp_path: Path) -> None:

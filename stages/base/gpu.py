@@ -39,6 +39,13 @@ def usable() -> bool:
     return seen and not why
 
 
+def device() -> str:
+    """Where this process computes, as torch names it: of several that train together each has a card of its own, also before
+    accelerate has made it torch's choice for `cuda`.
+    """
+    return _own() if usable() else "cpu"
+
+
 def kept_off() -> bool:
     """Whether accelerate was told to leave GPUs alone."""
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("y", "yes", "t", "true", "on", "1")
@@ -59,13 +66,19 @@ def _seen() -> tuple[bool, str]:
     return False, "" if named is None else f"CUDA_VISIBLE_DEVICES={named} names no GPU that is here"
 
 
+def _own() -> str:
+    """The GPU of this process, as accelerate deals them out."""
+    import torch
+
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+
+
 def _broken() -> str:
-    """Why the GPU of this process, as accelerate deals them out, does not compute; empty where it does."""
+    """Why the GPU of this process does not compute; empty where it does."""
     import torch
 
     try:
-        own = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
-        torch.zeros(1, device=f"cuda:{own}").item()
+        torch.zeros(1, device=_own()).item()
     except Exception as error:  # torch raises many kinds
         if "out of memory" not in str(error).lower():
             return f"the GPU cannot be used ({_short(error)})"

@@ -74,7 +74,8 @@ def read(trial: Trial) -> Result | None:
 def work(trials: Sequence[Trial], until: float | None) -> Work:
     """What processes of their own are to do; `until`: time.monotonic() of this machine after which none trains on."""
     names: Mapping[int, str] = {number: trial.name for number, trial in enumerate(trials)}
-    return Work(partial(train, tuple(trials), until), names, "short trainings", "screen")
+    own = {number: trial.params for number, trial in enumerate(trials)}
+    return Work(partial(train, tuple(trials), until), names, "short trainings", "screen", own)
 
 
 def train(trials: Sequence[Trial], until: float | None, params: Params, talk: Talk, number: int, terms: Terms) -> None:

@@ -81,7 +81,7 @@ class OnTheFly:
     apart: bool = field(default_factory=lambda: _trains_on_a_gpu())
     threads: int = field(default_factory=cores.usable)
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cores.usable()))
-    own: threading.local = field(default_factory=threading.local)  # a thread's process
+    own: threading.local = field(default_factory=threading.local, init=False)  # a thread's process; of no changed copy
 
     def __len__(self) -> int:
         return len(self.files)

@@ -69,7 +69,9 @@ def train_epoch(
         now, backbone = _rates(learner, progress, len(seen) / len(drawn))
         if frozen and backbone:  # within an epoch where a time limit shortens the schedule
             frozen = set_mode(learner, _gone(progress, params, len(seen) / len(drawn)))
-        seen.append(step(learner, goal, batch, now, key(params, learner.fold, epoch + 1, len(seen)), backbone))
+        # Of several processes each drops and mixes by draws of its own, as it crops; the first by those of one alone.
+        seed = key(params, learner.fold, epoch + 1, len(seen), *process[:1] * (process[0] > 0))
+        seen.append(step(learner, goal, batch, now, seed, backbone))
         progress.epoch_seconds = time.perf_counter() - began
         around.after_step(learner, progress, now)
         if progress.share >= 1:

@@ -84,7 +84,7 @@ def _extract(
     batches = loader.evaluation(pixels, everything, 0, size)
     found = []
     for photos in talk.track(batches, len(loader.split(everything, size)), "features"):
-        moved = photos.to(device, non_blocking=True)
-        seen = [predict.normalise(view(moved, params.image.margin), mean, std) for view in made]
+        there = predict.moved(photos, device)
+        seen = [predict.normalise(view(there, params.image.margin), mean, std) for view in made]
         found.append(np.stack([[to_numpy(net.backbone(one)) for one in seen] for net in ready]))
     return np.concatenate(found, axis=2)

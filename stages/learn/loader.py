@@ -130,8 +130,11 @@ def training(
     def load(step: int) -> Batch:
         which = batches[step]
         rng = np.random.default_rng([params.seed, place.fold, place.epoch, 1, step] + [index] * (index > 0))
-        # Reading in the file's order is kinder to disks; the order within a batch does not matter.
+        # Reading in the file's order is kinder to disks; the order within a batch does not matter, but where photos are mixed:
+        # with the batch's reverse, and so by the file's order, often by class, those of the first with those of the last.
         own = np.sort(which)[index::processes]
+        if params.augment.mixup or params.augment.cutmix:
+            own = rng.permutation(own)
         if isinstance(data.pixels, Resident):
             photos = resident_pixels.augmented(data.pixels, own, params, rng)
         else:

@@ -44,10 +44,11 @@ def check_name(name: str) -> None:
         raise UserError(
             f"params.yaml: optimizer.name: `{name}` needs second derivatives, which training does not take; try adamw"
         )
-    device = "cuda" if gpu.usable() else "cpu"
     try:
-        _create([torch.zeros(2, 2, device=device, requires_grad=True)], name, 1e-3)
+        _create([torch.zeros(2, 2, device=gpu.device(), requires_grad=True)], name, 1e-3)
     except (AssertionError, ImportError, RuntimeError) as error:
+        if "out of memory" in str(error).lower():  # training says what does not fit
+            return
         why = " ".join(str(error).split())[:150] or type(error).__name__
         raise UserError(f"params.yaml: optimizer.name: `{name}` does not run here ({why}); try adamw") from None
 

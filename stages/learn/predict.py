@@ -48,6 +48,13 @@ def _on_cpu() -> bool:
     return together or torch.cuda.is_available()
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. Only a copy from page-locked memory goes on by itself: torch keeps that memory until it is done,
+    and other memory, where the device is Apple's, not (pytorch's issue 189690: photos of other batches, and no error).
+    """
+    return tensor.to(device, non_blocking=tensor.is_pinned())
+
+
 def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 [N, H, W, 3] to normalised float [N, 3, H, W] in channels_last, on the device of `mean`.
 
@@ -57,7 +64,7 @@ def normalise(photos: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     count, height, width, channels = photos.shape
     factor = (1 / std).flatten().repeat(width)
     shift = (-mean / std).flatten().repeat(width)
-    rows = photos.to(mean.device, non_blocking=True).float().reshape(count, height, width * channels)
+    rows = moved(photos, mean.device).float().reshape(count, height, width * channels)
     return torch.addcmul(shift, rows, factor).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -214,10 +221,10 @@ def of_ready(
     made = [tta_views.make(name) for name in asked.views]
     start = 0
     for photos in loader.evaluation(asked.pixels, asked.positions, 0, batch or batch_size(params, device)):
-        moved, raws = photos.to(device, non_blocking=True), []
+        there, raws = moved(photos, device), []
         with autocast():
             for view in made:
-                seen = normalise(view(moved, params.image.margin), mean, std)
+                seen = normalise(view(there, params.image.margin), mean, std)
                 raws += [net(seen)[0] for net in nets]
         logits = to_numpy(torch.stack(raws)) * shape.scale
         found = np.exp(metrics.joint_log_probabilities(logits, shape.factors)).astype(np.float32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
 
+from stages.base import gpu
 from stages.base.talk import Talk
 
 TELL_EVERY = 0.2  # seconds between two reports of a training's progress
@@ -50,9 +51,10 @@ class Reporter:
         return (sum(self.epochs[: self.place]) + part * self.epochs[self.place]) / sum(self.epochs)
 
     def _tell_peak(self) -> None:
-        import torch
+        # Not where a GPU is merely there: one that is broken, or left alone, must not be asked.
+        if gpu.usable() and not self.told_peak:
+            import torch
 
-        if torch.cuda.is_available() and not self.told_peak:
             self.told_peak = True
             self.tell("peak", (torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[0]))
 

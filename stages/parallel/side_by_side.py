@@ -262,4 +262,5 @@ def _order(params: Params, plan: Plan, number: int) -> Order:
     own = number in plan.wanted
     later = len(plan.needed(params)) - len(plan.wanted)
     terms = Terms(fresh=plan.fresh and own, until=plan.until, outputs=own, jobs=plan.jobs, later=later)
+    params = plan.work.params.get(number, params) if plan.work else params
     return Order(Path.cwd(), params, number, plan.work, terms, interrupt.heeded(), cores=plan.threads[number])

@@ -44,6 +44,7 @@ class Work:
     names: Mapping[int, str]  # of each, by its number, as `refit seed 0`
     several: str  # what they are called, as `refit seeds`
     command: str  # that trains them
+    params: Mapping[int, Params] = field(default_factory=dict)  # of those that have their own
 
 
 class Checkout(Protocol):

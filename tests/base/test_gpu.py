@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 
 from stages.base import gpu
 from stages.base.errors import UserError
-from stages.learn import predict
+from stages.learn import optimizer, predict
 from tests.conftest import small
 
 NO_DRIVER = (
@@ -146,6 +146,20 @@ def test_processes_that_train_together_each_try_their_own_card(monkeypatch: pyte
         monkeypatch.setenv(name, value)
     assert told() == (True, [])
     assert tried == ["cuda:1"]
+
+
+def test_what_is_tried_before_training_is_tried_on_the_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process that computes on the first card takes some 500 MB of it, for good."""
+    tried = machine(monkeypatch, gpus=2)
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    optimizer.check_name("adamw")
+    assert tried == ["cuda:1", "cuda:1"]
+
+
+def test_a_card_that_others_have_filled_is_no_fault_of_the_optimizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, breaks=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"))
+    optimizer.check_name("adamw")
 
 
 def test_one_of_several_processes_does_not_go_on_elsewhere_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,13 @@ def test_the_best_train_longer_and_all_are_ranked_with_what_to_train_next(projec
     assert quick == before  # nothing was trained again
 
 
+def test_each_training_is_ordered_with_its_own_params() -> None:
+    """By them it is told whether a process that has made others may make it too (training_process.as_in_a_new_one)."""
+    each = [small(), small(train={"mixed_precision": "bf16"})]
+    trials = [Trial(f"candidate {number}", params, 0.1, 0, "run", 1) for number, params in enumerate(each)]
+    assert dict(screen_training.work(trials, None).params) == dict(enumerate(each))
+
+
 def test_a_screening_that_was_cut_off_comes_to_the_answer_of_one_that_was_not(project: Path, quick: list[str]) -> None:
     whole = stands(screen.run(small(), FIVE, SILENT))
     for path in sorted(paths.SCREEN_TRAININGS.iterdir())[::2]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,17 @@ def test_where_no_process_is_to_be_had_threads_decode(cached: np.ndarray, monkey
 
     monkeypatch.setattr(decoding_process, "start", refused)
     assert (opened()[np.arange(9)] == cached[:9]).all()
+
+
+def test_a_copy_whose_threads_are_to_decode_has_no_process(cached: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench/gpu.py compares the two on the same photos."""
+    pixels, asked = opened(), list[int]()
+    pixels[np.arange(9)]
+    monkeypatch.setattr(Decoder, "__call__", lambda self, files, checks, out: asked.extend(checks) or [])
+    assert (replace(pixels, apart=False)[np.arange(9)] == cached[:9]).all()
+    assert not asked
+    pixels[np.arange(9)]
+    assert asked
 
 
 def test_where_memory_files_have_no_room_the_folder_of_temporaries_has(

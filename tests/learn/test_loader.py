@@ -135,3 +135,31 @@ def test_on_a_gpu_all_batches_of_an_epoch_have_one_size_and_few_photos_are_over(
     assert len(np.unique(taken)) == len(taken)  # none twice
     assert photos - len(taken) < len(batches)
     assert len(batches) == len(loader.training_split(order, params))  # as many steps as on a CPU
+
+
+def test_photos_that_are_mixed_are_mixed_with_any_of_their_batch(project: object) -> None:
+    """Each with the one that stands as far from the batch's other end: in the file's order, which often goes by class, the first
+    would be mixed with the last in every epoch, and never with its own kind.
+    """
+
+    def batches(**mixing: float) -> list[np.ndarray]:
+        params = small(train={"batch_size": 16}, augment=mixing)
+        data, augment = open_fold(params, 0), make(params)
+        orders = [(epoch, loader.epoch_order(params, data, 0, epoch)) for epoch in range(5)]
+        return [
+            batch.which
+            for epoch, order in orders
+            for batch in loader.training(params, data, order, augment, loader.Place(0, epoch))
+        ]
+
+    def likeness(found: list[np.ndarray]) -> float:
+        """Correlation of photos' places in the file with those of the photos that they are mixed with."""
+        return float(np.corrcoef(np.concatenate(found), np.concatenate([which[::-1] for which in found]))[0, 1])
+
+    plain = batches()
+    assert all((np.diff(which) > 0).all() for which in plain)  # disks read on
+    assert likeness(plain) < -0.8
+    for mixed in (batches(cutmix=0.5), batches(mixup=0.2)):
+        assert abs(likeness(mixed)) < 0.3
+        for which, same in zip(mixed, plain, strict=True):
+            assert np.array_equal(np.sort(which), same)

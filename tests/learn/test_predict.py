@@ -1,13 +1,16 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from stages.base.errors import UserError
+from stages.base.talk import SILENT
 from stages.data.task_and_classes import CONTEST, Task
-from stages.learn import model, predict, tta_views
+from stages.learn import frozen_features, model, predict, tta_views
 from stages.learn.model import Classifier
 from tests.conftest import small
 from tests.learn.test_merged_batch_norm import trained
@@ -132,3 +135,28 @@ def test_log_probabilities_of_a_few_photos_at_a_time_are_those_of_all(
     monkeypatch.setattr(predict, "AT_ONCE", 7 * CONTEST.classes)
     assert np.array_equal(predict.log_probabilities(raw, shape), whole)
     assert np.exp(whole).sum(1) == pytest.approx(np.ones(50), abs=1e-5)
+
+
+class Moves(TorchFunctionMode):
+    """Notes which tensors are moved to a device, and that none is let go of before it has arrived."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.photos = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.Tensor.to and args[0].dtype == torch.uint8:
+            self.photos += 1
+            assert args[0].is_pinned() or not kwargs.get("non_blocking", False)
+        return func(*args, **kwargs)
+
+
+def test_photos_in_memory_that_torch_does_not_keep_have_arrived_before_they_are_let_go_of(weights: list[Path]) -> None:
+    """On Apple's GPUs a copy that nobody waits for reads memory that another batch may have by then."""
+    net, cpu = model.load(weights[0]), torch.device("cpu")
+    with Moves() as moves:
+        predict.of_views(net, asked(), small(), device=cpu)
+        predicted = moves.photos
+        frozen_features._extract([net], PIXELS, NAMES, small(), cpu, SILENT)
+    assert 0 < predicted < moves.photos

@@ -115,6 +115,32 @@ def trained_twice(params: Params) -> tuple[bool, bool, list[str]]:
     return same(fit.fit(again, taken_up, progress), whole), bool(list(Path().glob("out/checkpoints/*.ckpt"))), said
 
 
+def masks(params: Params) -> list[np.ndarray]:
+    """What dropout leaves of the first photo's features, in each step of an epoch."""
+    found: list[np.ndarray] = []
+
+    class Dropout(nn.Module):
+        def forward(self, features: Tensor) -> Tensor:
+            mask = torch.nn.functional.dropout(torch.ones_like(features), 0.5, self.training)
+            if self.training:
+                found.append(mask[0].numpy())
+            return features * mask
+
+    made = learner(params)
+    made.bare.body = Dropout()
+    fit.fit(made)
+    return found
+
+
+def test_each_process_drops_features_of_its_own(project: Path) -> None:
+    """Else each mask would come as often as there are processes, as in no training of one."""
+    params = small(train={"batch_size": 8, "epochs": 1})
+    first, second = together(2, masks, params)
+    assert len(first) == len(second) > 1
+    assert not any(np.array_equal(one, other) for one in first for other in second)
+    assert np.array_equal(masks(params), first)
+
+
 def test_training_goes_on_from_the_first_processs_checkpoint_where_they_have_no_disk_in_common(
     project: Path, tmp_path: Path
 ) -> None:
@@ -157,7 +183,7 @@ def words() -> dict[str, Any]:
     found["mean"] = fit._mean(torch.tensor([[1.0, 3.0], [2.0, 5.0]][index]), drawn)
     found["saved"] = saves_slowly(index)
     found["patience"] = processes._group()._get_backend(torch.device("cpu")).options._timeout
-    found["gradient"] = gradient(index)
+    found["gradient"] = gradient(index).numpy()  # a tensor would lie with this process, which ends
     return found
 
 
@@ -227,7 +253,7 @@ def test_what_processes_tell_each_other(project: Path) -> None:
         written, went_on = found["saved"]
         assert went_on >= written  # else its next step would wait for the disk as long as NCCL lets it
         assert found["patience"] == processes.PATIENCE
-        assert torch.allclose(found["gradient"], gradient(0, 1), atol=1e-6)
+        assert np.allclose(found["gradient"], gradient(0, 1), atol=1e-6)
 
 
 def test_one_that_ends_leaves_the_others_a_line(project: Path) -> None:

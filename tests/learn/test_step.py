@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from stages.base import gpu
 from stages.base.errors import UserError
 from stages.base.talk import SILENT
-from stages.data.fold_data import open_fold
+from stages.data.fold_data import FoldData, open_fold
 from stages.data.task_and_classes import CONTEST
-from stages.learn import loader, objective
+from stages.learn import loader, objective, resident_pixels
 from stages.learn.learner import Learner, start
 from stages.learn.loader import Batch
 from stages.learn.step import on_device, out_of_memory, step
 from stages.learn.validation import Validation, validate
+from stages.params.schema import Params
 from tests.conftest import small
 
 
@@ -322,7 +323,9 @@ def of_large_photos(model: str) -> Learner:
     data = open_fold(small(), 0)
     pixels = np.zeros((len(data.labels), *params.cache_size, 3), np.uint8)
     data = replace(data, pixels=pixels, train=np.resize(data.train, 64))
-    return start(params, data, 0, 0.01, Accelerator(), SILENT)
+    made = start(params, data, 0, 0.01, Accelerator(), SILENT)
+    made.data = data  # photos that lie on a GPU are never pinned
+    return made
 
 
 def takes_pieces(made: Learner) -> None:
@@ -336,9 +339,17 @@ def takes_pieces(made: Learner) -> None:
     assert made.parts > 1
 
 
-def test_large_photos_are_taken_in_pieces_where_memory_for_all_fails(project: Path) -> None:
-    """What the test on a GPU does, with an allocator that fails on a CPU."""
+def test_large_photos_are_taken_in_pieces_where_memory_for_all_fails(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the test on a GPU does, with photos that are brought to the device and an allocator that fails on a CPU."""
+
+    def placed(params: Params, data: FoldData, device: torch.device) -> FoldData:
+        return replace(data, pixels=resident_pixels.brought(np.asarray(data.pixels), device))
+
+    monkeypatch.setattr(resident_pixels, "placed", placed)
     made = of_large_photos("test_resnet")
+    assert isinstance(made.data.pixels, np.ndarray)  # of one on the GPU no batch is pinned, as `takes_pieces` asks
 
     def full(_: nn.Module, words: tuple[Tensor]) -> None:
         if len(words[0]) > 16:

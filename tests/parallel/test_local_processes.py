@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def test_trainings_of_a_gpu_take_turns_in_one_process_and_none_is_left(project: 
     side_by_side.run(small(), SILENT, plan(note, 3))
     assert len({saw(number) for number in range(3)}) == 1
     assert not psutil.pid_exists(saw(0))
+
+
+def test_one_that_sets_for_good_what_the_next_one_would_not_leaves_it_a_new_process(project: Path) -> None:
+    """As candidates of a screening with another precision: accelerate keeps a process's first."""
+    own = {1: small(loss="focal"), 2: small(train={"mixed_precision": "bf16"})}
+    asked = plan(note, 3)
+    assert asked.work is not None
+    side_by_side.run(small(), SILENT, replace(asked, work=replace(asked.work, params=own)))
+    assert saw(0) == saw(1) != saw(2)
 
 
 def test_each_gpu_has_a_process_of_its_own(project: Path) -> None:

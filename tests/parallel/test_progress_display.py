@@ -1,10 +1,13 @@
 """One display over several trainings: what each tells, and what is shown."""
 
 from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from stages.base import gpu
 from stages.base.talk import Talk
 from stages.parallel import progress_display
 from stages.parallel.progress_display import Bar, Reporter
@@ -51,3 +54,21 @@ def test_a_worker_tells_where_it_begins_and_what_share_is_done(monkeypatch: pyte
     list(reporter.track(range(1, 1), 1, "", done=1))  # a short one that was trained before
     list(reporter.track(range(2), 2, ""))
     assert told == [("begins", 0.25), ("begins", 0.25), ("share", 0.625), ("share", 1.0)]
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_gpu_is_asked_for_its_memory_by_who_computes_there_alone(
+    monkeypatch: pytest.MonkeyPatch, usable: bool
+) -> None:
+    """One that is broken, where the CPU computes, would fail the training."""
+    asked: list[str] = []
+    monkeypatch.setattr(progress_display, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(gpu, "usable", lambda: usable)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 10)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: asked.append("memory") or (5, 20))
+    told: list[Any] = []
+    reporter = Reporter(SimpleNamespace(send=told.append), epochs=(2,))  # type: ignore[arg-type]
+    list(reporter.track(range(4), 4, ""))
+    assert asked == ["memory"] * usable
+    assert [message for message in told if message[0] == "peak"] == [("peak", (10, 5))] * usable
