@@ -89,12 +89,24 @@ def on_gpu(pool: Any) -> Record:
 
     def record(work: Callable[[], None]) -> Callable[[], Any]:
         graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: meanwhile others pin memory for the batches that come next.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            work()
+        try:
+            # Of this thread alone: meanwhile others pin memory for the batches that come next.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                work()
+        except Exception:
+            _renew_generator()
+            raise
         return graph.replay
 
     return record
+
+
+def _renew_generator() -> None:
+    """Give the GPU's random numbers a state that is not being recorded: the one of a recording that broke off may go on waiting
+    for its end, and refuse to be drawn from. Each step seeds it, so nothing is lost.
+    """
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(torch.Generator(generator.device).graphsafe_get_state())
 
 
 def of_batch(capture: Capture, model: nn.Module, photos: Tensor, forward: Callable[[Tensor], Any]) -> Graph | None:

@@ -99,9 +99,10 @@ def _gradients(learner: Learner, goal: Objective, batch: Mixed, pieces: int, see
     learner.optimizer.zero_grad()
     _seed(learner.accelerator.device, seed)  # dropout and stochastic depth
     total: dict[str, Tensor] = {}
-    for which in np.array_split(np.arange(len(batch.photos)), pieces):
-        weight = len(which) / len(batch.photos)
-        places = slice(int(which[0]), int(which[-1]) + 1)
+    for number in range(pieces):
+        # Not neighbours, which often are of one class: a batch stands in the file's order.
+        places = slice(number, None, pieces)
+        weight = len(batch.labels[places]) / len(batch.labels)
         raw, regression = _forward(learner, batch.photos[places])
         parts = _loss_parts(goal, batch, places, raw, regression)
         learner.accelerator.backward(torch.stack(list(parts.values())).sum() * (weight * batch.weight))
@@ -117,7 +118,8 @@ def _graph(learner: Learner, photos: Tensor) -> Graph | None:
     try:
         return captured_step.of_batch(learner.captured, learner.bare, photos, partial(_forward, learner))
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        # Where memory runs out, the end of the recording may fail on top of it.
+        if not any(out_of_memory(one) for one in (error, error.__context__) if one):
             why = " ".join(str(error).split())[:150]
             raise UserError(
                 f"params.yaml: train.cuda_graph: steps of {learner.params.model.name} cannot be recorded ({why}); set it to "

@@ -123,6 +123,19 @@ def test_without_memory_for_a_graph_steps_are_taken_kernel_by_kernel(project: Pa
         assert torch.equal(value, found.selected_state[name]), name
 
 
+def test_a_lack_of_memory_that_the_end_of_a_recording_fails_over_is_none_of_the_models(project: Path) -> None:
+    def refuses(work: Callable[[], None]) -> Callable[[], None]:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("capture was invalidated")
+
+    learner = made({})
+    learner.captured = Capture(refuses)
+    trained(learner)
+    assert learner.captured.why == "memory ran out"
+
+
 def test_a_recording_that_breaks_off_is_one_line_that_names_the_key(project: Path) -> None:
     learner = made({})
     learner.captured = Capture(refusing(RuntimeError("operation not permitted when\n stream is capturing")))
@@ -289,6 +302,27 @@ def test_on_a_gpu_a_model_that_waits_for_it_is_trained_kernel_by_kernel(project:
     assert learner.captured is not None
     assert learner.captured.why == "a part of the model waits for the GPU"
     assert len(found.history) == 2
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_training_goes_on_with_its_random_numbers_where_a_recording_breaks_off(project: Path) -> None:
+    plain, captured = (made({"model": {"dropout": 0.3}}, deterministic=True) for _ in range(2))
+    plain.captured = None
+    assert captured.captured is not None
+    recorded = captured.captured.record
+
+    def breaks_off(work: Callable[[], None]) -> Callable[[], Any]:
+        def without_memory() -> None:
+            work()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return recorded(without_memory)
+
+    captured.captured.record = breaks_off
+    expected, found = trained(plain), trained(captured)
+    assert captured.captured.why == "memory ran out"
+    for name, value in expected.selected_state.items():
+        assert torch.equal(value, found.selected_state[name]), name
 
 
 @pytest.mark.gpu

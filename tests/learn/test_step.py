@@ -35,11 +35,13 @@ class Small(nn.Module):
         self.head = nn.Linear(3, 18)
         self.most, self.error = most, error
         self.sizes: list[int] = []
+        self.seen: list[Tensor] = []  # of each pass the photos' means
 
     def forward(self, photos: Tensor) -> tuple[Tensor, None]:
         if len(photos) > self.most:
             raise self.error("DefaultCPUAllocator: can't allocate memory")
         self.sizes.append(len(photos))
+        self.seen.append(photos.detach().mean((1, 2, 3)))
         return self.head(photos.mean((2, 3))), None
 
 
@@ -101,6 +103,17 @@ class Norming(Small):
 
     def forward(self, photos: Tensor) -> tuple[Tensor, None]:
         return self.norm(super().forward(photos)[0]), None
+
+
+def test_a_piece_has_photos_of_the_whole_batch_which_often_stands_class_by_class(project: Path) -> None:
+    whole, pieces = Small(10**6), Small(8)
+    for net in (whole, pieces):
+        one_step(learner(net, auto_batch=True))
+    (seen,) = whole.seen
+    number = len(pieces.seen)
+    assert number == 4
+    for place, piece in enumerate(pieces.seen):
+        assert torch.equal(piece, seen[place::number])
 
 
 def test_pieces_for_batch_norm_have_two_photos_or_more(project: Path) -> None:
