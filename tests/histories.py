@@ -45,7 +45,7 @@ def lay_dvc(folder: Path) -> None:
     (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
 
 
-def oof(seed: int, lift: float = 0.0, first: int = 0, people: int = PEOPLE) -> bytes:
+def oof(seed: int, lift: float = 0.0, first: int = 0, people: int = PEOPLE, select: str = "last") -> bytes:
     """An oof.npz of `people` from `first` with seven photos each; `lift` is added to the true class's logit."""
     label = np.random.default_rng(0).integers(0, 18, people * 7)
     logits = np.random.default_rng(seed).normal(size=(1, people * 7, 18)).astype(np.float32)
@@ -60,7 +60,7 @@ def oof(seed: int, lift: float = 0.0, first: int = 0, people: int = PEOPLE) -> b
         fold=np.repeat(np.arange(people) % 5, 7),
         selected=logits,
         last=logits,
-        select=np.array("last"),
+        select=np.array(select),
         seed=np.array(0),
     )
     return buffer.getvalue()

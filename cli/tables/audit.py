@@ -35,7 +35,11 @@ def _precision(found: dict[str, Any]) -> list[str]:
         for one in found["first"]
         if one["suspects"]
     ]
-    told = [f"of the suspects, wrong as estimated (the mean score): {', '.join(parts)}"] if parts else []
+    told = (
+        [f"of the suspects, wrong as estimated (the mean score, which mostly reads high): {', '.join(parts)}"]
+        if parts
+        else []
+    )
     if found["decided"]:
         share = found["corrected"] / found["decided"]
         told.append(

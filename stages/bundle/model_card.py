@@ -128,6 +128,13 @@ def _limits(contents: Contents, task: Task) -> list[str]:
     if rare:
         names = _listed([_plain(row["class"]) for row in rare])
         lines.append(f"Rare: fewer than {RARE} {units} have {names}. Their scores say next to nothing.")
+    select = contents.params["train"]["select"]
+    if select != "last":
+        last = _number(scores.get("macro_f1_last"))
+        lines.append(
+            f"Epochs were chosen on the photos that are scored (train.select: {select}), so all scores above read too high"
+            + (f"; after the last epochs, which nothing chose, macro F1 was {last}." if last else ".")
+        )
     if none:
         lines.append(
             f"No photo was seen of {_listed([_plain(name) for name in none])}: expect no such answer to be right."

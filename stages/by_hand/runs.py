@@ -219,10 +219,16 @@ def judged(
 
 def _predictions(place: Place, notes: list[str]) -> compare.Run | None:
     try:
-        return replace(compare.load(place.revision), name=place.name)
+        found = replace(compare.load(place.revision), name=place.name)
     except UserError as error:
         notes.append(str(error).replace(place.revision, place.name))
         return None
+    if found.select != "last":
+        notes.append(
+            f"{found.name}: epochs were chosen on the scored photos (train.select: {found.select}), so its macro F1 reads too "
+            "high; against runs with another rule the last epochs are compared"
+        )
+    return found
 
 
 def _against(base: compare.Run, place: Place, asked: compare.Asked, notes: list[str]) -> Difference | None:

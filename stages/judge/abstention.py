@@ -54,6 +54,6 @@ def share(hits: np.ndarray, among: np.ndarray, group: np.ndarray, how: tuple[int
         return Share(float(value), math.nan, math.nan)
     unit = bootstrap.dealt(group)
     top, bottom = (np.bincount(unit, which)[:, None] for which in (hits, among))
-    ends = bootstrap.interval(bootstrap.replicate(calibration.of_ratios(top, bottom, np.eye(1), group), *how))
-    low, high = calibration.holding(np.clip(ends, 0, 1), np.array([value]), np.array([groups]))
+    ends = bootstrap.interval(bootstrap.replicate(calibration.of_shares(top, bottom, group), *how))
+    low, high = calibration.holding(np.stack(ends), np.array([value]), np.array([groups]))
     return Share(float(value), float(low[0]), float(high[0]))

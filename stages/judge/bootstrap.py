@@ -177,21 +177,15 @@ def plain(scores: Scores) -> Scores:
 
 
 def beside(parts: list[Scores]) -> Scores:
-    """Scores of the same groups side by side; ratios that none of them needs are left out."""
-    needed = [part.weights.any(axis=1) for part in parts]
-    weights = np.zeros((sum(map(np.count_nonzero, needed)), sum(len(part.names) for part in parts)))
+    """Scores of the same groups side by side. Ratios that none of them needs stay: another run's, or another repeat's, may."""
+    weights = np.zeros((sum(len(part.weights) for part in parts), sum(len(part.names) for part in parts)))
     row = column = 0
-    for part, used in zip(parts, needed, strict=True):
-        own = part.weights[used]
-        weights[row : row + len(own), column : column + len(part.names)] = own
-        row, column = row + len(own), column + len(part.names)
-    numerators, denominators = (
-        np.concatenate([getattr(part, side)[:, used] for part, used in zip(parts, needed, strict=True)], axis=1)
-        for side in ("numerators", "denominators")
-    )
-    pseudo, highest = (
-        np.concatenate([getattr(part, side)[..., used] for part, used in zip(parts, needed, strict=True)], axis=-1)
-        for side in ("pseudo", "highest")
+    for part in parts:
+        weights[row : row + len(part.weights), column : column + len(part.names)] = part.weights
+        row, column = row + len(part.weights), column + len(part.names)
+    numerators, denominators, pseudo, highest = (
+        np.concatenate([getattr(part, values) for part in parts], axis=-1)
+        for values in ("numerators", "denominators", "pseudo", "highest")
     )
     names = tuple(name for part in parts for name in part.names)
     many = any(part.many for part in parts)

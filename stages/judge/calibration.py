@@ -14,12 +14,12 @@ as 0, its worst case (moment selection: Andrews & Soares 2010, Econometrica 78);
 So it covers at least as often as it says, near 0 too, where the error has no normal distribution (bench/calibration.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stages.base import large_arrays
-from stages.judge import bootstrap
+from stages.judge import bootstrap, pseudo_groups
 from stages.judge.bootstrap import Replicates, Scores
 from stages.judge.metrics import log_softmax
 from stages.judge.paired_difference import FEWEST_PEOPLE
@@ -123,9 +123,8 @@ def reliability(
     if len(known):
         unit = bootstrap.dealt(group)
         hits, shown = (_sums(unit, place, each, bins)[:, known] for each in (right, np.ones(len(right))))
-        scores = of_ratios(hits, shown, np.eye(len(known)), group)
-        ends = bootstrap.interval(bootstrap.replicate(scores, replicates, seed))
-        low[known], high[known] = holding(np.clip(ends, 0, 1), accuracy[known], groups[known])
+        ends = bootstrap.interval(bootstrap.replicate(of_shares(hits, shown, group), replicates, seed))
+        low[known], high[known] = holding(np.stack(ends), accuracy[known], groups[known])
     return Reliability(mean, accuracy, low, high, photos, groups)
 
 
@@ -223,9 +222,18 @@ def of_ratios(
         names=tuple(map(str, range(weights.shape[1]))),
         groups=int(group.max()) + 1,
         many=False,
-        pseudo=np.zeros((2, len(weights)), np.float32),  # bins all right or all wrong are seen to below
+        pseudo=np.zeros((2, len(weights)), np.float32),
         highest=np.full(len(weights), highest),
     )
+
+
+def of_shares(hits: np.ndarray, among: np.ndarray, group: np.ndarray) -> Scores:
+    """Shares [J] of the photos `among` that are `hits`, summed over units, [U, J] each, every share with some photo.
+
+    With the pseudo-groups of stages.judge.bootstrap: where one group or two are wrong, the next may double that.
+    """
+    own = of_ratios(hits, among, np.eye(hits.shape[1]), group)
+    return replace(own, pseudo=np.tile(pseudo_groups.photos(hits, among).astype(np.float32), (2, 1)))
 
 
 def few(group: np.ndarray) -> bool:

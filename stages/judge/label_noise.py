@@ -45,8 +45,9 @@ def of_axis(found: OfAxis, replicates: int, seed: int) -> Noise:
     share = expected.ravel()[order] / np.maximum(units, 1)
     if len(known):
         wrong, there = _sums(found, bootstrap.dealt(group), given[known], likely[known])
-        scores = calibration.of_ratios(wrong, there, np.eye(len(known)), group)
-        ends = np.clip(bootstrap.interval(bootstrap.replicate(scores, replicates, seed)), 0, 1)
+        ends = np.stack(
+            bootstrap.interval(bootstrap.replicate(calibration.of_shares(wrong, there, group), replicates, seed))
+        )
         low[known], high[known] = calibration.holding(ends, share[known], groups[known])
     return Noise(given, likely, units, expected.ravel()[order], share, low, high)
 

@@ -22,7 +22,7 @@ from scipy import special
 
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, training_noise
-from stages.judge.bootstrap import Replicates
+from stages.judge.bootstrap import Replicates, Scores
 from stages.judge.training_noise import Noise, Training
 
 HIGHER_IS_BETTER = {"nll": False}  # every other score is better when higher, and lies within 0..1
@@ -30,7 +30,7 @@ LEVEL = 0.05  # error rate of all comparisons made together
 POWER = 0.80  # share of samples in which a difference that can be shown is shown
 MARGIN = 1.03  # on standard errors that count trainings, since they are known to first order only (bench/verdicts.py)
 ROUNDING = 1e-7  # differences and errors below this are rounding of float32 sums
-FEWEST_PEOPLE = 5  # with fewer groups (people) of a class, no interval of its F1 means anything
+FEWEST_PEOPLE = 5  # with fewer groups (people), or fewer of a class, no interval of a score or of its F1 means anything
 BETTER, WORSE = "better", "worse"
 # Of these trained models; of the method nothing is known.
 MODEL_BETTER, MODEL_WORSE = "better as trained", "worse as trained"
@@ -129,17 +129,17 @@ def compare(a: Sequence[Training], b: Sequence[Training], asked: Asked) -> list[
     found = bootstrap.replicate(paired, asked.replicates, asked.seed)
     difference = np.where(np.abs(found.estimate) > ROUNDING, found.estimate, 0.0)
     noise = None if asked.same_models else training_noise.between_repeats([a, b])
-    of_groups = _of_groups(found)
+    of_groups = _of_groups(found, _of_absent(a, b))
     of_method = _of_method(of_groups, noise, a, b, asked)
     models = _judged([of_groups], difference, asked.comparisons)
     method = _judged(of_method, difference, asked.comparisons) if of_method else models
     of_a, of_b = (np.mean([bootstrap.estimate(one.over_groups) for one in run], axis=0) for run in (a, b))
     rows = []
     for at, name in enumerate(paired.names):
-        few = asked.groups_of.get(name, FEWEST_PEOPLE) < FEWEST_PEOPLE
+        few = min(paired.groups, asked.groups_of.get(name, paired.groups)) < FEWEST_PEOPLE
         few |= name != "nll" and bool(method.half[at] == 0) and bool(difference[at] != 0)
-        low, high = (-1.0, 1.0) if few else _ends(name, difference[at], method.half[at])
-        models_low, models_high = (-1.0, 1.0) if few else _ends(name, difference[at], models.half[at])
+        low, high = _ends(name, difference[at], method.half[at], few)
+        models_low, models_high = _ends(name, difference[at], models.half[at], few)
         rows.append(
             Difference(
                 metric=name,
@@ -183,17 +183,40 @@ def _within_reach(name: str, difference: float) -> float | None:
     return float(difference) if name == "nll" or difference < 1 else None
 
 
-def _ends(name: str, difference: float, half: float) -> tuple[float, float]:
-    """The interval of a difference; of all scores but nll it lies within -1..1, since these lie within 0..1."""
-    low, high = float(difference - half), float(difference + half)
-    return (low, high) if name == "nll" else (max(-1.0, low), min(1.0, high))
+def _ends(name: str, difference: float, half: float, few: bool) -> tuple[float, float]:
+    """The interval of a difference; of all scores but nll it lies within -1..1, since these lie within 0..1. Of few groups it
+    is all of that, and of nll, which has no bounds, none."""
+    if name == "nll":
+        return (float(difference), float(difference)) if few else (float(difference - half), float(difference + half))
+    return (-1.0, 1.0) if few else (max(-1.0, float(difference - half)), min(1.0, float(difference + half)))
 
 
-def _of_groups(found: Replicates) -> _Error:
-    """Normal standard errors over groups that give the same 95 % intervals as the symmetric bootstrap-t."""
+def _of_groups(found: Replicates, of_absent: np.ndarray) -> _Error:
+    """Normal standard errors over groups that give the same 95 % intervals as the symmetric bootstrap-t, and of_absent [M]."""
     error = np.where(found.error > ROUNDING, found.error, 0.0)
     scale = np.quantile(np.abs(found.t), 0.95, axis=0) / special.ndtri(0.975)
-    return _Error(error * scale, np.full(len(error), np.inf))
+    return _Error(np.hypot(error * scale, of_absent), np.full(len(error), np.inf))
+
+
+def _of_absent(a: Sequence[Training], b: Sequence[Training]) -> np.ndarray:
+    """Standard errors of M differences over groups by answers of classes that no photo has, where not every training gives such.
+
+    A mean over the classes in truth or answers is then over one class more, whose F1 is 0: one photo takes a share of 1 / C of
+    macro F1 away. No sample of these groups varies in that, for each has the mean over the same classes. So the loss is parted
+    among the groups that have such an answer, k of them, as if each were for or against a run by luck: root k errors in all.
+    """
+    runs = [[one.over_groups for one in run] for run in (a, b)]
+    there = np.array([one.denominators.any(0) for run in runs for one in run])
+    some = np.flatnonzero(there.any(0) & ~there.all(0))
+    mean = np.mean([bootstrap.estimate(one) for run in runs for one in run], axis=0)
+    of_a, of_b = (sum(_taken(one, some, mean) for one in run) / len(run) for run in runs)
+    return np.asarray(np.sqrt(np.square(of_b - of_a).sum(0)))
+
+
+def _taken(scores: Scores, some: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """What each unit takes from scores that are `mean` [M] by answers of the classes `some`, [U, M]."""
+    answered = (scores.denominators[:, some] > 0).astype(float)
+    return np.asarray(answered / np.maximum(answered.sum(0), 1) @ scores.weights[some] * mean)
 
 
 def _of_method(

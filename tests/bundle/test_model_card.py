@@ -47,6 +47,18 @@ def test_each_kind_says_whose_scores_it_shows(bundled: Path) -> None:
     assert "their own score, calibration and decision rule were not measured" in cards["refit"]
 
 
+def test_scores_of_epochs_that_were_chosen_on_the_scored_photos_are_said_to_read_too_high(bundled: Path) -> None:
+    contents = opened(Path("out/bundle"))
+    assert "Epochs were chosen" not in model_card.text(contents)
+    chosen = contents.params | {"train": contents.params["train"] | {"select": "best_f1"}}
+    card = model_card.text(contents.model_copy(update={"params": chosen}))
+    assert (
+        "Epochs were chosen on the photos that are scored (train.select: best_f1), so all scores above read too high"
+        in card
+    )
+    assert f"macro F1 was {contents.scores['macro_f1_last']:.3f}" in card
+
+
 def test_votes_that_are_no_probabilities_and_offsets_are_told(bundled: Path) -> None:
     contents = opened(Path("out/bundle"))
     hard = model_card.text(contents.model_copy(update={"vote": "hard"}))

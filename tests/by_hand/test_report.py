@@ -113,7 +113,7 @@ def test_a_run_is_set_against_the_one_before_it_where_they_can_be_compared(monke
     monkeypatch.setattr(report.past_runs, "before", lambda *_: "1234567")
     earlier = replace(run, name="1234567", record=Record(run="b"), selected=run.selected - 0.1, last=run.last - 0.1)
     monkeypatch.setattr(report.compare, "load", lambda name: earlier)
-    assert report._before(run).startswith("workspace against 1234567: no evidence either way")
+    assert report._before(run).startswith("workspace against 1234567: too few photos to tell")
 
     def lost(name: str) -> compare.Run:
         raise UserError("is in no cache")

@@ -108,6 +108,17 @@ def test_runs_that_cannot_be_compared_stand_there_with_the_reason(history: Path)
     assert [row.macro_f1 for row in found.rows] == [0.80, 0.50, 0.41, 0.40]  # the scores are in git
 
 
+def test_a_run_whose_epochs_were_chosen_on_the_scored_photos_is_said_to_read_too_high(history: Path) -> None:
+    histories.write_results(history, histories.oof(5, select="best_f1"), 0.9, loss="ce")
+    histories.commit(history, "best epochs", day=6)
+    found = runs.run(SILENT)
+    assert found.rows[0].subject == "best epochs"
+    (note,) = found.notes
+    assert note.startswith(
+        f"{git.resolve('HEAD')[:7]}: epochs were chosen on the scored photos (train.select: best_f1)"
+    )
+
+
 def test_an_experiment_whose_name_stands_twice_goes_by_its_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

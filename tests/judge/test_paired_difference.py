@@ -174,6 +174,51 @@ def test_a_class_of_a_few_people_gets_no_verdict() -> None:
     assert (by_name["f1_4"].verdict, by_name["f1_4"].groups) == (BETTER, 40)
 
 
+@pytest.mark.parametrize("people", [1, 2, 4])
+def test_fewer_than_five_people_tell_nothing_of_any_score(people: int) -> None:
+    for row in rows([run(0.3, 1, people)], [run(0.95, 2, people)], Asked(200, 0, same_models=True)).values():
+        assert (row.verdict, row.p_value, row.detectable) == (TOO_FEW, 1, None)
+        # nll has no bounds that an interval could reach to, so it has none.
+        ends = (row.difference, row.difference) if row.metric == "nll" else (-1, 1)
+        assert (row.low, row.high) == (row.models_low, row.models_high) == ends
+
+
+def of_answers(labels: np.ndarray, *answers: np.ndarray) -> list[list[Training]]:
+    """One run for each answers, of people with 7 photos each."""
+    people = np.repeat(np.arange(len(labels) // 7), 7)
+    return [[Training(bootstrap.of_run(people, labels, one, classes=18))] for one in answers]
+
+
+def test_one_photo_of_a_class_that_nobody_has_is_no_evidence() -> None:
+    """It takes a third of macro F1 away in every sample of people that is drawn, since the class stays in the mean."""
+    labels = np.repeat([0, 1], 105)
+    one = np.where(np.arange(210) % 9 == 0, 1 - labels, labels)
+    other = one.copy()
+    other[3] = 17
+    a, b = of_answers(labels, one, other)
+    found = {row.metric: row for row in paired_difference.compare(a, b, Asked(500, 0, same_models=True))}["macro_f1"]
+    assert found.difference < -0.25
+    assert (found.verdict, found.low < 0 < found.high) == (UNDECIDED, True)
+    several = one.copy()
+    several[::21] = 17  # ten people: that is no luck
+    a, b = of_answers(labels, one, several)
+    assert paired_difference.compare(a, b, Asked(500, 0, same_models=True))[0].verdict == WORSE
+
+
+def test_repeats_of_which_one_answers_a_level_that_nobody_has_are_compared() -> None:
+    labels = np.random.default_rng(0).integers(0, 2, 210)
+    people, fold = np.repeat(np.arange(30), 7), np.repeat(np.arange(30) % 5, 7)
+
+    def repeat(seed: int, *others: int) -> Training:
+        answers = np.where(np.random.default_rng(seed).random(210) < 0.8, labels, 1 - labels)
+        answers[list(others)] = 2
+        over = (bootstrap.beside(bootstrap.of_axes(units, labels, answers, {"age": 3})) for units in (people, fold))
+        return Training(*over, np.arange(5))
+
+    (found,) = paired_difference.compare([repeat(1, 5), repeat(2)], [repeat(3), repeat(4)], Asked(200, 0))
+    assert (found.metric, found.verdict) == ("f1_age", UNDECIDED)
+
+
 def test_no_interval_reaches_where_no_difference_can_be() -> None:
     """Six people of a class: one run knows five of them, the other one. Six are too few for the interval to know it."""
     people = np.repeat(np.arange(60), 7)
