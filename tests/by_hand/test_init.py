@@ -114,6 +114,36 @@ def test_photos_that_would_fill_the_disk_twice_are_not_given_to_dvc(monkeypatch:
         assert planned(photos).places.added == expected
 
 
+def test_photos_that_git_keeps_are_not_ignored_and_how_dvc_gets_them_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = made.folder(Path("photos of mine"))
+    command(HERE, "git", "init", "-q")
+    command(HERE, "git", "add", ".")
+    code, _, told = maskcli(monkeypatch, capsys, "init", str(photos), "--scratch", "--yes")
+    assert code == 0
+    advice = "`git rm -rq --cached 'photos of mine' && dvc add 'photos of mine'`"
+    assert any("init: git keeps files of photos of mine, so DVC does not" in line and advice in line for line in told)
+    assert "Git keeps the photos (photos of mine)" in Path("README.md").read_text()
+    shutil.copy(photos / "cat/000.png", photos / "cat/next.png")
+    assert "next.png" in command(HERE, "git", "status", "--porcelain").stdout
+    Path(".gitignore").unlink()
+    assert maskcli(monkeypatch, capsys, "init", "--update")[0] == 0
+    assert "photos" not in Path(".gitignore").read_text()
+    command(HERE, "sh", "-c", advice.strip("`"))
+    assert Path("photos of mine.dvc").is_file()
+
+
+def test_a_folder_of_which_git_keeps_no_photo_is_ignored() -> None:
+    photos = made.folder(Path("photos"))
+    (photos / ".gitkeep").touch()
+    command(HERE, "git", "init", "-q")
+    command(HERE, "git", "add", "photos/.gitkeep")
+    plan = planned(photos)
+    assert plan.places.added == ()  # DVC would refuse it
+    assert "/photos\n" in plan.files[".gitignore"]
+
+
 def test_what_looks_suspicious_is_told() -> None:
     photos = made.folder(Path("photos"), {"cat": 8, "dog": 3})
     made.folder(photos, {"horse": 1}, first=700)
