@@ -117,7 +117,9 @@ def kept_by_git(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
 
     def kept(name: str) -> bool:
         tracked = write_files.tracked_by_git(folder, folder / name)
-        return bool(tracked) and (not (folder / name).is_dir() or any(one.lower().endswith(SUFFIXES) for one in tracked))
+        return bool(tracked) and (
+            not (folder / name).is_dir() or any(one.lower().endswith(SUFFIXES) for one in tracked)
+        )
 
     return tuple(name for name in names if kept(name))
 
