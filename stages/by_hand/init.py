@@ -142,6 +142,11 @@ def update(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
     inside = project_files.inside(params, found, folder)
     places = Places(folder, inside, (), project_files.kept_by_git(inside, folder))
     files = project_files.following(project_files.texts(places, params, found, {}), folder)
+    ignore = folder / ".gitignore"
+    before = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
+    for name in project_files.kept_by_dvc(inside, folder):
+        if f"/{name}" not in before:
+            talk.say(f"init: neither git nor DVC keeps {name}: `dvc add {shlex.quote(name)}` does")
     if not dry_run:
         write_files.put(folder, files)
     return {"folder": str(folder), "files": list(files), "dry_run": dry_run}

@@ -164,7 +164,10 @@ def _readme(places: Places, params: Params, found: Overview) -> str:
 
 LATER = {
     "contest": "",
-    "folder": "Later: put photos into `test/` (or name a folder by `data.eval`), and run `maskcli init --update`.",
+    "folder": (
+        "Later: name a folder of photos by `data.eval` (or put them into `test/` beside `train/`), and run "
+        "`maskcli init --update`."
+    ),
     "table": "Later: name a table of them by `data.eval`, and run `maskcli init --update`.",
 }
 

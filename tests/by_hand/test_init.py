@@ -286,6 +286,18 @@ def test_an_update_brings_what_an_older_project_lacks_and_leaves_what_a_person_w
     assert "/mine/" in (work / ".gitignore").read_text()
 
 
+def test_an_update_says_of_photos_that_have_come_that_nothing_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init.make(planned(made.folder(Path("photos"))), SILENT)
+    made.folder(Path("new ones"), {"cat": 3}, first=500)
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("  eval: null", "  eval: new ones"))
+    told = "init: neither git nor DVC keeps new ones: `dvc add 'new ones'` does"
+    assert told in maskcli(monkeypatch, capsys, "init", "--update")[2]
+    assert told not in maskcli(monkeypatch, capsys, "init", "--update")[2]  # once is enough
+
+
 def test_only_a_project_can_be_updated() -> None:
     with pytest.raises(UserError, match="no project of `maskcli init` stands there"):
         init.update(HERE, SILENT)
