@@ -178,8 +178,8 @@ def _check_files(rows: Rows, base: Path) -> None:
     if problems and len(problems) == len(names):
         first = shown(rows.text(FILE, 0))
         raise UserError(
-            f"{rows.path}: not one of its {len(names)} files is in {base}, first {first}; set data.root to the folder that they "
-            "start from"
+            f"{rows.path}: not one of its {len(names)} files is in {base}, first {first}; put the table into the folder that "
+            "they start from, or set data.root to it"
         )
     for kind in sorted(set(problems.values())):
         mask = np.zeros(len(names), bool)

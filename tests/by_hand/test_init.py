@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -53,6 +54,16 @@ def test_a_folder_of_classes_is_looked_at_and_declared() -> None:
     assert "tta-predict" not in stages
     assert stages["prepare"]["deps"] == ["${data.root}", "corrections.csv", "requirements.txt"]
     assert list(HERE.iterdir()) == [Path("photos")]  # nothing is written yet
+
+
+def test_few_groups_are_compared_with_the_folds_that_they_get() -> None:
+    table = made.table(Path("scans"), eval_photos=0)
+    rows = pd.read_csv(table)
+    rows["patient"] = [f"p{place % 3}" for place in range(len(rows))]
+    rows.to_csv(table, index=False)
+    plan = planned(table, said=Said(labels=("kind",), group="patient", scratch=True))
+    assert plan.params.folds == (0, 1, 2)
+    assert not [line for line in plan.found.suspicious if "too few" in line]
 
 
 def test_train_and_test_folders_are_honoured() -> None:
