@@ -53,8 +53,8 @@ def ending(made: "Plan", done: bool, width: int) -> Lines:
 
 def demo(made: dict[str, Any], width: int) -> Lines:
     """Where the drawn faces are."""
-    would = "would be drawn" if made["dry_run"] else "drawn" if made["drawn"] else "there already"
-    lines = plain([f"{made['data']}: demo faces, {would}"], width)
+    would = "demo faces, would be drawn" if made["dry_run"] else "demo faces, drawn"
+    lines = plain([f"{made['data']}: {would if made['drawn'] else 'photos are there already, none is drawn'}"], width)
     told = f"{'would be written' if made['dry_run'] else 'written'} in {made['folder']}: {', '.join(made['files'])}"
     lines += plain([told if made["files"] else f"{made['folder']}: a project stands there, and stays as it is"], width)
     return lines if made["dry_run"] else [*lines, *_next(made["folder"], width)]

@@ -25,7 +25,7 @@ def _headline(found: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     named = {"answered": "answered", "abstained": "left open as not sure enough", "unreadable": "not readable"}
     parts = [f"{found[key]} {words}" for key, words in named.items() if found[key] or key == "answered"]
     where = f"; all rows in {found['out']}" if found["out"] else ""
-    return f"{found['photos']} photos: {', '.join(parts)}{where}"
+    return f"{_count(found['photos'], 'photo')}: {', '.join(parts)}{where}"
 
 
 def _sole(row: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def _trust(found: dict[str, Any]) -> list[tuple[str, str]]:
     if "set" in found:
         told.append(("sets", _sets(found["set"], found["classes_in_a_set"])))
     if found["passed_over"]:
-        told.append(("passed over", f"{found['passed_over']} files that are no photos by their names"))
+        told.append(("passed over", f"{_count(found['passed_over'], 'file')}, no photo by the name"))
     if found["already_answered"]:
         told.append(("went on", f"{found['already_answered']} of the answers were there already"))
     return told
@@ -86,13 +86,18 @@ def _sets(found: dict[str, Any], size: float | None) -> str:
         f"{found['units']}"
     )
     told += f"; here they have {size:.2f} classes on average" if size else ""
-    for key, words in (("shared_threshold", "share one threshold"), ("threshold_of_all", "have that of all photos")):
+    for key, words in (("shared_threshold", "one threshold together"), ("threshold_of_all", "that of all photos")):
         if found[key]:
             more = len(found[key]) - LISTED
             names = ", ".join(found[key][:LISTED]) + (f" and {more} more" if more > 0 else "")
-            promise = "together, not each" if key == "shared_threshold" else "no promise for these"
-            told += f"; {len(found[key])} classes with fewer than {found['fewest']} {found['units']} {words} ({promise}): {names}"
+            promise = "not each" if key == "shared_threshold" else "no promise for these"
+            have = f"{_count(len(found[key]), 'class', 'classes')} with fewer than {found['fewest']} {found['units']}"
+            told += f"; {have} {'has' if len(found[key]) == 1 else 'have'} {words} ({promise}): {names}"
     return told
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _share(found: dict[str, Any], name: str) -> str:

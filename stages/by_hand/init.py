@@ -3,6 +3,7 @@
 `look` says what the data is, `plan` what a project of it will be, `make` puts it there. Nothing is written before `make`.
 """
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -75,7 +76,8 @@ def plan(
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
     params = declare_task.params(of, folder, chosen.values)
     inside = project_files.inside(params, found, folder)
-    places = Places(folder, inside, _kept(inside, folder, talk) if said.add else ())
+    in_git = project_files.kept_by_git(inside, folder)
+    places = Places(folder, inside, _kept(inside, folder, talk) if said.add else (), in_git)
     files = write_files.settle(folder, project_files.texts(places, params, found, chosen.reasons), said.overwrite)
     return Plan(places, found, chosen, device, params, files)
 
@@ -83,6 +85,13 @@ def plan(
 def _kept(inside: tuple[str, ...], folder: Path, talk: Talk) -> tuple[str, ...]:
     """What DVC will keep of the data inside the project: its cache is a copy, which must fit the disk with room to spare."""
     names = project_files.kept_by_dvc(inside, folder)
+    for name in inside:
+        if name not in names and not (folder / f"{name}.dvc").exists():
+            place = shlex.quote(name)
+            talk.say(
+                f"init: git keeps files of {name}, so DVC does not; to give them to DVC: `git rm -rq --cached {place} && "
+                f"dvc add {place}`"
+            )
     needed = project_files.size(names, folder)
     if names and needed > shutil.disk_usage(folder).free / 2:
         told = f"{', '.join(names)}: {memory.in_words(needed)}, more than half of the free disk"
@@ -130,8 +139,14 @@ def update(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
         )
     params = load(folder / paths.PARAMS)
     found = look_at_data.look(declare_task.seen_from_here(params, folder), folder, talk)
-    places = Places(folder, project_files.inside(params, found, folder), ())
+    inside = project_files.inside(params, found, folder)
+    places = Places(folder, inside, (), project_files.kept_by_git(inside, folder))
     files = project_files.following(project_files.texts(places, params, found, {}), folder)
+    ignore = folder / ".gitignore"
+    before = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
+    for name in project_files.kept_by_dvc(inside, folder):
+        if f"/{name}" not in before:
+            talk.say(f"init: neither git nor DVC keeps {name}: `dvc add {shlex.quote(name)}` does")
     if not dry_run:
         write_files.put(folder, files)
     return {"folder": str(folder), "files": list(files), "dry_run": dry_run}

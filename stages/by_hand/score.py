@@ -108,11 +108,14 @@ def _known(task: Task, truth: Path | None) -> _Known:
 def _of_eval() -> tuple["pd.Series[int]", None]:
     """The true classes by photo as eval.csv knows them."""
     table = photos.eval_photos("score")
+def _of_eval() -> tuple["pd.Series[int]", np.ndarray | None]:
+    """The true classes by photo, and whose photos they are, as eval.csv knows them."""
+    table = eval_photos("score")
     if "label" not in table:
         raise UserError(
             f"score: {paths.EVAL} does not know the eval photos' classes; name a CSV with the truth, in the submission's form"
         )
-    return table.set_index("ImageID")["label"].astype(np.int64), None
+    return table.set_index("ImageID")["label"].astype(np.int64), _whose(table)
 
 
 def _of_file(truth: Path, task: Task) -> tuple["pd.Series[int]", np.ndarray | None]:
@@ -121,8 +124,12 @@ def _of_file(truth: Path, task: Task) -> tuple["pd.Series[int]", np.ndarray | No
         photo, *answered = write.columns(task)
         raise UserError(f"{truth}: not found; give a CSV with the columns {', '.join([photo, *answered])}")
     table = write.read(truth, task)
+    return table["answer"], _whose(table)
+
+
+def _whose(table: pd.DataFrame) -> np.ndarray | None:
     column = next((name for name in GROUPS if name in table), None)
-    return table["answer"], table[column].to_numpy() if column else None
+    return table[column].to_numpy() if column else None
 
 
 def _answers(task: Task, known: _Known, submission: Path) -> np.ndarray:

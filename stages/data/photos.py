@@ -95,8 +95,9 @@ def read_groups(task: Task) -> pd.DataFrame:
 
 
 def read_eval() -> pd.DataFrame:
-    """eval.csv: ImageID, content, and label where the truth is known; no rows where there is no eval set."""
-    found = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str, "content": str}, keep_default_na=False)
+    """eval.csv: ImageID, content, and label (and group, where a table names it) where the truth is known; no rows where there is
+    no eval set."""
+    found = read_csv(paths.EVAL, "prepare", dtype={"ImageID": str, "content": str, "group": str}, keep_default_na=False)
     missing = next((name for name in ("ImageID", "content") if name not in found), None)
     if missing:
         raise damaged(paths.EVAL, f"has no column `{missing}`", "prepare")

@@ -178,8 +178,8 @@ def _check_files(rows: Rows, base: Path) -> None:
     if problems and len(problems) == len(names):
         first = shown(rows.text(FILE, 0))
         raise UserError(
-            f"{rows.path}: not one of its {len(names)} files is in {base}, first {first}; set data.root to the folder that they "
-            "start from"
+            f"{rows.path}: not one of its {len(names)} files is in {base}, first {first}; put the table into the folder that "
+            "they start from, or set data.root to it"
         )
     for kind in sorted(set(problems.values())):
         mask = np.zeros(len(names), bool)
@@ -295,7 +295,7 @@ def _texts(rows: Rows, name: str, files: "pd.Series[str]") -> list[str]:
 
 
 def _eval(rows: Rows, columns: dict[str, np.ndarray], own: Task) -> pd.DataFrame:
-    """ImageID of the eval photos, and label where all of them have one."""
+    """ImageID of the eval photos, and label where all of them have one; then group too, where the table names all of them."""
     which = rows.good & rows.of_eval
     found = pd.DataFrame({EVAL: rows.frame[FILE][which]}).astype(str).reset_index(drop=True)
     filled = (rows.frame[list(columns)] != "").to_numpy()[which].all(1)
@@ -307,6 +307,8 @@ def _eval(rows: Rows, columns: dict[str, np.ndarray], own: Task) -> pd.DataFrame
                 "the eval set would flatter"
             )
     if len(found) and filled.all():
+        if own.unit == "group" and (rows.frame[GROUP][which] != "").all():
+            found[GROUP] = rows.frame[GROUP][which].to_numpy()
         return found.assign(label=own.labels({name: values[which] for name, values in columns.items()}))
     if filled.any():
         rows.warnings.append(f"{rows.path}: {filled.sum()} of {len(found)} eval photos have labels: none is used")

@@ -52,6 +52,11 @@ class Choices:
     reasons: dict[str, str]
 
 
+def folds_of(units: int) -> int:
+    """How many folds so many groups (photos) get."""
+    return max(2, min(FOLDS, units))
+
+
 def choose(seen: Seen, device: Device, model: str | None, can_have: Callable[[str], bool] | None) -> Choices:
     """model: a name of timm's, or None for one that fits the device. can_have: whether a hub's repository of published weights
     can be had; None: begin from nothing."""
@@ -61,7 +66,7 @@ def choose(seen: Seen, device: Device, model: str | None, can_have: Callable[[st
     height, width, reasons["image"] = image_size(seen, device)
     margin = max(2, round(max(height, width) * MARGIN))
     values["image"] = {"height": height, "width": width, "margin": margin}
-    folds = max(2, min(FOLDS, seen.units))
+    folds = folds_of(seen.units)
     values["folds"] = list(range(folds))
     values["model"], reasons["model"] = _model(kind, model, can_have)
     batch = batch_size(seen.photos * (folds - 1) // folds, BATCHES[kind])

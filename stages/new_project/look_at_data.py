@@ -16,7 +16,7 @@ from stages.data import near_duplicates, photos
 from stages.data.csv_rows import normal
 from stages.data.found_photos import Found
 from stages.data.task_and_classes import Task
-from stages.new_project.choices import FOLDS, Seen
+from stages.new_project.choices import Seen, folds_of
 from stages.params.schema import Params
 from stages.report.class_lists import listed
 
@@ -103,7 +103,12 @@ def look(params: Params, place: Path, talk: Talk) -> Overview:
         sizes,
         tuple(seen),
     )
-    suspicious = (*_faults(found), *small_classes(told.classes, found.task.units), *_names(found.task), *seen)
+    suspicious = (
+        *_faults(found),
+        *small_classes(told.classes, found.task.units, folds_of(told.units)),
+        *_names(found.task),
+        *seen,
+    )
     return replace(told, suspicious=suspicious)
 
 
@@ -147,14 +152,14 @@ def _faults(found: Found) -> list[str]:
     return [f"{faults[0]}{more}: `maskcli prepare` stops at these, and lists all", *found.warnings]
 
 
-def small_classes(classes: pd.DataFrame, units: str) -> list[str]:
+def small_classes(classes: pd.DataFrame, units: str, folds: int) -> list[str]:
     """What to know of classes with fewer groups than folds, or without any; a line each."""
-    small = classes[(classes["groups"] > 0) & (classes["groups"] < FOLDS)]
+    small = classes[(classes["groups"] > 0) & (classes["groups"] < folds)]
     absent = list(classes["class"][classes["groups"] == 0])
     told = []
     if len(small):
         few = [f"{name} ({count})" for name, count in zip(small["class"], small["groups"], strict=True)][::-1]
-        told.append(f"too few {units} for {FOLDS} folds, so that some folds cannot score them: {listed(few, NAMED)}")
+        told.append(f"too few {units} for {folds} folds, so that some folds cannot score them: {listed(few, NAMED)}")
     return told + ([f"no photo is of the class {listed(absent, NAMED)}: it is never learnt"] if absent else [])
 
 

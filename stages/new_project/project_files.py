@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.base import paths
 from stages.data import corrections
+from stages.data.photo_files import SUFFIXES
 from stages.new_project import dvc_yaml, params_file, pinned_version, write_files
 from stages.new_project.look_at_data import Overview
 from stages.params.schema import Params
@@ -24,11 +25,12 @@ TITLE = (
 
 @dataclass(frozen=True)
 class Places:
-    """Where a project is, what of the data lies inside it, and what of that DVC will keep, by path below it."""
+    """Where a project is, what of the data lies inside it, and what of that DVC will keep and git keeps, by path below it."""
 
     folder: Path
     inside: tuple[str, ...]
     added: tuple[str, ...]
+    in_git: tuple[str, ...] = ()
 
 
 def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str, str]) -> dict[str, str]:
@@ -52,7 +54,7 @@ def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str,
         "dvc.yaml": stages,
         str(paths.REQUIREMENTS): f"{pinned_version.line()}\n",
         "README.md": _readme(places, params, found),
-        ".gitignore": _git_ignore(places.inside, numbers),
+        ".gitignore": _git_ignore(tuple(name for name in places.inside if name not in places.in_git), numbers),
         ".gitattributes": _template("gitattributes"),
         str(paths.CORRECTIONS): f"{corrections.HEADER}\n",
         ".dvcignore": DVC_IGNORE,
@@ -104,7 +106,22 @@ def inside(params: Params, found: Overview, folder: Path) -> tuple[str, ...]:
 def kept_by_dvc(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """Those of the places inside the project that DVC can begin to keep: it has them not yet, and git has none of them."""
     there = [name for name in names if not (folder / f"{name}.dvc").exists()]
-    return tuple(name for name in there if not write_files.is_tracked_by_git(folder, folder / name))
+    return tuple(name for name in there if not write_files.tracked_by_git(folder, folder / name))
+
+
+def kept_by_git(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """Those of the places of which git keeps photos, or the table itself: to ignore them would leave out the next photos.
+
+    A folder of which git keeps no photo, but a .gitkeep or a README, is none of them.
+    """
+
+    def kept(name: str) -> bool:
+        tracked = write_files.tracked_by_git(folder, folder / name)
+        return bool(tracked) and (
+            not (folder / name).is_dir() or any(one.lower().endswith(SUFFIXES) for one in tracked)
+        )
+
+    return tuple(name for name in names if kept(name))
 
 
 def size(names: tuple[str, ...], folder: Path) -> int:
@@ -138,6 +155,7 @@ def _readme(places: Places, params: Params, found: Overview) -> str:
         eval_set=found.eval_photos,
         later=LATER[params.data.layout],
         tracked=", ".join(places.added),
+        in_git=", ".join(places.in_git),
         outside=not places.inside,
         inside=" ".join(places.inside),
         version=version(pinned_version.PACKAGE),
@@ -146,7 +164,10 @@ def _readme(places: Places, params: Params, found: Overview) -> str:
 
 LATER = {
     "contest": "",
-    "folder": "Later: put photos into `test/` (or name a folder by `data.eval`), and run `maskcli init --update`.",
+    "folder": (
+        "Later: name a folder of photos by `data.eval` (or put them into `test/` beside `train/`), and run "
+        "`maskcli init --update`."
+    ),
     "table": "Later: name a table of them by `data.eval`, and run `maskcli init --update`.",
 }
 

@@ -100,9 +100,10 @@ def dvc(folder: Path, *words: str) -> None:
         raise UserError(f"dvc {words[0]}: {lines[0] if lines else 'failed'}; mend that, then run `maskcli init` again")
 
 
-def is_tracked_by_git(folder: Path, path: Path) -> bool:
-    """Whether git keeps anything of `path`, which DVC then cannot."""
-    return bool(git.run("-C", str(folder), "ls-files", "--", str(path.resolve())))
+def tracked_by_git(folder: Path, path: Path) -> list[str]:
+    """The names of all files that git keeps of `path`, which DVC then cannot keep; empty outside a repository."""
+    listed = git.run("-C", str(folder), "ls-files", "-z", "--", str(path.resolve())) or b""
+    return [name for name in listed.decode(errors="replace").split("\0") if name]
 
 
 def _remove(path: Path) -> None:

@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -53,6 +54,16 @@ def test_a_folder_of_classes_is_looked_at_and_declared() -> None:
     assert "tta-predict" not in stages
     assert stages["prepare"]["deps"] == ["${data.root}", "corrections.csv", "requirements.txt"]
     assert list(HERE.iterdir()) == [Path("photos")]  # nothing is written yet
+
+
+def test_few_groups_are_compared_with_the_folds_that_they_get() -> None:
+    table = made.table(Path("scans"), eval_photos=0)
+    rows = pd.read_csv(table)
+    rows["patient"] = [f"p{place % 3}" for place in range(len(rows))]
+    rows.to_csv(table, index=False)
+    plan = planned(table, said=Said(labels=("kind",), group="patient", scratch=True))
+    assert plan.params.folds == (0, 1, 2)
+    assert not [line for line in plan.found.suspicious if "too few" in line]
 
 
 def test_train_and_test_folders_are_honoured() -> None:
@@ -112,6 +123,36 @@ def test_photos_that_would_fill_the_disk_twice_are_not_given_to_dvc(monkeypatch:
     for free, expected in ((2 * size, ("photos",)), (2 * size - 2, ())):
         monkeypatch.setattr(init.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
         assert planned(photos).places.added == expected
+
+
+def test_photos_that_git_keeps_are_not_ignored_and_how_dvc_gets_them_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = made.folder(Path("photos of mine"))
+    command(HERE, "git", "init", "-q")
+    command(HERE, "git", "add", ".")
+    code, _, told = maskcli(monkeypatch, capsys, "init", str(photos), "--scratch", "--yes")
+    assert code == 0
+    advice = "`git rm -rq --cached 'photos of mine' && dvc add 'photos of mine'`"
+    assert any("init: git keeps files of photos of mine, so DVC does not" in line and advice in line for line in told)
+    assert "Git keeps the photos (photos of mine)" in Path("README.md").read_text()
+    shutil.copy(photos / "cat/000.png", photos / "cat/next.png")
+    assert "next.png" in command(HERE, "git", "status", "--porcelain").stdout
+    Path(".gitignore").unlink()
+    assert maskcli(monkeypatch, capsys, "init", "--update")[0] == 0
+    assert "photos" not in Path(".gitignore").read_text()
+    command(HERE, "sh", "-c", advice.strip("`"))
+    assert Path("photos of mine.dvc").is_file()
+
+
+def test_a_folder_of_which_git_keeps_no_photo_is_ignored() -> None:
+    photos = made.folder(Path("photos"))
+    (photos / ".gitkeep").touch()
+    command(HERE, "git", "init", "-q")
+    command(HERE, "git", "add", "photos/.gitkeep")
+    plan = planned(photos)
+    assert plan.places.added == ()  # DVC would refuse it
+    assert "/photos\n" in plan.files[".gitignore"]
 
 
 def test_what_looks_suspicious_is_told() -> None:
@@ -254,6 +295,18 @@ def test_an_update_brings_what_an_older_project_lacks_and_leaves_what_a_person_w
         file.write("photos/cat/1.png,label,cat,dog,ann,,\n")
     assert init.update(work, SILENT)["files"] == []
     assert "/mine/" in (work / ".gitignore").read_text()
+
+
+def test_an_update_says_of_photos_that_have_come_that_nothing_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init.make(planned(made.folder(Path("photos"))), SILENT)
+    made.folder(Path("new ones"), {"cat": 3}, first=500)
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("  eval: null", "  eval: new ones"))
+    told = "init: neither git nor DVC keeps new ones: `dvc add 'new ones'` does"
+    assert told in maskcli(monkeypatch, capsys, "init", "--update")[2]
+    assert told not in maskcli(monkeypatch, capsys, "init", "--update")[2]  # once is enough
 
 
 def test_only_a_project_can_be_updated() -> None:

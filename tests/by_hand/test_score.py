@@ -11,14 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
+from stages import prepare
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv
+from stages.base.talk import SILENT
 from stages.by_hand import compare, score
+from stages.data import photos
+from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
 from stages.judge.paired_difference import MODEL_BETTER, MODEL_WORSE, UNDECIDED, Comparison, Difference
+from stages.params.load import parse
 from stages.report import verdicts
 from stages.submission import write
+from tests.new_project import made
 from tests.tasks import PATIENTS, task_of
 
 
@@ -115,6 +121,29 @@ def test_the_truth_that_the_eval_set_brings_needs_no_file(project: Path) -> None
     write_csv(paths.EVAL, known[:0])
     with pytest.raises(UserError, match="score: there is no eval set"):
         score.run(task, None, paths.SUBMISSION, 100)
+
+
+def test_the_groups_that_a_table_names_of_its_eval_photos_are_what_the_bootstrap_draws() -> None:
+    rows = [("train", patient, number) for patient in ("007", "008", "009", "010") for number in range(2)]
+    rows += [("test", patient, number) for patient in ("011", "012", "013") for number in range(4)]
+    table = pd.DataFrame([(f"{p}_{n}.png", p, "cat" if int(p) % 2 else "dog", split) for split, p, n in rows])
+    table.columns = ["file", "patient", "kind", "split"]
+    for position, (file, kind) in enumerate(zip(table["file"], table["kind"], strict=True)):
+        made.photo(Path(file), kind, position)
+    table.to_csv("cats.csv", index=False)
+    said = {"data": {"layout": "table", "root": None, "train": "cats.csv", "group": "patient", "split": "split"}}
+    params = parse(said | {"axes": {"kind": {}}, "folds": [0, 1]})
+    prepare.run(params, SILENT)
+    known = photos.read_eval()
+    assert known["group"].tolist() == ["011"] * 4 + ["012"] * 4 + ["013"] * 4
+    task = tasks.read(params)
+    write.write(paths.SUBMISSION, task, known["ImageID"].to_numpy(), known["label"].to_numpy())
+    found = score.run(task, None, paths.SUBMISSION, 100)
+    assert (found["groups"], found["photos"], found["interval_over"]) == (3, 12, "groups")
+    table.loc[table["patient"] == "013", "patient"] = ""
+    table.to_csv("cats.csv", index=False)
+    prepare.run(params, SILENT)
+    assert "group" not in photos.read_eval()  # not all are known
 
 
 def test_groups_of_a_table_are_drawn_where_the_truth_names_them(tmp_path: Path) -> None:

@@ -694,6 +694,7 @@ def test_predict_begins_with_the_answer() -> None:
     assert lines(plain, plain, photos=2, answered=1, abstained=1)[0] == (
         "2 photos: 1 answered, 1 left open as not sure enough"
     )
+    assert lines(photos=1, answered=1)[0] == "1 photo: 1 answered; all rows in out/answers.csv"
     assert lines(photos=9, answered=8, unreadable=1) == [
         "9 photos: 8 answered, 1 not readable; all rows in out/answers.csv"
     ]

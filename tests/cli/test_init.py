@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.tables.init import ending, plan
+from cli.tables.init import demo, ending, plan
 from stages.base.talk import SILENT
 from stages.by_hand import init
 from stages.by_hand.init import Plan
@@ -48,3 +48,10 @@ def test_what_is_suspicious_and_why_values_were_chosen_stands_there(planned: Pla
     assert "`kind 07` and `kind-07` differ in case, blanks or Unicode form alone" in text
     assert "most photos are 40x48 px" in text
     assert "begins from nothing, as asked" in text
+
+
+def test_of_photos_that_lie_there_the_demo_does_not_say_that_they_are_drawn_faces() -> None:
+    made_of = {"folder": ".", "data": "data", "files": [], "dry_run": False}
+    assert demo(made_of | {"drawn": False}, 80)[0][0] == "data: photos are there already, none is drawn"
+    assert demo(made_of | {"drawn": True}, 80)[0][0] == "data: demo faces, drawn"
+    assert demo(made_of | {"drawn": True, "dry_run": True}, 80)[0][0] == "data: demo faces, would be drawn"
