@@ -105,12 +105,9 @@ def _known(task: Task, truth: Path | None) -> _Known:
     return _Known(true.index, true.to_numpy(), index, units)
 
 
-def _of_eval() -> tuple["pd.Series[int]", None]:
-    """The true classes by photo as eval.csv knows them."""
-    table = photos.eval_photos("score")
 def _of_eval() -> tuple["pd.Series[int]", np.ndarray | None]:
     """The true classes by photo, and whose photos they are, as eval.csv knows them."""
-    table = eval_photos("score")
+    table = photos.eval_photos("score")
     if "label" not in table:
         raise UserError(
             f"score: {paths.EVAL} does not know the eval photos' classes; name a CSV with the truth, in the submission's form"

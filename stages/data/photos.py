@@ -115,8 +115,8 @@ def eval_photos(who: str) -> pd.DataFrame:
 def no_eval_set(who: str) -> UserError:
     """What to say where `who` needs eval photos and there are none."""
     return UserError(
-        f"{who}: there is no eval set; to add one, name it in data.eval of params.yaml (folder: put photos "
-        "into test/, table: leave their labels empty), then run `maskcli init --update` and `dvc repro`"
+        f"{who}: there is no eval set; to add one, name it in data.eval of params.yaml (folder: or put photos "
+        "into test/ beside train/, table: or leave their labels empty), then run `maskcli init --update` and `dvc repro`"
     )
 
 

@@ -15,22 +15,6 @@ from stages.learn.predict import Asked
 from stages.params.schema import Params
 
 
-def eval_photos(who: str) -> pd.DataFrame:
-    """eval.csv. Raises UserError, in the name of `who`, where there is no eval set."""
-    found = photos.read_eval()
-    if found.empty:
-        raise no_eval_set(who)
-    return found
-
-
-def no_eval_set(who: str) -> UserError:
-    """What to say where `who` needs eval photos and there are none."""
-    return UserError(
-        f"{who}: there is no eval set; to add one, name it in data.eval of params.yaml (folder: or put photos "
-        "into test/ beside train/, table: or leave their labels empty), then run `maskcli init --update` and `dvc repro`"
-    )
-
-
 def predict_views(
     params: Params, task: Task, pixels: Pixels, talk: Talk, weights: list[Path] | None = None
 ) -> np.ndarray:
