@@ -86,6 +86,7 @@ def compare(
 
     Over the same people (groups), the luck of the trainings counted; several candidates share one error rate
     (docs/statistics.md). "shows from": the smallest difference that would show; a * beside it where the one seen is as large.
+    "model better", "model worse": these trained models are; another seed could turn it round.
     Labels that corrections.csv changed between runs are the truth for both; people (groups) it left alone are also judged apart.
     """
     from stages.by_hand import compare as stage

@@ -11,7 +11,7 @@ from stages.judge.paired_difference import (
     Difference,
 )
 
-SHORT = {UNDECIDED: "no evidence", TOO_FEW: "too few", MODEL_BETTER: "as trained", MODEL_WORSE: "as trained"}
+SHORT = {UNDECIDED: "no evidence", TOO_FEW: "too few", MODEL_BETTER: "model better", MODEL_WORSE: "model worse"}
 AS_TRAINED = (MODEL_BETTER, MODEL_WORSE)
 
 
