@@ -9,6 +9,7 @@ with time in place of iterations).
 
 import datetime
 import math
+import re
 import time
 from dataclasses import dataclass
 
@@ -217,6 +218,7 @@ def parse_until(text: str, now: datetime.datetime) -> datetime.datetime:
 
     A time that has just passed is refused: the same command, given once more after a crash, must not mean tomorrow.
     """
+    text = re.sub(r"(^| )(\d:)", r"\g<1>0\2", text)  # people write 3:00
     try:
         moment = datetime.time.fromisoformat(text)
     except ValueError:

@@ -77,6 +77,8 @@ NOW = "2026-05-04 17:00"
         # Seoul is seven hours ahead, where it is Tuesday already.
         ("01:00+09:00", NOW, "until Mon 2026-05-04 18:00 CEST (UTC+02:00): 1 h 0 min from now"),
         ("2026-05-05T01:00+09:00", NOW, "until Mon 2026-05-04 18:00 CEST (UTC+02:00): 1 h 0 min from now"),
+        ("3:00", "2026-05-04 16:00", "until Tue 2026-05-05 03:00 CEST (UTC+02:00): 11 h 0 min from now"),
+        ("2026-05-05 3:00", "2026-05-04 16:00", "until Tue 2026-05-05 03:00 CEST (UTC+02:00): 11 h 0 min from now"),
         ("16:05Z", NOW, "until Mon 2026-05-04 18:05 CEST (UTC+02:00): 1 h 5 min from now"),
         ("17:00", "2026-05-04 16:59:30", "until Mon 2026-05-04 17:00 CEST (UTC+02:00): 1 min from now"),
         # The nights in which the clocks change: 23 and 25 hours long.
