@@ -65,13 +65,14 @@ for room in ROOMS:
 
 def run() -> None:
     """Entry point: known errors become one line and exit code 2; others too, unless --debug asks for the traceback."""
-    from stages.base import garbage
+    from stages.base import garbage, openmp
     from stages.base.errors import UserError
 
     debug = "--debug" in sys.argv[1:2]
     try:
         garbage.collect_seldom()
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        openmp.sleep_soon()
         warnings.showwarning = _warn
         if not debug:
             threading.excepthook = _thread_failed

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.base import memory
+from stages.base import memory, openmp
 from stages.base.errors import UserError
 from stages.base.talk import Talk
 from stages.learn import interrupt, short_training
@@ -138,6 +138,7 @@ def context() -> Any:
     it has forked. Without such servers (Windows), or where no path for their sockets is short enough, processes are
     started anew.
     """
+    openmp.sleep_soon()
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else looking for a GPU would forbid forking later
     if "forkserver" not in multiprocessing.get_all_start_methods() or not sockets.placed():
         return multiprocessing.get_context("spawn")
