@@ -158,7 +158,10 @@ def served(asked: bool) -> Iterator[bool]:
     if not asked:
         yield False
         return
-    with tempfile.TemporaryDirectory() as folder, gpu_mps.running(Path(folder) / "mps") as mps:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        gpu_mps.running(Path(folder) / "mps") as mps,
+    ):
         if mps.why:
             say(f"without MPS: {mps.why}")
         os.environ.update(mps.environment)
