@@ -18,7 +18,7 @@ from stages.learn.captured_step import Graph
 from stages.learn.learner import Learner
 from stages.learn.loader import Batch
 from stages.learn.objective import Objective
-from stages.learn.predict import normalise
+from stages.learn.predict import moved, normalise
 
 # What allocators say whose errors have no class of their own, in lower case: CUDA outside torch's allocator, MPS and HIP;
 # cuBLAS and cuDNN; torch's CPU allocator on Linux and on Windows.
@@ -73,8 +73,7 @@ def on_device(learner: Learner, batch: Batch, seed: int) -> Mixed:
     """
     device = learner.accelerator.device
     photos = normalise(batch.photos, learner.mean, learner.std)
-    labels = batch.labels.to(device, non_blocking=batch.labels.is_pinned())
-    numbers = batch.numbers.to(device, non_blocking=batch.numbers.is_pinned())
+    labels, numbers = moved(batch.labels, device), moved(batch.numbers, device)
     if learner.mixup is None:
         return Mixed(photos, labels, numbers, 1.0, None, batch.weight)
     size = len(photos) // 2 * 2
