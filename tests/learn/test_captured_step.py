@@ -387,3 +387,14 @@ class LeftOut(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         found: Tensor = self.net(features) * float(torch.rand(()) < 0.5)
         return found
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_graphs_are_recorded_after_all_others_have_gone() -> None:
+    torch._C._cuda_clearCublasWorkspaces()  # so that it comes to lie where the first is recorded
+    weights, found, record = torch.rand(256, 256, device="cuda"), list[Tensor](), captured_step.on_gpu()
+    for _ in range(2):
+        replay = record(lambda: found.append(weights @ weights))
+        replay()
+        assert torch.allclose(found.pop(), weights @ weights, rtol=1e-2)
+        del replay
