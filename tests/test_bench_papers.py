@@ -316,7 +316,11 @@ def test_a_training_that_fails_leaves_the_others_and_tells_its_line(
     assert len(json.loads((tmp_path / "results.json").read_text())) == 2
     (kept,) = json.loads((tmp_path / "lends.json").read_text())
     assert (kept["ended"], kept["failed"], kept["photos"]) == (2, 1, 30)
-    assert comparison.rates([kept | {"seconds": 2.0}], methods.SetUp("m", 3))[2] == "| A | 1 | 2 | 0 | 2 | 15 | 5 |"
+    line = "| A | 1 | 2 | 0 | 2 | 15 | 5 |"
+    assert comparison.rates([kept | {"seconds": 2.0}], methods.SetUp("m", 3))[2:] == [line]
+    earlier = {name: value for name, value in kept.items() if name != "set_up"} | {"model": "m", "epochs": 3}
+    assert comparison.rates([earlier | {"seconds": 2.0}], methods.SetUp("m", 3))[2:] == [line]
+    assert comparison.rates([earlier], methods.SetUp("m", 3, "bf16")) == []
 
 
 def test_when_the_time_is_up_those_that_run_are_stopped_and_no_further_one_is_begun(

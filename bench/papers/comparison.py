@@ -102,11 +102,16 @@ def rates(lends: list[Result], set_up: SetUp) -> list[str]:
     rows = ["| card | at once | ended | cut off | s | photos/s together | of each, beside the others |"]
     rows += ["|---|---|---|---|---|---|---|"]
     for lend in lends:
-        if lend["set_up"] == set_up.name:
+        if _set_up(lend) == set_up.name:
             together = lend["photos"] / lend["seconds"]
             counts = f"{lend['jobs']} | {lend['ended']} | {lend['cut_off']} | {lend['seconds']:,.0f}"
             rows.append(f"| {lend['card']} | {counts} | {together:,.0f} | {_median(lend['rates'])} |")
     return rows if len(rows) > 2 else []
+
+
+def _set_up(lend: Result) -> str:
+    """Its name; earlier versions kept model and epochs apart, and had 32 bits alone."""
+    return str(lend["set_up"]) if "set_up" in lend else SetUp(lend["model"], lend["epochs"]).name
 
 
 def over_seeds(values: list[float]) -> tuple[float, float]:

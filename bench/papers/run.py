@@ -1,12 +1,13 @@
 """Do the losses do what their papers say? Long-tailed CIFAR-10, trained by maskcli's own commands, beside published errors.
 
 python bench/papers/run.py --images CIFAR-10-images [--imbalance 100,10] [--seeds 3] [--methods "ce; ldam"] [--small]
-                           [--jobs 4] [--mps] [--minutes 8] [--to FOLDER]
+                           [--mixed-precision bf16] [--jobs 4] [--mps] [--minutes 8] [--to FOLDER]
 python bench/papers/run.py --table [...]        (what is there, with its verdicts; nothing is trained)
 
 Every method is trained on all training photos (`maskcli refit`, one seed at a time) and scored on the 10,000 test photos
 (`maskcli score`), as the papers do: first all methods with seed 0, of one imbalance after the other, then the next seed. What
 is done is kept in FOLDER/results.json, its answers in FOLDER/submissions/, and the same command goes on from there.
+--mixed-precision bf16, which the papers did not have, is a table of its own.
 --jobs trains several at once, each a process and a folder of its own: on a CPU what comes out does not depend on how many; on
 a GPU two runs of one training differ in their last digits already, where kernels add in no fixed order (docs/speed.md).
 --mps starts NVIDIA's MPS for them, by which the kernels of several run at the same time; where it does not start, a line says
@@ -158,7 +159,10 @@ def served(asked: bool) -> Iterator[bool]:
     if not asked:
         yield False
         return
-    with tempfile.TemporaryDirectory() as folder, gpu_mps.running(Path(folder) / "mps") as mps:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        gpu_mps.running(Path(folder) / "mps") as mps,
+    ):
         if mps.why:
             say(f"without MPS: {mps.why}")
         os.environ.update(mps.environment)

@@ -24,8 +24,8 @@ from stages.data.task_and_classes import Task
 from stages.judge import votes
 from stages.learn import checkpoint, model, plugins, predict
 from stages.learn.checkpoint import DamagedCheckpoint
+from stages.learn.memory import out_of_memory
 from stages.learn.model import Classifier
-from stages.learn.step import out_of_memory
 from stages.params.schema import Params
 from stages.records import run_record
 from stages.records.run_record import Record

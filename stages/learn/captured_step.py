@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,9 @@ from stages.params.schema import Params
 
 # Steps of a size that are taken one kernel at a time before it is recorded: cuDNN and torch.compile have chosen by then.
 FIRST = 2
-MOST = 5  # times that a size is recorded anew, where an optimizer moves the weights, before its training gives up
+# Times that a size is recorded anew, where an optimizer moves the weights or validation changes what the model holds, before its
+# training gives up.
+MOST = 5
 Record = Callable[[Callable[[], None]], Callable[[], Any]]  # what is to be recorded -> what replays it
 
 
@@ -81,13 +84,19 @@ def start(params: Params, device: torch.device, processes: int) -> Capture | Non
     """For a training on a device, of so many processes; None where its steps are not captured."""
     if device.type != "cuda" or processes > 1 or not wanted(params):
         return None
-    return Capture(on_gpu(torch.cuda.graph_pool_handle()))
+    return Capture(on_gpu())
 
 
-def on_gpu(pool: Any) -> Record:
-    """Record on the GPU, without computing anything, in memory that all graphs of the pool share: one runs at a time."""
+def on_gpu() -> Record:
+    """Record on the GPU, without computing anything, in memory that all graphs share: one runs at a time."""
+    pool: Any = None
+    sharing: WeakSet[Any] = WeakSet()
 
     def record(work: Callable[[], None]) -> Callable[[], Any]:
+        nonlocal pool
+        # torch fails where one that all graphs have left is recorded in again, while anything lies in it: cuBLAS's own does.
+        if not sharing:
+            pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         try:
             # Of this thread alone: meanwhile others pin memory for the batches that come next.
@@ -96,6 +105,7 @@ def on_gpu(pool: Any) -> Record:
         except Exception:
             _renew_generator()
             raise
+        sharing.add(graph)
         return graph.replay
 
     return record
@@ -128,7 +138,7 @@ def of_batch(capture: Capture, model: nn.Module, photos: Tensor, forward: Callab
     if capture.seen[key] <= FIRST:
         return None
     if capture.seen[key] > FIRST + MOST:
-        capture.give_up("weights or buffers lie in another place again and again")
+        capture.give_up("weights lie in another place, or the model holds something else, again and again")
     elif why := _refuses(model, photos, forward):
         capture.give_up(why)
     else:

@@ -40,14 +40,17 @@ class Change:
 
 
 def marks(model: nn.Module) -> Marks:
-    """Of all buffers and attributes; a change in the numbers of a tensor is none."""
+    """Of all buffers and attributes; a change in the numbers of a tensor is none, but where that lies on the CPU and the model
+    elsewhere: what its Python reads there no kernel reads again.
+    """
     found: Marks = {}
+    apart = any(parameter.device.type != "cpu" for parameter in model.parameters())
     for place, module in model.named_modules():
         for name, value in vars(module).items():
             if name == "_buffers":
                 found |= {(place, f"buffer `{one}`"): Itself(tensor) for one, tensor in value.items()}
             elif name not in WEIGHTS:
-                found[place, f"attribute `{name}`"] = _mark(value, DEPTH)
+                found[place, f"attribute `{name}`"] = _mark(value, DEPTH, apart)
     return found
 
 
@@ -60,32 +63,32 @@ def changed(before: Marks, after: Marks) -> str:
     )
 
 
-def _mark(value: Any, depth: int) -> Any:
+def _mark(value: Any, depth: int, apart: bool) -> Any:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
-    if isinstance(value, random.Random):
-        return value.getstate()
-    if isinstance(value, np.random.Generator):
-        return pickle.dumps(value.bit_generator.state)
-    if isinstance(value, torch.Generator):
-        return bytes(value.get_state().numpy())
+    if isinstance(value, random.Random | np.random.Generator | torch.Generator):
+        return pickle.dumps(_state(value))
+    if isinstance(value, np.ndarray):
+        return Itself(value), hash(value.tobytes())
+    if isinstance(value, Tensor) and apart and value.device.type == "cpu" and value.layout == torch.strided:
+        return Itself(value), hash(value.detach().flatten().view(torch.uint8).numpy().tobytes())
     if depth:
         if isinstance(value, dict):
-            return [(_mark(key, 0), _mark(one, depth - 1)) for key, one in value.items()]
+            return [(_mark(key, 0, apart), _mark(one, depth - 1, apart)) for key, one in value.items()]
         if isinstance(value, list | tuple | deque):
-            return [_mark(one, depth - 1) for one in value]
+            return [_mark(one, depth - 1, apart) for one in value]
         if isinstance(value, set | frozenset):
             return set(value)
         if hasattr(value, "__dict__") and not callable(value) and not isinstance(value, Tensor):
-            return Itself(value), _mark(vars(value), depth - 1)
+            return Itself(value), _mark(vars(value), depth - 1, apart)
     return Itself(value)
 
 
 @contextmanager
 def watched(model: nn.Module, device: torch.device) -> Iterator[Change]:
     """What passes in here, on a device, change of what the model holds, or draw from generators that are not the device's, is
-    told once they have ended, and put back: attributes, their lists and dictionaries, the numbers of their tensors; what lies
-    deeper is only told.
+    told once they have ended, and put back: attributes, their lists and dictionaries, the numbers of their tensors and arrays,
+    the states of their generators; what lies deeper is only told.
     """
     change, kept, before, drawn = Change(), Kept(), marks(model), _generators()
     others = (
@@ -110,10 +113,12 @@ def watched(model: nn.Module, device: torch.device) -> Iterator[Change]:
 
 @dataclass
 class Kept:
-    """Dictionaries and lists with what stood in them, and tensors with their numbers."""
+    """Dictionaries and lists with what stood in them, tensors and arrays with their numbers, generators with their states."""
 
     holders: list[tuple[Any, Any]] = field(default_factory=list)
     tensors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    arrays: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    generators: list[tuple[Any, Any]] = field(default_factory=list)
 
     def hold(self, value: Any) -> None:
         inside: list[Any] = []
@@ -124,6 +129,9 @@ class Kept:
             self.holders.append((value, list(value)))
             inside = value
         self.tensors += [(one, one.clone()) for one in inside if isinstance(one, Tensor)]
+        self.arrays += [(one, one.copy()) for one in inside if isinstance(one, np.ndarray)]
+        drawing = (random.Random, np.random.Generator, torch.Generator)
+        self.generators += [(one, _state(one)) for one in inside if isinstance(one, drawing)]
 
     def put_back(self) -> None:
         for holder, content in self.holders:
@@ -136,6 +144,28 @@ class Kept:
         with torch.inference_mode():  # also those that were made in it, which nothing else may change
             for tensor, numbers in self.tensors:
                 tensor.copy_(numbers)
+        for array, before in self.arrays:
+            if array.flags.writeable:
+                array[...] = before
+        for generator, state in self.generators:
+            _set_state(generator, state)
+
+
+def _state(generator: random.Random | np.random.Generator | torch.Generator) -> Any:
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy()
+    return generator.bit_generator.state
+
+
+def _set_state(generator: random.Random | np.random.Generator | torch.Generator, state: Any) -> None:
+    if isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif isinstance(generator, torch.Generator):
+        generator.set_state(torch.from_numpy(state))
+    else:
+        generator.bit_generator.state = state
 
 
 def _generators() -> tuple[Any, Any, Any]:

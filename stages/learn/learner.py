@@ -19,6 +19,7 @@ from stages.learn import (
     compiling,
     cudnn,
     loader,
+    memory,
     model,
     objective,
     optimizer,
@@ -64,6 +65,9 @@ class Learner:
         return self.bare if self.ema is None else self.ema.module
 
 
+@memory.in_one_line(
+    "the model does not fit the device; take a smaller one, or free what other programs have of its memory"
+)
 def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk) -> Learner:
     """Build model, optimizer and augmentation for one fold, the same for the same seed and fold."""
     make_augment = check(params)

@@ -132,13 +132,14 @@ def training(
         rng = np.random.default_rng([params.seed, place.fold, place.epoch, 1, step] + [index] * (index > 0))
         # Reading in the file's order is kinder to disks; the order within a batch does not matter, but where photos are mixed:
         # with the batch's reverse, and so by the file's order, often by class, those of the first with those of the last.
-        own = np.sort(which)[index::processes]
-        if params.augment.mixup or params.augment.cutmix:
-            own = rng.permutation(own)
+        read = np.sort(which)[index::processes]
+        mixes = params.augment.mixup or params.augment.cutmix
+        places = rng.permutation(len(read)) if mixes else slice(None)
+        own = read[places]
         if isinstance(data.pixels, Resident):
             photos = resident_pixels.augmented(data.pixels, own, params, rng)
         else:
-            photos = _pinned(torch.from_numpy(augment(data.pixels[own], rng)))
+            photos = _pinned(torch.from_numpy(augment(data.pixels[read][places], rng)))
         batch = _batch(photos, labels, data.numbers, own)
         return replace(batch, weight=len(own) * processes / len(which))
 

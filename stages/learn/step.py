@@ -1,7 +1,5 @@
 """One step of the optimizer on one batch, also where the batch does not fit the device's memory whole."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,18 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from stages.base import gpu
 from stages.base.errors import UserError
 from stages.learn import captured_step, compiling, loader, optimizer
 from stages.learn.captured_step import Graph
 from stages.learn.learner import Learner
 from stages.learn.loader import Batch
+from stages.learn.memory import in_one_line, out_of_memory, release
 from stages.learn.objective import Objective
-from stages.learn.predict import normalise
-
-# What allocators say whose errors have no class of their own, in lower case: CUDA outside torch's allocator, MPS and HIP;
-# cuBLAS and cuDNN; torch's CPU allocator on Linux and on Windows.
-NO_MEMORY = ("out of memory", "_status_alloc_failed", "can't allocate memory", "allocator: not enough memory")
+from stages.learn.predict import moved, normalise
 
 
 def step(
@@ -36,7 +30,7 @@ def step(
     losses that look at a whole batch (f1, weighted_ce) then see pieces.
     """
     optimizer.set_lr(learner.optimizer, lr, backbone)
-    with _in_one_line("the photos of a batch do not fit the device; lower train.batch_size or take smaller photos"):
+    with in_one_line("the photos of a batch do not fit the device; lower train.batch_size or take smaller photos"):
         mixed = on_device(learner, batch, seed)
     return learn(learner, goal, mixed, seed)
 
@@ -45,7 +39,7 @@ def learn(learner: Learner, goal: Objective, mixed: "Mixed", seed: int) -> dict[
     """`step` at the learning rate that the optimizer has, on a batch that lies on the device."""
     parts = _gradients_that_fit(learner, goal, mixed, seed)
     # No second try here: some weights may have moved already.
-    with _in_one_line(
+    with in_one_line(
         "the optimizer's state does not fit beside the weights; take a smaller model or optimizer.name: sgd"
     ):
         _update(learner)
@@ -73,8 +67,7 @@ def on_device(learner: Learner, batch: Batch, seed: int) -> Mixed:
     """
     device = learner.accelerator.device
     photos = normalise(batch.photos, learner.mean, learner.std)
-    labels = batch.labels.to(device, non_blocking=batch.labels.is_pinned())
-    numbers = batch.numbers.to(device, non_blocking=batch.numbers.is_pinned())
+    labels, numbers = moved(batch.labels, device), moved(batch.numbers, device)
     if learner.mixup is None:
         return Mixed(photos, labels, numbers, 1.0, None, batch.weight)
     size = len(photos) // 2 * 2
@@ -252,27 +245,3 @@ def _make_room(learner: Learner) -> None:
         learner.captured.give_up("memory ran out")
     learner.optimizer.zero_grad()
     release()
-
-
-@contextmanager
-def _in_one_line(what: str) -> Iterator[None]:
-    """Turn a lack of memory into a UserError."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(f"train: out of memory: {what}") from error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether torch or numpy could not get memory, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
-
-
-def release() -> None:
-    """Give memory that torch keeps for reuse back to the GPU, so that other sizes find room."""
-    if gpu.usable():
-        torch.cuda.empty_cache()

@@ -11,10 +11,10 @@ from stages.data.fold_data import FoldData
 from stages.judge import metrics
 from stages.learn import compiling, loader, predict, processes
 from stages.learn.learner import Learner
+from stages.learn.memory import out_of_memory, release
 from stages.learn.model import Classifier
 from stages.learn.objective import Objective
 from stages.learn.predict import log_probabilities, raw_outputs
-from stages.learn.step import out_of_memory, release
 
 GPU_BATCH = 1024  # most photos that a GPU validates at a time
 Outputs = tuple[np.ndarray, np.ndarray | None]  # raw outputs [n, outputs], and the regression's [n]

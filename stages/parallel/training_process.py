@@ -278,11 +278,11 @@ def _let_go() -> bool:
     """
     import torch
 
-    from stages.learn import step
+    from stages.learn import memory
 
     gc.collect()
     try:
-        step.release()
+        memory.release()
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()

@@ -4,6 +4,7 @@ Without a GPU a recorder that computes again what it was given stands for the gr
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,44 @@ def test_a_buffer_that_validation_replaced_has_its_steps_recorded_anew() -> None
     assert graph() is not first
 
 
+def test_a_model_that_every_validation_changes_is_trained_kernel_by_kernel_after_some_and_told_so() -> None:
+    net = nn.BatchNorm1d(3)
+    capture = Capture(again(net))
+    for validations in range(captured_step.FIRST + captured_step.MOST + 1):
+        net.validations = validations
+        capture.look(net)
+        captured_step.of_batch(capture, net, torch.ones(4, 3), lambda given: (net(given), None))
+    assert capture.why == "weights lie in another place, or the model holds something else, again and again"
+
+
+def test_graphs_share_memory_and_one_recorded_after_all_others_have_gone_has_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch records none in memory that all graphs have left and something else has not."""
+
+    class Graph:
+        def replay(self) -> None:
+            pass
+
+    pools, used = iter(range(9)), list[int]()
+
+    @contextmanager
+    def recording(graph: Graph, pool: int, capture_error_mode: str) -> Iterator[None]:
+        used.append(pool)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    record = captured_step.on_gpu()
+    replays = [record(lambda: None) for _ in range(2)]
+    del replays[0]
+    replays.append(record(lambda: None))
+    replays.clear()
+    replays.append(record(lambda: None))
+    assert used == [0, 0, 0, 1]
+
+
 def test_a_model_of_ones_own_a_compiled_one_several_processes_and_a_cpu_are_left_alone(project: Path) -> None:
     assert captured_step.wanted(small())
     assert not captured_step.wanted(small(train={"cuda_graph": False}))
@@ -348,3 +387,14 @@ class LeftOut(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         found: Tensor = self.net(features) * float(torch.rand(()) < 0.5)
         return found
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_graphs_are_recorded_after_all_others_have_gone() -> None:
+    torch._C._cuda_clearCublasWorkspaces()  # so that it comes to lie where the first is recorded
+    weights, found, record = torch.rand(256, 256, device="cuda"), list[Tensor](), captured_step.on_gpu()
+    for _ in range(2):
+        replay = record(lambda: found.append(weights @ weights))
+        replay()
+        assert torch.allclose(found.pop(), weights @ weights, rtol=1e-2)
+        del replay

@@ -1,5 +1,6 @@
 """What a pass changes in a model's Python is seen, and put back; what it computes is not its concern."""
 
+import pickle
 import random
 from collections import deque
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class Own(nn.Module):
         self.running, self.kept, self.cache = torch.zeros(3), [torch.zeros(1)], {"old": torch.zeros(1)}
         self.recent, self.names, self.state = deque([1], maxlen=3), {"a"}, State()
         self.drawn, self.numbers, self.own = random.Random(0), np.random.default_rng(0), torch.Generator()
+        self.counts = np.zeros(2)
         self.change = change
 
     def forward(self, photos: Tensor) -> Tensor:
@@ -52,6 +54,7 @@ CHANGES: dict[str, Callable[[Own], Any]] = {
     "attribute `drawn`": lambda own: own.drawn.random(),
     "attribute `numbers`": lambda own: own.numbers.random(),
     "attribute `own`": lambda own: torch.rand(1, generator=own.own),
+    "attribute `counts`": lambda own: own.counts.__iadd__(1),
     "attribute `new`": lambda own: setattr(own, "new", 1),
 }
 
@@ -79,7 +82,10 @@ def test_the_model_is_left_as_it_was() -> None:
     )
     before = {name: value.clone() for name, value in net.state_dict().items()}
     running, mean = net.running, net.mean
+    drawn = pickle.dumps((net.drawn, net.numbers, net.own.get_state().numpy()))
     assert told(net)
+    assert pickle.dumps((net.drawn, net.numbers, net.own.get_state().numpy())) == drawn
+    assert not net.counts.any()
     assert (net.passes, net.running, net.mean) == (0, running, mean)
     assert torch.equal(running, torch.zeros(3))
     assert (len(net.kept), list(net.cache), hasattr(net, "new")) == (1, ["old"], False)
@@ -110,3 +116,14 @@ def test_two_looks_tell_what_has_changed_between_them() -> None:
     assert held_values.changed(before, held_values.marks(net)) == ""
     net.eval()
     assert held_values.changed(before, held_values.marks(net)) == "attribute `training`"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_numbers_on_the_cpu_of_a_model_that_lies_elsewhere_are_what_python_computes_by(dtype: torch.dtype) -> None:
+    for place, words in (("cpu", ""), ("meta", "attribute `passes`")):
+        net: Any = nn.Linear(3, 3, device=place)
+        net.passes = torch.zeros((), dtype=dtype)
+        before = held_values.marks(net)
+        assert held_values.changed(before, held_values.marks(net)) == ""
+        net.passes += 1
+        assert held_values.changed(before, held_values.marks(net)) == words

@@ -20,7 +20,7 @@ from stages.data.task_and_classes import CONTEST
 from stages.learn import loader, objective, resident_pixels
 from stages.learn.learner import Learner, start
 from stages.learn.loader import Batch
-from stages.learn.step import on_device, out_of_memory, step
+from stages.learn.step import on_device, step
 from stages.learn.validation import Validation, validate
 from stages.params.schema import Params
 from tests.conftest import small
@@ -260,35 +260,7 @@ def test_batches_are_pinned_where_there_is_a_gpu_and_hold_the_same(
     assert all(torch.equal(tensor, same) for tensor, same in zip(found, plain, strict=True))
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        torch.AcceleratorError("CUDA error: out of memory"),
-        RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
-        RuntimeError(
-            "[enforce fail] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
-        ),
-        MemoryError("Unable to allocate 7.11 PiB for an array with shape (1000000000000000,)"),
-    ],
-    ids=lambda error: str(error)[:40],
-)
-def test_what_allocators_say_is_taken_for_a_lack_of_memory(error: Exception) -> None:
-    assert out_of_memory(error)
-
-
-def test_a_real_allocation_that_fails_is_taken_for_a_lack_of_memory() -> None:
-    for allocate in (lambda: torch.empty(10**15), lambda: np.empty(10**15)):
-        with pytest.raises((RuntimeError, MemoryError)) as failed:
-            allocate()
-        assert out_of_memory(failed.value)
-
-
 def test_other_errors_are_not_taken_for_a_lack_of_memory(project: Path) -> None:
-    assert not out_of_memory(RuntimeError("shapes do not fit"))
-    assert not out_of_memory(UserError("train: out of memory"))
     made = learner(Small(10**6), auto_batch=True)
     made.model.forward = lambda photos: (_ for _ in ()).throw(RuntimeError("shapes do not fit"))  # type: ignore
     with pytest.raises(RuntimeError, match="shapes do not fit"):
