@@ -309,6 +309,19 @@ def test_an_update_says_of_photos_that_have_come_that_nothing_keeps_them(
     assert told not in maskcli(monkeypatch, capsys, "init", "--update")[2]  # once is enough
 
 
+def test_photos_in_a_folder_that_dvc_keeps_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.folder(Path("data/photos"))
+    Path("data.dvc").touch()
+    plan = planned(Path("data/photos"))
+    assert plan.places.added == ()
+    assert "DVC keeps the photos (data/photos)" in plan.files["README.md"]
+    init.make(plan, SILENT)
+    Path(".gitignore").write_text("/data\n")
+    assert not [line for line in maskcli(monkeypatch, capsys, "init", "--update")[2] if "neither git nor DVC" in line]
+
+
 def test_only_a_project_can_be_updated() -> None:
     with pytest.raises(UserError, match="no project of `maskcli init` stands there"):
         init.update(HERE, SILENT)
