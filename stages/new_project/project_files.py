@@ -160,9 +160,9 @@ def _readme(places: Places, params: Params, found: Overview) -> str:
         eval_set=found.eval_photos,
         later=LATER[params.data.layout],
         tracked=", ".join(name for name in places.inside if name in places.added or in_dvc(name, places.folder)),
-        in_git=", ".join(places.in_git),
+        in_git=", ".join(name for name in places.in_git if (places.folder / name).is_dir()),  # a table is no photo
         outside=not places.inside,
-        inside=" ".join(places.inside),
+        inside=" ".join(name for name in places.inside if name not in places.in_git),
         version=version(pinned_version.PACKAGE),
     )
 
