@@ -98,7 +98,8 @@ def _next(found: dict[str, Any], width: int) -> Lines:
         return []
     run = f"dvc exp run -n {following['name']} {following['switches']}"
     why = f"all {found['folds']} folds at full length, about {duration(following['seconds'])}, to confirm it:"
-    base = [] if following["base_is_committed"] else ["dvc repro", "git commit -am base"]  # which compare needs
+    commit = "git add -A && git commit -m base"  # of a first run no result is known to git, and compare needs them
+    base = [] if following["base_is_committed"] else ["dvc repro", commit]
     return next_steps(why, [*base, run, f"maskcli compare HEAD {following['name']}"], width)
 
 

@@ -85,8 +85,8 @@ def plan(
 def _kept(inside: tuple[str, ...], folder: Path, talk: Talk) -> tuple[str, ...]:
     """What DVC will keep of the data inside the project: its cache is a copy, which must fit the disk with room to spare."""
     names = project_files.kept_by_dvc(inside, folder)
-    for name in inside:
-        if name not in names and not (folder / f"{name}.dvc").exists():
+    for name in (one for one in inside if (folder / one).is_dir()):  # a table is well kept by git
+        if name not in names and not project_files.in_dvc(name, folder):
             place = shlex.quote(name)
             talk.say(
                 f"init: git keeps files of {name}, so DVC does not; to give them to DVC: `git rm -rq --cached {place} && "

@@ -121,7 +121,7 @@ def _read(table: Table, wanted: dict[str, str]) -> tuple[pd.DataFrame, Callable[
 def _columns(table: Table, params: Params, of_eval: bool = False) -> dict[str, str]:
     """The columns to read, by what they are called here. Raises UserError where one is missing, or two are one.
 
-    of_eval: of the eval photos' own table, which needs no column but the file's.
+    of_eval: of the eval photos' own table, which needs no column but the file's; its group is read where it has one.
     """
     data = params.data
     keys = {FILE: ("data.file", data.file or FILE)}
@@ -144,7 +144,8 @@ def _columns(table: Table, params: Params, of_eval: bool = False) -> dict[str, s
     missing = [name for name, (_, column) in keys.items() if column not in table.names]
     if of_eval and FILE not in missing:
         labels = [] if set(missing) & set(params.axes) else list(params.axes)
-        return {name: keys[name][1] for name in (FILE, *labels)}
+        group = [GROUP] if GROUP in keys and GROUP not in missing else []
+        return {name: keys[name][1] for name in (FILE, *labels, *group)}
     for name in missing:
         key, column = keys[name]
         mend = nearest(column, table.names, otherwise=f"there are {', '.join(table.names[:8])}")

@@ -203,7 +203,8 @@ def _of_absent(a: Sequence[Training], b: Sequence[Training]) -> np.ndarray:
 
     A mean over the classes in truth or answers is then over one class more, whose F1 is 0: one photo takes a share of 1 / C of
     macro F1 away. No sample of these groups varies in that, for each has the mean over the same classes. So the loss is parted
-    among the groups that have such an answer, k of them, as if each were for or against a run by luck: root k errors in all.
+    among the groups that have such an answer, k of them, as if luck alone had given each to one run and not to the other: an
+    error of the loss / sqrt(k).
     """
     runs = [[one.over_groups for one in run] for run in (a, b)]
     there = np.array([one.denominators.any(0) for run in runs for one in run])

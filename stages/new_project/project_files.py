@@ -105,8 +105,13 @@ def inside(params: Params, found: Overview, folder: Path) -> tuple[str, ...]:
 
 def kept_by_dvc(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """Those of the places inside the project that DVC can begin to keep: it has them not yet, and git has none of them."""
-    there = [name for name in names if not (folder / f"{name}.dvc").exists()]
+    there = [name for name in names if not in_dvc(name, folder)]
     return tuple(name for name in there if not write_files.tracked_by_git(folder, folder / name))
+
+
+def in_dvc(name: str, folder: Path) -> bool:
+    """Whether DVC keeps a place of the project already, or a folder that it lies in."""
+    return any((folder / f"{place}.dvc").exists() for place in (Path(name), *Path(name).parents))
 
 
 def kept_by_git(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
@@ -154,10 +159,10 @@ def _readme(places: Places, params: Params, found: Overview) -> str:
         units=found.task.units,
         eval_set=found.eval_photos,
         later=LATER[params.data.layout],
-        tracked=", ".join(places.added),
-        in_git=", ".join(places.in_git),
+        tracked=", ".join(name for name in places.inside if name in places.added or in_dvc(name, places.folder)),
+        in_git=", ".join(name for name in places.in_git if (places.folder / name).is_dir()),  # a table is no photo
         outside=not places.inside,
-        inside=" ".join(places.inside),
+        inside=" ".join(name for name in places.inside if name not in places.in_git),
         version=version(pinned_version.PACKAGE),
     )
 

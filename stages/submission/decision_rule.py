@@ -136,7 +136,7 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
         return Settled("argmax", None, "params.yaml asks for argmax")
     found = read_json(paths.DECISION, "oof-ensemble")
     try:
-        offsets, reason = np.asarray(found["offsets"], float), in_words(found, task.units)
+        offsets, reason, offered = np.asarray(found["offsets"], float), in_words(found, task.units), found["offered"]
         if offsets.shape != (task.classes,) or not np.isfinite(offsets).all():
             raise ValueError
     except (KeyError, TypeError, ValueError):
@@ -146,7 +146,7 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
             f"{paths.DECISION}: was fitted on the OOF predictions of another run than the folds that answer; run `maskcli "
             "oof-ensemble` (or `dvc repro`) again"
         )
-    if found["offered"]:
+    if offered:
         return Settled("adjusted", offsets, reason)
     talk.say(f"warning: {reason}; argmax is kept")
     return Settled("argmax", None, reason)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 from stages.base.errors import UserError
-from stages.base.talk import SILENT
+from stages.base.talk import SILENT, Talk
 from stages.by_hand import init
 from stages.by_hand.init import Plan
 from stages.data import demo_faces
@@ -143,6 +144,20 @@ def test_photos_that_git_keeps_are_not_ignored_and_how_dvc_gets_them_is_told(
     assert "photos" not in Path(".gitignore").read_text()
     command(HERE, "sh", "-c", advice.strip("`"))
     assert Path("photos of mine.dvc").is_file()
+
+
+def test_a_table_that_git_keeps_is_left_to_it_and_is_no_photo() -> None:
+    made.table(Path())
+    command(HERE, "git", "init", "-q")
+    command(HERE, "git", "add", "photos.csv")
+    said, told = Said(labels=("kind",), scratch=True), list[str]()
+    plan = init.plan(init.declared(Path("photos.csv"), HERE, said), HERE, said, Talk(told.append))
+    assert plan.places.added == ("images",)
+    assert not [line for line in told if "git keeps" in line]
+    assert "/photos.csv\n" not in plan.files[".gitignore"]
+    assert "DVC keeps the photos (images)" in plan.files["README.md"]
+    plan = planned(Path("photos.csv"), said=replace(said, add=False))
+    assert "Neither git nor DVC keeps a copy of the photos; `dvc add images` does" in plan.files["README.md"]
 
 
 def test_a_folder_of_which_git_keeps_no_photo_is_ignored() -> None:
@@ -307,6 +322,19 @@ def test_an_update_says_of_photos_that_have_come_that_nothing_keeps_them(
     told = "init: neither git nor DVC keeps new ones: `dvc add 'new ones'` does"
     assert told in maskcli(monkeypatch, capsys, "init", "--update")[2]
     assert told not in maskcli(monkeypatch, capsys, "init", "--update")[2]  # once is enough
+
+
+def test_photos_in_a_folder_that_dvc_keeps_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.folder(Path("data/photos"))
+    Path("data.dvc").touch()
+    plan = planned(Path("data/photos"))
+    assert plan.places.added == ()
+    assert "DVC keeps the photos (data/photos)" in plan.files["README.md"]
+    init.make(plan, SILENT)
+    Path(".gitignore").write_text("/data\n")
+    assert not [line for line in maskcli(monkeypatch, capsys, "init", "--update")[2] if "neither git nor DVC" in line]
 
 
 def test_only_a_project_can_be_updated() -> None:

@@ -146,6 +146,22 @@ def test_the_groups_that_a_table_names_of_its_eval_photos_are_what_the_bootstrap
     assert "group" not in photos.read_eval()  # not all are known
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_groups_that_the_eval_photos_own_table_names_are_drawn_too(named: bool) -> None:
+    made.table(Path())
+    rows = pd.read_csv("photos.csv", dtype=str)
+    rows[rows["split"] == "train"].to_csv("photos.csv", index=False)
+    known = rows[rows["split"] == "test"].assign(kind="cat", patient=["c00", "e1", "e1", "e2", "e2", "e2"])
+    known[["filename", "kind", *["patient"] * named]].to_csv("eval.csv", index=False)
+    data = {"layout": "table", "root": None, "train": "photos.csv", "eval": "eval.csv", "file": "filename"}
+    params = parse({"data": data | {"group": "patient"}, "axes": {"kind": {}}, "folds": [0, 1]})
+    prepare.run(params, SILENT)
+    found = photos.read_eval()
+    assert (found["group"].tolist() == known["patient"].tolist()) if named else ("group" not in found)
+    shared = [line for line in photos.find(params).warnings if "groups with both training and eval photos: 1" in line]
+    assert bool(shared) == named
+
+
 def test_groups_of_a_table_are_drawn_where_the_truth_names_them(tmp_path: Path) -> None:
     images, labels, predicted = answered(PATIENTS, 2)
     truth = write.table(PATIENTS, images, labels).assign(group=np.arange(120) // 4)

@@ -608,7 +608,10 @@ def test_screen_says_first_what_to_train_next_how_sure_that_is_and_last_how_to_c
         "  maskcli compare HEAD ldam-mlp",
     ]
     found["next"]["base_is_committed"] = False
-    assert [line for line, _ in screen_table.screen(found, 15, 500)][-4:-2] == ["  dvc repro", "  git commit -am base"]
+    assert [line for line, _ in screen_table.screen(found, 15, 500)][-4:-2] == [
+        "  dvc repro",
+        "  git add -A && git commit -m base",
+    ]
     for verdict, told in (("better", "that shows"), (MODEL_BETTER, "these models are better, but another seed")):
         found["rows"][0]["verdict"] = verdict
         assert told in screen_table.screen(found, 15, 500)[1][0]

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,6 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from stages.base import paths
+from stages.base.errors import UserError
+from stages.base.files import write_json
+from stages.base.talk import SILENT
 from stages.data.task_and_classes import CONTEST
 from stages.judge import bootstrap, class_offsets, nested_folds
 from stages.judge.metrics import log_softmax, macro_f1
@@ -132,6 +137,22 @@ def test_too_few_groups_to_judge_a_rule_leave_argmax() -> None:
     assert (found["rule"], found["offered"], found["difference"]) == ("argmax", False, 0)
     assert set(found["offsets"]) == {0.0}
     assert decision_rule.in_words(found, "people").startswith("decision: argmax: fewer than 3 people, so no rule")
+
+
+@pytest.mark.parametrize("lost", ["offered", "offsets", "rule", "difference"])
+def test_a_decision_that_lacks_a_part_is_damaged_whatever_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log_probabilities, labels = drawn(40, 18, 2.0, 0)
+    params = small(decision="adjusted")
+    found = decision_rule.judge(log_probabilities, labels, np.arange(40) % 2, CONTEST, params).told | {"run": "a"}
+    write_json(paths.DECISION, found)
+    assert decision_rule.settle(params, CONTEST, SILENT, "a").decision == "argmax"
+    del found[lost]
+    write_json(paths.DECISION, found)
+    with pytest.raises(UserError, match=r"decision.json: is damaged; run `maskcli oof-ensemble` again"):
+        decision_rule.settle(params, CONTEST, SILENT, "a")
 
 
 @pytest.mark.parametrize(("unit", "counts"), [("group", {"groups": 60}), ("photo", {"photos": 60, "groups": 5})])
