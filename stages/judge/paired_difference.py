@@ -203,21 +203,30 @@ def _of_absent(a: Sequence[Training], b: Sequence[Training]) -> np.ndarray:
 
     A mean over the classes in truth or answers is then over one class more, whose F1 is 0: one photo takes a share of 1 / C of
     macro F1 away. No sample of these groups varies in that, for each has the mean over the same classes. So the loss is parted
-    among the groups that have such an answer, k of them, as if luck alone had given each to one run and not to the other: an
-    error of the loss / sqrt(k).
+    among the groups that have such an answer, k of them, as if luck alone had given each to one run and not to the other; and as
+    if either run had one more, as intervals of a difference of paired shares have it (Bonett & Price 2012), since of few answers
+    the normal distribution is too sure: an error of loss sqrt(k + 2) / k.
     """
     runs = [[one.over_groups for one in run] for run in (a, b)]
     there = np.array([one.denominators.any(0) for run in runs for one in run])
     some = np.flatnonzero(there.any(0) & ~there.all(0))
-    mean = np.mean([bootstrap.estimate(one) for run in runs for one in run], axis=0)
-    of_a, of_b = (sum(_taken(one, some, mean) for one in run) / len(run) for run in runs)
-    return np.asarray(np.sqrt(np.square(of_b - of_a).sum(0)))
+    score = np.max([bootstrap.estimate(one) for run in runs for one in run], axis=0)  # of a run without such answers
+    taken = [[_taken(one, some, score) for one in run] for run in runs]
+    of_units, of_one = (
+        np.mean([own[which] for own in taken[1]], axis=0) - np.mean([own[which] for own in taken[0]], axis=0)
+        for which in (0, 1)
+    )
+    return np.asarray(np.sqrt(np.square(of_units).sum(0) + 2 * np.square(of_one).sum(0)))
 
 
-def _taken(scores: Scores, some: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """What each unit takes from scores that are `mean` [M] by answers of the classes `some`, [U, M]."""
+def _taken(scores: Scores, some: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What answers of the classes `some` take from scores that are `score` [M]: those of each unit, [U, M], and one answer of
+    each class, [len(some), M]."""
     answered = (scores.denominators[:, some] > 0).astype(float)
-    return np.asarray(answered / np.maximum(answered.sum(0), 1) @ scores.weights[some] * mean)
+    units = answered.sum(0)
+    share = np.where(units > 0, 1 / np.maximum(units, 1), 0.0)
+    of_one = scores.weights[some] * score * share[:, None]
+    return np.asarray(answered @ of_one), np.asarray(of_one)
 
 
 def _of_method(
