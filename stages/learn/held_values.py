@@ -91,9 +91,8 @@ def watched(model: nn.Module, device: torch.device) -> Iterator[Change]:
     the states of their generators; what lies deeper is only told.
     """
     change, kept, before, drawn = Change(), Kept(), marks(model), _generators()
-    others = (
-        slice(None) if device.type != "cpu" else slice(2)
-    )  # on a CPU dropout draws from torch's, which each step seeds
+    # On a CPU dropout draws from torch's, which each step seeds.
+    others = slice(None) if device.type != "cpu" else slice(2)
     for module in model.modules():
         kept.hold(vars(module))
         for name, value in vars(module).items():
