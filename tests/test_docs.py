@@ -173,6 +173,8 @@ BEFORE = {
     "docs/plugins.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/review.md": "dvc repro -q",
     "docs/screening.md": "dvc repro -q",
+    "docs/statistics.md": "dvc repro -q; git add -A; git commit -qm ce; dvc exp run -q -n focal -S loss=focal; "
+    "dvc exp run -q -n mixed -S targets=factored -S loss=balanced_softmax; dvc exp run -q -n seed -S seed=1",
     "docs/team.md": "dvc repro -q; git add -A; git commit -qm ce",
     "docs/refit_and_pseudo_labels.md": "git add -A; git commit -qm start",
 }
