@@ -24,7 +24,7 @@ from stages.data.task_and_classes import Task
 from stages.judge import votes
 from stages.learn import checkpoint, model, plugins, predict
 from stages.learn.checkpoint import DamagedCheckpoint
-from stages.learn.memory import out_of_memory
+from stages.learn.device_memory import out_of_memory
 from stages.learn.model import Classifier
 from stages.params.schema import Params
 from stages.records import run_record

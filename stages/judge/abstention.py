@@ -54,6 +54,5 @@ def share(hits: np.ndarray, among: np.ndarray, group: np.ndarray, how: tuple[int
         return Share(float(value), math.nan, math.nan)
     unit = bootstrap.dealt(group)
     top, bottom = (np.bincount(unit, which)[:, None] for which in (hits, among))
-    ends = bootstrap.interval(bootstrap.replicate(calibration.of_shares(top, bottom, group), *how))
-    low, high = calibration.holding(np.stack(ends), np.array([value]), np.array([groups]))
+    low, high = calibration.intervals_of_shares((top, bottom), np.array([value]), group, np.array([groups]), how)
     return Share(float(value), float(low[0]), float(high[0]))

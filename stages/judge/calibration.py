@@ -123,8 +123,8 @@ def reliability(
     if len(known):
         unit = bootstrap.dealt(group)
         hits, shown = (_sums(unit, place, each, bins)[:, known] for each in (right, np.ones(len(right))))
-        ends = bootstrap.interval(bootstrap.replicate(of_shares(hits, shown, group), replicates, seed))
-        low[known], high[known] = holding(np.stack(ends), accuracy[known], groups[known])
+        ends = intervals_of_shares((hits, shown), accuracy[known], group, groups[known], (replicates, seed))
+        low[known], high[known] = ends
     return Reliability(mean, accuracy, low, high, photos, groups)
 
 
@@ -227,13 +227,17 @@ def of_ratios(
     )
 
 
-def of_shares(hits: np.ndarray, among: np.ndarray, group: np.ndarray) -> Scores:
-    """Shares [J] of the photos `among` that are `hits`, summed over units, [U, J] each, every share with some photo.
+def intervals_of_shares(
+    sums: tuple[np.ndarray, np.ndarray], share: np.ndarray, group: np.ndarray, groups: np.ndarray, how: tuple[int, int]
+) -> np.ndarray:
+    """95 % intervals [2, J] of shares [J], of so many groups each, [J]; how: replicates and seed.
 
-    With the pseudo-groups of stages.judge.bootstrap: where one group or two are wrong, the next may double that.
+    sums: of the photos that count and of those among which, over units, [U, J] each; every share has some photo. With the
+    pseudo-groups of stages.judge.bootstrap: where one group or two are wrong, the next may double that.
     """
-    own = of_ratios(hits, among, np.eye(hits.shape[1]), group)
-    return replace(own, pseudo=np.tile(pseudo_groups.photos(hits, among).astype(np.float32), (2, 1)))
+    own = of_ratios(*sums, np.eye(len(share)), group)
+    scores = replace(own, pseudo=np.tile(pseudo_groups.photos(*sums).astype(np.float32), (2, 1)))
+    return holding(np.stack(bootstrap.interval(bootstrap.replicate(scores, *how))), share, groups)
 
 
 def few(group: np.ndarray) -> bool:

@@ -44,11 +44,9 @@ def of_axis(found: OfAxis, replicates: int, seed: int) -> Noise:
     known = np.flatnonzero(groups >= FEWEST_PEOPLE)
     share = expected.ravel()[order] / np.maximum(units, 1)
     if len(known):
-        wrong, there = _sums(found, bootstrap.dealt(group), given[known], likely[known])
-        ends = np.stack(
-            bootstrap.interval(bootstrap.replicate(calibration.of_shares(wrong, there, group), replicates, seed))
-        )
-        low[known], high[known] = calibration.holding(ends, share[known], groups[known])
+        sums = _sums(found, bootstrap.dealt(group), given[known], likely[known])
+        ends = calibration.intervals_of_shares(sums, share[known], group, groups[known], (replicates, seed))
+        low[known], high[known] = ends
     return Noise(given, likely, units, expected.ravel()[order], share, low, high)
 
 

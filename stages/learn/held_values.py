@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 DEPTH = 3  # of lists, dictionaries and objects within each other that are looked into
 WEIGHTS = ("_parameters", "_modules")
+Generator = random.Random | np.random.Generator | torch.Generator
 Marks = dict[tuple[str, str], Any]  # (module, what it holds) -> what tells whether that has changed
 
 
@@ -66,7 +67,7 @@ def changed(before: Marks, after: Marks) -> str:
 def _mark(value: Any, depth: int, apart: bool) -> Any:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
-    if isinstance(value, random.Random | np.random.Generator | torch.Generator):
+    if isinstance(value, Generator):
         return pickle.dumps(_state(value))
     if isinstance(value, np.ndarray):
         return Itself(value), hash(value.tobytes())
@@ -129,8 +130,7 @@ class Kept:
             inside = value
         self.tensors += [(one, one.clone()) for one in inside if isinstance(one, Tensor)]
         self.arrays += [(one, one.copy()) for one in inside if isinstance(one, np.ndarray)]
-        drawing = (random.Random, np.random.Generator, torch.Generator)
-        self.generators += [(one, _state(one)) for one in inside if isinstance(one, drawing)]
+        self.generators += [(one, _state(one)) for one in inside if isinstance(one, Generator)]
 
     def put_back(self) -> None:
         for holder, content in self.holders:
@@ -150,7 +150,7 @@ class Kept:
             _set_state(generator, state)
 
 
-def _state(generator: random.Random | np.random.Generator | torch.Generator) -> Any:
+def _state(generator: Generator) -> Any:
     if isinstance(generator, random.Random):
         return generator.getstate()
     if isinstance(generator, torch.Generator):
@@ -158,7 +158,7 @@ def _state(generator: random.Random | np.random.Generator | torch.Generator) -> 
     return generator.bit_generator.state
 
 
-def _set_state(generator: random.Random | np.random.Generator | torch.Generator, state: Any) -> None:
+def _set_state(generator: Generator, state: Any) -> None:
     if isinstance(generator, random.Random):
         generator.setstate(state)
     elif isinstance(generator, torch.Generator):

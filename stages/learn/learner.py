@@ -18,8 +18,8 @@ from stages.learn import (
     captured_step,
     compiling,
     cudnn,
+    device_memory,
     loader,
-    memory,
     model,
     objective,
     optimizer,
@@ -65,7 +65,7 @@ class Learner:
         return self.bare if self.ema is None else self.ema.module
 
 
-@memory.in_one_line(
+@device_memory.in_one_line(
     "the model does not fit the device; take a smaller one, or free what other programs have of its memory"
 )
 def start(params: Params, data: FoldData, fold: int, lr: float, accelerator: Accelerator, talk: Talk) -> Learner:

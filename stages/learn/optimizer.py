@@ -9,7 +9,7 @@ from torch import nn
 
 from stages.base import gpu
 from stages.base.errors import UserError, nearest
-from stages.learn import compiling, memory
+from stages.learn import compiling, device_memory
 from stages.learn.model import Classifier
 from stages.learn.timm_import import load_timm
 from stages.params.model_and_training import Optimizer
@@ -47,7 +47,7 @@ def check_name(name: str) -> None:
     try:
         _create([torch.zeros(2, 2, device=gpu.device(), requires_grad=True)], name, 1e-3)
     except (AssertionError, ImportError, RuntimeError) as error:
-        if memory.out_of_memory(error):  # training says what does not fit
+        if device_memory.out_of_memory(error):  # training says what does not fit
             return
         why = " ".join(str(error).split())[:150] or type(error).__name__
         raise UserError(f"params.yaml: optimizer.name: `{name}` does not run here ({why}); try adamw") from None

@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stages.base.errors import UserError
 from stages.learn import captured_step, compiling, loader, optimizer
 from stages.learn.captured_step import Graph
+from stages.learn.device_memory import in_one_line, out_of_memory, release
 from stages.learn.learner import Learner
 from stages.learn.loader import Batch
-from stages.learn.memory import in_one_line, out_of_memory, release
 from stages.learn.objective import Objective
 from stages.learn.predict import moved, normalise
 

@@ -10,8 +10,8 @@ from stages.base.errors import UserError
 from stages.data.fold_data import FoldData
 from stages.judge import metrics
 from stages.learn import compiling, loader, predict, processes
+from stages.learn.device_memory import out_of_memory, release
 from stages.learn.learner import Learner
-from stages.learn.memory import out_of_memory, release
 from stages.learn.model import Classifier
 from stages.learn.objective import Objective
 from stages.learn.predict import log_probabilities, raw_outputs

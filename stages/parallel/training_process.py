@@ -278,11 +278,11 @@ def _let_go() -> bool:
     """
     import torch
 
-    from stages.learn import memory
+    from stages.learn import device_memory
 
     gc.collect()
     try:
-        memory.release()
+        device_memory.release()
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()

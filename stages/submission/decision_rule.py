@@ -16,8 +16,6 @@ from stages.judge.training_noise import Training
 from stages.params.schema import Params
 from stages.report.verdicts import in_brackets
 
-DAMAGED = f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again"
-
 
 @dataclass(frozen=True)
 class Settled:
@@ -140,7 +138,7 @@ def settle(params: Params, task: Task, talk: Talk, run: str) -> Settled:
         if offsets.shape != (task.classes,) or not np.isfinite(offsets).all():
             raise ValueError
     except (KeyError, TypeError, ValueError):
-        raise UserError(DAMAGED) from None
+        raise UserError(f"{paths.DECISION}: is damaged; run `maskcli oof-ensemble` again") from None
     if found.get("run") != run:
         raise UserError(
             f"{paths.DECISION}: was fitted on the OOF predictions of another run than the folds that answer; run `maskcli "

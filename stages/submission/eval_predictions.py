@@ -9,7 +9,7 @@ from stages.base.files import require
 from stages.base.talk import Talk
 from stages.data.pixel_cache import Pixels
 from stages.data.task_and_classes import Task
-from stages.judge import class_offsets
+from stages.judge import class_offsets, votes
 from stages.learn import predict
 from stages.learn.predict import Asked
 from stages.params.schema import Params
@@ -36,4 +36,4 @@ def answer(probabilities: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
     """The class answered for each photo, [N], from voted probabilities [N, C] and the decision rule's offsets [C]."""
     if offsets is None:
         return probabilities.argmax(1)
-    return class_offsets.adjusted(np.log(np.maximum(probabilities.astype(np.float64), 1e-30)), offsets).argmax(1)
+    return class_offsets.adjusted(np.log(np.maximum(probabilities.astype(np.float64), votes.LEAST)), offsets).argmax(1)

@@ -24,7 +24,6 @@ RARE = 0.5  # of the classes' mean number of groups; classes of fewer have a pan
 THICK = 3  # points, of the interval of trained models
 _OF_MODELS = {MODEL_BETTER: "better", MODEL_WORSE: "worse"}
 _MARKS = (*VERDICTS, *_OF_MODELS)
-_NO_INTERVAL = {"marker": "x", "linestyle": "none"}
 # Panels of the forest plot from above, and what their axis shows.
 _FOREST = {
     "scores": "difference of F1 and accuracy (right: better)",
@@ -148,10 +147,8 @@ def _is_shown(metric: str, shown: set[str]) -> bool:
 
 def _name_verdicts(figure: Figure, rows: list[Difference]) -> None:
     """A legend of the verdicts that are drawn, of differences without an interval, and of the two intervals."""
-    drawn = {row.verdict for row in rows if _has_interval(row) or row.verdict == TOO_FEW}
-    named = {verdict: _mark(verdict) for verdict in _MARKS if verdict in drawn}
-    alike = [row.verdict for row in rows if row.low == row.high and row.verdict != TOO_FEW]
-    named |= {f"{verdict}: the same in every sample": _mark(verdict) | _NO_INTERVAL for verdict in alike}
+    in_order = sorted(rows, key=lambda row: (_is_alike(row), _MARKS.index(row.verdict)))
+    named = {f"{row.verdict}{': the same in every sample' * _is_alike(row)}": _mark(row) for row in in_order}
     marks = [Line2D([], [], linewidth=2, markersize=5, label=label, **mark) for label, mark in named.items()]
     lines = [
         Line2D([], [], color=INK, linewidth=width, label=label)
@@ -160,16 +157,23 @@ def _name_verdicts(figure: Figure, rows: list[Difference]) -> None:
     figure.legend(handles=[*marks, *lines], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
 
 
+def _is_alike(row: Difference) -> bool:
+    """Whether the difference is the same in every sample, so that nothing is known of how it varies."""
+    return row.verdict != TOO_FEW and row.low == row.high
+
+
 def _has_interval(row: Difference) -> bool:
-    return row.verdict != TOO_FEW and row.low != row.high
+    return row.verdict != TOO_FEW and not _is_alike(row)
 
 
-def _mark(verdict: str) -> dict[str, Any]:
-    """Too few to tell: a cross, for there is no interval. Of trained models alone: a hollow mark."""
-    found: dict[str, Any] = {"color": VERDICTS[_OF_MODELS.get(verdict, verdict)], "marker": "o", "linestyle": "-"}
-    if verdict in _OF_MODELS:
-        return found | {"markerfacecolor": "white"}
-    return found | _NO_INTERVAL if verdict == TOO_FEW else found
+def _mark(row: Difference) -> dict[str, Any]:
+    """Without an interval: a cross. Of trained models alone: a hollow mark."""
+    colour = VERDICTS[_OF_MODELS.get(row.verdict, row.verdict)]
+    if not _has_interval(row):
+        return {"color": colour, "marker": "x", "linestyle": "none"}
+    return {"color": colour, "marker": "o", "linestyle": "-"} | (
+        {"markerfacecolor": "white"} if row.verdict in _OF_MODELS else {}
+    )
 
 
 def _rare(rows: list[Difference]) -> set[str]:
@@ -196,7 +200,7 @@ def _reach(rows: list[Difference]) -> float:
 
 def _forest_panel(axes: Axes, rows: list[Difference], reach: float) -> None:
     for place, row in enumerate(rows):
-        drawn: dict[str, Any] = {"markersize": 5} | _mark(row.verdict) | ({} if _has_interval(row) else _NO_INTERVAL)
+        drawn: dict[str, Any] = {"markersize": 5} | _mark(row)
         if _has_interval(row):
             axes.plot([row.low, row.high], [place, place], color=drawn["color"], linewidth=1)
             axes.plot([row.models_low, row.models_high], [place, place], color=drawn["color"], linewidth=THICK)

@@ -10,7 +10,7 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data.fold_data import open_fold
 from stages.learn import learner, model, predict
-from stages.learn.memory import out_of_memory
+from stages.learn.device_memory import out_of_memory
 from tests.conftest import small
 
 
