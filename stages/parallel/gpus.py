@@ -26,6 +26,7 @@ class Gpus:
 
     names: tuple[str, ...]
     running: Counter[str] = field(default_factory=Counter)
+    peaked: Counter[str] = field(default_factory=Counter)  # of those that run; fewer where one left before it had
     room: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,8 +44,13 @@ class Gpus:
 
     def leave(self, name: str) -> None:
         self.running[name] -= 1
+        self.peaked[name] = max(0, self.peaked[name] - 1)
 
     def measured(self, name: str, peak: int, free: int) -> None:
-        """A training there has peaked at `peak` bytes, and `free` bytes are left beside all that run there, others' too."""
+        """A training there has peaked at `peak` bytes, and `free` bytes are left beside all that run there, others' too.
+
+        What is free is for those too that run and have yet to peak.
+        """
+        self.peaked[name] = min(self.peaked[name] + 1, self.running[name])
         further = free // int(ROOM * (peak + CUDA_CONTEXT))
-        self.room[name] = max(self.room[name], self.running[name] + further)
+        self.room[name] = max(self.room[name], self.peaked[name] + further)

@@ -83,6 +83,16 @@ def test_a_second_measurement_counts_those_that_run(sixteen_cores: None) -> None
     assert one.slots() == 3
 
 
+def test_what_is_free_is_left_to_those_that_have_yet_to_peak(sixteen_cores: None) -> None:
+    one = Gpus(("0",))
+    one.measured(one.take(), peak=10 * GIB, free=70 * GIB)
+    assert one.slots() == 6
+    for _ in range(5):
+        one.take()
+    one.measured("0", peak=10 * GIB, free=52 * GIB)  # four of them hold 2 GiB each so far
+    assert one.slots() == 6
+
+
 def look(params: Params, talk: Talk, number: int, terms: Terms) -> None:
     """In a training's place: which GPU its process sees."""
     Path(f"saw{number}.json").write_text(json.dumps(os.environ.get("CUDA_VISIBLE_DEVICES")))
