@@ -381,6 +381,17 @@ def test_a_bundle_elsewhere_says_what_the_project_says(
     )
 
 
+def test_json_lines_are_utf_8_whatever_the_code_page(judged: Path, tmp_path: Path) -> None:
+    folder = unanswerable.copy(judged, tmp_path / "project")
+    name = "é 마스크.jpg"
+    (folder / eval_photos(judged)[0]).rename(folder / name)
+    words = [sys.executable, "-m", "cli.main", "predict", ".", name, "--json"]
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    assert json.loads(done.stdout.decode("utf-8"))["file"] == name
+
+
 def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of predict."""
     monkeypatch.setattr(sys, "argv", ["maskcli", "predict", *words])
