@@ -180,7 +180,7 @@ def opened(source: str, say: Any) -> Any:
     from stages.base.errors import UserError
 
     path = Path(source)
-    if path.resolve() == Path.cwd():
+    if path.resolve() == Path.cwd().resolve():  # Windows: that of a network drive's letter is another
         from stages.bundle.of_project import open_project
 
         return open_project(params(), say)
