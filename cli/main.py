@@ -1,5 +1,6 @@
 """The program `maskcli`: its commands come from the rooms beside this file; here are its options and its errors."""
 
+import io
 import os
 import platform
 import sys
@@ -74,6 +75,9 @@ def run() -> None:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         openmp.sleep_soon()
         warnings.showwarning = _warn
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As stderr has it by itself: behind a pipe Windows gives stdout its code page, which lacks most letters.
+            sys.stdout.reconfigure(errors="backslashreplace")
         if not debug:
             threading.excepthook = _thread_failed
         app()

@@ -13,6 +13,7 @@ import yaml
 from stages.base import paths
 from stages.base.files import write_json
 from tests.conftest import ENVIRONMENT, small
+from tests.new_project import made
 
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 MADE = (paths.PHOTOS, paths.EVAL, paths.PIXELS, paths.EVAL_PIXELS)
@@ -94,6 +95,16 @@ def test_a_fold_trains_under_many_of_them_at_once(project: Path) -> None:
     folder = moved(project, setting)
     assert "fold 0" in maskcli(setting, folder, "train", "--fold", "0")
     assert (folder / paths.oof_logits(0)).is_file()
+
+
+def test_a_class_that_the_code_page_lacks_is_told_by_its_number() -> None:
+    """Behind a pipe on Windows stdout has the system's code page; a terminal there takes every letter."""
+    for old, new in zip(
+        sorted(made.folder(Path("photos"), {"cat": 12, "dog": 12}).iterdir()), ("마스크", "é"), strict=True
+    ):
+        old.rename(old.with_name(new))
+    setting = Setting(environment={"PYTHONIOENCODING": "cp1252"})
+    assert "\\ub9c8\\uc2a4\\ud06c" in maskcli(setting, Path(), "init", "photos", "--into", "p", "--dry-run")
 
 
 def test_a_reader_that_stops_after_a_line_is_no_error() -> None:

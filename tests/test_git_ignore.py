@@ -32,3 +32,21 @@ def ignored(folder: Path, path: str) -> bool:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).touch()
     return path not in command(folder, "git", "status", "--porcelain", "-uall", "--", path).stdout
+
+
+def test_a_checkout_by_git_for_windows_changes_no_byte_that_dvc_compares(tmp_path: Path) -> None:
+    """Its installer sets core.autocrlf; a requirements.txt of other line ends has every stage run again."""
+    command(tmp_path, "git", "init", "-q")
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    compared = (paths.REQUIREMENTS, paths.CORRECTIONS, paths.NO_WEIGHTS, paths.OOF_METRICS, Path("plugins/own.py"))
+    for path in (*compared, paths.DVC_LOCK):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"a\nb\n")
+    (tmp_path / "photos.csv").write_bytes(b"file,label\r\n")
+    command(tmp_path, "git", "add", "-A")
+    command(tmp_path, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "a")
+    there = tmp_path / "windows"
+    command(tmp_path, "git", "clone", "-q", "-c", "core.autocrlf=true", ".", str(there))
+    assert {(there / path).read_bytes() for path in compared} == {b"a\nb\n"}
+    assert (there / "photos.csv").read_bytes() == b"file,label\r\n"
+    assert (there / paths.DVC_LOCK).read_bytes() == b"a\r\nb\r\n"  # DVC writes it so there

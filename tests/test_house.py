@@ -170,6 +170,24 @@ def too_wide() -> list[str]:
     return [f"{name}: {count} parameters" for name, count in found if count > PARAMETERS]
 
 
+def of_the_systems_own() -> list[str]:
+    """Text that is written with the line ends or the code page of the system, though DVC compares bytes."""
+    found = []
+    for module in sources():
+        for node in ast.walk(tree(module)):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Attribute) and called.attr == "write_text":
+                assert isinstance(node, ast.Call)
+                if {"encoding", "newline"} - {keyword.arg for keyword in node.keywords}:
+                    found.append(f"{module} line {node.lineno}: text without encoding or newline")
+    return found
+
+
+def test_text_is_written_with_the_same_bytes_on_every_system() -> None:
+    found = but_known(of_the_systems_own())
+    assert not found, told(found)
+
+
 def test_imports_run_one_way() -> None:
     for step in ORDER:
         print("  ->  " if step != ORDER[0] else "\n      ", " | ".join(step))

@@ -1,5 +1,6 @@
 """Commands for a model that leaves its project: bundled, asked, exported, served."""
 
+import io
 import os
 import sys
 from enum import StrEnum
@@ -109,6 +110,8 @@ def predict(
     from stages.by_hand.predict_rows import Form
 
     emit = None if out or not as_json else _print
+    if emit and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as JSON is, whatever the system's code page
     asked = stage.Asked(tuple(photos), Form(top or 0, abstain, level, explain), column, out, force, emit)
     say = talk()
     found = stage.run(asked, lambda: opened(source, say), say)
@@ -177,7 +180,7 @@ def opened(source: str, say: Any) -> Any:
     from stages.base.errors import UserError
 
     path = Path(source)
-    if path.resolve() == Path.cwd():
+    if path.resolve() == Path.cwd().resolve():  # Windows: that of a network drive's letter is another
         from stages.bundle.of_project import open_project
 
         return open_project(params(), say)

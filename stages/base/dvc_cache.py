@@ -1,6 +1,8 @@
 """Where DVC keeps the project's data: with cache.type symlink, photos are links to there."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stages.base import files
 from stages.base.errors import UserError
@@ -50,8 +52,23 @@ def use(project: Path, cache: Path, like: Path | None = None, links: str = LINKS
     files.make_folder(cache)
     try:
         theirs = Config(str(other), validate=False).load_one("local") if other else {}
-        with Config(str(dvc), validate=False).edit("local") as local:
-            local.update({name: values for name, values in theirs.items() if values})
-            local["cache"] = {"dir": str(cache.resolve()), "type": links}
+        own = Config(str(dvc), validate=False).load_one("local")
     except ConfigError as error:
         raise UserError(f".dvc/config: {error}; mend it") from None
+    own |= {name: values for name, values in theirs.items() if values}
+    own["cache"] = {"dir": str(cache.resolve()), "type": links}
+    _write(dvc / "config.local", own)
+
+
+def _write(path: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a configuration as DVC reads it, sections like `remote` by name: DVC itself writes ASCII alone, so no path with ü."""
+    from configobj import ConfigObj
+
+    sections: dict[str, Any] = {}
+    for section, values in config.items():
+        named = {name: own for name, own in values.items() if isinstance(own, dict)}
+        sections |= {f'{section} "{name}"': own for name, own in named.items()}
+        if plain := {name: value for name, value in values.items() if name not in named}:
+            sections[section] = plain
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        ConfigObj(sections, encoding="utf-8").write(file)

@@ -99,7 +99,7 @@ def _git() -> dict[str, str | bool | None]:
 def _run(*command: str) -> str | None:
     """What a program prints; None if it is not there or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()

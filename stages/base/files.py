@@ -180,7 +180,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON, indented, with a closing newline; NaN becomes null, since JSON has no NaN."""
     text = json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:

@@ -67,6 +67,7 @@ def environment() -> dict[str, str]:
     return kept | {
         "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "LC_ALL": "C.UTF-8",
+        "PYTHONIOENCODING": "utf-8",  # as `run` reads it; without it Windows' Python writes to a pipe in its code page
         "NO_COLOR": "1",
     }
 

@@ -31,7 +31,7 @@ def folder(path: Path, contents: Contents, networks: Iterable[Classifier], oof: 
         told.append(one.model_copy(update={"timm": timm_folder.write(net, path / one.folder, contents.licence)}))
     contents = contents.model_copy(update={"networks": tuple(told)})
     (path / out_of_fold.NAME).write_bytes(out_of_fold.to_bytes(oof))
-    (path / CARD).write_text(model_card.text(contents), encoding="utf-8")
+    (path / CARD).write_text(model_card.text(contents), encoding="utf-8", newline="\n")
     for name in _names(path):  # safetensors gives its files to the writer alone
         (path / name).chmod((path / CARD).stat().st_mode)
     files = {name: _file(path / name) for name in _names(path)}

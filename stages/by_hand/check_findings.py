@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from stages import kfold
-from stages.base import gpu, memory, paths
+from stages.base import dvc_cache, gpu, memory, paths
 from stages.base.errors import UserError
 from stages.by_hand.check_estimates import Estimate
 from stages.data import photos, pseudo_labelled_photos
@@ -64,6 +64,17 @@ def look_at_account(report: Report) -> None:
         given = " ".join({"USER": "-e USER=me", "HOME": "-e HOME=/tmp"}[name] for name in lacking)
         detail = f"this user id has no {what}, and DVC ends without; set {' and '.join(lacking)} (`docker run {given}`)"
         report.findings.append(Finding("user", "failed", detail))
+
+
+def look_at_place(report: Report) -> None:
+    """Whether DVC can make its experiments' folders: it writes the path of its cache into them as ASCII alone."""
+    cache = dvc_cache.folder()
+    if cache is not None and not str(cache).isascii():
+        detail = (
+            f"{cache}: is a path with letters beyond ASCII, by which `dvc queue start` and `dvc exp run --temp` fail; `maskcli "
+            "cluster run --queued` works (and `dvc exp run` without --temp), or move the project"
+        )
+        report.findings.append(Finding("DVC's cache", "warning", detail))
 
 
 def look_at_data(params: Params, report: Report) -> Found | None:

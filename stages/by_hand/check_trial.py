@@ -67,7 +67,7 @@ def params_of(params: Params, found: Found, cached: bool) -> Params:
                 for name, axis in params.axes.items()
             },
             "train": params.train.model_copy(update={"epochs": 1, "repeats": 1, "patience": 0}),
-            "pseudo": params.pseudo.model_copy(update={"labels": str(paths.NO_PSEUDO_LABELS)}),
+            "pseudo": params.pseudo.model_copy(update={"labels": paths.NO_PSEUDO_LABELS.as_posix()}),
             # So few groups are not to be cut in parts; what it takes is reckoned.
             "label_noise": params.label_noise.model_copy(update={"action": "none"}),
             "budget": params.budget.model_copy(update={"minutes": 0.0}),
@@ -101,7 +101,8 @@ def lay_out(folder: Path, real: Params, trial: Params, found: Found) -> None:
     for path in (path for kind in PLUGIN_KINDS for path in plugin_files.files(real.plugins, kind)):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path)
-    (folder / paths.PARAMS).write_text(yaml.safe_dump(trial.model_dump(mode="json"), sort_keys=False))
+    text = yaml.safe_dump(trial.model_dump(mode="json"), sort_keys=False)
+    (folder / paths.PARAMS).write_text(text, encoding="utf-8", newline="\n")
 
 
 def some_of(found: Found, folds: int) -> pd.DataFrame:

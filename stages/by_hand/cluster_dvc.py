@@ -82,12 +82,12 @@ def _read(stream: IO[str], heard: "queue.Queue[str | None]") -> None:
 
 def _end(process: subprocess.Popen[str]) -> None:
     """Have the process and all it has started end."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+    for name in ("SIGINT", "SIGTERM", "SIGKILL"):
         if process.poll() is not None:
             return
         if hasattr(os, "killpg"):
-            os.killpg(process.pid, number)
-        else:
+            os.killpg(process.pid, signal.Signals[name])
+        else:  # Windows, which has no SIGKILL either
             process.terminate()
         try:
             process.wait(PATIENCE)

@@ -93,7 +93,8 @@ class Sender:
 def tracked() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The .dvc files of the working folder: those of the photos, which only prepare reads, and others, as starting weights."""
     root = PurePosixPath(load().data.root or ".")
-    listed = _lines("ls-files", "--", "*.dvc")
+    names = git.ask("ls-files", "-z", "--", "*.dvc").decode(errors="surrogateescape")  # -z: as they are, not in quotes
+    listed = [name for name in names.split("\0") if name]
     listed += [name for name in (f"{root}.dvc",) if name not in listed and Path(name).is_file()]
     photos = [name for name in listed if _holds(name.removesuffix(".dvc"), root)]
     return tuple(photos), tuple(name for name in listed if name not in photos)

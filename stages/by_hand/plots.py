@@ -1,14 +1,13 @@
 """plots: DVC's own plots as PNG or SVG files, drawn here, since DVC's HTML takes its drawing library from a CDN."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.base import git, paths
+from stages.base import git, paths, programs
 from stages.base.errors import UserError
 from stages.base.files import replacing
 from stages.base.revisions import WORKSPACE
@@ -46,7 +45,7 @@ def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = p
 def ask_dvc(revisions: list[str]) -> tuple[dict[str, list[Any]], list[str]]:
     """Per plot its Vega-Lite specifications as DVC fills them in, and what DVC could not find."""
     command = [sys.executable, "-m", "dvc", "plots", "diff" if revisions else "show", "--json", *revisions]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"})
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=programs.environment())
     if done.returncode:
         errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         message = errors[0] if errors else "failed"

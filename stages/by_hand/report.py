@@ -49,7 +49,7 @@ def run(params: Params, talk: Talk, revisions: list[str], output: Path = paths.R
         runs, pair, params.ensemble.replicates, params.seed, partial(pictures, folder=photos.folder(params)), talk
     )
     with replacing(output) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(html, encoding="utf-8", newline="\n")
     size = output.stat().st_size
     talk.say(f"report: {' and '.join(revisions)}, {size / 1e6:.1f} MB; open it in any browser, no network needed")
     return {"report": str(output), "revisions": revisions, "bytes": size}

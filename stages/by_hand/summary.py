@@ -64,7 +64,7 @@ def _next(record: Record) -> tuple[str, list[str]]:
     if head is None:
         begin = commit if begun else f"git init && {commit}"
         return "results are compared from commit to commit", [begin, "maskcli screen"]
-    tracked = git.run("ls-tree", "--name-only", "HEAD", "--", str(paths.OOF_METRICS))
+    tracked = git.run("ls-tree", "--name-only", "HEAD", "--", paths.OOF_METRICS.as_posix())
     if not tracked:
         return "commit these results: others are compared with a commit's", [
             commit,
@@ -73,7 +73,7 @@ def _next(record: Record) -> tuple[str, list[str]]:
     experiments = _experiments()
     if experiments:
         return "there are experiments on this commit", [f"maskcli compare HEAD {' '.join(experiments[:3])}"]
-    if git.run("status", "--porcelain", "--", str(paths.OOF_METRICS)):
+    if git.run("status", "--porcelain", "--", paths.OOF_METRICS.as_posix()):
         return "these results are not those of the last commit", ["maskcli compare HEAD workspace", commit]
     return _try(record)
 

@@ -191,7 +191,9 @@ def _warnings(places: Folders, walk: Walk, other: list[str]) -> list[str]:
 
 
 def _below(path: str, walk: Walk) -> str:
-    return os.path.relpath(path, walk.base) if walk.base == Path() else path[len(str(walk.base)) + 1 :]
+    """A file's name below the base, the same on every system: tables, folds and corrections go by it."""
+    below = os.path.relpath(path, walk.base) if walk.base == Path() else path[len(str(walk.base)) + 1 :]
+    return below.replace(os.sep, "/")
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":

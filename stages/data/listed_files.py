@@ -1,6 +1,7 @@
 """Files that a table lists: whether each is there, under the folder it may be in, and its name on the disk."""
 
 import os
+import posixpath
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ def on_disk(files: Iterable[str], base: Path) -> tuple[list[str], dict[int, Prob
     for position, file in enumerate(files):
         name, problem = file, _astray(file, base)
         if problem is None:
-            above, _, name = (os.path.normpath(file) if "./" in file or "//" in file else file).rpartition("/")
+            above, _, name = (posixpath.normpath(file) if "./" in file or "//" in file else file).rpartition("/")
             if above not in listings:
                 listings[above] = _listing(base, above, allowed)
             name, problem = _find(listings[above], name, base, allowed)

@@ -45,7 +45,8 @@ def unsafe(path: str) -> str:
 
 def leads_astray(path: str) -> str:
     """The same for a path of several names below a folder."""
-    if path.isascii() and 0 < len(path) <= LONGEST_NAME and not (path[0] in " /" or "\\" in path or ".." in path):
+    plain = path.isascii() and 0 < len(path) <= LONGEST_NAME
+    if plain and not (path[0] in " /" or "\\" in path or ".." in path or ":" in path):
         return ""  # of a million photos almost all
     pure = PurePosixPath(path)
     if not path.strip():
@@ -54,7 +55,7 @@ def leads_astray(path: str) -> str:
         return "holds a backslash"
     if any(len(os.fsencode(part.encode("utf-8", "replace"))) > LONGEST_NAME for part in pure.parts):
         return "is longer than a file name can be"
-    if pure.is_absolute():
+    if pure.is_absolute() or os.path.splitdrive(path)[0]:  # of another drive, on Windows
         return "is absolute"
     if ".." in pure.parts:
         return "leads out of its folder"

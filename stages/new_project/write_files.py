@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from stages.base import git
+from stages.base import git, programs
 from stages.base.errors import UserError
 from stages.base.files import make_folder, replacing
 from stages.new_project import pinned_version
@@ -93,7 +93,15 @@ def dvc(folder: Path, *words: str) -> None:
     """Run a command of DVC in a folder, whose progress a terminal shows. Raises UserError with DVC's message where it refuses."""
     errors = None if sys.stderr.isatty() else subprocess.PIPE
     command = [sys.executable, "-m", "dvc", *words]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=programs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        encoding="utf-8",
+        errors="replace",
+    )
     if done.returncode:
         told = (done.stderr or "").splitlines()
         lines = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]

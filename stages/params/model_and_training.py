@@ -49,7 +49,7 @@ class Model(Group):
     name: str = Field("test_resnet", description="A timm model name (`timm.list_models()`)")
     pretrained: StrictBool = Field(False, description="true: begin with timm's published weights (network)")
     weights: str = Field(
-        str(paths.NO_WEIGHTS),
+        paths.NO_WEIGHTS.as_posix(),
         description="File that the backbone's weights begin with, .safetensors or .pth; weights/none: no file (one that is "
         "always there, because DVC tracks the one named here)",
     )
@@ -89,12 +89,12 @@ class Plugins(Group):
     ones named here."""
 
     models: str = Field(
-        str(paths.NO_PLUGINS),
+        paths.NO_PLUGINS.as_posix(),
         description="Python file in the project, or a folder of them, whose `@register_model` functions model.name may name "
         "(docs/plugins.md); plugins/none: none",
     )
     losses: str = Field(
-        str(paths.NO_PLUGINS),
+        paths.NO_PLUGINS.as_posix(),
         description="The same for losses, `@register_loss` functions that loss may name, with options under losses.<name>; may "
         "be the same file; plugins/none: none",
     )

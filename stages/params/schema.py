@@ -67,7 +67,7 @@ class Refit(Group):
 
 class Pseudo(Group):
     labels: str = Field(
-        str(paths.NO_PSEUDO_LABELS),
+        paths.NO_PSEUDO_LABELS.as_posix(),
         description="CSV of eval photos that join the training side of each fold, as `maskcli pseudo-label` writes it; "
         "pseudo/none.csv: off (a file that is always there, because DVC tracks the one named here)",
     )

@@ -100,9 +100,8 @@ def plugin_keys(everything: Mapping[str, Any]) -> list[str]:
     """
     told = mapping(everything.get("plugins"))
     used = {"models": True, "losses": everything.get("loss", LOSSES[0]) not in LOSSES}
-    named = [
-        kind for kind in PLUGIN_KINDS if used[kind] and told.get(kind, str(paths.NO_PLUGINS)) != str(paths.NO_PLUGINS)
-    ]
+    none = paths.NO_PLUGINS.as_posix()
+    named = [kind for kind in PLUGIN_KINDS if used[kind] and told.get(kind, none) != none]
     return [f"plugins.{kind}" for kind in named]
 
 
@@ -248,7 +247,7 @@ def as_run(params: Params, record: Record) -> Params:
     everything = (
         flat(params.model_dump(mode="json"))
         | {"label_noise.action": "none"}
-        | {"plugins.models": str(paths.NO_PLUGINS)}
+        | {"plugins.models": paths.NO_PLUGINS.as_posix()}
         | _as_called_now(flat(record.params))
     )
     try:

@@ -1,5 +1,6 @@
 """A link into DVC's cache is the project's photo, wherever DVC's configuration puts that cache; no other way out of data/ is."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,21 @@ def test_dvc_itself_links_photos_to_where_it_is_told(linked: Path) -> None:
     command(linked, "dvc", "add", "-q", "data")
     assert Path("data/eval/images/a.jpg").resolve().is_relative_to(linked.parent / "team")
     assert problems() == set()
+
+
+def test_a_shared_cache_and_remotes_may_lie_in_folders_of_any_name(
+    linked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, cache = linked.parent / "José/other", linked.parent / "마스크/cache"
+    (other / ".dvc").mkdir(parents=True)
+    (other / ".dvc/config.local").write_text(
+        f'[remote "near"]\n    url = {linked.parent / "José/remote"}\n    jobs = 3\n[core]\n    autostage = true\n',
+        encoding="utf-8",
+    )
+    dvc_cache.use(linked, cache, like=other)
+    assert dvc_cache.folder() == cache
+    listed = command(linked, sys.executable, "-m", "dvc", "config", "--list").stdout.splitlines()
+    assert {f"remote.near.url={linked.parent / 'José/remote'}", "remote.near.jobs=3", "core.autostage=true"} <= set(
+        listed
+    )
+    assert f"cache.type={dvc_cache.LINKS}" in listed

@@ -79,6 +79,15 @@ def test_the_revision_is_dirty_by_code_and_params_but_not_by_outputs(
     assert environment.describe()["git_dirty"] is True
 
 
+def test_names_in_another_code_page_end_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "config", "core.quotePath", "false")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "a")
+    monkeypatch.chdir(tmp_path)
+    (Path(os.fsdecode(b"Jos\xe9.txt"))).touch()
+    assert environment.describe({})["git_dirty"] is True
+
+
 def test_without_git_the_revision_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

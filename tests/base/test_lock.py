@@ -163,3 +163,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "0.lock").mkdir()
     with pytest.raises(UserError, match=r"0.lock: cannot be written"), lock.held(tmp_path / "0.lock"):
         pass
+
+
+def test_a_holders_file_that_somebody_reads_holds_nothing_where_it_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where an open file stays."""
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Access is denied", str(path))
+
+    with monkeypatch.context() as patch, lock.held(tmp_path / "0.lock"):
+        patch.setattr(Path, "unlink", refused)
+    assert is_held(tmp_path / "0.lock") == ""

@@ -34,3 +34,8 @@ def test_a_program_is_run_in_a_folder_and_one_that_fails_or_is_missing_is_told(t
         programs.run([sys.executable, "-c", "raise SystemExit('that is all')"], tmp_path, "no photos")
     with pytest.raises(UserError, match=r"^nothing here: nothing-of-this-name is not found on PATH; install it$"):
         programs.run(["nothing-of-this-name"], tmp_path, "nothing here")
+
+
+def test_what_python_prints_is_read_whatever_the_code_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    assert programs.run([sys.executable, "-c", "print('é 마스크')"], tmp_path) == "é 마스크\n"

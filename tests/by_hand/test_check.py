@@ -127,6 +127,18 @@ def test_a_user_id_without_an_account_is_found(
     assert [finding.detail for finding in report.failed] == ([expected] if expected else [])
 
 
+@pytest.mark.parametrize(("name", "told"), [("José", ["warning"]), ("Jose", [])])
+def test_a_path_by_which_dvcs_queue_fails_is_told(
+    name: str, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / name)
+    report = Report()
+    check_findings.look_at_place(report)
+    assert [finding.state for finding in report.findings] == told
+    assert all("José/.dvc/cache: is a path with letters beyond ASCII" in finding.detail for finding in report.findings)
+
+
 def test_speed_is_measured_with_the_threads_of_the_real_folds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(params: Params, device: str, most: int) -> dict[int, int]:
         return dict.fromkeys(params.folds, 1 if params.folds == (0, 1, 2) else 2)

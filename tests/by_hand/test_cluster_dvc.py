@@ -57,3 +57,14 @@ def test_who_asks_to_stop_ends_dvc_and_the_stage_that_it_runs(dvc: Path, tmp_pat
         cluster_dvc.run(["repro"], tmp_path, lambda line: None)
     number = int(began.read_text())
     assert not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_ends_also_on_a_system_without_groups_of_processes(
+    dvc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "killpg")
+    monkeypatch.delattr(signal, "SIGKILL")
+    said: list[str] = []
+    dvc.write_text("print(\"Running stage 'prepare':\")\n")
+    cluster_dvc.run(["repro"], tmp_path, said.append)
+    assert said == ["stage prepare"]

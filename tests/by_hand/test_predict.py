@@ -21,13 +21,14 @@ import pytest
 from PIL import Image
 
 from cli import main
+from cli.commands import take_along
 from stages import tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
 from stages.bundle import predictor as predictors
 from stages.bundle.predictor import Predictor
-from stages.by_hand import bundle, predict, predict_photos
+from stages.by_hand import bundle, export, predict, predict_photos
 from stages.by_hand.predict import Asked
 from stages.by_hand.predict_photos import NewPixels, listed
 from stages.by_hand.predict_rows import Form
@@ -379,6 +380,28 @@ def test_a_bundle_elsewhere_says_what_the_project_says(
         2,
         "is another project; go there and name it by a point, or make a bundle of it there\n",
     )
+
+
+def test_json_lines_are_utf_8_whatever_the_code_page(judged: Path, tmp_path: Path) -> None:
+    folder = unanswerable.copy(judged, tmp_path / "project")
+    name = "é 마스크.jpg"
+    (folder / eval_photos(judged)[0]).rename(folder / name)
+    words = [sys.executable, "-m", "cli.main", "predict", ".", name, "--json"]
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    assert json.loads(done.stdout.decode("utf-8"))["file"] == name
+
+
+def test_a_point_is_this_project_also_on_a_drive_that_stands_for_another_place(
+    judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a letter of Windows that a folder of the network has: what is resolved names the network's."""
+    (tmp_path / "Z").symlink_to(judged, target_is_directory=True)
+    monkeypatch.chdir(judged)
+    monkeypatch.setattr(Path, "cwd", lambda: tmp_path / "Z")
+    assert export.Asked(".", "onnx").of_project
+    assert take_along.opened(".", SILENT).networks
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -1,8 +1,12 @@
+import ntpath
+import os
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from stages.data import listed_files, photo_files
 from stages.data.listed_files import on_disk
 
 
@@ -47,6 +51,18 @@ def test_what_is_wrong_with_a_file(base: Path, file: str, problem: str) -> None:
     _, problems = on_disk(["a/1.png", file], base)
     assert list(problems) == [1]
     assert problems[1][0].startswith(problem)
+
+
+def test_on_windows_names_are_told_alike_and_another_drive_is_absolute(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (base / "10:30.png").touch()
+    assert on_disk(["10:30.png"], base) == (["10:30.png"], {})
+    windows = SimpleNamespace(path=ntpath, scandir=os.scandir, fsencode=os.fsencode)
+    for module in (listed_files, photo_files):
+        monkeypatch.setattr(module, "os", windows)
+    _, problems = on_disk(["./a//b/2.png", "C:/photos/1.png", "C:1.png"], base)
+    assert {place: why for place, (why, _) in problems.items()} == {1: "is absolute", 2: "is absolute"}
 
 
 def test_a_link_within_the_folder_is_a_file_like_others(base: Path) -> None:

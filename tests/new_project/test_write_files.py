@@ -68,6 +68,12 @@ def test_what_dvc_refuses_to_keep_leaves_no_project() -> None:
     assert not Path("new").exists()
 
 
+def test_what_dvc_says_is_told_whatever_the_code_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    with pytest.raises(UserError, match=r"^dvc add: .*'é\.jpg'"):
+        write_files.put(Path("new"), {"params.yaml": ""}, ["é.jpg"])
+
+
 def test_a_persons_readme_stays_and_lines_join_what_is_there() -> None:
     Path("README.md").write_text("mine\n")
     Path(".gitignore").write_text("secret\n/out/*")

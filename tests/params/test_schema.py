@@ -1,5 +1,6 @@
 import importlib.util
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,20 @@ def test_params_yaml_as_it_is_shipped_spells_out_the_defaults_of_the_schema() ->
     assert known.pop("subsets") == {}
     assert all(set(axis) <= set(known["axes"][name]) for name, axis in written["axes"].items())
     assert keys(written) | {"axes": None} == keys(known) | {"axes": None}
+
+
+def test_the_defaults_are_those_of_params_yaml_also_where_paths_have_backslashes() -> None:
+    code = """
+import pathlib
+own, pathlib.Path = pathlib.Path, pathlib.PureWindowsPath
+import stages.base.paths
+pathlib.Path = own
+from stages.params.model_and_training import Model, Plugins
+from stages.params.schema import Pseudo
+print(Model().weights, Plugins().models, Plugins().losses, Pseudo().labels)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "weights/none plugins/none plugins/none pseudo/none.csv\n"
 
 
 @pytest.mark.parametrize("preset", sorted(ROOT.glob("presets/*.yaml")), ids=lambda path: path.stem)
