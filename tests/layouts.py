@@ -64,6 +64,13 @@ def with_row(row: str, **options: Any) -> Callable[[], None]:
     return table(*(",".join(one) for one in ROWS), row, **options)
 
 
+def of_split(*rows: str) -> Callable[[], None]:
+    """The four as training rows, and these; a column tells the split."""
+    return table(
+        *(f"{file},train,{name}" for file, _, name in ROWS), *rows, header="filename,part,diagnosis", split="part"
+    )
+
+
 def linked() -> None:
     photo("outside.png")()
     (PETS / "outside.png").rename("outside.png")
@@ -329,15 +336,21 @@ WORKS: dict[str, tuple[Callable[[], object], dict[str, int], int]] = {
     ),
     "table: eval photos that all have one label": (
         lambda: (
-            table(
-                *(f"{file},train,{name}" for file, _, name in ROWS),
-                *(f"{number}.png,test,cat" for number in range(10)),
-                split="patient",
-            )(),
+            of_split(*(f"{number}.png,test,cat" for number in range(10)))(),
             photo(*(f"{number}.png" for number in range(10)))(),
         ),
         {"cat": 2, "dog": 2},
         10,
+    ),
+    "table: rows of the split train without a label": (
+        lambda: (of_split("a.png,train,", "b.png,val,")(), photo("a.png", "b.png")()),
+        {"cat": 2, "dog": 2},
+        2,
+    ),
+    "table: some of the eval photos with labels": (
+        lambda: (of_split("a.png,test,cat", "b.png,test,")(), photo("a.png", "b.png")()),
+        {"cat": 2, "dog": 2},
+        2,
     ),
     "table: a group with training and eval photos": (
         lambda: (with_row("cat/3.png,p1,", group="patient")(), photo("cat/3.png")()),

@@ -164,6 +164,11 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
     unknown = split.isna().to_numpy()
     rows.of_eval |= split.fillna(False).to_numpy(bool)
     filled = (frame[axes] != "").to_numpy()
+    moved = np.flatnonzero(~filled.any(1) & ~rows.of_eval & (frame[SPLIT] != "").to_numpy())
+    if len(moved):
+        which = shown(rows.text(SPLIT, moved[0]))
+        more = f" (and {len(moved) - 1} more)" if len(moved) > 1 else ""
+        rows.warnings.append(f"{rows.place(moved[0])}{more}: is {which} and has no label: taken as an eval photo")
     rows.of_eval |= ~filled.any(1)
     rows.tell(unknown, SPLIT, lambda _: "is not known", "write train, val or test")
     for place, name in enumerate(axes):
@@ -337,5 +342,8 @@ def _eval(rows: Rows, columns: dict[str, np.ndarray], own: Task) -> pd.DataFrame
             )
         return found.assign(label=labels)
     if filled.any():
-        rows.warnings.append(f"{rows.path}: {filled.sum()} of {len(found)} eval photos have labels: none is used")
+        lacking = shown(str(found[EVAL][~filled].iloc[0]))
+        rows.warnings.append(
+            f"{rows.path}: {filled.sum()} of {len(found)} eval photos have labels: none is used; the first without is {lacking}"
+        )
     return found
