@@ -89,6 +89,12 @@ def find(params: Params) -> Found:
             f"{rows.path}: the axes make {own.classes} classes, and at most {MOST_CLASSES} are possible; name columns of "
             "classes, or cut numbers by bins"
         )
+    names = own.class_names
+    twice = next((name for place, name in enumerate(names) if names.index(name) < place), None)
+    if twice is not None:
+        rows.warnings.append(
+            f"{rows.path}: two classes are called {shown(twice)}, and only {' and '.join(axes)} tell them apart; rename a level"
+        )
     groups = photos.drop_duplicates(GROUP)[[GROUP, *constant]].reset_index(drop=True)
     photos = photos.astype({GROUP: str, FILE: str})
     eval_table = _eval(rows, columns, own)

@@ -80,6 +80,15 @@ def test_a_second_table_is_the_eval_set_and_its_labels_the_truth(tmp_path: Path)
     assert list(photos.read_eval()) == ["ImageID", "content"]
 
 
+def test_classes_whose_levels_read_the_same_together_are_told(tmp_path: Path) -> None:
+    rows = ["cat/1.png,red,wine glass", "cat/2.png,red wine,glass", "dog/1.png,red,glass", "dog/2.png,red,glass"]
+    layouts.table(*rows, header="filename,colour,thing", axes={"colour": {}, "thing": {}})()
+    told = (
+        "photos.csv: two classes are called `red wine glass`, and only colour and thing tell them apart; rename a level"
+    )
+    assert photos.find(load()).warnings == [told]
+
+
 def test_what_stands_beside_train_and_is_not_used_is_told_but_not_the_eval_set(tmp_path: Path) -> None:
     layouts.divided()
     layouts.photo("holdout/a.png")()
