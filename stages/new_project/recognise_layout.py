@@ -13,8 +13,9 @@ from stages.params.data_and_axes import LAYOUTS, Layout
 TABLES = (".csv", ".tsv", ".txt", ".parquet")
 DEPTH = 3  # folders below one that are looked into for a first photo
 WORD = re.compile(r"[^\W\d_]+")
-PARTS = frozenset((*TRAIN, *VAL, *TEST))
-PICTURES = frozenset(("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpg", "jpeg", "png"))
+PARTS = frozenset((*TRAIN, *VAL, *TEST))  # words in names of folders that are no classes, and those of pieces of one set
+PIECES = frozenset(("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpg", "jpeg", "png"))
+PIECES |= {"part", "fold", "batch", "chunk"}
 ENTRIES = 2_000  # of a folder that are looked at
 
 
@@ -67,7 +68,7 @@ def _are_parts(folders: Sequence[str], beside_a_table: bool) -> bool:
         return False
     if all(PARTS.intersection(found) for found in words):
         return True
-    return beside_a_table and all(found == words[0] for found in words) and bool(PICTURES.intersection(words[0]))
+    return beside_a_table and all(found == words[0] for found in words) and bool(PIECES.intersection(words[0]))
 
 
 def has_photos(folder: Path, depth: int) -> bool:

@@ -27,6 +27,7 @@ def lay(*names: str) -> Path:
         (("labels.tsv", "1.jpg", "2.jpg"), ("table", "data/labels.tsv")),
         (("labels.csv", "train_images/1.jpg", "test_images/2.jpg"), ("table", "data/labels.csv")),
         (("labels.csv", "skin_images_1/1.jpg", "skin_images_2/2.jpg"), ("table", "data/labels.csv")),
+        (("labels.csv", "fold1/1.jpg", "fold2/2.jpg"), ("table", "data/labels.csv")),
         (("notes.csv", "real images/1.jpg", "fake images/2.jpg"), ("folder", "data")),
         (("notes.csv", "class_1/1.jpg", "class_2/2.jpg"), ("folder", "data")),
         (("car/1.jpg", "test tube/3.jpg"), ("folder", "data")),
