@@ -13,7 +13,9 @@ from stages.params.data_and_axes import LAYOUTS, Layout
 TABLES = (".csv", ".tsv", ".txt", ".parquet")
 DEPTH = 3  # folders below one that are looked into for a first photo
 WORD = re.compile(r"[^\W\d_]+")
-PARTS = frozenset((*TRAIN, *VAL, *TEST))  # words in names of folders that are no classes, and those of pieces of one set
+PARTS = frozenset(
+    (*TRAIN, *VAL, *TEST)
+)  # words in names of folders that are no classes, and those of pieces of one set
 PIECES = frozenset(("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpg", "jpeg", "png"))
 PIECES |= {"part", "fold", "batch", "chunk"}
 ENTRIES = 2_000  # of a folder that are looked at
