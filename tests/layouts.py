@@ -64,6 +64,13 @@ def with_row(row: str, **options: Any) -> Callable[[], None]:
     return table(*(",".join(one) for one in ROWS), row, **options)
 
 
+def of_split(*rows: str) -> Callable[[], None]:
+    """The four as training rows, and these; a column tells the split."""
+    return table(
+        *(f"{file},train,{name}" for file, _, name in ROWS), *rows, header="filename,part,diagnosis", split="part"
+    )
+
+
 def linked() -> None:
     photo("outside.png")()
     (PETS / "outside.png").rename("outside.png")
@@ -123,6 +130,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     ),
     "folder: one class": lambda: (photo("cat/1.png", "cat/2.png")(), params({"layout": "folder", "root": "pets"})),
     "folder: classes that differ in case": of_folder(photo("Cat/3.png")),
+    "folder: classes that differ in a blank": of_folder(photo("cat /3.png")),
     "folder: classes that differ in their Unicode form": of_folder(photo(*(f"{form}/1.png" for form in FORMS))),
     "folder: a photo in no class": of_folder(photo("1.png")),
     "folder: a folder of a class within another": of_folder(photo("dog/cat/3.png")),
@@ -155,6 +163,9 @@ REFUSED: dict[str, Callable[[], object]] = {
         "cat/1.png,p1,1", "cat/2.png,p2,01", "dog/1.png,p3,2"
     ),
     "table: labels that look alike in Unicode": table("cat/1.png,p1,A", "cat/2.png,p2,\uff21", "dog/1.png,p3,dog"),
+    "table: labels that differ in what cannot be seen": table(
+        "cat/1.png,p1,cat", "cat/2.png,p2,cat\u200b", "dog/1.png,p3,dog"
+    ),
     "table: a label that is no declared level": table(
         "cat/1.png,p1,cat", "cat/2.png,p2,cta", "dog/1.png,p3,dog", axes={"diagnosis": {"levels": ["cat", "dog"]}}
     ),
@@ -171,6 +182,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "table: a link out of the folder": lambda: (with_row("cat/3.png,p5,cat")(), linked()),
     "table: a file of zero bytes": lambda: (with_row("cat/3.png,p5,cat")(), (PETS / "cat/3.png").touch()),
     "table: no group": with_row("cat/3.png,,cat", group="patient"),
+    "table: a group NaN": with_row("cat/3.png,NaN,cat", group="patient"),
     "table: a split that is not known": table(
         "cat/1.png,p1,cat,train", "dog/1.png,p3,dog,hold", header="filename,patient,diagnosis,set", split="set"
     ),
@@ -238,6 +250,11 @@ WORKS: dict[str, tuple[Callable[[], object], dict[str, int], int]] = {
     "folder: a class of one photo": (of_folder(photo("cow/1.png")), {"cat": 2, "cow": 1, "dog": 2}, 0),
     "folder: a folder beside train/": (
         lambda: (divided(), photo("extra/1.png")()),
+        {"cat": 5, "dog": 5},
+        2,
+    ),
+    "folder: several folders beside train/": (
+        lambda: (divided(), photo("extra/1.png", "spare/1.png")()),
         {"cat": 5, "dog": 5},
         2,
     ),
@@ -311,6 +328,29 @@ WORKS: dict[str, tuple[Callable[[], object], dict[str, int], int]] = {
         ),
         {"cat <30": 2, "cat 30+": 0, "dog <30": 0, "dog 30+": 2},
         0,
+    ),
+    "table: a group written in two ways": (
+        lambda: (with_row("cat/3.png,P1,cat", group="patient")(), photo("cat/3.png")()),
+        {"cat": 3, "dog": 2},
+        0,
+    ),
+    "table: eval photos that all have one label": (
+        lambda: (
+            of_split(*(f"{number}.png,test,cat" for number in range(10)))(),
+            photo(*(f"{number}.png" for number in range(10)))(),
+        ),
+        {"cat": 2, "dog": 2},
+        10,
+    ),
+    "table: rows of the split train without a label": (
+        lambda: (of_split("a.png,train,", "b.png,val,")(), photo("a.png", "b.png")()),
+        {"cat": 2, "dog": 2},
+        2,
+    ),
+    "table: some of the eval photos with labels": (
+        lambda: (of_split("a.png,test,cat", "b.png,test,")(), photo("a.png", "b.png")()),
+        {"cat": 2, "dog": 2},
+        2,
     ),
     "table: a group with training and eval photos": (
         lambda: (with_row("cat/3.png,p1,", group="patient")(), photo("cat/3.png")()),

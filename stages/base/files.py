@@ -225,7 +225,8 @@ def read_csv(path: Path, made_by: str, columns: Mapping[str, type] | None = None
         raise damaged(path, f"has no column `{missing[0]}`", made_by)
     if columns and table.empty:
         raise damaged(path, "has no rows", made_by)
-    return table
+    # As read, each column lies by itself; pandas warns of more than a hundred such, as many classes have, once one is added.
+    return table.copy() if table.shape[1] > 99 else table
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.data.task_and_classes import Axis, Task
+from stages.data.task_and_classes import Axis, Task, number_text
 from stages.judge import label_suspects
 from stages.judge.label_suspects import OfAxis
 
@@ -78,7 +78,7 @@ def _row(one: _Suspect, table: Mapping[str, np.ndarray]) -> Row:
         "suggested": axis.levels[one.suggested],
         "score": float(found.score[one.unit]),
         "ambiguous": int(found.ambiguous[one.unit]),
-        "value": "" if value is None else f"{value:g}",
+        "value": "" if value is None else number_text(value),
         "group": groups[first],
         "photos": "|".join(files[photo] for photo in one.photos[:MOST_PHOTOS]),
         "why": "; ".join([_looks(one, files), *_doubt(one, value)]),
@@ -103,5 +103,6 @@ def _looks(one: _Suspect, files: np.ndarray) -> str:
 def _doubt(one: _Suspect, value: float | None) -> list[str]:
     """Why a label may be right all the same."""
     if value is not None and one.found.ambiguous[one.unit]:
-        return [f"{value:g} is next to the edge at {one.axis.bins[max(one.given, one.suggested) - 1]:g}"]
+        edge = one.axis.bins[max(one.given, one.suggested) - 1]
+        return [f"{number_text(value)} is next to the edge at {number_text(edge)}"]
     return [] if one.found.told_apart[one.unit] else ["the models hardly tell these two apart"]

@@ -121,7 +121,13 @@ def _of_file(truth: Path, task: Task) -> tuple["pd.Series[int]", np.ndarray | No
         photo, *answered = write.columns(task)
         raise UserError(f"{truth}: not found; give a CSV with the columns {', '.join([photo, *answered])}")
     table = write.read(truth, task)
-    return table["answer"], _whose(table)
+    group = _whose(table)
+    if group is not None and (group == "").any():
+        nobodys = table.index[group == ""]
+        raise UserError(
+            f"{truth}: {len(nobodys)} photos are of no group, first {nobodys[0]}; name the group of each, or take the column out"
+        )
+    return table["answer"], group
 
 
 def _whose(table: pd.DataFrame) -> np.ndarray | None:

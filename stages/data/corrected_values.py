@@ -11,11 +11,11 @@ from stages.data.corrections import GROUP, PHOTO, REMOVED, THERE
 from stages.data.csv_rows import shown
 from stages.data.decision_chains import Meaning
 from stages.data.level_names import NUMBER
-from stages.data.task_and_classes import Axis, Task
+from stages.data.task_and_classes import Axis, Task, number_text
 from stages.params.data_and_axes import OLDEST
 
 LISTED = 8  # levels that a message names
-DIGITS = 6  # of a number in photos.csv
+DIGITS = 6  # significant ones of the largest number below a bin, where numbers are not whole
 
 
 def names_group(axis: str, task: Task) -> bool:
@@ -64,7 +64,7 @@ def meaning(axis: str, task: Task, photos: pd.DataFrame) -> Meaning[Any]:
 
     def meant(text: str, number: float) -> float:
         found = _nearest_in(own, text, number, whole) if text in own.levels else float(text)
-        return int(found) if whole else float(f"{found:.{DIGITS}g}")
+        return int(found) if whole else float(number_text(found))
 
     return Meaning(same, meant)
 
@@ -73,7 +73,7 @@ def value_in_words(value: Any, axis: str, task: Task) -> str:
     if axis == PHOTO:
         return shown(REMOVED if value else THERE)
     own = task.axis(axis)
-    return shown(f"{value:g}" if own.numeric else own.levels[value])
+    return shown(number_text(value) if own.numeric else own.levels[value])
 
 
 def _nearest_in(axis: Axis, level: str, number: float, whole: bool) -> float:
@@ -88,7 +88,7 @@ def _nearest_in(axis: Axis, level: str, number: float, whole: bool) -> float:
     if whole:
         return math.ceil(high) - 1
     step = 10.0 ** (math.floor(math.log10(abs(high))) - DIGITS + 1) if high else 10.0**-DIGITS
-    return high - step
+    return max(low, high - step)  # a bin may be narrower than the step
 
 
 def _whole(numbers: "pd.Series[Any]") -> bool:

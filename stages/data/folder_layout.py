@@ -52,13 +52,12 @@ def folders(params: Params) -> Folders:
     data = params.data
     root = Path(data.root or "")
     _there(root, "data.root")
-    named = {entry.name.lower(): entry.name for entry in _entries(root) if entry.is_dir() and not is_litter(entry.name)}
-    train, val, test = (
-        next((named.pop(name) for name in names if name in named), None) for names in (TRAIN, VAL, TEST)
-    )
+    beside = [entry.name for entry in _entries(root) if entry.is_dir() and not is_litter(entry.name)]
+    train, val, test = (_taken(beside, names) for names in (TRAIN, VAL, TEST))
     held_out = Path(data.eval) if data.eval else root / test if test else None
     if held_out is not None:
         _there(held_out, "data.eval")
+        beside = [name for name in sorted([*beside, test or ""]) if name and root / name != held_out]
     if data.train:
         _there(Path(data.train), "data.train")
         return Folders(Path(data.train), (Path(data.train),), held_out)
@@ -69,7 +68,16 @@ def folders(params: Params) -> Folders:
             )
         return Folders(root, (root,), held_out)
     parts = tuple(root / name for name in (train, val) if name)
-    return Folders(root, parts, held_out, tuple(sorted(named.values())))
+    return Folders(root, parts, held_out, tuple(beside))
+
+
+def _taken(folders: list[str], names: tuple[str, ...]) -> str | None:
+    """The folder that has the first of these names, in either case (of `train` and `TRAIN` the former), taken out of the list;
+    None where there is none."""
+    found = next((folder for name in names for folder in sorted(folders, reverse=True) if folder.lower() == name), None)
+    if found is not None:
+        folders.remove(found)
+    return found
 
 
 def find(params: Params) -> Found:
@@ -183,7 +191,8 @@ def _warnings(places: Folders, walk: Walk, other: list[str]) -> list[str]:
     if empty:
         told.append(f"{places.train[0]}: folders without photos are no classes: {len(empty)}, first {shown(empty[0])}")
     if places.beside:
-        told.append(f"{places.base / places.beside[0]}: stands beside {places.train[0].name}/: not used")
+        more = f" and {len(places.beside) - 1} more: stand" if len(places.beside) > 1 else ": stands"
+        told.append(f"{places.base / places.beside[0]}{more} beside {places.train[0].name}/: not used")
     others = walk.others + other
     if others:
         told.append(f"{places.base}: files that are no photos are not used: {len(others)}, first {shown(others[0])}")

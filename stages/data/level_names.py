@@ -23,13 +23,18 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def clash(names: Iterable[str]) -> str:
-    """What is wrong with names of which two differ only in case, form of Unicode or way of writing a number; else empty."""
+    """What is wrong with names of which two differ only in case, blanks, form of Unicode or way of writing a number; else
+    empty."""
     kinds = {
         "in the form of Unicode": lambda name: unicodedata.normalize("NFKC", name),
+        "in blanks or invisible characters": _visible,
         "in case": lambda name: unicodedata.normalize("NFKC", name).casefold(),
-        "in how the number is written": lambda name: str(_number(name) if _number(name) is not None else name),
+        "in how the number is written": _as_number,
     }
-    listed = sorted(set(names))
+    different = set(names)
+    if len({_as_number(_visible(name).casefold()) for name in different}) == len(different):
+        return ""  # one pass in place of four, of a million groups
+    listed = sorted(different)
     for kind, form in kinds.items():
         seen: dict[str, str] = {}
         for name in listed:
@@ -37,6 +42,19 @@ def clash(names: Iterable[str]) -> str:
             if other != name:
                 return f"{shown(other)} and {shown(name)} differ only {kind}"
     return ""
+
+
+def _visible(name: str) -> str:
+    """A name without what cannot be seen: blanks at its ends, a second blank in a row, zero-width characters."""
+    normal = unicodedata.normalize("NFKC", name)
+    if normal.isprintable():
+        return " ".join(normal.split())
+    return " ".join("".join(letter for letter in normal if letter.isprintable() or letter.isspace()).split())
+
+
+def _as_number(name: str) -> str:
+    number = _number(name)
+    return name if number is None else str(number)
 
 
 def mixed(names: Iterable[str]) -> str:
@@ -60,4 +78,4 @@ def normal_form(names: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def _number(name: str) -> float | None:
-    return float(name) if NUMBER.fullmatch(name) else None
+    return float(name) + 0.0 if NUMBER.fullmatch(name) else None  # -0 is 0

@@ -13,7 +13,7 @@ from stages.data import contest_layout, corrected_photos, corrections, table_lay
 from stages.data import folder_layout as folders_of_classes
 from stages.data.found_photos import Found
 from stages.data.pixel_cache_record import Files
-from stages.data.task_and_classes import Task
+from stages.data.task_and_classes import Task, number_text
 from stages.params.schema import Params
 
 READERS = {"contest": contest_layout.find, "folder": folders_of_classes.find, "table": table_layout.find}
@@ -72,9 +72,17 @@ def write(task: Task, photos: pd.DataFrame, groups: pd.DataFrame) -> None:
     """photos.csv, groups.csv and class_counts.csv. photos: group, file, the axes' columns, label, content."""
     names = {"group": unit_column(task)}
     columns = dict.fromkeys(("group", "file", *(axis.name for axis in task.axes), "label", "content"))
-    write_csv(paths.PHOTOS, photos[list(columns)].rename(columns=names))
-    write_csv(paths.GROUPS, groups.rename(columns=names))
+    write_csv(paths.PHOTOS, _exact(task, photos[list(columns)]).rename(columns=names))
+    write_csv(paths.GROUPS, _exact(task, groups).rename(columns=names))
     write_csv(paths.CLASS_COUNTS, class_counts(task, photos))
+
+
+def _exact(task: Task, table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose numbers of axes are written with all their digits: rounded, some would cross the edge of a bin."""
+    fractions = [
+        axis.name for axis in task.axes if axis.numeric and table.get(axis.name, pd.Series()).dtype.kind == "f"
+    ]
+    return table.assign(**{name: table[name].map(number_text) for name in fractions})
 
 
 def read(task: Task) -> pd.DataFrame:

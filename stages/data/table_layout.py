@@ -21,6 +21,8 @@ from stages.params.data_and_axes import AxisParams
 from stages.params.schema import Params
 
 SPLITS = dict.fromkeys(("", "train", "training", "val", "valid", "validation"), False) | {"test": True, "eval": True}
+PLACEHOLDERS = 10  # eval photos of one and the same label that look like a form to fill in
+MOST_WHOLE = 2**53  # up to which a float is every whole number
 FILE, GROUP, SPLIT, EVAL = "file", "group", "split", "ImageID"  # columns within this file, besides those of the axes
 
 
@@ -78,12 +80,20 @@ def find(params: Params) -> Found:
     for name, given in params.axes.items():
         if given.bins is not None and (photos[name] % 1).any():
             found[name] = task_and_classes.bin_names(given.bins, whole=False)
+        elif given.bins is not None and (photos[name].abs() < MOST_WHOLE).all():
+            photos[name] = photos[name].astype(np.int64)
     constant = _constant(rows, photos, params)
     own = task_and_classes.made(params, found, constant, "group" if params.data.group else "photo")
     if own.classes > MOST_CLASSES:
         raise UserError(
             f"{rows.path}: the axes make {own.classes} classes, and at most {MOST_CLASSES} are possible; name columns of "
             "classes, or cut numbers by bins"
+        )
+    names = own.class_names
+    twice = next((name for place, name in enumerate(names) if names.index(name) < place), None)
+    if twice is not None:
+        rows.warnings.append(
+            f"{rows.path}: two classes are called {shown(twice)}, and only {' and '.join(axes)} tell them apart; rename a level"
         )
     groups = photos.drop_duplicates(GROUP)[[GROUP, *constant]].reset_index(drop=True)
     photos = photos.astype({GROUP: str, FILE: str})
@@ -160,6 +170,11 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
     unknown = split.isna().to_numpy()
     rows.of_eval |= split.fillna(False).to_numpy(bool)
     filled = (frame[axes] != "").to_numpy()
+    moved = np.flatnonzero(~filled.any(1) & ~rows.of_eval & (frame[SPLIT] != "").to_numpy())
+    if len(moved):
+        which = shown(rows.text(SPLIT, moved[0]))
+        more = f" (and {len(moved) - 1} more)" if len(moved) > 1 else ""
+        rows.warnings.append(f"{rows.place(moved[0])}{more}: is {which} and has no label: taken as an eval photo")
     rows.of_eval |= ~filled.any(1)
     rows.tell(unknown, SPLIT, lambda _: "is not known", "write train, val or test")
     for place, name in enumerate(axes):
@@ -169,6 +184,21 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
     rows.tell(
         (frame[GROUP] == "").to_numpy() & ~rows.of_eval & (frame[FILE] != "").to_numpy(), GROUP, lambda _: "", "name it"
     )
+    if GROUP in rows.called:
+        _check_groups(rows)
+
+
+def _check_groups(rows: Rows) -> None:
+    """A group that is no name, which would join strangers, is a fault; one that is written in two ways is told of."""
+    missing = rows.frame[GROUP].str.lower().isin(level_names.MISSING).to_numpy()
+    mend = "name the group of each; a photo that stands alone is a group of its own"
+    rows.tell(missing, GROUP, lambda _: "is what programs write for a missing value", mend)
+    problem = level_names.clash(rows.frame[GROUP][rows.good])
+    if problem:
+        rows.warnings.append(
+            f"{rows.path}: of the column `{rows.called[GROUP]}`, {problem}: taken as two groups, which folds may part; "
+            "write them as one if they are one"
+        )
 
 
 def _check_files(rows: Rows, base: Path) -> None:
@@ -249,10 +279,10 @@ def _codes(rows: Rows, name: str, given: AxisParams, known: tuple[str, ...]) -> 
     if given.bins is not None:
         different = pd.Series(values.unique(), dtype=object)
         numbers = pd.to_numeric(different, errors="coerce").replace([np.inf, -np.inf], np.nan)
-        found = values.map(dict(zip(different, numbers.map(lambda n: float(f"{n:.6g}")), strict=True))).to_numpy(float)
+        read = numbers.map(lambda number: float(task_and_classes.number_text(number)))  # as photos.csv will have it
+        found = values.map(dict(zip(different, read, strict=True))).to_numpy(float)
         rows.tell(filled & np.isnan(found), name, lambda _: "is not a number", "write a number")
-        whole = found[rows.good & ~rows.of_eval]
-        return found if (whole % 1 != 0).any() else np.where(np.isnan(found), -1, found).astype(np.int64)
+        return found
     codes = level_names.codes(values, known)
     lacking = filled & (codes < 0)
     rows.tell(
@@ -310,7 +340,16 @@ def _eval(rows: Rows, columns: dict[str, np.ndarray], own: Task) -> pd.DataFrame
     if len(found) and filled.all():
         if own.unit == "group" and (rows.frame[GROUP][which] != "").all():
             found[GROUP] = rows.frame[GROUP][which].to_numpy()
-        return found.assign(label=own.labels({name: values[which] for name, values in columns.items()}))
+        labels = own.labels({name: values[which] for name, values in columns.items()})
+        if len(labels) >= PLACEHOLDERS and (labels == labels[0]).all():
+            rows.warnings.append(
+                f"{rows.path}: all {len(labels)} eval photos are labelled {shown(own.class_names[labels[0]])}: if that only "
+                "fills the column, as in a sample submission, take it out, or `maskcli score` takes it for the truth"
+            )
+        return found.assign(label=labels)
     if filled.any():
-        rows.warnings.append(f"{rows.path}: {filled.sum()} of {len(found)} eval photos have labels: none is used")
+        lacking = shown(str(found[EVAL][~filled].iloc[0]))
+        rows.warnings.append(
+            f"{rows.path}: {filled.sum()} of {len(found)} eval photos have labels: none is used; the first without is {lacking}"
+        )
     return found

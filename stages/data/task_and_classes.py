@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CLASSES = 1000
+DIGITS = 15  # significant ones of a number: as many as a float keeps of every decimal number
 UNITS = {"person": "people", "group": "groups", "photo": "photos"}
 
 
@@ -236,12 +237,17 @@ def with_subsets(task: Task, subsets: Mapping[str, Mapping[str, Any]]) -> Task:
     return Task(task.layout, task.axes, task.unit, {name: task.classes_of(chosen) for name, chosen in subsets.items()})
 
 
+def number_text(value: float) -> str:
+    """A number as tables and names of bins have it: read again it is the same, so that it stays on its side of a bin's edge."""
+    return str(value) if isinstance(value, int) else f"{value:.{DIGITS}g}"
+
+
 def bin_names(bins: tuple[float, ...], whole: bool = True) -> tuple[str, ...]:
     """Names of a number's bins: <30, 30-59, 60+; <0.5, 0.5-1, 1+ (up to, without, the second) where bins, or the data (whole:
     False), are no whole numbers."""
     whole = whole and all(float(edge).is_integer() for edge in bins)
-    texts = [f"{edge:g}" for edge in bins]
-    ends = [f"{edge - 1:g}" for edge in bins] if whole else texts
+    texts = [number_text(edge) for edge in bins]
+    ends = [number_text(edge - 1) for edge in bins] if whole else texts
     middle = [
         first if whole and first == last else f"{first}-{last}"
         for first, last in zip(texts[:-1], ends[1:], strict=True)

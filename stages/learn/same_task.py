@@ -2,7 +2,7 @@
 
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.data.task_and_classes import Axis, Task
+from stages.data.task_and_classes import Axis, Task, number_text
 
 NAMED = 4  # levels of an axis
 
@@ -42,5 +42,5 @@ def _levels(axis: Axis, first: int) -> str:
     start = max(0, min(first, len(axis.levels) - 1) - 1)
     named = axis.levels[start : start + NAMED]
     before, after = ("..., " if start else ""), (", ..." if start + NAMED < len(axis.levels) else "")
-    bins = f" cut at {', '.join(f'{edge:g}' for edge in axis.bins[:NAMED])}" if axis.bins else ""
+    bins = f" cut at {', '.join(number_text(edge) for edge in axis.bins[:NAMED])}" if axis.bins else ""
     return f"{axis.name}{bins} with {len(axis.levels)} levels: {before}{', '.join(named)}{after}"

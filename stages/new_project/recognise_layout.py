@@ -1,15 +1,23 @@
 """Which layout a person's photos have, by how they lie."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.base.errors import UserError
+from stages.data.folder_layout import TEST, TRAIN, VAL
 from stages.data.photo_files import SUFFIXES
 from stages.params.data_and_axes import LAYOUTS, Layout
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet")
 DEPTH = 3  # folders below one that are looked into for a first photo
+WORD = re.compile(r"[^\W\d_]+")
+PARTS = frozenset(
+    (*TRAIN, *VAL, *TEST)
+)  # words in names of folders that are no classes, and those of pieces of one set
+PIECES = frozenset(("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpg", "jpeg", "png"))
+PIECES |= {"part", "fold", "batch", "chunk"}
 ENTRIES = 2_000  # of a folder that are looked at
 
 
@@ -27,12 +35,18 @@ def layout_of(data: Path) -> tuple[Layout, Path]:
     if (data / "train/train.csv").is_file() and (data / "train/images").is_dir():
         return "contest", data
     tables = sorted(entry for entry in _entries(data) if entry.is_file() and entry.suffix.lower() in TABLES)
-    if len(classes(train_side(data))) > 1 and not (tables and _has_photos_itself(data)):
+    folders = classes(train_side(data))
+    parts = _are_parts(folders, bool(tables))
+    if len(folders) > 1 and not parts and not (tables and _has_photos_itself(data)):
         return "folder", data
-    if len(tables) > 1:
+    if parts and not tables:
         raise UserError(
-            f"{data}: holds {len(tables)} tables; name the one to begin with, as `maskcli init {tables[0]}`"
+            f"{data}: {folders[0]} and {folders[1]} seem to be parts of the data, not classes; name a table of their labels, "
+            "call the parts train, val and test where a folder a class lies in them, or say --layout folder if they are classes"
         )
+    if len(tables) > 1:
+        likely = next((table for table in tables if "train" in table.stem.lower()), tables[0])
+        raise UserError(f"{data}: holds {len(tables)} tables; name the one to begin with, as `maskcli init {likely}`")
     if tables and has_photos(data, DEPTH):
         return "table", tables[0]
     raise UserError(f"{data}: no layout is known in which photos lie like this; the layouts are {LAYOUTS}")
@@ -46,6 +60,17 @@ def train_side(data: Path) -> Path:
 def classes(folder: Path) -> list[str]:
     """Folders in it that hold photos, at any depth."""
     return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and has_photos(entry, DEPTH))
+
+
+def _are_parts(folders: Sequence[str], beside_a_table: bool) -> bool:
+    """Whether folders are called as parts of one data set: train_images and test_images; or, where a table may have the labels,
+    images_1 and images_2."""
+    words = [WORD.findall(name.lower()) for name in folders]
+    if len(folders) < 2 or any(name.lower() in TRAIN for name in folders):  # train/: classes lie in it
+        return False
+    if all(PARTS.intersection(found) for found in words):
+        return True
+    return beside_a_table and all(found == words[0] for found in words) and bool(PIECES.intersection(words[0]))
 
 
 def has_photos(folder: Path, depth: int) -> bool:

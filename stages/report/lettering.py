@@ -41,9 +41,14 @@ def legible(names: Sequence[str], numbers: Iterable[int], longest: int = LONGEST
     their letters."""
     numbers = list(numbers)
     return [
-        name if drawable(name) else f"class {number}"
+        plain(name) if drawable(name) else f"class {number}"
         for name, number in zip(unlike(names, numbers, longest), numbers, strict=True)
     ]
+
+
+def plain(text: str) -> str:
+    """Text as matplotlib draws it letter by letter: between two dollar signs it would read a formula, or fail to."""
+    return text.replace("$", r"\$")
 
 
 def drawable(text: str) -> bool:

@@ -18,6 +18,7 @@ from stages.data.corrections import GROUP, PHOTO, REMOVED, THERE, UNDONE, Row
 from stages.data.csv_rows import normal, printable
 from stages.data.decision_chains import Step
 from stages.data.pixel_cache_record import file_times
+from stages.data.task_and_classes import number_text
 from stages.review.numbered_photos import Numbered
 from stages.review.questions import Question
 
@@ -213,7 +214,7 @@ class Decisions:
         own = self.photos.task.axis(axis)
         if not own.numeric:
             return own.levels[value]
-        return str(value) if isinstance(value, int) else f"{value:.{corrected_values.DIGITS}g}"
+        return number_text(value)
 
     def _stays(self, asked: Asked) -> bool:
         """Whether what is asked for holds already."""

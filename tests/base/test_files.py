@@ -1,5 +1,6 @@
 import os
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,13 @@ def test_text_is_text_and_empty_numbers_are_missing(tmp_path: Path) -> None:
     assert table["name"].tolist() == ["NA", "007", ""]
     write_csv(tmp_path / "b.csv", pd.DataFrame({"loss": [0.5, np.nan]}))
     assert read_csv(tmp_path / "b.csv", "train", {"loss": float})["loss"].isna().tolist() == [False, True]
+
+
+def test_a_column_can_be_added_to_a_table_of_many_columns_without_a_warning(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", pd.DataFrame(np.zeros((2, 300)), columns=[f"f1_{number}" for number in range(300)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pandas' of performance, which a person would see
+        read_csv(tmp_path / "a.csv", "train", {"f1_0": float}).assign(fold=0)
 
 
 def refusal(read: Callable[[], object]) -> str:

@@ -75,6 +75,14 @@ def test_intervals_are_over_people_where_the_truth_knows_them_and_else_over_phot
     assert score.run(CONTEST, truth, submission) == over_people
 
 
+def test_photos_of_no_group_are_not_taken_as_one_group(tables: tuple[Path, Path, pd.DataFrame]) -> None:
+    truth, submission, known = tables
+    known["person"] = known["person"].where(known["person"] != "004", "")
+    known[["ImageID", "ans", "person"]].to_csv(truth, index=False)
+    with pytest.raises(UserError, match=r"truth.csv: 7 photos are of no group, first 28.jpg; name the group of each"):
+        score.run(CONTEST, truth, submission)
+
+
 def test_the_demos_truth_knows_its_people(prepared: Path) -> None:
     truth = pd.read_csv(prepared / "data/eval_truth.csv", dtype=str)
     assert truth.groupby("person").size().tolist() == [7] * 6

@@ -99,6 +99,15 @@ def test_numbers_that_are_not_whole_come_next_to_the_end_of_a_level() -> None:
     assert done.task.labels(done.photos).tolist() == [1, 1]
 
 
+def test_numbers_keep_the_digits_that_a_row_has_and_stay_in_a_level_narrower_than_a_step() -> None:
+    axis = Axis("paid", ("<20000", "20000-20000.005", "20000.005+"), (20000.0, 20000.005))
+    table = pd.DataFrame({"group": ["a", "b"], "file": ["a", "b"], "paid": [20000.01, 30000.5]})
+    found = Found(Task("table", (axis,), "photo"), table, table[["group"]], pd.DataFrame({"ImageID": []}, dtype=str))
+    done = corrected("a paid 20000.01 19999.99", "b paid 30000.5 20000-20000.005", found=found)
+    assert done.photos["paid"].tolist() == [19999.99, 20000]
+    assert done.task.labels(done.photos).tolist() == [0, 1]
+
+
 def test_decisions_follow_each_other_count_once_and_are_taken_back() -> None:
     done = corrected(
         *("p1 gender male female ann", "p1 gender male female bob", "p1 gender female male ann undone"),

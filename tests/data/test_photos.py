@@ -80,6 +80,23 @@ def test_a_second_table_is_the_eval_set_and_its_labels_the_truth(tmp_path: Path)
     assert list(photos.read_eval()) == ["ImageID", "content"]
 
 
+def test_classes_whose_levels_read_the_same_together_are_told(tmp_path: Path) -> None:
+    rows = ["cat/1.png,red,wine glass", "cat/2.png,red wine,glass", "dog/1.png,red,glass", "dog/2.png,red,glass"]
+    layouts.table(*rows, header="filename,colour,thing", axes={"colour": {}, "thing": {}})()
+    told = (
+        "photos.csv: two classes are called `red wine glass`, and only colour and thing tell them apart; rename a level"
+    )
+    assert photos.find(load()).warnings == [told]
+
+
+def test_what_stands_beside_train_and_is_not_used_is_told_but_not_the_eval_set(tmp_path: Path) -> None:
+    layouts.divided()
+    layouts.photo("holdout/a.png")()
+    layouts.params({"layout": "folder", "root": "pets", "eval": "pets/holdout"})
+    found = photos.find(load())
+    assert (len(found.eval), found.warnings) == (1, ["pets/test: stands beside train/: not used"])
+
+
 def test_without_a_root_files_start_from_the_folder_of_the_table(tmp_path: Path) -> None:
     layouts.table(root=None, train="pets/photos.csv")()
     layouts.TABLE.rename("pets/photos.csv")
@@ -103,4 +120,35 @@ def test_numbers_are_kept_as_they_are_written_to_photos_csv(tmp_path: Path) -> N
     layouts.table(*rows, header=layouts.WITH_AGE, axes=layouts.AGES)()
     run()
     table = photos.read(task_and_classes.read(load()))
-    assert table["label"].tolist() == open_all(load()).labels.tolist()
+    assert table["age"].tolist() == [29.99999999, 29, 61, 61.5]
+    assert table["label"].tolist() == open_all(load()).labels.tolist() == [0, 0, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("days", "bins", "levels", "labels"),
+    [
+        ((20230131, 20221231, 20230103, 20230101), [20230101, 20230103], None, [2, 0, 2, 1]),
+        ((19999.99, 20000, 20000.01, 5), [20000, 20000.005], ("<20000", "20000-20000.005", "20000.005+"), [0, 1, 2, 0]),
+    ],
+)
+def test_numbers_of_many_digits_stay_on_their_side_of_a_bin(
+    tmp_path: Path, days: tuple[float, ...], bins: list[float], levels: tuple[str, ...] | None, labels: list[int]
+) -> None:
+    rows = [f"{file},{patient},{day}" for (file, patient, _), day in zip(layouts.ROWS, days, strict=True)]
+    layouts.table(*rows, axes={"diagnosis": {"bins": bins}}, group="patient")()
+    run()
+    own = task_and_classes.read(load())
+    assert own.class_names == (levels or ("<20230101", "20230101-20230102", "20230103+"))
+    assert photos.read(own)["diagnosis"].tolist() == photos.read_groups(own)["diagnosis"].tolist() == list(days)
+    assert photos.read(own)["label"].tolist() == open_all(load()).labels.tolist() == labels
+
+
+def test_numbers_of_the_eval_photos_may_have_decimals_where_those_of_training_have_none(tmp_path: Path) -> None:
+    rows = [*(f"{file},train,{day}" for (file, _, _), day in zip(layouts.ROWS, (-1, 0, 29, 30), strict=True))]
+    layouts.table(
+        *rows, "a.png,test,29.7", "b.png,test,-0.5", axes={"diagnosis": {"bins": [0, 29.5]}}, split="patient"
+    )()
+    layouts.photo("a.png", "b.png")()
+    prepare.run(load(), SILENT)
+    assert photos.read(task_and_classes.read(load()))["diagnosis"].dtype.kind == "i"
+    assert photos.read_eval()["label"].tolist() == [2, 0]

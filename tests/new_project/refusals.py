@@ -39,6 +39,11 @@ def two_tables() -> None:
         Path(f"photos/{name}.csv").write_text("file,kind\n1.png,a\n")
 
 
+def parts() -> None:
+    for name in ("train_images", "test_images"):
+        made.photo(Path(f"photos/{name}/1.png"), "cat", 1)
+
+
 def standing() -> None:
     photos()
     Path("params.yaml").write_text("seed: 1\n")
@@ -50,6 +55,7 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[], None]]] = {
     "init: a photo": (("photos/cat/000.png",), photos),
     "init: photos in no folders": (("photos",), flat),
     "init: several tables": (("photos",), two_tables),
+    "init: parts of a set in place of classes": (("photos",), parts),
     "init: a project among the photos": (("photos", "--into", "photos"), photos),
     "init: a project below the photos": (("photos", "--into", "photos/cat"), photos),
     "init: an unknown layout": (("photos", "--layout", "folders"), photos),

@@ -25,6 +25,13 @@ def lay(*names: str) -> Path:
         (("train/cat/1.jpg", "train/dog/2.jpg", "test/cat/3.jpg"), ("folder", "data")),
         (("labels.csv", "images/1.jpg", "images/2.jpg"), ("table", "data/labels.csv")),
         (("labels.tsv", "1.jpg", "2.jpg"), ("table", "data/labels.tsv")),
+        (("labels.csv", "train_images/1.jpg", "test_images/2.jpg"), ("table", "data/labels.csv")),
+        (("labels.csv", "skin_images_1/1.jpg", "skin_images_2/2.jpg"), ("table", "data/labels.csv")),
+        (("labels.csv", "fold1/1.jpg", "fold2/2.jpg"), ("table", "data/labels.csv")),
+        (("notes.csv", "real images/1.jpg", "fake images/2.jpg"), ("folder", "data")),
+        (("notes.csv", "class_1/1.jpg", "class_2/2.jpg"), ("folder", "data")),
+        (("car/1.jpg", "test tube/3.jpg"), ("folder", "data")),
+        (("Training/cat/1.jpg", "Training/dog/2.jpg", "Test/cat/3.jpg"), ("folder", "data")),
     ],
 )
 def test_layouts_are_told_apart(names: tuple[str, ...], expected: tuple[str, str]) -> None:
@@ -45,6 +52,14 @@ def test_a_file_is_a_table() -> None:
         (
             ("a.csv", "b.csv", "images/1.jpg"),
             "data: holds 2 tables; name the one to begin with, as `maskcli init data/a.csv`",
+        ),
+        (
+            ("sample_submission.csv", "train.csv", "train_images/1.jpg", "test_images/2.jpg"),
+            "data: holds 2 tables; name the one to begin with, as `maskcli init data/train.csv`",
+        ),
+        (
+            ("train_images/cat/1.jpg", "train_images/dog/1.jpg", "test_images/2.jpg"),
+            "data: test_images and train_images seem to be parts of the data, not classes; name a table of their labels, call",
         ),
     ],
 )

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from stages.data.task_and_classes import Axis, Task
 from stages.report import lettering
@@ -15,6 +16,14 @@ KOREAN = ("마스크", "없음")
 def test_names_that_no_font_can_draw_go_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lettering, "_letters", lambda: frozenset(map(ord, "Größe")))
     assert lettering.legible(["mask", "Größe", *KOREAN], [0, 1, 2, 30]) == ["mask", "Größe", "class 2", "class 30"]
+
+
+def test_dollar_signs_are_drawn_and_no_formula_is_read(tmp_path: Path) -> None:
+    names = ("$5-$10", "$10_$20", r"$\frac{$")
+    texts = [Text(text=name) for name in lettering.legible(names, range(3))]
+    assert [text._preprocess_math(text.get_text()) for text in texts] == [(name, False) for name in names]
+    counts = pd.DataFrame({"label": range(3), "class": names, "photos": [3, 4, 5]})
+    eda_figures.classes(tmp_path / "classes.png", counts, Task("folder", (Axis("label", names),), "photo"))
 
 
 def test_a_font_that_has_the_letters_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

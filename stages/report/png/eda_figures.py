@@ -107,7 +107,7 @@ def histogram(path: Path, found: Histogram) -> None:
     for code, (level, colour) in enumerate(parts):
         rows = (table[found.stacked.name] == level).to_numpy() if found.stacked else np.ones(len(table), bool)
         count = np.bincount(place[rows], table[units].to_numpy()[rows], len(starts)).astype(int)
-        name = level if lettering.drawable(level) else f"level {code}"
+        name = lettering.plain(level) if lettering.drawable(level) else f"level {code}"
         label = f"{name}: {count.sum()} {units}"
         axes.bar(starts, count, step, below, align="edge", color=colour, label=label, edgecolor="white", lw=0.3)
         below += count
@@ -260,7 +260,7 @@ def _short(group: str, photo: str, task: Task) -> str:
     else:
         # Without groups, the folder says what class it is of.
         text = "/".join(Path(photo).parts[-2:]) if task.unit == "photo" else f"{group}, {Path(photo).stem}"
-    return text if len(text) <= 44 else f"{text[:22]}...{text[-19:]}"
+    return lettering.plain(text if len(text) <= 44 else f"{text[:22]}...{text[-19:]}")
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

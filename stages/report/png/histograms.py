@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages.data.task_and_classes import Axis, Task
+from stages.data.task_and_classes import Axis, Task, number_text
 from stages.report.colours import LEVELS
 
 MOST_ONES = 120  # bars of one, for whole numbers: ages
@@ -15,7 +15,8 @@ MOST_BARS = 60  # of other widths
 @dataclass(frozen=True)
 class Histogram:
     """Bars of one axis. table: the axis's column (where a bar begins), the stacked axis's level by name where there is one,
-    `units`, bin_from (where the bar's bin begins), and `to` (where a bar ends) unless bars are one wide."""
+    `units`, bin_from (where the bin begins that the bar begins in), and `to` (where a bar ends) unless bars are one wide.
+    members: how many have a number in each bin: a wide bar may reach over an edge."""
 
     axis: Axis
     stacked: Axis | None  # bars are parted by its levels
@@ -24,6 +25,7 @@ class Histogram:
     step: float  # width of a bar
     whole: bool  # all numbers are whole
     table: pd.DataFrame
+    members: tuple[int, ...]
 
 
 def count(photos: pd.DataFrame, axis: Axis, task: Task) -> Histogram:
@@ -47,22 +49,24 @@ def count(photos: pd.DataFrame, axis: Axis, task: Task) -> Histogram:
     table["bin_from"] = (edges.astype(int) if _whole(edges) else edges)[np.digitize(numbers, axis.bins)]
     if step != 1:
         table["to"] = np.round(numbers + step, 10)
-    return Histogram(axis, stacked, units, "year" if task.layout == "contest" else "", step, _whole(values), table)
+    members = tuple(np.bincount(axis.codes(values), minlength=len(axis.levels)).tolist())
+    return Histogram(
+        axis, stacked, units, "year" if task.layout == "contest" else "", step, _whole(values), table, members
+    )
 
 
 def in_bins(found: Histogram) -> dict[str, int]:
     """How many have a number in each bin, by the bin in words."""
-    place = np.digitize(found.table[found.axis.name].to_numpy(), found.axis.bins)
-    counted = np.bincount(place, found.table[found.units].to_numpy(), len(found.axis.bins) + 1).astype(int)
-    return dict(zip(bin_words(found.axis.bins, found.whole), counted.tolist(), strict=True))
+    return dict(zip(bin_words(found.axis.bins, found.whole), found.members, strict=True))
 
 
 def bin_words(bins: tuple[float, ...], whole: bool) -> list[str]:
     """Bins in words: below 30, 30 to 59, 60 and over; of numbers that are not all whole `30 to below 60`."""
     whole = whole and _whole(np.array(bins))
-    ends = [f"to {edge - 1:g}" if whole else f"to below {edge:g}" for edge in bins[1:]]
-    middle = [f"{edge:g} {end}" for edge, end in zip(bins[:-1], ends, strict=True)]
-    return [f"below {bins[0]:g}", *middle, f"{bins[-1]:g} and over"]
+    texts = [number_text(edge) for edge in bins]
+    ends = [f"to {number_text(edge - 1)}" if whole else f"to below {number_text(edge)}" for edge in bins[1:]]
+    middle = [f"{text} {end}" for text, end in zip(texts[:-1], ends, strict=True)]
+    return [f"below {texts[0]}", *middle, f"{texts[-1]} and over"]
 
 
 def _stacked(task: Task, alike: bool) -> Axis | None:

@@ -130,7 +130,7 @@ def forest(path: Path, candidates: list[tuple[str, list[Difference]]], base: str
 
 def _score_name(metric: str, task: Task) -> str:
     name = class_lists.cut(score_names.whole(metric, task), LONGEST_NAME)
-    return name if lettering.drawable(name) else metric
+    return lettering.plain(name) if lettering.drawable(name) else metric
 
 
 def _shown_classes(candidates: list[tuple[str, list[Difference]]]) -> set[str]:

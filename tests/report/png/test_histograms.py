@@ -47,6 +47,14 @@ def test_numbers_that_differ_within_a_group_are_counted_by_photo_in_bars_that_sa
     assert histograms.in_bins(found) == {"below 2.5": 2, "2.5 to below 10": 1, "10 and over": 1}
 
 
+def test_a_bar_that_reaches_over_an_edge_is_counted_in_both_bins() -> None:
+    sizes = [float(size) for size in range(1000)]
+    axis = replace(SIZE, levels=("<333", "333+"), bins=(333.0,))
+    found = histograms.count(cells(sizes, [0] * 1000), axis, replace(CELLS, axes=(STAIN, axis), subsets={}))
+    assert found.step == 20
+    assert histograms.in_bins(found) == {"below 333": 333, "333 and over": 667}
+
+
 def test_an_axis_of_many_levels_parts_no_bars() -> None:
     levels = Axis("stain", tuple("abcdefgh"))
     task = replace(CELLS, axes=(levels, SIZE), subsets={})
