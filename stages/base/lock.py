@@ -87,9 +87,8 @@ def held(
         ended.set()
         beats.join()
         if read(path) == own:
-            with suppress(
-                OSError
-            ):  # Windows: somebody reads it at this moment; the system's lock says that nobody holds it
+            # Windows refuses where somebody reads it at this moment; the system's lock says that nobody holds it.
+            with suppress(OSError):
                 _told(path).unlink(missing_ok=True)
         system.release()
 
