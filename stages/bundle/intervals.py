@@ -7,7 +7,7 @@ import numpy as np
 from stages.bundle.contents import Contents
 from stages.bundle.of_project import Judged, Run
 from stages.judge import bootstrap
-from stages.judge.paired_difference import FEWEST_PEOPLE
+from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.params.schema import Params
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap
-from stages.judge.paired_difference import FEWEST_PEOPLE, TOO_FEW, Difference
+from stages.judge.bootstrap import FEWEST_PEOPLE
+from stages.judge.paired_difference import TOO_FEW, Difference
 from stages.report import verdicts
 from stages.report.score_names import headlines
 
@@ -114,7 +115,8 @@ def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]
     low, high = (score.get(f"{key}_{end}") for end in ("low", "high"))
     if low is None or high is None:
         low, high = found.headline.get(key, (None, None))
-    return {"value": f"{score[key]:.4f}", "interval": "" if low is None else f"{low:.4f} to {high:.4f}"}
+    told = low is not None and high is not None and np.isfinite(high)  # of nll, too few groups give no end
+    return {"value": f"{score[key]:.4f}", "interval": f"{low:.4f} to {high:.4f}" if told else ""}
 
 
 def interval_text(found: Intervals, number: int, units: str) -> str:
