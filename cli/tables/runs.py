@@ -66,6 +66,11 @@ def _row(row: "Row", width: int, several: bool) -> list[str]:
 
 def _left_out(found: "Found") -> list[str]:
     told = []
+    if len(found.rows) > 2:
+        told.append(
+            f"note: the best of {len(found.rows)} reads too high, for it is picked on the {found.units} that it is scored on; "
+            "verdicts allow for that"
+        )
     if found.older:
         told.append(f"Older commits and experiments with results that are not shown (--limit): {found.older}.")
     if found.without_results:

@@ -177,6 +177,9 @@ def test_the_command_prints_the_table_and_json(
     code, shown, _ = maskcli(monkeypatch, capsys, "runs")
     assert code == 0
     assert shown.startswith("3 runs, best macro F1 first.")
+    assert "note: the best of 3 reads too high, for it is picked on the people that it is scored on" in " ".join(
+        shown.split()
+    )
     found = json.loads(maskcli(monkeypatch, capsys, "runs", "--json")[1])
     assert [row["macro_f1"] for row in found["rows"]] == [0.80, 0.41, 0.40]
 
