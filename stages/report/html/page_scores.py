@@ -10,7 +10,7 @@ from stages.judge import bootstrap
 from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.judge.paired_difference import TOO_FEW, Difference
 from stages.report import verdicts
-from stages.report.score_names import headlines
+from stages.report.score_names import OF_ONE_REPEAT, headlines
 
 SMALLEST = 1e-30  # a probability of 0 still has a finite loss
 
@@ -102,6 +102,8 @@ def headline_rows(
     for key, name, higher in headlines(task):
         if not any(key in score for score in scores):
             continue
+        if key in OF_ONE_REPEAT and any(score.get("repeats", 1) > 1 for score in scores):
+            name += ", of a repeat alone"
         arrow = {True: " ↑", False: " ↓", None: ""}[higher]
         cells = [_cell(key, score, one) for score, one in zip(scores, found, strict=True)]
         rows.append({"name": name + arrow, "cells": cells, "difference": difference(differences.get(key))})
