@@ -254,6 +254,8 @@ def test_a_subset_of_which_there_is_no_photo_has_no_difference(tmp_path: Path) -
         write.write(tmp_path / f"{name}.csv", PATIENTS, images, answers)
     found = score.against(PATIENTS, *(tmp_path / f"{name}.csv" for name in ("truth", "a", "b")), 100)
     assert list(by_name(found)) == ["macro_f1", "accuracy", "f1_finding", "f1_age"]
+    alone = score.run(PATIENTS, tmp_path / "truth.csv", tmp_path / "a.csv", 100)
+    assert np.isnan([alone[f"f1_old{end}"] for end in ("", "_low", "_high")]).all()
 
 
 @pytest.mark.parametrize(
