@@ -4,6 +4,7 @@ python bench/audit.py PROJECT FOLDER [--kinds swap gender random] [--noise 0.01 
     [--set train.epochs=14 folds=[0,1,2]] [--known FILE]
 python bench/audit.py PROJECT --draws 20                        (seconds: noise planted after training, which no model has learnt)
 python bench/audit.py --scale 1000000                                                        (about two minutes)
+python bench/audit.py --estimates 20                    (two minutes: does the mean score say how many labels are wrong?)
 
 PROJECT: a project of the contest's layout with labels taken for clean, where lr-find has run. Each kind and share of noise is
 planted in a copy of it below FOLDER, as rows of corrections.csv, which prepare applies; then all folds are trained and joined.
@@ -17,10 +18,15 @@ ambiguous labels come last, and the photo's score, in which they do not; the pla
 without groups, its find_label_issues first, by normalised margin. Precision is the share of wrong classes among as many photos
 as have one, recall that of all of them found among twice as many. Last the audit's labels of the axis alone: people, where
 they belong to people.
+
+--estimates: drawn people with one label of two levels, 40 and 60 %, seven photos each that are alike by half, and probabilities
+that are right for every photo (`planted`), or as right for the labels with their mistakes, which is what models learn that are
+trained on them as long as can be (`learnt`). Mistakes are of both levels alike, or all of the rarer one (`one-sided`).
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -45,12 +51,15 @@ from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
 from stages.judge import bootstrap, label_suspects
 from stages.judge.label_suspects import Suspects
+from stages.judge.metrics import log_softmax
 from stages.params.keys import flat, nested
 from stages.params.load import load
 
 KINDS = ("swap", "gender", "random")
 SHARES = (0.01, 0.05, 0.1)
 COPIED = (paths.PARAMS, paths.LR_CHOSEN)
+MISTAKES = ((0.0, False), (0.01, False), (0.05, False), (0.1, False), (0.05, True))
+PHOTOS, STRENGTH = 7, 1.5  # of a drawn person; how far its photos lie from the other level's, standard deviations
 
 
 def main() -> None:
@@ -64,9 +73,13 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of params.yaml")
     parser.add_argument("--draws", type=int, help="plant in the labels of PROJECT's OOF predictions, so many times")
     parser.add_argument("--scale", type=int, help="photos, of 18 classes")
+    parser.add_argument("--estimates", type=int, help="sets of drawn people of each kind")
     options = parser.parse_args()
     if options.scale:
         scale(options.scale)
+        return
+    if options.estimates:
+        estimates(options.estimates)
         return
     changes = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in options.set)}
     known = corrections.read(options.known) if options.known else []
@@ -236,6 +249,45 @@ def cleanlab_alone(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
 
     named = find_label_issues(given, probabilities, n_jobs=1)
     return np.asarray(named + 1 - get_normalized_margin_for_each_label(given, probabilities))
+
+
+def estimates(draws: int) -> None:
+    """What share of the first 50 suspects, and of all labels, is told to be wrong and is; means over draws."""
+    rows = []
+    for people, (share, one_sided), learnt in itertools.product((200, 900), MISTAKES, (False, True)):
+        if learnt and not share:
+            continue
+        found = []
+        for seed in range(draws):
+            logs, true, given, group = people_of_two_levels((people, share, one_sided, learnt), seed)
+            axis = CONTEST.axis("gender")
+            one = label_suspects.of_axis(logs, given, group, axis, constant=True, values=None)
+            wrong, first = (given != true)[::PHOTOS], np.argsort(-one.score, kind="stable")[:50]
+            found.append((one.score[first].mean(), wrong[first].mean(), one.score.mean(), wrong.mean()))
+        kind = "one-sided" if one_sided else "both"
+        rows.append([people, share, kind, "learnt" if learnt else "planted", *np.mean(found, axis=0)])
+    columns = ["people", "share wrong", "kind", "models", "of the first 50, told", "wrong", "of all, told", "wrong"]
+    report({}, [table("What the scores say, and what is so", columns, rows)], [])
+
+
+def people_of_two_levels(
+    kind: tuple[int, float, bool, bool], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Photos [N] of drawn people: log probabilities [N, 2], true and given levels, whose photo. kind: as in `estimates`."""
+    people, share, one_sided, learnt = kind
+    rng, prior = np.random.default_rng([seed, people]), np.array([0.4, 0.6])
+    true = rng.choice(2, people, p=prior)
+    some = np.flatnonzero(true == 0) if one_sided else np.arange(people)
+    given = true.copy()
+    given[rng.choice(some, round(share * people), replace=False)] ^= 1
+    noise = np.sqrt(0.5) * (np.repeat(rng.normal(size=(people, 2)), PHOTOS, 0) + rng.normal(size=(people * PHOTOS, 2)))
+    seen = np.eye(2)[np.repeat(true, PHOTOS)] * STRENGTH + noise
+    probabilities = np.exp(log_softmax(np.log(prior) + STRENGTH * seen))
+    if learnt:
+        channel = np.bincount(2 * given + true, minlength=4).reshape(2, 2) / np.bincount(true)
+        probabilities = probabilities @ channel.T
+    group = np.repeat(np.arange(people), PHOTOS)
+    return np.log(probabilities), true[group], given[group], group
 
 
 def scale(count: int) -> None:

@@ -85,9 +85,15 @@ def run(params: Params, talk: Talk) -> None:
 
 def _in_words(scores: dict[str, Any], absent: list[str]) -> str:
     more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+    joined, alone = "", ""
+    if (
+        scores["repeats"] > 1
+    ):  # rules are scored by what was predicted after each epoch, of which no probabilities are kept
+        joined = f", {scores['repeats']} repeats joined"
+        alone = f"; of a repeat alone, on average, {scores['macro_f1_seed_mean']:.4f}"
     return (
         f"macro F1 {scores['macro_f1']:.4f} (95 % interval {scores['macro_f1_low']:.4f} to "
-        f"{scores['macro_f1_high']:.4f}), last epochs {scores['macro_f1_last']:.4f}, "
+        f"{scores['macro_f1_high']:.4f}{joined}), last epochs {scores['macro_f1_last']:.4f}{alone}, "
         f"epochs fixed from the other folds {scores['macro_f1_other_folds']:.4f}, "
         f"best epochs, which flatter, {scores['macro_f1_best_epochs']:.4f}; accuracy {scores['accuracy']:.4f}"
         + (f"; in neither truth nor prediction: {', '.join(absent[:NAMED])}{more}" if absent else "")
@@ -183,7 +189,8 @@ def score(truth: Truth, joined: Joined, history: pd.DataFrame, params: Params) -
 
     macro_f1 is of the selected epochs (train.select). Beside it stand the scores of other rules: the last epochs; for each
     fold the epoch that the other folds' mean val_f1 names; and each fold's best epoch, which is chosen on the very photos
-    that are scored and so reads too high.
+    that are scored and so reads too high. With several repeats these two are means over repeats, to be read beside
+    macro_f1_seed_mean; all others are of the repeats' mean probabilities.
     """
     task, labels, group = truth.task, truth.labels, bootstrap.numbered(truth.group)
     selected, last = votes.of_repeats(joined.selected), votes.of_repeats(joined.last)

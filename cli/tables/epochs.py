@@ -23,7 +23,8 @@ def epochs(found: dict[str, Any], width: int) -> Lines:
         [(str(row["epoch"]), *(f"{row[name]:.4f}" for name in row if name != "epoch")) for row in found["curve"]],
         "Mean over folds with its standard error, and what stopping there costs",
     )
-    spread = f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation over folds)"
+    runs = "folds and repeats" if any("." in run for run in found["runs"]) else "folds"
+    spread = f"best epochs spread by {found['best_epoch_sd']:.1f} (standard deviation over {runs})"
     return [
         *plain([found["advice"], spread], width),
         *[("", ""), *table(folds, width)],

@@ -53,6 +53,7 @@ def _row(row: "Row", width: int, several: bool) -> list[str]:
     details += row.changed or ([] if row.verdict == "base" else ["the same params, data and code"])
     when = datetime.fromisoformat(row.when).strftime("%d %b %Y %H:%M")
     details.append(f"{row.who}, {when}" if several else when)
+    details += [f"{row.repeats} repeats"] * (row.repeats > 1)
     if row.seconds is not None:
         details.append(f"trained {duration(row.seconds)}")
     if row.same:
@@ -66,6 +67,16 @@ def _row(row: "Row", width: int, several: bool) -> list[str]:
 
 def _left_out(found: "Found") -> list[str]:
     told = []
+    if len(found.rows) > 2:
+        told.append(
+            f"note: the best of {len(found.rows)} reads too high, for it is picked on the {found.units} that it is scored on; "
+            "verdicts allow for that"
+        )
+    if len(found.rows) > 1 and any(row.repeats > 1 for row in found.rows):
+        told.append(
+            "note: with train.repeats macro F1 is that of the repeats joined, which is mostly higher than that of one; "
+            "differences are of one, on average"
+        )
     if found.older:
         told.append(f"Older commits and experiments with results that are not shown (--limit): {found.older}.")
     if found.without_results:

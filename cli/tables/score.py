@@ -6,6 +6,7 @@ from typing import Any
 from cli.lines import Column, Lines, Table, plain, table
 from cli.tables.compare import scores
 from stages.data.task_and_classes import Task
+from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.judge.paired_difference import Comparison
 from stages.report import verdicts
 from stages.report.score_names import title
@@ -15,15 +16,17 @@ def score(found: dict[str, Any], task: Task, width: int, than: Comparison | None
     """Whether it is better than another submission, where one is given; macro F1 with its interval in words; then all scores."""
     units = found["interval_over"]
     people = f"{found[units]} {units}, " if units != "photos" else ""
+    few = found[units] < FEWEST_PEOPLE
+    interval = f"95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f}"
     answer = (
-        f"macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
+        f"macro F1 {found['macro_f1']:.4f}, {f'too few {units} for an interval' if few else interval} "
         f"({people}{found['photos']} photos)"
     )
     names = [name for name in found if f"{name}_low" in found]
     shown = Table(
         [Column("score"), Column("value", "number"), Column("95 % interval", "number")],
         [
-            (title(name, task), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"]))
+            (title(name, task), *_with_interval(found[name], found[f"{name}_low"], found[f"{name}_high"], few))
             for name in names
         ],
     )
@@ -44,5 +47,5 @@ def _against(than: Comparison | None, width: int) -> Lines:
     return [*plain([verdicts.of_submissions(than)], width), *told, ("", "")]
 
 
-def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
-    return ("none", "") if math.isnan(value) else (f"{value:.4f}", f"{low:.4f} to {high:.4f}")
+def _with_interval(value: float, low: float, high: float, few: bool) -> tuple[str, str]:
+    return ("none", "") if math.isnan(value) else (f"{value:.4f}", "" if few else f"{low:.4f} to {high:.4f}")

@@ -11,8 +11,10 @@ def summary(found: dict[str, Any], width: int) -> Lines:
         f"OOF macro F1 {found['macro_f1']:.4f}, 95 % interval {found['macro_f1_low']:.4f} to {found['macro_f1_high']:.4f} "
         f"({f'{counted(found)}, ' * (units(found) != 'photos')}{found['photos']} photos)"
     )
+    several = found.get("repeats", 1) > 1 and "macro_f1_seed_mean" in found
+    alone = f"of a repeat alone, on average: {found['macro_f1_seed_mean']:.4f}; " if several else ""
     others = (
-        f"last {found['macro_f1_last']:.4f}; fixed from the other folds {found['macro_f1_other_folds']:.4f}; best (chosen "
+        f"last {found['macro_f1_last']:.4f}; {alone}fixed from the other folds {found['macro_f1_other_folds']:.4f}; best (chosen "
         f"on the scored photos, so too high) {found['macro_f1_best_epochs']:.4f}"
     )
     texts = [("epochs", others), *found["files"].items()]

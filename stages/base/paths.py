@@ -43,6 +43,8 @@ LR_SUGGESTIONS = Path("out/lr-find/suggestions.csv")
 LR_CHOSEN = Path("out/lr-find/lr.json")
 LR_PNG = Path("out/lr-find/curve.png")
 
+OF_BUNDLE = "maskcli.json"  # in a bundle: what it holds
+
 TRAIN = Path("out/train")
 CHECKPOINTS = Path("out/checkpoints")
 

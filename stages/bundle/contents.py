@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from stages.base import paths
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import Task
 from stages.params.schema import Params
 
-NAME = "maskcli.json"
+NAME = paths.OF_BUNDLE
 FORMAT = 1  # of bundles; one more with every change that an older maskcli would read wrongly
 PLACES = (("data", "root"), ("data", "train"), ("data", "eval"), ("model", "weights"), ("pseudo", "labels"))
 

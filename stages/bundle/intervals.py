@@ -7,7 +7,7 @@ import numpy as np
 from stages.bundle.contents import Contents
 from stages.bundle.of_project import Judged, Run
 from stages.judge import bootstrap
-from stages.judge.paired_difference import FEWEST_PEOPLE
+from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.params.schema import Params
 
 
@@ -21,7 +21,8 @@ def added(contents: Contents, run: Run, params: Params) -> Contents:
     found = _intervals(judged, params, ("accuracy", *(f"f1_{name}" for name in task.subsets), *named.values()), run)
     ends: dict[str, Any] = {}
     for name in ("accuracy", *(f"f1_{name}" for name in task.subsets)):
-        ends |= {f"{name}_low": found[name][0], f"{name}_high": found[name][1]}
+        known = contents.scores.get(name) is not None  # of a subset of which nothing is there, there is no score
+        ends |= {f"{name}_low": found[name][0] if known else None, f"{name}_high": found[name][1] if known else None}
     classes = tuple(
         row | ({"low": found[named[number]][0], "high": found[named[number]][1]} if number in named else {})
         for number, row in enumerate(contents.classes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.bundle.contents import NAME, Contents
 from stages.data.task_and_classes import Task
-from stages.judge.paired_difference import FEWEST_PEOPLE
+from stages.judge.bootstrap import FEWEST_PEOPLE
 
 WHOLE = 100  # classes that are listed one by one
 NAMED = 12  # in a sentence

@@ -19,15 +19,16 @@ from stages.report.png.result_figures import epoch_curves
 
 
 def run(params: Params, talk: Talk) -> dict[str, Any]:
-    """Write curve.csv and curve.png; return the advice, flat enough for JSON. Folds not yet trained are left out."""
+    """Write curve.csv and curve.png; return the advice, flat enough for JSON. Folds not yet trained are left out, and so are runs
+    that have not come to their end, as long as one has."""
     done, record, history = _histories(params, talk)
     found = run_record.not_asked(params, record)
     if found:
         talk.say(f"epochs: this is about what was trained: {run_record.in_words(found, 'params.yaml now')}")
         params = run_record.as_run(params, record)
     longest = int(history["epoch"].max())
-    train_loss, nll, f1 = _curves(history, longest)
-    advice = epoch_rules.advise(train_loss, nll, f1)
+    train_loss, nll, f1, fold = _curves(history, longest)
+    advice = epoch_rules.advise(train_loss, nll, f1, fold)
     table = pd.DataFrame(
         {
             "epoch": np.arange(1, longest + 1),
@@ -53,8 +54,13 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
 
 
 def for_refit(params: Params, talk: Talk) -> int:
-    """The epochs of a refit that the advice names."""
+    """The epochs of a refit that the advice names. Raises UserError where the folds say nothing of them."""
     _, record, history = _histories(params, talk)
+    if not history["ended"].any():
+        raise UserError(
+            f"refit: no fold is trained to its end ({int(history['epoch'].max())} epochs so far), so nothing says when to stop; "
+            "run `dvc repro`, or set refit.epochs to a number"
+        )
     found = run_record.not_asked(params, record)
     if found:
         raise UserError(
@@ -67,7 +73,7 @@ def for_refit(params: Params, talk: Talk) -> int:
 
 def _histories(params: Params, talk: Talk) -> tuple[list[int], Record, pd.DataFrame]:
     """The folds that are trained, or in training, as params.yaml asks, or where none is, those of most folds' training; and
-    their record and histories. The others are left out, and named.
+    their record and histories. The others are left out, and named; so are runs without an end, unless none has one.
     """
     done = [fold for fold in params.folds if paths.history(fold).exists()]
     if not done:
@@ -82,22 +88,36 @@ def _histories(params: Params, talk: Talk) -> tuple[list[int], Record, pd.DataFr
     if odd:
         told = run_record.in_words(run_record.differing(records[odd[0]], record), "the others")
         talk.say(f"epochs: left out: {run_record.named(odd)} trained with {told}")
-    return alike, record, pd.concat([_runs(fold) for fold in alike], ignore_index=True)
+    longest = run_record.as_run(params, record).train.epochs
+    history = pd.concat([_runs(fold, longest) for fold in alike], ignore_index=True)
+    running = sorted(set(history["fold"][~history["ended"]]))
+    if running and history["ended"].any():
+        one = len(running) == 1
+        talk.say(f"epochs: left out: {'run' if one else 'runs'} {', '.join(running)}, not trained to the end")
+        history = history[history["ended"]]
+    elif running:
+        talk.say(f"epochs: no fold is trained to its end: this is about the epochs so far, of {longest}")
+    ended = {name.partition(".")[0] for name in history["fold"]}
+    return [fold for fold in alike if str(fold) in ended], record, history
 
 
-def _curves(history: pd.DataFrame, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """train_loss, val_nll and val_f1, each [runs, epochs]."""
+def _curves(history: pd.DataFrame, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """train_loss, val_nll and val_f1, each [runs, epochs], and the fold of each run, [runs]."""
     train_loss, nll, f1 = (
         epoch_rules.curves(history, column, longest) for column in ("train_loss", "val_nll", "val_f1")
     )
-    return train_loss, nll, f1
+    return train_loss, nll, f1, np.array([name.partition(".")[0] for name in sorted(set(history["fold"]))])
 
 
-def _runs(fold: int) -> pd.DataFrame:
-    """A fold's history, its repeats as runs of their own named fold or fold.repeat."""
+def _runs(fold: int, longest: int) -> pd.DataFrame:
+    """A fold's history, its repeats as runs of their own named fold or fold.repeat; `ended`: whether the run, of `longest` epochs
+    at most, has come to its end. Of a fold that has not, only its last repeat can be without one.
+    """
     table = read_csv(paths.history(fold), f"train --fold {fold}", epoch_rules.HISTORY_TYPES)
-    several = table["repeat"].nunique() > 1
-    return table.assign(fold=[f"{fold}.{repeat}" if several else str(fold) for repeat in table["repeat"]])
+    repeat = table["repeat"]
+    ended = paths.train_metrics(fold).exists() or (repeat == repeat.max()).sum() >= longest
+    names = [f"{fold}.{number}" if repeat.nunique() > 1 else str(fold) for number in repeat]
+    return table.assign(fold=names, ended=ended | (repeat < repeat.max()))
 
 
 def _falls_at_end(advice: Advice, longest: int, params: Params) -> bool:

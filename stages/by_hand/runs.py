@@ -60,6 +60,7 @@ class Row:
     high: float | None = None
     p_value: float | None = None
     verdict: str = "not comparable"
+    repeats: int = 1  # whose joined predictions macro_f1 is of; `difference` is that of one, on average
 
 
 @dataclass(frozen=True)
@@ -270,6 +271,7 @@ def _row(group: list[Place]) -> Row:
         macro_f1_low=scores["macro_f1_low"],
         macro_f1_high=scores["macro_f1_high"],
         seconds=_seconds(place.revision),
+        repeats=int(scores.get("repeats", 1)),
         changed=[],
         same=[other.name for other in others],
         # A workspace with the results of a commit or experiment has them from there.
@@ -278,10 +280,11 @@ def _row(group: list[Place]) -> Row:
 
 
 def _scores(revision: str) -> dict[str, float]:
-    """Macro F1 and its interval. Raises UserError where metrics.json is not there or lacks them."""
+    """Macro F1, its interval, and of how many repeats it is. Raises UserError where metrics.json is not there or lacks them."""
     try:
         value = json.loads(revisions.read(revision, paths.OOF_METRICS))
-        return {key: float(value[key]) for key in ("macro_f1", "macro_f1_low", "macro_f1_high")}
+        found = {key: float(value[key]) for key in ("macro_f1", "macro_f1_low", "macro_f1_high")}
+        return found | {"repeats": float(value.get("repeats", 1))}
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{revision}: {paths.OOF_METRICS}: lacks macro_f1 or its interval; run `dvc repro`") from None
 

@@ -1,6 +1,7 @@
 """score: compare a submission with the truth, for those who have it (the demo set, a folder test/, a past contest), and with
 another submission of the same photos."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,6 +167,7 @@ def _with_intervals(task: Task, known: _Known, answers: np.ndarray, how: tuple[i
     for scores in _scores(task, known, answers):
         low, high = bootstrap.interval(bootstrap.replicate(scores, *how))
         for place, name in enumerate(scores.names):
-            ends = {f"{name}_low": float(low[place]), f"{name}_high": float(high[place])}
-            found |= {name: scored[name]} | ends
+            there = not math.isnan(scored[name])  # a subset of which nothing is there has neither score nor interval
+            ends = (float(low[place]), float(high[place])) if there else (math.nan, math.nan)
+            found |= {name: scored[name], f"{name}_low": ends[0], f"{name}_high": ends[1]}
     return found

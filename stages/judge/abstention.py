@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.judge import bootstrap, calibration
-from stages.judge.paired_difference import FEWEST_PEOPLE
+from stages.judge.bootstrap import FEWEST_PEOPLE
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ import numpy as np
 
 from stages.base import large_arrays
 from stages.judge import bootstrap, pseudo_groups
-from stages.judge.bootstrap import Replicates, Scores
+from stages.judge.bootstrap import FEWEST_PEOPLE, Replicates, Scores
 from stages.judge.metrics import log_softmax
-from stages.judge.paired_difference import FEWEST_PEOPLE
 
 BINS = 15
 CLEAR = 3  # standard errors from which a gap's sign is taken as known

@@ -12,9 +12,9 @@ RISE = 1.02  # val_nll above its minimum by this factor counts as risen
 
 @dataclass(frozen=True)
 class Advice:
-    """What the folds' curves say about the number of epochs; epochs count from 1, curves are [epochs]."""
+    """What the runs' curves say about the number of epochs; epochs count from 1, curves are [epochs]."""
 
-    best_f1: list[int]  # each fold's epoch of highest val_f1
+    best_f1: list[int]  # each run's epoch of highest val_f1
     best_nll: list[int]  # and of lowest val_nll
     onset: list[int | None]  # and where overfitting begins
     mean_f1: np.ndarray
@@ -59,15 +59,16 @@ def overfitting_onset(train_loss: np.ndarray, val_nll: np.ndarray) -> int | None
     return lowest if risen and train_loss[-1] < train_loss[lowest] else None
 
 
-def advise(train_loss: np.ndarray, nll: np.ndarray, f1: np.ndarray) -> Advice:
-    """Advice from the folds' train_loss, val_nll and val_f1, each [folds, epochs].
+def advise(train_loss: np.ndarray, nll: np.ndarray, f1: np.ndarray, fold: np.ndarray) -> Advice:
+    """Advice from train_loss, val_nll and val_f1 of runs, each of one repeat of a fold, [runs, epochs], and their folds, [runs].
 
     Recommended is the earliest epoch whose mean val_f1 is within one standard error of the best epoch's, the error being
-    that of the paired difference over folds (the one-standard-error rule, Breiman et al. 1984).
+    that of the paired difference over folds (the one-standard-error rule, Breiman et al. 1984). Repeats of a fold are judged
+    on the same people, and tell no more of others, so errors are those of the folds' means.
     """
     best = int(f1.mean(0).argmax())
     lost = f1[:, [best]] - f1
-    error = _standard_error(lost)
+    error = _standard_error(lost, fold)
     recommended = int(np.flatnonzero(lost.mean(0) <= error)[0])
     onsets = [overfitting_onset(*pair) for pair in zip(train_loss, nll, strict=True)]
     return Advice(
@@ -76,14 +77,16 @@ def advise(train_loss: np.ndarray, nll: np.ndarray, f1: np.ndarray) -> Advice:
         onset=[None if place is None else place + 1 for place in onsets],
         mean_f1=f1.mean(0),
         mean_nll=nll.mean(0),
-        band_f1=_standard_error(f1),
-        band_nll=_standard_error(nll),
+        band_f1=_standard_error(f1, fold),
+        band_nll=_standard_error(nll, fold),
         cost_f1=lost.mean(0),
         best_epoch=best + 1,
         recommended=recommended + 1,
     )
 
 
-def _standard_error(values: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over folds, [epochs]; 0 with one fold."""
-    return values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(values.shape[1])
+def _standard_error(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Standard error over folds, [epochs], of the mean of runs' values [runs, epochs], a fold's repeats averaged; 0 with one
+    fold."""
+    means = np.stack([values[fold == number].mean(0) for number in np.unique(fold)])
+    return means.std(0, ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.zeros(values.shape[1])

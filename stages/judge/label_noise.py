@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.judge import bootstrap, calibration, label_suspects
+from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.judge.label_suspects import OfAxis
-from stages.judge.paired_difference import FEWEST_PEOPLE
 
 MOST_PAIRS = 50  # of an axis, those with the most wrong labels
 LEAST = 0.01  # expected units of a pair, with fewer of which it is left out

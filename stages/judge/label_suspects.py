@@ -30,7 +30,9 @@ from stages.judge.metrics import log_softmax
 
 ALIKE = 0.5  # correlation of what a group's photos say: n of them count as n / (1 + (n - 1) ALIKE)
 LEAST = 1e-12  # probability
-ROUNDS, FITTED = 8, 3  # of expectation-maximisation, and those of them in which the temperature is fitted
+# Rounds of expectation-maximisation, and those of them in which the temperature is fitted. They are few on purpose: where models
+# have learnt the mistakes, likelihood goes on taking these for what models do not know (bench/audit.py --estimates).
+ROUNDS, FITTED = 8, 3
 DRAWN_TO = 20.0  # units of each true level that the channel is given at the rate common to all levels
 LEAST_NOISE, MOST_NOISE = 1e-3, 0.4  # of the rate common to all levels
 COLDEST = 0.25  # temperature; where every unit is easy, nothing else would end the sharpening

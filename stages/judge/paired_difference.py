@@ -22,7 +22,7 @@ from scipy import special
 
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, training_noise
-from stages.judge.bootstrap import Replicates, Scores
+from stages.judge.bootstrap import FEWEST_PEOPLE, Replicates, Scores
 from stages.judge.training_noise import Noise, Training
 
 HIGHER_IS_BETTER = {"nll": False}  # every other score is better when higher, and lies within 0..1
@@ -30,7 +30,6 @@ LEVEL = 0.05  # error rate of all comparisons made together
 POWER = 0.80  # share of samples in which a difference that can be shown is shown
 MARGIN = 1.03  # on standard errors that count trainings, since they are known to first order only (bench/verdicts.py)
 ROUNDING = 1e-7  # differences and errors below this are rounding of float32 sums
-FEWEST_PEOPLE = 5  # with fewer groups (people), or fewer of a class, no interval of a score or of its F1 means anything
 BETTER, WORSE = "better", "worse"
 # Of these trained models; of the method nothing is known.
 MODEL_BETTER, MODEL_WORSE = "better as trained", "worse as trained"

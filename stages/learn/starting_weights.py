@@ -55,10 +55,20 @@ def knows_these_photos(path: Path) -> bool:
 
 
 def trained_on(path: Path) -> str:
-    """The digest of photos.csv that weights written here were trained on; empty for weights from elsewhere."""
+    """The digest of photos.csv that weights written here were trained on, which they say themselves, or in a bundle the file that
+    describes it; empty for weights from elsewhere."""
     try:
-        return run_record.trained_in(path).get("photos", "") if path.suffix == ".safetensors" else ""
+        own = run_record.trained_in(path).get("photos", "") if path.suffix == ".safetensors" else ""
     except (OSError, ValueError):  # its reader tells what is wrong with it
+        own = ""
+    return own or _bundled_on(path.resolve().parent.parent / paths.OF_BUNDLE)
+
+
+def _bundled_on(contents: Path) -> str:
+    """The same of the networks of a bundle, from its maskcli.json; empty where that is not there, or damaged."""
+    try:
+        return str(json.loads(contents.read_bytes())["origin"]["data"]["photos"])
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 

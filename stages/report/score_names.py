@@ -41,6 +41,10 @@ def subset(name: str, task: Task) -> str:
     return next(levels, name)
 
 
+# Rules for the epoch, scored by what each epoch predicted: means over repeats, where the others are of the repeats joined.
+OF_ONE_REPEAT = ("macro_f1_other_folds", "macro_f1_best_epochs")
+
+
 def headlines(task: Task) -> list[tuple[str, str, bool | None]]:
     """Key in metrics.json, name on the page, whether higher is better: in the order of the page's first table."""
     alone = [
@@ -51,6 +55,7 @@ def headlines(task: Task) -> list[tuple[str, str, bool | None]]:
     return [
         ("macro_f1", "macro F1", True),
         ("macro_f1_last", "macro F1 of the last epochs", True),
+        ("macro_f1_seed_mean", "macro F1 of a repeat alone, mean", True),
         ("macro_f1_other_folds", "macro F1, epochs fixed from the other folds", True),
         ("macro_f1_best_epochs", "macro F1 of the best epochs (chosen on the scored photos: too high)", True),
         ("accuracy", "accuracy", True),

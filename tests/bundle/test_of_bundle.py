@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 from stages import oof_ensemble, tta_predict
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import read_json, write_json, write_npz
+from stages.base.files import read_json, write_csv, write_json, write_npz
 from stages.base.talk import SILENT, Talk
 from stages.bundle import of_bundle, of_project, out_of_fold, predictor
 from stages.bundle.out_of_fold import OutOfFold
@@ -24,6 +24,7 @@ from stages.bundle.predictor import Predictor
 from stages.by_hand import bundle
 from stages.judge import bootstrap, class_offsets, nested_folds
 from stages.judge.metrics import log_softmax
+from stages.learn import starting_weights
 from stages.params.schema import Params
 from tests.bundle import refusals
 from tests.bundle.made import draw_folds, draw_refit
@@ -275,3 +276,15 @@ def test_a_byte_changed_anywhere_is_refused_or_changes_nothing(bundled: Path) ->
             assert path in (refusals.TOLD, ZIP)
             assert path == refusals.TOLD or found == pytest.approx(wanted, abs=1e-6)
         path.write_bytes(content)
+
+
+def test_its_networks_start_no_training_on_the_photos_that_they_know(bundled: Path) -> None:
+    shutil.move("out/bundle", "mine")
+    path = next(Path("mine").glob("*/model.safetensors"))
+    params = small(model={"weights": str(path)})
+    with pytest.raises(UserError, match=r"model.safetensors was trained on these photos, which each fold is scored on"):
+        starting_weights.check(params)
+    write_csv(paths.PHOTOS, pd.read_csv(paths.PHOTOS, dtype=str)[7:])  # other photos
+    starting_weights.check(params)
+    Path("mine/maskcli.json").write_text("{")
+    assert starting_weights.trained_on(path) == ""

@@ -9,7 +9,7 @@ from stages import oof_ensemble, train
 from stages.base import paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import read_json, write_json, write_npz
-from stages.base.talk import SILENT
+from stages.base.talk import SILENT, Talk
 from stages.by_hand import compare, epochs
 from stages.by_hand.compare import Asked
 from stages.data.corrections import Row
@@ -226,13 +226,17 @@ def test_two_repeats_are_trained_apart_scored_together_and_never_mixed_up(projec
     params = small(train={"repeats": 2})
     for fold in params.folds:
         train.run(params, SILENT, fold)
-    oof_ensemble.run(params, SILENT)
+    said: list[str] = []
+    oof_ensemble.run(params, Talk(said.append))
     run = compare.load("workspace")
     assert run.selected.shape[0] == 2
     assert not np.allclose(run.selected[0], run.selected[1])
     scores = read_json(Path("out/oof-ensemble/metrics.json"), "oof-ensemble")
     assert scores["repeats"] == 2
     assert scores["macro_f1_seed_sd"] >= 0
+    # Rules for the epoch are scored one repeat at a time: beside them stands what the selected epochs score that way.
+    assert f"2 repeats joined), last epochs {scores['macro_f1_last']:.4f}; of a repeat alone, on average, " in said[0]
+    assert f"average, {scores['macro_f1_seed_mean']:.4f}, epochs fixed from the other folds" in said[0]
     advice = epochs.run(params, SILENT)
     assert advice["runs"] == ["0.0", "0.1", "1.0", "1.1"]
     assert 1 <= advice["recommended"] <= 2

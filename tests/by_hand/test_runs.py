@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cli.tables.runs import lines
-from stages.base import git
+from stages.base import git, paths
 from stages.base.errors import UserError
+from stages.base.files import write_json
 from stages.base.talk import SILENT
 from stages.by_hand import compare, runs
 from tests import histories
@@ -177,8 +178,24 @@ def test_the_command_prints_the_table_and_json(
     code, shown, _ = maskcli(monkeypatch, capsys, "runs")
     assert code == 0
     assert shown.startswith("3 runs, best macro F1 first.")
+    assert "note: the best of 3 reads too high, for it is picked on the people that it is scored on" in " ".join(
+        shown.split()
+    )
     found = json.loads(maskcli(monkeypatch, capsys, "runs", "--json")[1])
     assert [row["macro_f1"] for row in found["rows"]] == [0.80, 0.41, 0.40]
+
+
+def test_a_score_of_several_repeats_is_told_from_that_of_one(history: Path) -> None:
+    assert "repeat" not in " ".join(lines(runs.run(SILENT), 80))
+    histories.write_results(history, histories.oof(8), 0.6, loss="f1")
+    path = history / paths.OOF_METRICS
+    write_json(path, json.loads(path.read_text()) | {"repeats": 3})
+    histories.commit(history, "f1")
+    found = runs.run(SILENT)
+    assert sorted(row.repeats for row in found.rows) == [1, 1, 1, 3]
+    shown = " ".join(" ".join(lines(found, 80)).split())
+    assert "3 repeats" in shown
+    assert "note: with train.repeats macro F1 is that of the repeats joined" in shown
 
 
 def test_who_ran_what_is_told_where_there_are_several(history: Path) -> None:

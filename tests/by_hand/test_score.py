@@ -148,6 +148,7 @@ def test_the_groups_that_a_table_names_of_its_eval_photos_are_what_the_bootstrap
     write.write(paths.SUBMISSION, task, known["ImageID"].to_numpy(), known["label"].to_numpy())
     found = score.run(task, None, paths.SUBMISSION, 100)
     assert (found["groups"], found["photos"], found["interval_over"]) == (3, 12, "groups")
+    assert (found["macro_f1"], found["macro_f1_low"], found["macro_f1_high"]) == (1, 0, 1)  # three tell nothing
     table.loc[table["patient"] == "013", "patient"] = ""
     table.to_csv("cats.csv", index=False)
     prepare.run(params, SILENT)
@@ -261,6 +262,8 @@ def test_a_subset_of_which_there_is_no_photo_has_no_difference(tmp_path: Path) -
         write.write(tmp_path / f"{name}.csv", PATIENTS, images, answers)
     found = score.against(PATIENTS, *(tmp_path / f"{name}.csv" for name in ("truth", "a", "b")), 100)
     assert list(by_name(found)) == ["macro_f1", "accuracy", "f1_finding", "f1_age"]
+    alone = score.run(PATIENTS, tmp_path / "truth.csv", tmp_path / "a.csv", 100)
+    assert np.isnan([alone[f"f1_old{end}"] for end in ("", "_low", "_high")]).all()
 
 
 @pytest.mark.parametrize(

@@ -659,6 +659,28 @@ def test_a_score_without_people_says_what_its_interval_is_over() -> None:
     assert any(line.split() == ["60+", "F1", "none"] for line in absent)
 
 
+def test_epochs_by_other_rules_stand_beside_one_repeat_as_they_are_scored() -> None:
+    once, several = (
+        " ".join(" ".join(line for line, _ in summary_table.summary(summed(**own), 80)).split())
+        for own in ({}, {"repeats": 3, "macro_f1_seed_mean": 0.4321})
+    )
+    assert "last 0.4687; of a repeat alone, on average: 0.4321; fixed from the other folds" in several
+    assert "repeat" not in once
+
+
+def test_a_score_of_too_few_people_shows_no_interval_as_their_differences_show_none() -> None:
+    ends = {"macro_f1_low": 0.0, "macro_f1_high": 1.0}
+    few, enough = (
+        "\n".join(
+            line for line, _ in score_table.score(scored(people=people, interval_over="people", **ends), CONTEST, 80)
+        )
+        for people in (4, 5)
+    )
+    assert "macro F1 0.5079, too few people for an interval (4 people, 280 photos)" in few
+    assert " to " not in few
+    assert "macro F1 0.5079, 95 % interval 0.0000 to 1.0000 (5 people, 280 photos)" in enough
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_talk_fits_too(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     stream = io.StringIO()

@@ -189,11 +189,17 @@ def test_of_a_class_that_nobody_shows_anything_is_possible() -> None:
     assert (low[0], high[0]) == (0, 1)
 
 
-def test_one_group_leaves_a_wide_interval() -> None:
-    labels = np.array([0, 1, 1])
-    low, high = bootstrap.macro_f1_interval(np.zeros(3, int), labels, labels, 500, 0, 2)
-    assert low < 0.6
-    assert high == 1
+@pytest.mark.parametrize("groups", range(1, 7))
+def test_of_fewer_than_five_groups_an_interval_is_all_that_a_score_can_be(groups: int) -> None:
+    group, labels = np.repeat(np.arange(groups), 4), np.tile([0, 1, 1, 2], groups)
+    predictions = np.where(np.tile([True, True, True, False], groups), labels, 0)
+    own = bootstrap.of_run(group, labels, predictions, np.full(len(labels), 0.5), classes=3)
+    scores = bootstrap.pick(own, ("macro_f1", "accuracy", "f1_2", "nll"))
+    low, high = bootstrap.interval(bootstrap.replicate(scores, 200, 0))
+    few = groups < bootstrap.FEWEST_PEOPLE
+    assert (low.tolist() == [0, 0, 0, 0]) == few
+    assert (high.tolist() == [1, 1, 1, np.inf]) == few
+    assert (bootstrap.macro_f1_interval(group, labels, predictions, 200, 0, 3) == (0, 1)) == few
 
 
 @given(st.integers(3, 30), st.integers(0, 10**6))

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.judge import calibration
+from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.judge.metrics import log_softmax
-from stages.judge.paired_difference import FEWEST_PEOPLE
 
 HOW = 200, 0  # replicates, seed
 

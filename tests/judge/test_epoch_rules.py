@@ -34,7 +34,7 @@ def test_overfitting_begins_where_val_nll_turns_while_train_loss_falls() -> None
 
 def test_the_advice_is_the_earliest_epoch_within_one_standard_error_of_the_best() -> None:
     train_loss = np.tile([2.0, 1.5, 1.0, 0.5], (3, 1))
-    advice = epoch_rules.advise(train_loss, NLL, F1)
+    advice = epoch_rules.advise(train_loss, NLL, F1, np.arange(3))
     assert advice.best_epoch == 3
     assert advice.best_f1 == [2, 3, 3]
     assert advice.onset == [2, None, None]
@@ -43,7 +43,19 @@ def test_the_advice_is_the_earliest_epoch_within_one_standard_error_of_the_best(
     assert advice.recommended == 3
     close = F1.copy()
     close[:, 1] = [0.5, 0.59, 0.54]
-    assert epoch_rules.advise(train_loss, NLL, close).recommended == 2
+    assert epoch_rules.advise(train_loss, NLL, close, np.arange(3)).recommended == 2
+
+
+def test_repeats_of_a_fold_make_its_people_no_more() -> None:
+    train_loss = np.tile([2.0, 1.5, 1.0, 0.5], (3, 1))
+    once = epoch_rules.advise(train_loss, NLL, F1, np.arange(3))
+    thrice = epoch_rules.advise(*(np.repeat(each, 3, 0) for each in (train_loss, NLL, F1)), np.repeat(np.arange(3), 3))
+    for name in ("mean_f1", "band_f1", "band_nll", "cost_f1"):
+        assert np.allclose(getattr(thrice, name), getattr(once, name)), name
+    assert np.allclose(once.band_f1, F1.std(0, ddof=1) / 3**0.5)
+    assert thrice.recommended == once.recommended
+    alone = epoch_rules.advise(train_loss, NLL, F1, np.zeros(3))
+    assert not alone.band_f1.any()  # three repeats of one fold: nothing is known of other people
 
 
 def test_a_fold_that_stopped_early_keeps_its_last_value() -> None:

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
+from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.judge.calibration import Reliability
-from stages.judge.paired_difference import FEWEST_PEOPLE
 from stages.report.class_lists import cut
 from stages.report.colours import INK, NUMBERS, NUMBERS_LIGHT, REVISIONS, SHADES, SUGGESTIONS, VERDICTS
 from stages.report.html.dark import adapted

@@ -9,7 +9,8 @@ import numpy as np
 
 from stages.data.task_and_classes import Task
 from stages.judge import metrics
-from stages.judge.paired_difference import FEWEST_PEOPLE, Difference
+from stages.judge.bootstrap import FEWEST_PEOPLE
+from stages.judge.paired_difference import Difference
 from stages.report import class_lists, lettering
 from stages.report.class_lists import WHOLE
 from stages.report.html import charts, page_scores

@@ -14,7 +14,8 @@ from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap, calibration
-from stages.judge.paired_difference import FEWEST_PEOPLE, Comparison
+from stages.judge.bootstrap import FEWEST_PEOPLE
+from stages.judge.paired_difference import Comparison
 from stages.params.keys import flat
 from stages.report import class_lists, colours, heat_overlay, verdicts
 from stages.report.html import charts, class_section, page_scores, suspect_labels, worst_photos

@@ -7,9 +7,10 @@ import numpy as np
 
 from stages.data.task_and_classes import Task
 from stages.judge import bootstrap
-from stages.judge.paired_difference import FEWEST_PEOPLE, TOO_FEW, Difference
+from stages.judge.bootstrap import FEWEST_PEOPLE
+from stages.judge.paired_difference import TOO_FEW, Difference
 from stages.report import verdicts
-from stages.report.score_names import headlines
+from stages.report.score_names import OF_ONE_REPEAT, headlines
 
 SMALLEST = 1e-30  # a probability of 0 still has a finite loss
 
@@ -101,6 +102,8 @@ def headline_rows(
     for key, name, higher in headlines(task):
         if not any(key in score for score in scores):
             continue
+        if key in OF_ONE_REPEAT and any(score.get("repeats", 1) > 1 for score in scores):
+            name += ", of a repeat alone"
         arrow = {True: " ↑", False: " ↓", None: ""}[higher]
         cells = [_cell(key, score, one) for score, one in zip(scores, found, strict=True)]
         rows.append({"name": name + arrow, "cells": cells, "difference": difference(differences.get(key))})
@@ -114,7 +117,8 @@ def _cell(key: str, score: dict[str, float], found: Intervals) -> dict[str, str]
     low, high = (score.get(f"{key}_{end}") for end in ("low", "high"))
     if low is None or high is None:
         low, high = found.headline.get(key, (None, None))
-    return {"value": f"{score[key]:.4f}", "interval": "" if low is None else f"{low:.4f} to {high:.4f}"}
+    told = low is not None and high is not None and np.isfinite(high)  # of nll, too few groups give no end
+    return {"value": f"{score[key]:.4f}", "interval": f"{low:.4f} to {high:.4f}" if told else ""}
 
 
 def interval_text(found: Intervals, number: int, units: str) -> str:

@@ -95,6 +95,26 @@ def test_the_headline_shows_the_interval_of_metrics_json_and_its_own_where_that_
     assert rows["accuracy ↑"]["difference"] == {"value": "+0.1000", "interval": "", "verdict": TOO_FEW}
 
 
+def test_scores_of_one_repeat_say_so_where_the_others_are_of_several_joined() -> None:
+    keys = ("macro_f1", "macro_f1_seed_mean", "macro_f1_other_folds", "macro_f1_best_epochs")
+    found = page_scores.intervals(SMALL, CONTEST, EVERY, 100, 0)
+    of_one, of_three = (
+        [row["name"] for row in page_scores.headline_rows(CONTEST, [dict.fromkeys(keys, 0.5) | own], [found], {})]
+        for own in ({}, {"repeats": 3})
+    )
+    assert not any("repeat alone" in str(name) for name in (of_one[0], *of_one[2:]))
+    assert all("of a repeat alone" in str(name) for name in of_three[1:])
+
+
+def test_of_too_few_groups_a_loss_shows_no_interval_and_a_share_its_whole_range() -> None:
+    few = page_scores.intervals(SMALL, CONTEST, EVERY, 100, 0)
+    rows = page_scores.headline_rows(CONTEST, [{"accuracy": 0.4, "nll": 1.5}], [few], {})
+    assert [row["cells"] for row in rows] == [
+        [{"value": "0.4000", "interval": "0.0000 to 1.0000"}],
+        [{"value": "1.5000", "interval": ""}],
+    ]
+
+
 def test_the_photos_of_one_group_stand_together_where_the_worst_of_them_does() -> None:
     made = replace(SMALL, group=np.array(["1", "1", "2", "3", "2"]))
     places = page_scores.highest_loss(made, 4)
