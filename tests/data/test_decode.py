@@ -65,7 +65,8 @@ def test_a_small_file_of_many_transparent_pixels_takes_little_more_memory_than_t
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (pixels == 255).all() and path.stat().st_size < 10_000
+    assert (pixels == 255).all()
+    assert path.stat().st_size < 10_000
     assert most < 2 * (2000 * 2000 * 3)
 
 

@@ -36,12 +36,22 @@ def browser(served: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> B
 
 
 def test_the_printed_url_becomes_a_cookie_and_a_url_without_the_token(browser: Browser) -> None:
-    status, _, headers = Browser(browser.port).ask(f"/?token={browser.token}")
+    status, _, headers = Browser(browser.port).ask(f"/?token={browser.token}", Sec_Fetch_Site="none")
     assert (status, headers["location"]) == (303, "/")
     cookie = headers["set-cookie"]
     assert cookie.startswith(f"maskcli_review_{browser.port}={browser.token};")
     assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/"))
     assert browser.ask("/")[0] == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", ""])
+def test_a_browser_that_another_site_sent_is_led_on_by_a_page(browser: Browser, site: str) -> None:
+    """It sends no strict cookie through a redirect; who says nothing of where it comes from may be such a one."""
+    status, said, headers = Browser(browser.port).ask(f"/?token={browser.token}", Sec_Fetch_Site=site)
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"url=/" in said
+    assert browser.token.encode() not in said
+    assert headers["set-cookie"].startswith(f"maskcli_review_{browser.port}={browser.token};")
 
 
 @pytest.mark.parametrize(
