@@ -105,7 +105,7 @@ class Contents(Plain):
     plugin: Plugin | None = None
     licence: str | None
     files: dict[str, File] = {}  # all but maskcli.json itself, by their path in the bundle
-    digest: str | None = None  # of all else in maskcli.json; None: of a project, or of a bundle written before there was one
+    digest: str | None = None  # of all else in maskcli.json; None: of a project, or of an older bundle
 
     @property
     def own_task(self) -> Task:
