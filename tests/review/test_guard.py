@@ -1,5 +1,6 @@
 """Who is let in to the page, whose writes are taken, and which requests are none."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,14 @@ def test_without_the_token_nothing_is_shown(browser: Browser, path: str) -> None
         assert Browser(browser.port, cookie=own).ask(path)[:2] == (403, guard.LACKING.encode())
     assert Browser(browser.port).ask(f"{path}?token=wrong")[:2] == (403, guard.LACKING.encode())
     assert Browser(browser.port).ask(f"{path}?token=%ff%00")[0] == 403
+
+
+def test_a_page_is_answered_by_the_start_that_it_is_of_and_by_no_other(browser: Browser) -> None:
+    session = json.loads(browser.get("/").split(b'id="start">')[1].split(b"</script>")[0])["session"]
+    for path in ("/question", "/photos", "/photo/0", "/photo/0/small.jpg"):
+        assert browser.ask(f"{path}?session={session}")[0] == 200
+        assert browser.ask(f"{path}?session=earlier")[:2] == (409, guard.EARLIER.encode())
+    assert browser.ask("/decide?session=earlier", {})[:2] == (409, guard.EARLIER.encode())
 
 
 def test_each_session_has_a_token_of_its_own_of_192_bits() -> None:

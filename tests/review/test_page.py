@@ -180,6 +180,19 @@ def test_a_link_on_another_site_opens_it(chromium: Any, url: str, fresh: Path) -
     context.close()
 
 
+def test_a_tab_of_an_earlier_start_decides_nothing_and_shows_no_photo_by_its_old_number(
+    opened: Page, fresh: Path
+) -> None:
+    """Its questions and photos had other numbers; it has the new cookie, for a browser keeps one for all tabs."""
+    opened.page.evaluate("start.session = 'earlier'")
+    opened.press("a")
+    assert "this page is of an earlier start" in opened.said
+    assert not fresh.exists() or rows(fresh) == []
+    opened.page.locator(".strip button").last.click()
+    opened.page.wait_for_selector(".large .broken")
+    assert "this page is of an earlier start" in opened.page.locator(".large .broken").inner_text()
+
+
 def test_clicks_do_what_keys_do(opened: Page, fresh: Path) -> None:
     for name in ("Accept", "Keep", "Skip", "Undo"):
         opened.page.get_by_role("button", name=name).click()
