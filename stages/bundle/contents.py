@@ -1,5 +1,7 @@
 """maskcli.json: all that is to be known of a bundle, so that it answers without the project that it comes from."""
 
+import hashlib
+import json
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -104,6 +106,7 @@ class Contents(Plain):
     plugin: Plugin | None = None
     licence: str | None
     files: dict[str, File] = {}  # all but maskcli.json itself, by their path in the bundle
+    digest: str | None = None  # of all else in maskcli.json; None: of a project, or of an older bundle
 
     @property
     def own_task(self) -> Task:
@@ -118,6 +121,12 @@ class Contents(Plain):
     def calibrates(self) -> bool:
         """Whether votes are probabilities, which a temperature calibrates: those of a hard vote are shares of ballots."""
         return self.vote != "hard"
+
+
+def digest_of(value: dict[str, Any]) -> str:
+    """What maskcli.json's `digest` must be for its other values."""
+    rest = {key: one for key, one in value.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def params_without_places(params: Params) -> dict[str, Any]:

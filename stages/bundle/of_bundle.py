@@ -17,7 +17,7 @@ from stages.base import environment
 from stages.base.errors import UserError
 from stages.base.talk import SILENT, Talk
 from stages.bundle import out_of_fold, predictor, timm_folder
-from stages.bundle.contents import FORMAT, NAME, Contents, File
+from stages.bundle.contents import FORMAT, NAME, Contents, File, digest_of
 from stages.bundle.out_of_fold import OutOfFold
 from stages.bundle.predictor import Predictor
 from stages.data import pixel_cache_record
@@ -172,10 +172,13 @@ def _contents(path: Path, read: Read) -> Contents:
             f"({environment.installed('maskcli')}) reads up to format {FORMAT}: install the newer one"
         )
     try:
-        return Contents.model_validate(value)
+        contents = Contents.model_validate(value)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise _damaged(path, f"is not what `maskcli bundle` writes (`{where}`)") from None
+    if contents.digest not in (None, digest_of(value)):
+        raise _damaged(path, "is not as it was written (its digest is another)")
+    return contents
 
 
 def _task(path: Path, contents: Contents) -> Task:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.base.files import replacing, write_json
 from stages.bundle import model_card, out_of_fold, timm_folder
-from stages.bundle.contents import NAME, Contents, File
+from stages.bundle.contents import NAME, Contents, File, digest_of
 from stages.bundle.out_of_fold import OutOfFold
 from stages.learn.model import Classifier
 
@@ -36,8 +36,10 @@ def folder(path: Path, contents: Contents, networks: Iterable[Classifier], oof: 
         (path / name).chmod((path / CARD).stat().st_mode)
     files = {name: _file(path / name) for name in _names(path)}
     contents = contents.model_copy(update={"files": files})
-    write_json(path / NAME, json.loads(contents.model_dump_json()))
-    return contents
+    value = json.loads(contents.model_dump_json())
+    digest = digest_of(value)
+    write_json(path / NAME, value | {"digest": digest})
+    return contents.model_copy(update={"digest": digest})
 
 
 def archive(path: Path, folder: Path) -> None:

@@ -91,12 +91,14 @@ def _listed(asked: Asked) -> Listed:
 
 
 def _file(asked: Asked, predictor: Predictor, photos: Listed) -> Any:
-    """The file of answers, to be entered; None in its place where there is none."""
+    """The file of answers, to be entered; None in its place where there is none. Raises UserError for what it cannot say."""
     if not asked.out:
         return nullcontext()
     columns = predict_rows.columns(asked.form, predictor.task)
-    made_by = predict_rows.made_by(asked.form, predictor)
-    return predict_file.opened(Wanted(asked.out, columns, made_by, asked.force), photos.names)
+    wanted = Wanted(asked.out, columns, predict_rows.made_by(asked.form, predictor), asked.force)
+    if wanted.as_csv:
+        predict_rows.check_csv(asked.form, predictor.task)
+    return predict_file.opened(wanted, photos.names)
 
 
 def voted(predictor: Predictor, pixels: NewPixels, done: int = 0) -> Iterator[tuple[range, np.ndarray]]:

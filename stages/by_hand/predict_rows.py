@@ -12,6 +12,7 @@ from stages.bundle import predictor as predictors
 from stages.bundle.new_photos import Unreadable
 from stages.bundle.predictor import Predictor
 from stages.by_hand.predict_file import Row
+from stages.data.csv_rows import shown
 from stages.data.task_and_classes import Task
 from stages.judge import abstention, conformal, nested_folds
 from stages.judge.abstention import Share
@@ -71,6 +72,22 @@ def columns(form: Form, task: Task) -> tuple[str, ...]:
         *(("heat_map",) if form.maps is not None else ()),
         "error",
     )
+
+
+def check_csv(form: Form, task: Task) -> None:
+    """Raise UserError for what a CSV would say in two ways, where JSON lines do not: axes and classes may have any name."""
+    names = columns(form, task)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(
+            f"--out: a CSV would have two columns `{twice}`, as an axis is called; write JSON lines, as --out answers.jsonl"
+        )
+    parted = next((name for name in task.class_names if JOIN in name), None) if form.level is not None else None
+    if parted:
+        raise UserError(
+            f"--set: the class {shown(parted)} holds `{JOIN}`, which parts the classes of a set in a CSV; write JSON lines, as "
+            "--out answers.jsonl"
+        )
 
 
 def thresholds(form: Form, predictor: Predictor) -> Thresholds | None:

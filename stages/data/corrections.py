@@ -181,7 +181,8 @@ def _line(row: Row, path: Path) -> str:
 
 
 def _add(lines: bytes, path: Path) -> None:
-    with path.open("r+b") as file:
+    # Without a buffer: one that was not emptied, for the disk is full, would be tried again as the file is closed.
+    with path.open("r+b", buffering=0) as file:
         kept, rest = _parted(file.read())
         first = kept.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()
         if kept and first != HEADER:
@@ -191,11 +192,13 @@ def _add(lines: bytes, path: Path) -> None:
             file.truncate(whole)
         file.seek(whole)
         try:
-            file.write((b"" if kept.endswith(b"\n") else b"\n" if kept else f"{HEADER}\n".encode()) + lines)
-            file.flush()
+            before = b"" if kept.endswith(b"\n") else b"\n" if kept else f"{HEADER}\n".encode()
+            left = memoryview(before + lines)
+            while left:
+                left = left[file.write(left) :]
             os.fsync(file.fileno())
         except OSError:
-            os.truncate(path, whole)
+            file.truncate(whole)
             raise
 
 

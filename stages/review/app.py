@@ -41,6 +41,7 @@ class Review:
     view: View
     pictures: Pictures
     who: str
+    session: str  # which start of the command this is
     notes: tuple[str, ...]
     looking: ThreadPoolExecutor
     decoding: ThreadPoolExecutor
@@ -54,7 +55,7 @@ def application(
 ) -> ASGIApp:
     """The page and what it asks for, as an ASGI application. who: whose decisions they are, unless a browser names another."""
     pools = ThreadPoolExecutor(1, "look"), ThreadPoolExecutor(decoders, "decode")
-    review = Review(view, pictures, who, notes, *pools)
+    review = Review(view, pictures, who, access.session, notes, *pools)
     texts = {name: (PAGE / name).read_bytes() for name in FILES}
 
     @asynccontextmanager
@@ -86,7 +87,7 @@ def application(
 async def _page(review: Review, request: Request) -> Response:
     """The page, with what it begins with inside."""
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
-    start = page_data.start(review.view, review.who, review.notes)
+    start = page_data.start(review.view, review.who, review.notes) | {"session": review.session}
     return Response(environment.get_template(TEMPLATE).render(start=start), media_type="text/html")
 
 

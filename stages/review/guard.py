@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import cookie_parser
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_BYTES = 24  # random ones
@@ -24,6 +24,11 @@ LACKING = (
 )
 OTHER_NAME = "maskcli review: is not asked for by this name; open the URL that `maskcli review` printed"
 OTHER_SITE = "maskcli review: this request comes from another site, and nothing was written; decide on the page itself"
+EARLIER = (
+    "maskcli review: this page is of an earlier start, whose questions and photos may have had other numbers; nothing was "
+    "written; load the page again"
+)
+ONWARD = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>maskcli</title><a href="/">review</a>'
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -42,6 +47,8 @@ class Access:
     port: int  # where it listens: browsers share cookies between the ports of a host
     host: str  # as it was asked to listen at
     token: str = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES))
+    # What a page's requests name, and no secret: a tab that is left over from an earlier start gets the new cookie too.
+    session: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def cookie(self) -> str:
@@ -80,20 +87,28 @@ def guarded(app: ASGIApp, access: Access) -> ASGIApp:
 
 def _refused(scope: Scope, access: Access) -> Response | None:
     """What to answer in the application's place; None where it may answer itself."""
-    headers, token = Headers(scope=scope), QueryParams(scope["query_string"]).get("token")
+    headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
+    token = query.get("token")
     if not access.is_named(headers.get("host", "")):
         return PlainTextResponse(OTHER_NAME, 403)
     if scope["method"] not in SAFE and not from_itself(headers):
         return PlainTextResponse(OTHER_SITE, 403)
     if token is not None:
-        return _entered(access) if access.holds(token) else PlainTextResponse(LACKING, 403)
+        return _entered(access, headers) if access.holds(token) else PlainTextResponse(LACKING, 403)
     shown = cookie_parser(headers.get("cookie", "")).get(access.cookie, "")
-    return None if access.holds(shown) else PlainTextResponse(LACKING, 403)
+    if not access.holds(shown):
+        return PlainTextResponse(LACKING, 403)
+    return None if query.get("session", access.session) == access.session else PlainTextResponse(EARLIER, 409)
 
 
-def _entered(access: Access) -> Response:
-    """To the page without the token in its URL, which stays in histories and is sent along by people."""
-    answer = RedirectResponse("/", 303)
+def _entered(access: Access, headers: Mapping[str, str]) -> Response:
+    """To the page without the token in its URL, which stays in histories and is sent along by people.
+
+    Where the URL was a link on another site's page (a notebook's terminal, a chat), a browser sends no strict cookie through a
+    redirect: what leads on is then a page of this site.
+    """
+    typed = headers.get("sec-fetch-site") in ("none", "same-origin", "same-site")
+    answer = RedirectResponse("/", 303) if typed else HTMLResponse(ONWARD)
     answer.set_cookie(access.cookie, access.token, httponly=True, samesite="strict", path="/")
     return answer
 

@@ -22,10 +22,10 @@ TOLD = BUNDLE / NAME
 
 
 def told(**changes: Any) -> Callable[[], None]:
-    """maskcli.json with other values under these keys."""
+    """maskcli.json with other values under these keys, by somebody who leaves its digest out."""
 
     def write() -> None:
-        write_json(TOLD, json.loads(TOLD.read_text()) | changes)
+        write_json(TOLD, json.loads(TOLD.read_text()) | {"digest": None} | changes)
 
     return write
 
@@ -34,7 +34,7 @@ def told_in(group: str, **changes: Any) -> Callable[[], None]:
     def write() -> None:
         value = json.loads(TOLD.read_text())
         value[group] |= changes
-        write_json(TOLD, value)
+        write_json(TOLD, value | {"digest": None})
 
     return write
 
@@ -44,6 +44,13 @@ def flipped() -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+def another_digit() -> None:
+    """maskcli.json is still one, of another temperature."""
+    value = json.loads(TOLD.read_text())
+    TOLD.write_text(TOLD.read_text().replace(str(value["temperature"]), f"{value['temperature']:.3f}"))
+    assert json.loads(TOLD.read_text())["temperature"] != value["temperature"]
 
 
 def cut() -> None:
@@ -88,7 +95,7 @@ def bomb() -> None:
     with zipfile.ZipFile(ZIP) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     value = json.loads(entries[NAME])
-    value["files"]["fold0/model.safetensors"]["bytes"] = 20_000_000
+    value["files"]["fold0/model.safetensors"]["bytes"], value["digest"] = 20_000_000, None
     entries |= {NAME: json.dumps(value).encode(), "fold0/model.safetensors": bytes(20_000_000)}
     with zipfile.ZipFile(ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in entries.items():
@@ -146,6 +153,7 @@ OPEN: dict[str, tuple[Path, Callable[[], object]]] = {
     "a .zip that is cut off": (ZIP, zip_cut),
     "a .zip bomb": (ZIP, bomb),
     "maskcli.json is not JSON": (BUNDLE, lambda: TOLD.write_text("{")),
+    "maskcli.json with another digit": (BUNDLE, another_digit),
     "maskcli.json lacks a key": (BUNDLE, lambda: write_json(TOLD, {"format": 1, "maskcli": "0.1.0"})),
     "maskcli.json with a temperature of 0": (BUNDLE, told(temperature=0.0)),
     "maskcli.json with other views than its params": (BUNDLE, told(views=["identity"])),

@@ -59,7 +59,7 @@ def test_what_a_bundle_names_is_never_imported(bundled: object) -> None:
     told["params"]["plugins"] = {"models": "trap.py", "losses": "trap.py"}
     told["plugin"] = {"file": "trap.py", "sha256": plugins.plugin_files.sha256(Path("trap.py").read_bytes())}
     for plugin, own in ((told["plugin"], Plugins(models="nets.py")), (None, plugins.NO_PLUGINS)):
-        (BUNDLE / NAME).write_text(json.dumps(told | {"plugin": plugin}))
+        (BUNDLE / NAME).write_text(json.dumps(told | {"plugin": plugin, "digest": None}))
         for given in (own, plugins.NO_PLUGINS):
             with pytest.raises(UserError, match=r"trap.py|timm has no model `tiny`"):
                 of_bundle.open_bundle(BUNDLE, own=partial(Plugins, models=given.models))

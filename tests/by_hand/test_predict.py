@@ -75,6 +75,36 @@ def run(opened: Predictor, *photos: str, talk: Talk = SILENT, form: Form = PLAIN
     )
 
 
+def called(opened: Predictor, **changes: Any) -> Predictor:
+    """The same models, of a first axis that is called otherwise."""
+    first, *others = opened.task.axes
+    return replace(opened, task=replace(opened.task, axes=(replace(first, **changes), *others), subsets={}))
+
+
+@pytest.mark.parametrize("name", ["class", "probability", "error", "top1", "set"])
+def test_an_axis_that_is_called_as_a_column_of_the_csv_is_answered_in_json_lines_alone(
+    opened: Predictor, here: Path, name: str
+) -> None:
+    models, form = called(opened, name=name), Form(top=2, level=0.5)
+    with pytest.raises(UserError, match=rf"a CSV would have two columns `{name}`, .*answers\.jsonl$"):
+        run(models, EVAL, form=form, out="a.csv")
+    assert not list(here.glob("a.csv*"))
+    assert run(models, EVAL, form=form, out="a.jsonl")["unreadable"] == 0
+    row = json.loads(Path("a.jsonl").read_text().splitlines()[0])
+    assert (type(row["class"]), type(row["probability"]), "error" in row) == (int, float, False)
+    assert row["axes"][name]["label"] in opened.task.axes[0].levels
+
+
+def test_classes_with_the_sign_that_parts_a_set_are_told_apart_in_json_lines_alone(
+    opened: Predictor, here: Path
+) -> None:
+    models, form = called(opened, levels=("a", "a|b", "b")), Form(level=0.5)
+    with pytest.raises(UserError, match=r"the class `a\|b .*` holds `\|`, .*answers\.jsonl$"):
+        run(models, EVAL, form=form, out="a.csv")
+    run(models, EVAL, out="a.csv")
+    run(models, EVAL, form=form, out="a.jsonl")
+
+
 def eval_photos(judged: Path) -> list[str]:
     return [f"{EVAL}/{name}" for name in pd.read_csv(judged / paths.EVAL)["ImageID"]]
 

@@ -1,7 +1,10 @@
 """corrections.csv as a file: rows added by people and pages, cut off by crashes, and what they come to."""
 
+import errno
+import io
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -162,6 +165,33 @@ def test_on_a_full_disk_the_file_stays_as_it_was(tmp_path: Path) -> None:
     before = path(tmp_path).read_bytes()
     with files_up_to(len(before) + 10), pytest.raises(UserError, match="cannot be written"):
         corrections.append([ROW], path(tmp_path))
+    assert path(tmp_path).read_bytes() == before
+
+
+class Filling(io.FileIO):
+    """A file on a disk that takes ten bytes, is full, and has room again a moment later."""
+
+    writes = 0
+
+    def write(self, content: Any) -> int:
+        self.writes += 1
+        if self.writes == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(bytes(content[:10]) if self.writes == 1 else content)
+
+
+def test_space_that_comes_free_again_leaves_no_half_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corrections.append([ROW], path(tmp_path))
+    before = path(tmp_path).read_bytes()
+
+    def opened(self: Path, mode: str, buffering: int = -1) -> Any:
+        raw = Filling(self, mode.replace("b", ""))
+        return raw if buffering == 0 else io.BufferedRandom(raw)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corrections.Path, "open", opened)
+        with pytest.raises(OSError, match="No space left"):
+            corrections._add(b'p2,gender,male,female,ann,,""\n', path(tmp_path))
     assert path(tmp_path).read_bytes() == before
 
 

@@ -1,5 +1,6 @@
 import io
 import resource
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_transparency_of_any_kind_is_laid_on_white(tmp_path: Path, mode: str) ->
     assert (pixels[:40] == 255).all()
     blue = [0, 0, 220] if mode in ("P", "RGBA") else [25, 25, 25]
     assert (pixels[40:] == blue).all()
+
+
+def test_a_small_file_of_many_transparent_pixels_takes_little_more_memory_than_these_pixels(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", Image.new("P", (2000, 2000)), transparency=0)
+    tracemalloc.start()
+    try:
+        pixels = decode(path, 80, 60).pixels
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (pixels == 255).all()
+    assert path.stat().st_size < 10_000
+    assert most < 2 * (2000 * 2000 * 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

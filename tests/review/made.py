@@ -127,7 +127,7 @@ class Browser:
             connection.close()
 
     def enter(self) -> "Browser":
-        status, _, headers = self.ask(f"/?token={self.token}")
+        status, _, headers = self.ask(f"/?token={self.token}", Sec_Fetch_Site="none")
         assert (status, headers["location"]) == (303, "/")
         self.cookie = headers["set-cookie"].partition(";")[0]
         return self

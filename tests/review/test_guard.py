@@ -1,5 +1,6 @@
 """Who is let in to the page, whose writes are taken, and which requests are none."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,12 +37,22 @@ def browser(served: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> B
 
 
 def test_the_printed_url_becomes_a_cookie_and_a_url_without_the_token(browser: Browser) -> None:
-    status, _, headers = Browser(browser.port).ask(f"/?token={browser.token}")
+    status, _, headers = Browser(browser.port).ask(f"/?token={browser.token}", Sec_Fetch_Site="none")
     assert (status, headers["location"]) == (303, "/")
     cookie = headers["set-cookie"]
     assert cookie.startswith(f"maskcli_review_{browser.port}={browser.token};")
     assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/"))
     assert browser.ask("/")[0] == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", ""])
+def test_a_browser_that_another_site_sent_is_led_on_by_a_page(browser: Browser, site: str) -> None:
+    """It sends no strict cookie through a redirect; who says nothing of where it comes from may be such a one."""
+    status, said, headers = Browser(browser.port).ask(f"/?token={browser.token}", Sec_Fetch_Site=site)
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"url=/" in said
+    assert browser.token.encode() not in said
+    assert headers["set-cookie"].startswith(f"maskcli_review_{browser.port}={browser.token};")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +63,14 @@ def test_without_the_token_nothing_is_shown(browser: Browser, path: str) -> None
         assert Browser(browser.port, cookie=own).ask(path)[:2] == (403, guard.LACKING.encode())
     assert Browser(browser.port).ask(f"{path}?token=wrong")[:2] == (403, guard.LACKING.encode())
     assert Browser(browser.port).ask(f"{path}?token=%ff%00")[0] == 403
+
+
+def test_a_page_is_answered_by_the_start_that_it_is_of_and_by_no_other(browser: Browser) -> None:
+    session = json.loads(browser.get("/").split(b'id="start">')[1].split(b"</script>")[0])["session"]
+    for path in ("/question", "/photos", "/photo/0", "/photo/0/small.jpg"):
+        assert browser.ask(f"{path}?session={session}")[0] == 200
+        assert browser.ask(f"{path}?session=earlier")[:2] == (409, guard.EARLIER.encode())
+    assert browser.ask("/decide?session=earlier", {})[:2] == (409, guard.EARLIER.encode())
 
 
 def test_each_session_has_a_token_of_its_own_of_192_bits() -> None:

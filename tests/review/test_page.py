@@ -165,6 +165,34 @@ def test_only_what_the_audit_counts_as_likely_wrong_is_called_so(opened: Page, f
     assert opened.page.locator(".why").inner_text() == "7 of 7 look so. Score 0.89."
 
 
+def test_a_link_on_another_site_opens_it(chromium: Any, url: str, fresh: Path) -> None:
+    """As in the terminal of a notebook's page: by a redirect the browser would send no cookie."""
+    context = chromium.new_context()
+    page = context.new_page()
+    link = {"body": f'<a href="{url}">open</a>', "content_type": "text/html"}
+    page.route("http://notebook.example/", lambda route: route.fulfill(**link))
+    page.goto("http://notebook.example/")
+    page.get_by_text("open").click()
+    page.wait_for_selector("h1")
+    assert "token" not in page.url
+    page.reload()
+    page.wait_for_selector("h1")
+    context.close()
+
+
+def test_a_tab_of_an_earlier_start_decides_nothing_and_shows_no_photo_by_its_old_number(
+    opened: Page, fresh: Path
+) -> None:
+    """Its questions and photos had other numbers; it has the new cookie, for a browser keeps one for all tabs."""
+    opened.page.evaluate("start.session = 'earlier'")
+    opened.press("a")
+    assert "this page is of an earlier start" in opened.said
+    assert not fresh.exists() or rows(fresh) == []
+    opened.page.locator(".strip button").last.click()
+    opened.page.wait_for_selector(".large .broken")
+    assert "this page is of an earlier start" in opened.page.locator(".large .broken").inner_text()
+
+
 def test_clicks_do_what_keys_do(opened: Page, fresh: Path) -> None:
     for name in ("Accept", "Keep", "Skip", "Undo"):
         opened.page.get_by_role("button", name=name).click()

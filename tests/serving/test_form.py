@@ -1,5 +1,7 @@
 """Photos in multipart forms, as browsers, curl and libraries send them, and what is none."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,18 @@ def test_whatever_is_sent_is_read_or_refused(sent: bytes, kind: str) -> None:
 def test_names_are_read_as_clients_write_them(head: str, part: tuple[str, str | None]) -> None:
     sent = b"preamble\r\n--xyz  \r\n" + head.encode() + b"\r\n\r\nx\r\n--xyz--\r\nepilogue"
     assert form.parts(KIND, sent, 1) == [Part(*part, b"x")]
+
+
+def test_header_lines_without_end_take_no_memory() -> None:
+    sent = b"--xyz\r\n" + HEAD.rstrip() + b"\r\nab" * 500_000 + b"\r\n\r\nx\r\n--xyz--\r\n"
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadForm, match="a field has no header"):
+            form.parts(KIND, sent, 1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5 * len(sent)
 
 
 @pytest.mark.parametrize("kind", ['multipart/form-data; boundary="xyz"', "Multipart/Form-Data; charset=x;boundary=xyz"])

@@ -32,11 +32,14 @@ function who() {
 
 // --- the server
 
+// A URL of this start of the command: by now questions and photos may have other numbers than this page knows.
+const now = (path) => `${path}${path.includes("?") ? "&" : "?"}session=${start.session}`;
+
 async function ask(path, body) {
   const how = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   let answer;
   try {
-    answer = await fetch(path, { cache: "no-store", ...how });
+    answer = await fetch(now(path), { cache: "no-store", ...how });
   } catch {
     throw new Error("The server does not answer. Is `maskcli review` still running? What you just pressed was not saved.");
   }
@@ -138,7 +141,7 @@ function make(what, given = {}, ...inside) {
   element.append(...inside.filter((one) => one !== null && one !== undefined && one !== ""));
   return element;
 }
-const picture = (number, size) => `photo/${number}/${size}.jpg`;
+const picture = (number, size) => now(`photo/${number}/${size}.jpg`);
 
 // The photo in a button's box; where it cannot be shown, why.
 function image(photo, size) {
@@ -148,7 +151,7 @@ function image(photo, size) {
     try {
       const answer = await fetch(found.src, { cache: "no-store" });
       why = answer.ok ? "" : await answer.text();
-      if (answer.ok) { found.src = `${found.src}?again`; return; }
+      if (answer.ok) { found.src = `${found.src}&again`; return; }
     } catch { /* as it is */ }
     found.replaceWith(make("span.broken", {}, why));
   }, { once: true });
