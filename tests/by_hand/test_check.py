@@ -1,7 +1,10 @@
 """check finds in a minute what would fail late, and leaves the project as it was."""
 
+import errno
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,23 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
     assert measured["predicted"] == 42  # all eval photos are one batch of tta-predict, though the trial has 8 of them
     # prepare's new caches will take the place of those that are there.
     assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
+
+
+@pytest.mark.parametrize("folder", [Path(), Path("out"), paths.PHOTOS.parent, paths.TRAIN / "0"])
+def test_a_folder_that_cannot_be_written_into_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    (paths.TRAIN / "0").mkdir(parents=True)
+    make = tempfile.TemporaryFile
+
+    def refuse(dir: Path) -> Any:
+        if dir == folder:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    detail = f"{folder if folder.parts else project}: cannot be written (Read-only file system); free disk space"
+    assert failures(found(small()))["project folder"].startswith(detail)
 
 
 TABLE: dict[str, Any] = {
