@@ -20,6 +20,7 @@ from stages.judge import bootstrap, label_noise, label_suspects, votes
 from stages.judge.label_suspects import OfAxis, Suspects
 from stages.learn import same_task
 from stages.params.schema import Params
+from stages.records import run_record
 from stages.report.html.suspect_labels import Suspects as Shown
 
 LISTED = 0.05  # score from which a label is listed
@@ -49,6 +50,9 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     where the files cannot be written.
     """
     oof = compare.load("workspace")
+    changed = run_record.not_asked(params, oof.record)
+    if changed:
+        talk.say(f"audit: by the models of what was trained: {run_record.in_words(changed, 'params.yaml now')}")
     looked = look(oof, params, talk)
     suspects = ranked(looked)
     decided = corrections.decided(corrections.read())

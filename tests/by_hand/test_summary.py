@@ -1,5 +1,6 @@
 """maskcli summary: what is there, what is not, and what comes next."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -124,6 +125,8 @@ def test_a_fresh_clone_is_told_which_files_are_not_there_and_how_to_get_them(com
     paths.REPORT.parent.mkdir(parents=True)
     paths.REPORT.touch()
     assert summary.run(small())["files"]["report"] == str(paths.REPORT)
+    os.utime(paths.REPORT, (0, 0))  # of an earlier run
+    assert "report" not in summary.run(small())["files"]
 
 
 @pytest.mark.parametrize("clone", [False, True])
