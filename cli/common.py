@@ -3,7 +3,8 @@
 import csv
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,21 @@ def answer(made: Callable[[int], Any]) -> None:
     from cli import console
 
     console.answer(made)
+
+
+@contextmanager
+def found_by(work: Callable[[], Any]) -> Iterator[Any]:
+    """What a command has found, for the block to print; where it could not be written too, the error comes after that."""
+    from stages.base.errors import Unwritten
+
+    unwritten = None
+    try:
+        found = work()
+    except Unwritten as error:
+        found, unwritten = error.found, error
+    yield found
+    if unwritten:
+        raise unwritten
 
 
 def examples(*commands: str) -> str:

@@ -57,26 +57,28 @@ def run(params: Params, talk: Talk) -> None:
     labels, group = table["label"].to_numpy(), table["group"].to_numpy()
     history = _histories(params)
     selected = votes.of_repeats(joined.selected)
-    _write_predictions(task, table, selected)
+    first = params.folds[0]
+    setting = environment.describe(read_json(paths.train_environment(first), f"train --fold {first}"))
     judgement = decision_rule.judge(selected, labels, group, task, params)
-    _write_arrays(params, task, table, (joined, judgement.answers), record)
-    own = run_record.pick(params.model_dump(mode="json"), run_record.OF_JOINING)
-    run_record.write(paths.OOF_RUN, record.model_copy(update={"params": record.params | own}))
-    write_csv(paths.CONFUSION, confusion_table(task, labels, selected.argmax(1)))
-    write_csv(paths.PER_CLASS, _per_class_table(task, labels, selected.argmax(1)))
-    write_csv(paths.OOF_HISTORY, history)
     decision = {"run": record.run, **judgement.told}
-    write_json(paths.DECISION, decision)
     scores = score(Truth(task, labels, group), joined, history, params) | {
         "macro_f1_adjusted": decision["macro_f1_nested"],
         "macro_f1_adjusted_gain_low": decision["low"],
         "macro_f1_adjusted_gain_high": decision["high"],
     }
+    # All is known before anything is written, which takes a moment. Scores have no mark of their run: those of an earlier one
+    # are not there while its record is replaced.
+    _write_predictions(task, table, selected)
+    _write_arrays(params, task, table, (joined, judgement.answers), record)
+    paths.OOF_METRICS.unlink(missing_ok=True)
+    own = run_record.pick(params.model_dump(mode="json"), run_record.OF_JOINING)
+    run_record.write(paths.OOF_RUN, record.model_copy(update={"params": record.params | own}))
+    write_csv(paths.CONFUSION, confusion_table(task, labels, selected.argmax(1)))
+    write_csv(paths.PER_CLASS, _per_class_table(task, labels, selected.argmax(1)))
+    write_csv(paths.OOF_HISTORY, history)
+    write_json(paths.DECISION, decision)
+    write_json(paths.OOF_ENVIRONMENT, setting)
     write_json(paths.OOF_METRICS, scores)
-    first = params.folds[0]
-    write_json(
-        paths.OOF_ENVIRONMENT, environment.describe(read_json(paths.train_environment(first), f"train --fold {first}"))
-    )
     there = metrics.present(labels, selected.argmax(1))
     absent = [name for number, name in enumerate(task.class_names) if number not in there]
     talk.say(f"oof-ensemble: {_in_words(scores, absent)}")

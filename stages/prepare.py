@@ -14,7 +14,7 @@ from stages.base import cores, paths
 from stages.base.errors import UserError
 from stages.base.files import replacing, write_csv
 from stages.base.talk import Talk
-from stages.data import duplicate_groups, photos, pixel_cache, task_and_classes
+from stages.data import duplicate_groups, photos, pixel_cache, task_and_classes, watched_by_dvc
 from stages.data.csv_rows import Fault, shown
 from stages.data.found_photos import Found
 from stages.data.pixel_cache import Built
@@ -60,7 +60,12 @@ def run(params: Params, talk: Talk, listed: str = LISTED) -> None:
             write_csv(paths.EVAL, found.eval.assign(content=of_eval.contents))
     pixel_cache.record(paths.PIXELS, of_train, params)
     pixel_cache.record(paths.EVAL_PIXELS, of_eval, params)
-    for warning in [*found.warnings, *told, *_rare(own, table)]:
+    for warning in [
+        *found.warnings,
+        *told,
+        *_rare(own, table),
+        *watched_by_dvc.unwatched(params, _read(found, params)),
+    ]:
         talk.say(f"warning: {warning}")
     if found.corrected:
         talk.say(f"prepare: {paths.CORRECTIONS}: {found.corrected}")
@@ -77,6 +82,18 @@ def _on_the_fly(space: int, params: Params, rate: float) -> str:
         f"photos are decoded again whenever they are read, here about {rate:,.0f} photos/s on {cores.usable()} threads, in "
         "every epoch and view; to cache them, raise data.cache_gb or lower image.height and image.width"
     )
+
+
+def _read(found: Found, params: Params) -> list[Path]:
+    """The tables, and each folder that photos lie in."""
+    tables = [Path(name) for name in (params.data.train, params.data.eval) if name]
+    places = (
+        (photos.folder(params), found.photos["file"]),
+        (photos.eval_folder(params), found.eval["ImageID"]),
+    )
+    return tables + [
+        base / below for base, names in places for below in sorted({name.rpartition("/")[0] for name in names})
+    ]
 
 
 def _check(own: Task, table: pd.DataFrame) -> None:

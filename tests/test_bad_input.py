@@ -1,5 +1,6 @@
 """What bad input gets: each row of docs/bad_input.md is provoked here through real files, and must say exactly that."""
 
+import errno
 import io
 import itertools
 import json
@@ -23,10 +24,11 @@ import yaml
 from PIL import Image
 
 from stages import oof_ensemble, prepare
-from stages.base import paths
+from stages.base import files, paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
+from stages.by_hand import compare
 from stages.data import task_and_classes as tasks
 from stages.data.contest_layout import PHOTO_MASKS
 from stages.data.task_and_classes import CONTEST, Task
@@ -1007,7 +1009,6 @@ FULL: dict[str, tuple[int, tuple[str, ...]]] = {
     "no room for eda's pictures": (100_000, ("eda",)),
     "no room for the OOF predictions": (1000, OOF),
     "no room for the probabilities": (1000, TTA),
-    "no room for the curve": (10, ("epochs",)),
 }
 
 
@@ -1018,6 +1019,38 @@ def test_a_full_disk_is_one_line(
     size, words = FULL[case]
     with files_up_to(size):
         refused(monkeypatch, capsys, words, case)
+
+
+ANSWERS = {
+    "epochs": (),
+    "compare": ("workspace", "again", "--replicates", "100"),
+    "audit": (),
+    "tta-search": ("--view", "hflip", "--replicates", "100"),
+    "screen": ("--try", "seed=1", "--replicates", "100"),
+    "screen --frozen": ("--losses", "ce", "--samplers", "none", "--epochs", "1", "--repeats", "1"),
+}
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_an_answer_that_cannot_be_written_is_printed_before_the_error(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    write_json(paths.train_environment(0), {})
+    oof_ensemble.run(small(), SILENT)
+    load = compare.load
+    monkeypatch.setattr(compare, "load", lambda name: replace(load("workspace"), name=name))
+    words = (*command.split(), *ANSWERS[command], "--json")
+    code, out, _ = maskcli(monkeypatch, capsys, *words)
+    assert code == 0
+
+    def refuse(*_: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(files, "_rename", refuse)
+    code, printed, err = maskcli(monkeypatch, capsys, *words)
+    assert code == 2
+    assert re.fullmatch(r"maskcli: out/\S+: cannot be written \(Read-only file system\); free disk space .*", err[-1])
+    assert printed == out or {**json.loads(printed), "seconds": 0} == {**json.loads(out), "seconds": 0}
 
 
 @pytest.mark.parametrize("size", [50, 1000, 100_000])

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from stages import lr_find
 from stages.base import paths
@@ -12,7 +13,8 @@ from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json
 from stages.base.talk import SILENT, Talk
 from stages.learn import cpu_threads, lr_range_test
-from tests.conftest import small
+from stages.params.model_and_training import Augment
+from tests.conftest import ROOT, small
 
 LRS = np.geomspace(1e-6, 1, 100)
 FALLS = 3 - 1.5 / (1 + np.exp(-4 * np.log10(LRS / 1e-3)))
@@ -90,3 +92,10 @@ def test_sgd_with_a_loss_of_another_scale_is_warned_of(project: object, measured
     assert not warned("sgd", lr="auto")
     assert not warned("sgd", lr=0.1, loss="focal")
     assert not warned("adamw", lr="auto", loss="focal")
+
+
+def test_dvc_measures_again_where_what_is_done_to_its_photos_changes() -> None:
+    """All of augment but what the range test puts in the place of the run's own."""
+    named = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["lr-find"]["params"]
+    kept = set(Augment.model_fields) - set(lr_find.PLAIN["augment"])
+    assert {f"augment.{name}" for name in kept} == {name for name in named if name.startswith("augment.")}

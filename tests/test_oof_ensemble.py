@@ -126,3 +126,24 @@ def test_of_many_classes_the_confusion_keeps_the_largest_cells() -> None:
     assert found["true"].is_monotonic_increasing
     whole = oof_ensemble.confusion_table(task_of(18), labels % 18, labels % 18)
     assert (len(whole), whole["photos"].sum()) == (18 * 18, 30_000)
+
+
+def test_a_run_that_is_cut_off_leaves_no_scores_beside_anothers_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, *_ = write_folds(task_of(300))
+    oof_ensemble.run(params, SILENT)
+    folder = paths.OOF_METRICS.parent
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for late in ("score", "_write_predictions"):  # the long part; and the first file
+        with monkeypatch.context() as patch:
+            patch.setattr(oof_ensemble, late, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                oof_ensemble.run(params, SILENT)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    monkeypatch.setattr(oof_ensemble, "_per_class_table", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        oof_ensemble.run(params, SILENT)
+    assert not paths.OOF_METRICS.exists()

@@ -3,12 +3,13 @@
 import json
 import shutil
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.common import Json, answer, examples, params, print_json, talk
+from cli.common import Json, answer, examples, found_by, params, print_json, talk
 
 commands = typer.Typer()
 Format = Literal["png", "svg"]
@@ -91,13 +92,13 @@ def compare(
     """
     from stages.by_hand import compare as stage
 
-    found = stage.run(runs, stage.Asked(rule.value, replicates, seed), csv, png, talk())
-    if as_json:
-        print(stage.as_json(found))
-        return
-    from cli.tables import compare as tables
+    with found_by(lambda: stage.run(runs, stage.Asked(rule.value, replicates, seed), csv, png, talk())) as found:
+        if as_json:
+            print(stage.as_json(found))
+            return
+        from cli.tables import compare as tables
 
-    answer(lambda width: tables.comparison(found, classes, width))
+        answer(lambda width: tables.comparison(found, classes, width))
     print(f"forest plot  {png}")
 
 
@@ -109,14 +110,14 @@ def epochs(as_json: Json = False) -> None:
     """
     from stages.by_hand import epochs as stage
 
-    found = stage.run(params(), talk())
-    if as_json:
-        print_json(found)
-        return
-    from cli.tables import epochs as tables
-    from stages.base import paths
+    with found_by(lambda: stage.run(params(), talk())) as found:
+        if as_json:
+            print_json(found)
+            return
+        from cli.tables import epochs as tables
+        from stages.base import paths
 
-    answer(lambda width: tables.epochs(found, width))
+        answer(lambda width: tables.epochs(found, width))
     print(f"curves       {paths.EPOCHS_PNG}")
 
 
@@ -268,19 +269,20 @@ def screen(
         from stages.by_hand import screen_frozen as heads_stage
 
         trained = heads_stage.Choice(backbone or "auto", *names, epochs, repeats or heads_stage.REPEATS, replicates)
-        found = heads_stage.run(checked, trained, talk())
+        work = partial(heads_stage.run, checked, trained, talk())
     else:
         checked = params()
         from stages.by_hand import screen as stage
 
-        found = stage.run(checked, stage.Choice(tuple(tries or ()), file, minutes, replicates), talk())
-    if as_json:
-        print_json(found)
-        return
-    from cli.tables import screen, screen_frozen
+        work = partial(stage.run, checked, stage.Choice(tuple(tries or ()), file, minutes, replicates), talk())
+    with found_by(work) as found:
+        if as_json:
+            print_json(found)
+            return
+        from cli.tables import screen, screen_frozen
 
-    shown = screen_frozen.heads if frozen else screen.screen
-    answer(lambda width: shown(found, top or ROWS, width))
+        shown = screen_frozen.heads if frozen else screen.screen
+        answer(lambda width: shown(found, top or ROWS, width))
 
 
 def _check_screen(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.common import Json, answer, examples, params, print_json, talk
+from cli.common import Json, answer, examples, found_by, params, print_json, talk
 
 commands = typer.Typer()
 
@@ -38,13 +38,13 @@ def tta_search(
     checked = params()
     from stages.by_hand import tta_search as stage
 
-    found = stage.run(checked, views or [], replicates, talk())
-    if as_json:
-        print_json(found)
-        return
-    from cli.tables import tta_search as tables
+    with found_by(lambda: stage.run(checked, views or [], replicates, talk())) as found:
+        if as_json:
+            print_json(found)
+            return
+        from cli.tables import tta_search as tables
 
-    answer(lambda width: tables.views(found, width))
+        answer(lambda width: tables.views(found, width))
 
 
 @commands.command(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import Json, answer, examples, params, print_json, talk
+from cli.common import Json, answer, examples, found_by, params, print_json, talk
 
 if TYPE_CHECKING:
     from stages.by_hand.review import Began
@@ -25,13 +25,13 @@ def audit(
     """
     from stages.by_hand import audit as stage
 
-    found = stage.run(params(), talk())
-    if as_json:
-        print_json(found | {"suspects": found["suspects"][:first]})
-        return
-    from cli.tables import audit as tables
+    with found_by(lambda: stage.run(params(), talk())) as found:
+        if as_json:
+            print_json(found | {"suspects": found["suspects"][:first]})
+            return
+        from cli.tables import audit as tables
 
-    answer(lambda width: tables.audit(found, first, width))
+        answer(lambda width: tables.audit(found, first, width))
 
 
 @commands.command(

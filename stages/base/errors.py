@@ -1,7 +1,9 @@
 """The error a person can act on."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class UserError(Exception):
@@ -9,6 +11,23 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class Unwritten(UserError):
+    """Files that go with an answer could not be written: whoever shows answers shows `found`, and then this error."""
+
+    def __init__(self, error: UserError, found: Any) -> None:
+        super().__init__(str(error))
+        self.found = found
+
+
+@contextmanager
+def beside(found: Any) -> Iterator[None]:
+    """In the block files are written that go with the answer `found`, which may have taken long. Raises Unwritten."""
+    try:
+        yield
+    except UserError as error:
+        raise Unwritten(error, found) from error
 
 
 def nearest(word: str, known: Iterable[object], most: int = 1, otherwise: str = "") -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError
+from stages.base.errors import UserError, beside
 from stages.base.files import read_csv, read_json, replacing_folder, write_csv, write_json
 from stages.base.talk import Talk
 from stages.by_hand import audit_rows, compare
@@ -20,6 +20,7 @@ from stages.judge import bootstrap, label_noise, label_suspects, votes
 from stages.judge.label_suspects import OfAxis, Suspects
 from stages.learn import same_task
 from stages.params.schema import Params
+from stages.records import run_record
 from stages.report.html.suspect_labels import Suspects as Shown
 
 LISTED = 0.05  # score from which a label is listed
@@ -45,9 +46,13 @@ class Looked:
 def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write suspects.csv, noise.csv and summary.json, all or none; return the summary, with the first rows of both tables.
 
-    Raises UserError if there are no OOF predictions, or they are of other classes, photos or labels than prepare's.
+    Raises UserError if there are no OOF predictions, or they are of other classes, photos or labels than prepare's; Unwritten
+    where the files cannot be written.
     """
     oof = compare.load("workspace")
+    changed = run_record.not_asked(params, oof.record)
+    if changed:
+        talk.say(f"audit: by the models of what was trained: {run_record.in_words(changed, 'params.yaml now')}")
     looked = look(oof, params, talk)
     suspects = ranked(looked)
     decided = corrections.decided(corrections.read())
@@ -57,11 +62,12 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     ]
     noise = noise_table(looked, params)
     summary = {"run": oof.record.run, **_summary(looked, suspects, noise)}
-    with replacing_folder(paths.SUSPECTS.parent) as folder:
+    found = summary | {"suspects": suspects.to_dict("records"), "noise": noise.to_dict("records")}
+    with beside(found), replacing_folder(paths.SUSPECTS.parent) as folder:
         write_csv(folder / paths.SUSPECTS.name, suspects)
         write_csv(folder / paths.AUDIT_NOISE.name, noise)
         write_json(folder / paths.AUDIT_SUMMARY.name, summary)
-    return summary | {"suspects": suspects.to_dict("records"), "noise": noise.to_dict("records")}
+    return found
 
 
 def look(oof: Run, params: Params, talk: Talk) -> Looked:

@@ -31,7 +31,8 @@ def run(params: Params, talk: Talk, debug: bool = False) -> Report:
     """
     report = Report()
     check_findings.look_at_account(report)
-    check_findings.look_at_place(report)
+    check_findings.look_at_dvc_cache(report)
+    check_findings.look_at_project_folder(report)
     found = check_findings.look_at_data(params, report)
     if found is None:
         return report

@@ -1,6 +1,7 @@
 """What `maskcli check` looks at before and after its trial of the stages: account, data set, folds, files, memory, disk."""
 
 import getpass
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from stages import kfold
 from stages.base import dvc_cache, gpu, memory, paths
 from stages.base.errors import UserError
+from stages.base.files import unwritable
 from stages.by_hand.check_estimates import Estimate
 from stages.data import photos, pseudo_labelled_photos
 from stages.data.found_photos import Found
@@ -66,7 +68,7 @@ def look_at_account(report: Report) -> None:
         report.findings.append(Finding("user", "failed", detail))
 
 
-def look_at_place(report: Report) -> None:
+def look_at_dvc_cache(report: Report) -> None:
     """Whether DVC can make its experiments' folders: it writes the path of its cache into them as ASCII alone."""
     cache = dvc_cache.folder()
     if cache is not None and not str(cache).isascii():
@@ -75,6 +77,19 @@ def look_at_place(report: Report) -> None:
             "cluster run --queued` works (and `dvc exp run` without --temp), or move the project"
         )
         report.findings.append(Finding("DVC's cache", "warning", detail))
+
+
+def look_at_project_folder(report: Report) -> None:
+    """Whether the project, and each folder of results that is there, can be written into: the trial writes elsewhere."""
+    out = paths.TRAIN.parent
+    for folder in (Path(), out, *sorted(out.glob("*")), *sorted(paths.TRAIN.glob("*"))):
+        try:
+            if folder.is_dir():
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            where = folder if folder.parts else Path.cwd()
+            report.findings.append(Finding("project folder", "failed", str(unwritable(where, error))))
+            return
 
 
 def look_at_data(params: Params, report: Report) -> Found | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths, revisions
-from stages.base.errors import UserError
+from stages.base.errors import UserError, beside
 from stages.base.files import load_npz, write_csv
 from stages.base.talk import Talk
 from stages.by_hand import compare_corrected
@@ -70,7 +70,8 @@ def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: T
     """Compare the first of `names` with each of the others (with the workspace if there is no other).
 
     Several candidates share one error rate, score by score. Writes a forest plot, and `csv` if given.
-    Raises UserError if a run has no OOF predictions, or runs hold other photos or classes.
+    Raises UserError if a run has no OOF predictions, or runs hold other photos or classes; Unwritten where the plot or the
+    table cannot be written.
     """
     names = list(names) if len(names) > 1 else [names[0], revisions.WORKSPACE]
     if len(set(names)) < len(names):
@@ -79,11 +80,12 @@ def run(names: Sequence[str], asked: Asked, csv: Path | None, png: Path, talk: T
     candidates = [load(name) for name in names[1:]]
     asked = replace(asked, rule=settle_rule(asked.rule, [base, *candidates]), comparisons=len(candidates))
     found = [against(base, candidate, asked) for candidate in talk.track(candidates, len(candidates), "compare")]
-    if csv:
-        write_csv(csv, _as_table(found))
     from stages.report.png.result_figures import forest  # matplotlib, which others that compare need not wait for
 
-    forest(png, [(result.run_b, result.rows) for result in found], base.name, base.task)
+    with beside(found):
+        if csv:
+            write_csv(csv, _as_table(found))
+        forest(png, [(result.run_b, result.rows) for result in found], base.name, base.task)
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError
+from stages.base.errors import UserError, beside
 from stages.base.files import read_csv, write_csv
 from stages.base.talk import Talk
 from stages.judge import epoch_rules
@@ -20,7 +20,10 @@ from stages.report.png.result_figures import epoch_curves
 
 def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write curve.csv and curve.png; return the advice, flat enough for JSON. Folds not yet trained are left out, and so are runs
-    that have not come to their end, as long as one has."""
+    that have not come to their end, as long as one has.
+
+    Raises Unwritten where the files cannot be written.
+    """
     done, record, history = _histories(params, talk)
     found = run_record.not_asked(params, record)
     if found:
@@ -39,9 +42,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
             "val_nll_error": advice.band_nll,
         }
     )
-    write_csv(paths.EPOCHS_CSV, table)
-    epoch_curves(paths.EPOCHS_PNG, f1, nll, advice)
-    return {
+    told = {
         "folds": done,
         "runs": sorted(set(history["fold"])),
         **{name: value for name, value in asdict(advice).items() if not isinstance(value, np.ndarray)},
@@ -51,6 +52,10 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         "curve": table.to_dict("records"),
         "advice": _in_words(advice, longest, params),
     }
+    with beside(told):
+        write_csv(paths.EPOCHS_CSV, table)
+        epoch_curves(paths.EPOCHS_PNG, f1, nll, advice)
+    return told
 
 
 def for_refit(params: Params, talk: Talk) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import cores, git, paths
-from stages.base.errors import UserError
+from stages.base.errors import UserError, beside
 from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.by_hand import screen_candidates, screen_training
@@ -120,8 +120,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     if whole:
         screen_training.forget_checkpoints(params)
     rows = ranked(made, reached, choice)
-    write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows, columns=None if rows else ["change", "verdict"]))
-    return {
+    found = {
         **({} if made.task.unit == "photo" else {made.task.units: int(made.group.max()) + 1}),
         "photos": len(made.labels),
         "tried": len(made.tried) - 1,
@@ -134,6 +133,9 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
         "next": following(made, plan, reached, rows),
         "seconds": time.monotonic() - began,
     }
+    with beside(found):
+        write_csv(paths.SCREEN_RANKING, pd.DataFrame(rows, columns=None if rows else ["change", "verdict"]))
+    return found
 
 
 def screening(params: Params, choice: Choice) -> Screening:

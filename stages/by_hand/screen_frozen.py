@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError, nearest
+from stages.base.errors import UserError, beside, nearest
 from stages.base.files import write_csv
 from stages.base.talk import Talk
 from stages.data import photos
@@ -101,8 +101,7 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
     trained = time.perf_counter()
     base, compared = judge(params, choice, tried, truth, talk)
     rows = ranked(base, tried, compared)
-    write_csv(paths.SCREEN_HEADS, pd.DataFrame(rows))
-    return {
+    found = {
         "backbone": source,
         "base": base.name,
         **({} if task.unit == "photo" else {task.units: int(truth.group.max()) + 1}),
@@ -120,6 +119,9 @@ def run(params: Params, choice: Choice, talk: Talk) -> dict[str, Any]:
             "judge": time.perf_counter() - trained,
         },
     }
+    with beside(found):
+        write_csv(paths.SCREEN_HEADS, pd.DataFrame(rows))
+    return found
 
 
 def checked(params: Params, choice: Choice) -> Choice:

@@ -14,8 +14,9 @@ from stages.params.schema import Params
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 
-# Of the files that DVC keeps, those a person looks at.
+# Of the files that DVC keeps, those a person looks at; and those beside them that tell of which run they are.
 FILES = {"submission": paths.SUBMISSION, "OOF": paths.OOF, "LR curve": paths.LR_PNG}
+MARKED = {"submission": paths.PROBABILITIES, "OOF": paths.OOF_ARRAYS}
 SCORES = (
     *("macro_f1", "macro_f1_low", "macro_f1_high", "macro_f1_last", "macro_f1_other_folds", "macro_f1_best_epochs"),
     "photos",
@@ -27,24 +28,45 @@ def run(params: Params) -> dict[str, Any]:
     """What oof-ensemble's metrics.json holds, and `files` (name: path) that are here, `missing` ones, `get` (the command that
     brings these) and `next` (commands in the order in which to type them, and `why` the first).
 
-    In a fresh clone metrics are here, since git keeps them, and DVC's outputs are not.
+    In a fresh clone metrics are here, since git keeps them, and DVC's outputs are not. After `git checkout` these may be another
+    run's, whose files are not here either: `other` names them.
     """
     scores = read_json(paths.OOF_METRICS, "oof-ensemble", *SCORES)
     files = {name: path for name, path in FILES.items() if path != paths.SUBMISSION or _has_answers()}
-    here = {name: str(path) for name, path in files.items() if path.exists()}
+    record = past_runs.of_revision(revisions.WORKSPACE)
+    other = [name for name in files if _is_of_another_run(name, record)]
+    here = {name: str(path) for name, path in files.items() if path.exists() and name not in other}
     missing = {name: str(path) for name, path in files.items() if not path.exists()}
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
-    if paths.REPORT.exists():
+    if (
+        paths.REPORT.exists() and paths.REPORT.stat().st_mtime >= paths.OOF_METRICS.stat().st_mtime
+    ):  # else an earlier run's
         here["report"] = str(paths.REPORT)
-    record = past_runs.of_revision(revisions.WORKSPACE)
     changed = run_record.not_asked(params, record)
-    if get:
+    if other:
+        named = " and ".join(str(files[name]) for name in other)
+        why = f"{named} {'is' if len(other) == 1 else 'are'} of another run than these scores"
+        commands = ["dvc checkout" if _is_committed(paths.OOF_RUN) else "dvc repro"]
+    elif get:
         why, commands = "some of the run's files are not here", [get]
     elif changed:
         why, commands = f"this run had {run_record.in_words(changed, 'params.yaml now')}", ["dvc repro"]
     else:
         why, commands = _next(record)
-    return {**scores, "files": here, "missing": missing, "get": get, "why": why, "next": commands}
+    return {**scores, "files": here, "missing": missing, "other": other, "get": get, "why": why, "next": commands}
+
+
+def _is_of_another_run(name: str, record: Record) -> bool:
+    mark = run_record.mark_of(MARKED[name]) if name in MARKED else None
+    return mark is not None and mark != record.run
+
+
+def _is_committed(path: Path) -> bool:
+    """Whether a file is as the last commit has it: then git has brought it, and DVC knows what belongs to it."""
+    try:
+        return git.run("status", "--porcelain", "--", str(path)) == b""
+    except UserError:  # there is no git program
+        return False
 
 
 def _has_answers() -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base import paths
-from stages.base.errors import UserError
+from stages.base.errors import UserError, beside
 from stages.base.files import write_csv, write_json
 from stages.base.talk import Talk
 from stages.data import photos
@@ -96,9 +96,10 @@ def run(params: Params, views: Sequence[str], replicates: int, talk: Talk) -> di
         found.task.units: int(found.group.max()) + 1,
         "notes": notes(found.task, chosen, by_vote),
     }
-    write_csv(paths.TTA_VIEWS, pd.DataFrame(rows))
-    write_csv(paths.TTA_VOTES, pd.DataFrame(by_vote, columns=["vote", *_COLUMNS]))
-    write_json(paths.TTA_SUMMARY, result)
+    with beside(result):
+        write_csv(paths.TTA_VIEWS, pd.DataFrame(rows))
+        write_csv(paths.TTA_VOTES, pd.DataFrame(by_vote, columns=["vote", *_COLUMNS]))
+        write_json(paths.TTA_SUMMARY, result)
     return result
 
 

@@ -86,7 +86,7 @@ def dependencies(params: Params, found: Overview) -> tuple[str, ...]:
     data = params.data
     if data.layout == "contest":
         return "${data.root}/train", "${data.root}/eval/info.csv", "${data.root}/eval/images"
-    tables = ["${data.train}"] if data.layout == "table" else []
+    tables = ["${data.train}"] if data.train else []
     others = ["${data.eval}"] if data.eval else []
     below = [f"${{data.root}}/{name}" for name in found.folders] if found.folders else ["${data.root}"]
     return (*tables, *others, *below)

@@ -11,7 +11,7 @@ from cli.tables import audit as audit_table
 from stages import oof_ensemble
 from stages.base import paths
 from stages.base.files import write_csv, write_json, write_npz
-from stages.base.talk import SILENT
+from stages.base.talk import SILENT, Talk
 from stages.by_hand import audit, compare
 from stages.data import corrections, photos
 from stages.data.corrections import Row
@@ -111,6 +111,15 @@ def test_the_summary_names_its_run_and_how_far_to_trust_the_list(table: pd.DataF
     assert (summary["people"], summary["photos"], summary["labels"]) == (24, 168, 168 + 24 + 24)
     first = {one["suspects"]: one["precision_estimated"] for one in summary["first"]}
     assert first == pytest.approx({count: rows["score"][:count].mean() for count in (50, 100, 200)}, abs=1e-4)
+
+
+def test_params_that_have_changed_since_are_told(table: pd.DataFrame) -> None:
+    said: list[str] = []
+    audit.run(small(loss="focal"), Talk(said.append))
+    assert said[0] == "audit: by the models of what was trained: loss: ce (params.yaml now: focal)"
+    said.clear()
+    audit.run(small(), Talk(said.append))
+    assert not any("params.yaml now" in line for line in said)
 
 
 def test_noise_is_told_of_pairs_of_levels_with_an_interval(table: pd.DataFrame) -> None:

@@ -1,7 +1,10 @@
 """check finds in a minute what would fail late, and leaves the project as it was."""
 
+import errno
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,23 @@ def test_all_stages_run_and_are_timed(project: Path, monkeypatch: pytest.MonkeyP
     assert measured["free"] == 10**9 + paths.PIXELS.stat().st_size + paths.EVAL_PIXELS.stat().st_size
 
 
+@pytest.mark.parametrize("folder", [Path(), Path("out"), paths.PHOTOS.parent, paths.TRAIN / "0"])
+def test_a_folder_that_cannot_be_written_into_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    (paths.TRAIN / "0").mkdir(parents=True)
+    make = tempfile.TemporaryFile
+
+    def refuse(dir: Path) -> Any:
+        if dir == folder:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    detail = f"{folder if folder.parts else project}: cannot be written (Read-only file system); free disk space"
+    assert failures(found(small()))["project folder"].startswith(detail)
+
+
 TABLE: dict[str, Any] = {
     "subsets": {"heavy": {"weight": "14+"}},
     "data": {"layout": "table", "train": "set/photos.csv", "root": "set", "file": "filename", "group": "patient"},
@@ -134,7 +154,7 @@ def test_a_path_by_which_dvcs_queue_fails_is_told(
     (tmp_path / name / ".dvc").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / name)
     report = Report()
-    check_findings.look_at_place(report)
+    check_findings.look_at_dvc_cache(report)
     assert [finding.state for finding in report.findings] == told
     assert all("José/.dvc/cache: is a path with letters beyond ASCII" in finding.detail for finding in report.findings)
 

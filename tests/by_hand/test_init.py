@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -294,6 +295,17 @@ def test_an_update_writes_what_follows_from_the_version_and_the_data_and_leaves_
     assert "tta-predict" in yaml.safe_load((work / "dvc.yaml").read_text())["stages"]
     assert (work / "requirements.txt").read_text() == f"pandas\n{pinned_version.line()}\n"
     assert (work / "params.yaml").read_text() == own
+
+
+def test_an_update_watches_the_folder_that_params_yaml_names_for_the_training_photos() -> None:
+    work = Path("work")
+    made.folder(work / "photos")
+    init.make(planned(work / "photos", work), SILENT)
+    made.folder(work / "cleaned", first=500)
+    text = (work / "params.yaml").read_text()
+    (work / "params.yaml").write_text(re.sub("train: null", "train: cleaned", text))
+    init.update(work, SILENT)
+    assert "${data.train}" in yaml.safe_load((work / "dvc.yaml").read_text())["stages"]["prepare"]["deps"]
 
 
 def test_an_update_brings_what_an_older_project_lacks_and_leaves_what_a_person_wrote() -> None:

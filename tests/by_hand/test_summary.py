@@ -1,13 +1,15 @@
 """maskcli summary: what is there, what is not, and what comes next."""
 
+import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from stages.base import paths
-from stages.base.files import write_csv, write_json
+from stages.base.files import write_csv, write_json, write_npz
 from stages.by_hand import summary
 from stages.records import run_record
 from tests.conftest import small
@@ -54,6 +56,23 @@ def test_a_run_is_named_by_what_was_run_and_params_that_changed_since_are_told(c
     found = summary.run(small(loss="ldam"))
     assert found["why"] == "this run had loss: focal (params.yaml now: ldam)"
     assert found["next"] == ["dvc repro"]
+
+
+def test_files_of_another_run_than_the_scores_are_not_named_as_this_runs(committed: Path) -> None:
+    """As after `git checkout` without `dvc checkout`, or oof-ensemble by hand without tta-predict."""
+    own = run_record.made(small(), 0.003, {}).run
+    for path, run in ((paths.OOF_ARRAYS, own), (paths.PROBABILITIES, "another")):
+        write_npz(path, run=np.array(run))
+    found = summary.run(small())
+    assert (found["other"], sorted(found["files"])) == (["submission"], ["LR curve", "OOF"])
+    assert found["why"] == "out/tta-predict/submission.csv is of another run than these scores"
+    assert found["next"] == ["dvc checkout"]
+    run_record.write(paths.OOF_RUN, run_record.made(small(), 0.004, {}))
+    found = summary.run(small())
+    assert (found["other"], found["next"]) == (["submission", "OOF"], ["dvc repro"])
+    assert not any(
+        str(path) in console for path in (paths.OOF, paths.SUBMISSION) for console in found["files"].values()
+    )
 
 
 @pytest.fixture
@@ -106,6 +125,8 @@ def test_a_fresh_clone_is_told_which_files_are_not_there_and_how_to_get_them(com
     paths.REPORT.parent.mkdir(parents=True)
     paths.REPORT.touch()
     assert summary.run(small())["files"]["report"] == str(paths.REPORT)
+    os.utime(paths.REPORT, (0, 0))  # of an earlier run
+    assert "report" not in summary.run(small())["files"]
 
 
 @pytest.mark.parametrize("clone", [False, True])
