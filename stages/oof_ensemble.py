@@ -88,9 +88,8 @@ def run(params: Params, talk: Talk) -> None:
 def _in_words(scores: dict[str, Any], absent: list[str]) -> str:
     more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
     joined, alone = "", ""
-    if (
-        scores["repeats"] > 1
-    ):  # rules are scored by what was predicted after each epoch, of which no probabilities are kept
+    # Rules are scored by what was predicted after each epoch, of which no probabilities are kept to be joined.
+    if scores["repeats"] > 1:
         joined = f", {scores['repeats']} repeats joined"
         alone = f"; of a repeat alone, on average, {scores['macro_f1_seed_mean']:.4f}"
     return (

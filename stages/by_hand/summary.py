@@ -38,9 +38,8 @@ def run(params: Params) -> dict[str, Any]:
     here = {name: str(path) for name, path in files.items() if path.exists() and name not in other}
     missing = {name: str(path) for name, path in files.items() if not path.exists()}
     get = ("dvc pull" if _has_remote() else "dvc repro") if missing else None
-    if (
-        paths.REPORT.exists() and paths.REPORT.stat().st_mtime >= paths.OOF_METRICS.stat().st_mtime
-    ):  # else an earlier run's
+    # One that is older than the scores is of an earlier run.
+    if paths.REPORT.exists() and paths.REPORT.stat().st_mtime >= paths.OOF_METRICS.stat().st_mtime:
         here["report"] = str(paths.REPORT)
     changed = run_record.not_asked(params, record)
     if other:
