@@ -77,7 +77,7 @@ ADDED = (
 )
 # Leaves that say how sure a number is.
 JUDGED = re.compile(
-    r"(^|_)(low|high|verdict|detectable|seed_sd|p_value|p_improved|more_people|groups|answers|learning_rates|notes)$"
+    r"(^|_)(low|high|verdict|detectable|seed_sd|p_value|p_improved|more_people|groups|answers|learning_rates|notes|val_f1_error|val_nll_error)$"
 )
 RUNS = {"a": 1, "b": 2}  # git tags, and how much more the second run's logits know
 
