@@ -1,5 +1,6 @@
 """Small data sets of the layouts folder and table, what can be wrong with them, and what is odd and works."""
 
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     ),
     "folder: a photo that is a link out of it": of_folder(linked),
     "folder: a link to a folder": of_folder(lambda: (PETS / "cow").symlink_to("cat")),
+    "folder: a name that is not UTF-8": of_folder((PETS / os.fsdecode(b"cat/Jos\xe9.png")).touch),
     "folder: a WebP": of_folder(lambda: (PETS / "cat/3.webp").write_bytes(b"RIFF")),
     "folder: zero bytes": of_folder((PETS / "cat/3.png").touch),
     "table: not there": lambda: params(OF_TABLE, axes={"diagnosis": {}}),

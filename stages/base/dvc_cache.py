@@ -1,6 +1,10 @@
 """Where DVC keeps the project's data: with cache.type symlink, photos are links to there."""
 
+import locale
+import os
 from collections.abc import Mapping
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +12,8 @@ from stages.base import files
 from stages.base.errors import UserError
 
 LINKS = "reflink,hardlink,symlink,copy"  # what takes no room first
+# As the DVC that maskcli runs reads its configuration: stages/base/programs.py sets that, which Windows does not heed.
+ENCODING = locale.getpreferredencoding(False) if os.name == "nt" else "utf-8"
 
 
 def folder() -> Path | None:
@@ -56,8 +62,13 @@ def use(project: Path, cache: Path, like: Path | None = None, links: str = LINKS
     except ConfigError as error:
         raise UserError(f".dvc/config: {error}; mend it") from None
     own |= {name: values for name, values in theirs.items() if values}
-    own["cache"] = {"dir": str(cache.resolve()), "type": links}
-    _write(dvc / "config.local", own)
+    own["cache"] = own["cache"] | {"dir": str(cache.resolve()), "type": links}
+    path = dvc / Config.CONFIG_LOCAL
+    before = [path, *([other / path.name] if other else [])]
+    modes = [one.stat().st_mode & 0o777 for one in before if one.is_file()]
+    _write(path, own)
+    if modes:  # it may hold passwords
+        path.chmod(reduce(and_, modes))
 
 
 def _write(path: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
@@ -71,4 +82,10 @@ def _write(path: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
         if plain := {name: value for name, value in values.items() if name not in named}:
             sections[section] = plain
     with files.replacing(path) as temporary, temporary.open("wb") as file:
-        ConfigObj(sections, encoding="utf-8").write(file)
+        try:
+            ConfigObj(sections, encoding=ENCODING).write(file)
+        except UnicodeEncodeError as error:
+            letter = error.object[error.start]
+            raise UserError(
+                f"{path}: {letter!r} cannot be written so that DVC reads it here; have no such letter in paths"
+            ) from None

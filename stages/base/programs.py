@@ -67,7 +67,8 @@ def environment() -> dict[str, str]:
     return kept | {
         "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "LC_ALL": "C.UTF-8",
-        "PYTHONIOENCODING": "utf-8",  # as `run` reads it; without it Windows' Python writes to a pipe in its code page
+        # As `run` reads it: without it Windows' Python writes to a pipe in its code page, and names may be no UTF-8 on Linux.
+        "PYTHONIOENCODING": "utf-8:surrogateescape",
         "NO_COLOR": "1",
     }
 

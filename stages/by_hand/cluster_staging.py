@@ -104,7 +104,9 @@ def _sign_alike(clone: Path) -> None:
     for name in ("user.name", "user.email"):
         value = git.run("config", name)
         if value:
-            programs.run(["git", "-C", str(clone), "config", name, value.decode().strip()], clone)
+            programs.run(
+                ["git", "-C", str(clone), "config", name, value.decode(errors="surrogateescape").strip()], clone
+            )
 
 
 def _link_pixels(project: Path) -> None:

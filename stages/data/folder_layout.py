@@ -155,6 +155,12 @@ def _walk(folder: Path, label: str, walk: Walk) -> None:
         elif entry.is_symlink() and not walk.allowed.hold(Path(entry.path)):
             problem = f"is a link that leads out of {walk.base}/"
             walk.faults.append(Fault(printable(entry.path), problem, "copy the photo there", _below(entry.path, walk)))
+        elif (
+            entry.path.encode("utf-8", "replace").decode() != entry.path
+        ):  # as of an archive that was packed on Windows
+            mend = "rename it, which `convmv` does for a whole folder"
+            where = printable(entry.path)
+            walk.faults.append(Fault(where, "has a name that is not UTF-8", mend, printable(_below(entry.path, walk))))
         else:
             walk.files.append(_below(entry.path, walk))
             walk.labels.append(label)

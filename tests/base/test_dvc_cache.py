@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.config import Config
 
 from stages.base import dvc_cache
+from stages.base.errors import UserError
 from stages.data import contest_layout
 from tests.conftest import command
 
@@ -132,3 +134,29 @@ def test_a_shared_cache_and_remotes_may_lie_in_folders_of_any_name(
         listed
     )
     assert f"cache.type={dvc_cache.LINKS}" in listed
+
+
+def test_what_a_password_may_hold_is_kept_and_who_may_read_it(linked: Path) -> None:
+    other = linked.parent / "other/.dvc"
+    other.mkdir(parents=True)
+    told = other / "config.local"
+    told.write_text('[remote "a b"]\n    password = "p,a#s\'s %"\n[cache]\n    shared = group\n    type = copy\n')
+    told.chmod(0o600)
+    dvc_cache.use(linked, linked.parent / "cache", like=other.parent)
+    dvc_cache.use(linked, linked.parent / "cache")
+    local = linked / ".dvc/config.local"
+    read = Config(str(local.parent), validate=False).load_one("local")
+    assert read["remote"] == {"a b": {"password": "p,a#s's %"}}
+    assert read["cache"] == {"shared": "group", "type": dvc_cache.LINKS, "dir": str(linked.parent / "cache")}
+    assert local.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_is_written_in_the_code_page_in_which_dvc_reads_it(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC on Windows reads its configuration so: in UTF-8 é would name another folder, which it would make."""
+    monkeypatch.setattr(dvc_cache, "ENCODING", "cp1252")
+    dvc_cache.use(linked, linked.parent / "José")
+    assert "José" in (linked / ".dvc/config.local").read_text(encoding="cp1252")
+    (linked / ".dvc/config.local").unlink()
+    with pytest.raises(UserError, match=r"config\.local: '마' cannot be written so that DVC reads it here"):
+        dvc_cache.use(linked, linked.parent / "마스크")
+    assert not (linked / ".dvc/config.local").exists()

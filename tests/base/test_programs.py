@@ -39,3 +39,8 @@ def test_a_program_is_run_in_a_folder_and_one_that_fails_or_is_missing_is_told(t
 def test_what_python_prints_is_read_whatever_the_code_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
     assert programs.run([sys.executable, "-c", "print('é 마스크')"], tmp_path) == "é 마스크\n"
+
+
+def test_a_name_that_is_no_utf_8_is_read_as_it_is(tmp_path: Path) -> None:
+    printing = "import os; print(os.fsdecode(b'Jos\\xe9'))"
+    assert programs.run([sys.executable, "-c", printing], tmp_path) == "Jos\udce9\n"
