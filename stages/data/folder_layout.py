@@ -155,9 +155,7 @@ def _walk(folder: Path, label: str, walk: Walk) -> None:
         elif entry.is_symlink() and not walk.allowed.hold(Path(entry.path)):
             problem = f"is a link that leads out of {walk.base}/"
             walk.faults.append(Fault(printable(entry.path), problem, "copy the photo there", _below(entry.path, walk)))
-        elif (
-            entry.path.encode("utf-8", "replace").decode() != entry.path
-        ):  # as of an archive that was packed on Windows
+        elif not _is_utf8(entry.path):  # as of an archive that was packed on Windows
             mend = "rename it, which `convmv` does for a whole folder"
             where = printable(entry.path)
             walk.faults.append(Fault(where, "has a name that is not UTF-8", mend, printable(_below(entry.path, walk))))
@@ -203,6 +201,14 @@ def _warnings(places: Folders, walk: Walk, other: list[str]) -> list[str]:
     if others:
         told.append(f"{places.base}: files that are no photos are not used: {len(others)}, first {shown(others[0])}")
     return told
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _below(path: str, walk: Walk) -> str:
