@@ -190,10 +190,12 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
 
 
 def _check_groups(rows: Rows) -> None:
-    """A group that is no name, which would join strangers, is a fault; one that is written in two ways is told of."""
+    """A group that is no name, which would join strangers, is a fault, and none of an eval photo, as an empty one; a group that
+    is written in two ways is told of."""
     missing = rows.frame[GROUP].str.lower().isin(level_names.MISSING).to_numpy()
+    rows.frame.loc[missing & rows.of_eval, GROUP] = ""
     mend = "name the group of each, a photo that stands alone by itself; write a real name in another way, as `Nan_`"
-    rows.tell(missing, GROUP, lambda _: "is what programs write for a missing value", mend)
+    rows.tell(missing & ~rows.of_eval, GROUP, lambda _: "is what programs write for a missing value", mend)
     problem = level_names.clash(rows.frame[GROUP][rows.good])
     if problem:
         rows.warnings.append(

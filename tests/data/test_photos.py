@@ -182,3 +182,13 @@ def test_ids_without_the_endings_of_their_files_are_told(tmp_path: Path) -> None
     layouts.table(*(f"{file.removesuffix('.png')},p,{kind}" for file, _, kind in layouts.ROWS))()
     with pytest.raises(UserError, match=r"first `cat/1`; write the names with their endings, as `cat/1.jpg`, or put"):
         photos.find(load())
+
+
+@pytest.mark.parametrize(("group", "columns"), [("p9", ["ImageID", "group", "label"]), ("nan", ["ImageID", "label"])])
+def test_eval_photos_of_no_group_are_scored_one_by_one(tmp_path: Path, group: str, columns: list[str]) -> None:
+    layouts.table(*(f"{file},{who},{kind}" for file, who, kind in layouts.ROWS), group="patient")()
+    Path("pets/new.csv").write_text(f"filename,patient,diagnosis\na.png,{group},cat\nb.png,{group},dog\n")
+    layouts.photo("a.png", "b.png")()
+    data = load().data.model_copy(update={"eval": "pets/new.csv"})
+    found = photos.find(load().model_copy(update={"data": data}))
+    assert (list(found.eval), found.eval_faults) == (columns, [])
