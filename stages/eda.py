@@ -104,7 +104,8 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     listed = pd.DataFrame([vars(fault) for fault in faults + blank], columns=["where", "problem", "mend"])
     write_csv(paths.EDA_UNREADABLE, listed)
     for one in numbers:
-        write_csv(paths.eda_numbers(one.axis.name), one.table)
+        bars = photos.exact(one.table, (one.axis.name, "bin_from", "to"))
+        write_csv(paths.eda_numbers(one.axis.name), bars)
         eda_figures.histogram(paths.eda_numbers_png(one.axis.name), one)
     eda_figures.sizes(paths.EDA_SIZES_PNG, sizes)
     eda_figures.near_duplicates(paths.EDA_DUPLICATES_PNG, pairs, task, params.data.max_pixels)

@@ -298,6 +298,15 @@ def test_an_axis_with_numbers_has_a_histogram_of_its_own(monkeypatch: pytest.Mon
     assert pd.read_csv("out/eda/near_duplicates.csv").columns.tolist()[1::2] == ["group_a", "group_b", "correlation"]
 
 
+def test_bars_of_large_numbers_keep_their_digits(monkeypatch: pytest.MonkeyPatch, unpictured: None) -> None:
+    found = made_up(CELLS, 48, monkeypatch)
+    found.photos["size"] = 20230101 + np.arange(48) / 2
+    eda.run(small(), SILENT)
+    table = pd.read_csv("out/eda/size_numbers.csv")
+    assert table["size"].unique().tolist() == found.photos["size"].tolist()
+    assert (table["to"] - table["size"]).unique().tolist() == [0.5]
+
+
 def test_of_many_classes_pictures_show_the_commonest_and_the_rarest(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = pd.DataFrame({"label": range(1000), "class": MANY.class_names, "photos": [*range(998), 0, 0]})
     shown = eda_figures.ends(counts)

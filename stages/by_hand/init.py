@@ -145,7 +145,7 @@ def update(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
     ignore = folder / ".gitignore"
     before = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
     for name in project_files.kept_by_dvc(inside, folder):
-        if f"/{name}" not in before:
+        if project_files.ignored(name) not in before:
             talk.say(f"init: neither git nor DVC keeps {name}: `dvc add {shlex.quote(name)}` does")
     if not dry_run:
         write_files.put(folder, files)

@@ -1,19 +1,21 @@
 """What the texts of `old` and `new` in corrections.csv say: a level by its name, a number, a photo there or removed."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.base.errors import nearest
+from stages.data import level_names
 from stages.data.corrections import GROUP, PHOTO, REMOVED, THERE
 from stages.data.csv_rows import shown
 from stages.data.decision_chains import Meaning
-from stages.data.level_names import NUMBER
 from stages.data.task_and_classes import Axis, Task, number_text
 from stages.params.data_and_axes import OLDEST
 
+NUMBER = re.compile(f"(?:{level_names.NUMBER.pattern})(e[+-]?[0-9]+)?")  # with an exponent, as number_text may write it
 LISTED = 8  # levels that a message names
 DIGITS = 6  # significant ones of the largest number below a bin, where numbers are not whole
 
@@ -39,7 +41,7 @@ def problem(text: str, axis: str, task: Task, photos: pd.DataFrame) -> tuple[str
     listed = ", ".join([*own.levels[:LISTED], *["..."] * (len(own.levels) > LISTED)])
     if not own.numeric:
         return f"{shown(text)} is no level of {axis}{nearest(text, own.levels)}", f"the levels are {listed}"
-    if not NUMBER.fullmatch(text):
+    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         return f"{shown(text)} is no number and no level of {axis}", f"write a number, or one of {listed}"
     if task.layout == "contest" and not (float(text).is_integer() and 0 <= float(text) <= OLDEST):
         return f"{axis} {shown(text)} is not a whole number from 0 to {OLDEST}", "mend the row"
@@ -60,7 +62,7 @@ def meaning(axis: str, task: Task, photos: pd.DataFrame) -> Meaning[Any]:
     def same(text: str, number: float) -> bool:
         if text in own.levels:
             return own.levels.index(text) == own.codes(np.array([number]))[0]
-        return float(text) == number
+        return float(text) in (number, float(f"{number:.{DIGITS}g}"))  # as versions before 15 digits read it
 
     def meant(text: str, number: float) -> float:
         found = _nearest_in(own, text, number, whole) if text in own.levels else float(text)

@@ -57,7 +57,9 @@ def folders(params: Params) -> Folders:
     held_out = Path(data.eval) if data.eval else root / test if test else None
     if held_out is not None:
         _there(held_out, "data.eval")
-        beside = [name for name in sorted([*beside, test or ""]) if name and root / name != held_out]
+        there = held_out.resolve()
+        beside = sorted(filter(None, [*beside, test]))
+        beside = [name for name in beside if not there.is_relative_to((root / name).resolve())]
     if data.train:
         _there(Path(data.train), "data.train")
         return Folders(Path(data.train), (Path(data.train),), held_out)

@@ -23,21 +23,25 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def clash(names: Iterable[str]) -> str:
-    """What is wrong with names of which two differ only in case, blanks, form of Unicode or way of writing a number; else
-    empty."""
+    """What is wrong with names of which two differ only in case, blanks, form of Unicode or way of writing a number, or in
+    several of these; else empty."""
     kinds = {
         "in the form of Unicode": lambda name: unicodedata.normalize("NFKC", name),
         "in blanks or invisible characters": _visible,
         "in case": lambda name: unicodedata.normalize("NFKC", name).casefold(),
         "in how the number is written": _as_number,
+        "in case, blanks or how they are written": _coarsest,
     }
-    different = set(names)
-    if len({_as_number(_visible(name).casefold()) for name in different}) == len(different):
-        return ""  # one pass in place of four, of a million groups
-    listed = sorted(different)
+    # One pass over a million groups, in place of one a kind: names that differ here differ in every kind.
+    first: dict[str, str] = {}
+    alike: set[str] = set()
+    for name in set(names):
+        other = first.setdefault(_coarsest(name), name)
+        if other != name:
+            alike |= {other, name}
     for kind, form in kinds.items():
         seen: dict[str, str] = {}
-        for name in listed:
+        for name in sorted(alike):
             other = seen.setdefault(form(name), name)
             if other != name:
                 return f"{shown(other)} and {shown(name)} differ only {kind}"
@@ -45,11 +49,18 @@ def clash(names: Iterable[str]) -> str:
 
 
 def _visible(name: str) -> str:
-    """A name without what cannot be seen: blanks at its ends, a second blank in a row, zero-width characters."""
+    """A name without what cannot be seen: blanks at its ends, a second blank in a row, zero-width characters. Letters that
+    only Python does not know (of private fonts, of names that are not UTF-8) stay."""
     normal = unicodedata.normalize("NFKC", name)
     if normal.isprintable():
         return " ".join(normal.split())
-    return " ".join("".join(letter for letter in normal if letter.isprintable() or letter.isspace()).split())
+    seen = (letter for letter in normal if letter.isspace() or unicodedata.category(letter) not in ("Cc", "Cf"))
+    return " ".join("".join(seen).split())
+
+
+def _coarsest(name: str) -> str:
+    """Equal for all names that `clash` takes for one."""
+    return _as_number(_visible(name).casefold())
 
 
 def _as_number(name: str) -> str:

@@ -1,5 +1,6 @@
 """The photos: found where the layout has them, and read from the tables that prepare wrote of them."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,17 +73,16 @@ def write(task: Task, photos: pd.DataFrame, groups: pd.DataFrame) -> None:
     """photos.csv, groups.csv and class_counts.csv. photos: group, file, the axes' columns, label, content."""
     names = {"group": unit_column(task)}
     columns = dict.fromkeys(("group", "file", *(axis.name for axis in task.axes), "label", "content"))
-    write_csv(paths.PHOTOS, _exact(task, photos[list(columns)]).rename(columns=names))
-    write_csv(paths.GROUPS, _exact(task, groups).rename(columns=names))
+    numbers = [axis.name for axis in task.axes if axis.numeric]
+    write_csv(paths.PHOTOS, exact(photos[list(columns)], numbers).rename(columns=names))
+    write_csv(paths.GROUPS, exact(groups, numbers).rename(columns=names))
     write_csv(paths.CLASS_COUNTS, class_counts(task, photos))
 
 
-def _exact(task: Task, table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose numbers of axes are written with all their digits: rounded, some would cross the edge of a bin."""
-    fractions = [
-        axis.name for axis in task.axes if axis.numeric and table.get(axis.name, pd.Series()).dtype.kind == "f"
-    ]
-    return table.assign(**{name: table[name].map(number_text) for name in fractions})
+def exact(table: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:
+    """A table whose columns of these names are written with all their digits: rounded, some would cross the edge of a bin."""
+    fractions = [name for name in numbers if name in table and table[name].dtype.kind == "f"]
+    return table.assign(**{name: table[name].map(number_text, na_action="ignore") for name in fractions})
 
 
 def read(task: Task) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from stages.data import csv_rows
 from stages.data.csv_rows import Fault
 
 PARQUET = (".parquet", ".pq")
+MOST_INT64 = 2.0**63
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,14 @@ def _open_parquet(path: Path, key: str) -> Table:
 
 
 def _of_parquet(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """Columns as text, rows counted from 1; whole numbers without a point, though a column with gaps holds floats."""
+    """Columns as text, rows counted from 1; whole numbers without a point, though a column with gaps holds floats; numbers of
+    32 bits with the digits that such have: 0.7, not 0.699999988, which a bin at 0.7 would part from it."""
     found = {}
     for name in wanted:
         column = frame[name]
-        if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-            column = column.astype("Int64")
-        text = column.astype(object).where(column.notna(), "")
+        fractions = pd.api.types.is_float_dtype(column)
+        if fractions and ((column.dropna() % 1 == 0) & (column.dropna().abs() < MOST_INT64)).all():
+            column, fractions = column.astype("Int64"), False
+        text = (column.astype(str) if fractions else column.astype(object)).where(column.notna(), "")
         found[name] = [str(value).strip() for value in text]
     return pd.DataFrame(found, index=range(1, len(frame) + 1), dtype=object)

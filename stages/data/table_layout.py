@@ -15,6 +15,7 @@ from stages.base.errors import UserError, nearest
 from stages.data import level_names, listed_files, table_file, task_and_classes
 from stages.data.csv_rows import Fault, normal, printable, shown
 from stages.data.found_photos import Found
+from stages.data.photo_files import SUFFIXES
 from stages.data.table_file import Table
 from stages.data.task_and_classes import MOST_CLASSES, Task
 from stages.params.data_and_axes import AxisParams
@@ -170,7 +171,7 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
     unknown = split.isna().to_numpy()
     rows.of_eval |= split.fillna(False).to_numpy(bool)
     filled = (frame[axes] != "").to_numpy()
-    moved = np.flatnonzero(~filled.any(1) & ~rows.of_eval & (frame[SPLIT] != "").to_numpy())
+    moved = np.flatnonzero(~filled.any(1) & ~rows.of_eval & ~unknown & (frame[SPLIT] != "").to_numpy())
     if len(moved):
         which = shown(rows.text(SPLIT, moved[0]))
         more = f" (and {len(moved) - 1} more)" if len(moved) > 1 else ""
@@ -189,10 +190,12 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
 
 
 def _check_groups(rows: Rows) -> None:
-    """A group that is no name, which would join strangers, is a fault; one that is written in two ways is told of."""
+    """A group that is no name, which would join strangers, is a fault, and none of an eval photo, as an empty one; a group that
+    is written in two ways is told of."""
     missing = rows.frame[GROUP].str.lower().isin(level_names.MISSING).to_numpy()
-    mend = "name the group of each; a photo that stands alone is a group of its own"
-    rows.tell(missing, GROUP, lambda _: "is what programs write for a missing value", mend)
+    rows.frame.loc[missing & rows.of_eval, GROUP] = ""
+    mend = "name the group of each, a photo that stands alone by itself; write a real name in another way, as `Nan_`"
+    rows.tell(missing & ~rows.of_eval, GROUP, lambda _: "is what programs write for a missing value", mend)
     problem = level_names.clash(rows.frame[GROUP][rows.good])
     if problem:
         rows.warnings.append(
@@ -207,11 +210,11 @@ def _check_files(rows: Rows, base: Path) -> None:
         raise UserError(f"{base}: this folder is missing; put the photos there, or name their folder by data.root")
     names, problems = listed_files.on_disk(rows.frame[FILE], base)
     if problems and len(problems) == len(names):
-        first = shown(rows.text(FILE, 0))
-        raise UserError(
-            f"{rows.path}: not one of its {len(names)} files is in {base}, first {first}; put the table into the folder that "
-            "they start from, or set data.root to it"
-        )
+        first = rows.text(FILE, 0)
+        mend = "put the table into the folder that they start from, or set data.root to it"
+        if first and not Path(first).suffix:
+            mend = f"write the names with their endings, as `{printable(first)}{SUFFIXES[0]}`, or {mend}"
+        raise UserError(f"{rows.path}: not one of its {len(names)} files is in {base}, first {shown(first)}; {mend}")
     for kind in sorted(set(problems.values())):
         mask = np.zeros(len(names), bool)
         mask[[position for position, found in problems.items() if found == kind]] = True
@@ -278,9 +281,10 @@ def _codes(rows: Rows, name: str, given: AxisParams, known: tuple[str, ...]) -> 
     filled = (values != "").to_numpy()
     if given.bins is not None:
         different = pd.Series(values.unique(), dtype=object)
-        numbers = pd.to_numeric(different, errors="coerce").replace([np.inf, -np.inf], np.nan)
-        read = numbers.map(lambda number: float(task_and_classes.number_text(number)))  # as photos.csv will have it
-        found = values.map(dict(zip(different, read, strict=True))).to_numpy(float)
+        numbers = pd.to_numeric(different, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+        if not ((numbers % 1 == 0) & (numbers.abs() < MOST_WHOLE) | numbers.isna()).all():
+            numbers = numbers.map(task_and_classes.number_text).astype(float)  # as photos.csv will have them
+        found = values.map(dict(zip(different, numbers, strict=True))).to_numpy(float)
         rows.tell(filled & np.isnan(found), name, lambda _: "is not a number", "write a number")
         return found
     codes = level_names.codes(values, known)

@@ -238,8 +238,8 @@ def with_subsets(task: Task, subsets: Mapping[str, Mapping[str, Any]]) -> Task:
 
 
 def number_text(value: float) -> str:
-    """A number as tables and names of bins have it: read again it is the same, so that it stays on its side of a bin's edge."""
-    return str(value) if isinstance(value, int) else f"{value:.{DIGITS}g}"
+    """A number as tables and names of bins have it: whole ones of an integer type in full, others with DIGITS digits."""
+    return str(value) if isinstance(value, int | np.integer) else f"{value:.{DIGITS}g}"
 
 
 def bin_names(bins: tuple[float, ...], whole: bool = True) -> tuple[str, ...]:

@@ -114,7 +114,8 @@ def _of_table(place: Path, said: Said) -> Declared:
     for key, name in data.items():
         _must_be(name, names, place, f"--{key}")
     if data["file"] is None:
-        raise UserError(f"{place}: no column holds names of photos; name one by --file: {', '.join(names)}")
+        told = "no column holds names of photos with their endings, as 1.jpg; write them so, or name one by --file"
+        raise UserError(f"{place}: {told}: {', '.join(names)}")
     root = _folder_of(text[data["file"]].tolist(), place.parent)
     return Declared("table", root, place, said.eval, found, {"data": data, "axes": axes})
 

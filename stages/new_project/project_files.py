@@ -1,5 +1,6 @@
 """The files of a new project, as text by their path below it."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -135,11 +136,18 @@ def size(names: tuple[str, ...], folder: Path) -> int:
     return sum(path.stat().st_size for path in found if path.is_file())
 
 
+def ignored(name: str) -> str:
+    r"""The line of .gitignore for a place of the project. A folder `[x]`, `a\b` or `x ` has it escaped: DVC's own line matches no
+    such folder, and `git add` would take the photos."""
+    line = re.sub(r"[\\\[\]*?]", r"\\\g<0>", f"/{name}")
+    return f"{line[:-1]}\\ " if line.endswith(" ") else line
+
+
 def _git_ignore(mine: tuple[str, ...], numbers: Iterable[str]) -> str:
     """What this repository ignores below out/, and the photos where they lie in the project."""
     own = _template("gitignore")
     below = own[own.index(OUTPUTS) :].splitlines()
-    lines = ["/.venv/", "__pycache__/", *(f"/{name}" for name in mine)]
+    lines = ["/.venv/", "__pycache__/", *map(ignored, mine)]
     for line in below:
         names = [paths.eda_numbers(axis).name for axis in numbers] if line.endswith(f"/{AGES}") else [AGES]
         lines += [line.replace(AGES, name) for name in names]

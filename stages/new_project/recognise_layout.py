@@ -13,9 +13,9 @@ from stages.params.data_and_axes import LAYOUTS, Layout
 TABLES = (".csv", ".tsv", ".txt", ".parquet")
 DEPTH = 3  # folders below one that are looked into for a first photo
 WORD = re.compile(r"[^\W\d_]+")
-PARTS = frozenset(
-    (*TRAIN, *VAL, *TEST)
-)  # words in names of folders that are no classes, and those of pieces of one set
+NOTES = ("readme", "license", "licence", "copying", "citation")  # texts that are no tables
+# Words in names of folders that are no classes, and in those of pieces of one set.
+PARTS = frozenset((*TRAIN, *VAL, *TEST))
 PIECES = frozenset(("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpg", "jpeg", "png"))
 PIECES |= {"part", "fold", "batch", "chunk"}
 ENTRIES = 2_000  # of a folder that are looked at
@@ -34,7 +34,7 @@ def layout_of(data: Path) -> tuple[Layout, Path]:
         return "table", data
     if (data / "train/train.csv").is_file() and (data / "train/images").is_dir():
         return "contest", data
-    tables = sorted(entry for entry in _entries(data) if entry.is_file() and entry.suffix.lower() in TABLES)
+    tables = sorted(entry for entry in _entries(data) if entry.is_file() and _may_be_table(entry))
     folders = classes(train_side(data))
     parts = _are_parts(folders, bool(tables))
     if len(folders) > 1 and not parts and not (tables and _has_photos_itself(data)):
@@ -60,6 +60,10 @@ def train_side(data: Path) -> Path:
 def classes(folder: Path) -> list[str]:
     """Folders in it that hold photos, at any depth."""
     return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and has_photos(entry, DEPTH))
+
+
+def _may_be_table(file: Path) -> bool:
+    return file.suffix.lower() in TABLES and file.stem.lower() not in NOTES
 
 
 def _are_parts(folders: Sequence[str], beside_a_table: bool) -> bool:

@@ -51,6 +51,11 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def in_legend(text: str) -> str:
+    """The same for a legend, which leaves out what begins with an underscore."""
+    return plain(f" {text}" if text.startswith("_") else text)
+
+
 def drawable(text: str) -> bool:
     """Whether every letter is in one of the fonts."""
     return text.isascii() or set(map(ord, text)) <= _letters()

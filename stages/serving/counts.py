@@ -72,5 +72,5 @@ def _histogram(name: str, found: Histogram) -> Iterator[str]:
     for bound, count in zip((*found.bounds, float("inf")), found.counts, strict=True):
         total += count
         yield f'maskcli_{name}_bucket{{le="{"+Inf" if bound == float("inf") else f"{bound:g}"}"}} {total}'
-    yield f"maskcli_{name}_sum {found.sum:.6g}"
+    yield f"maskcli_{name}_sum {found.sum:.15g}"  # of six digits the sum of a million photos would stand still
     yield f"maskcli_{name}_count {total}"

@@ -171,6 +171,15 @@ def test_a_folder_of_which_git_keeps_no_photo_is_ignored() -> None:
     assert "/photos\n" in plan.files[".gitignore"]
 
 
+@pytest.mark.parametrize("name", ["[x]", r"a\b", "x ", "st*r", "sets/[x]"])
+def test_git_ignores_photos_in_a_folder_of_any_name(name: str) -> None:
+    photos = made.folder(Path(name))
+    command(HERE, "git", "init", "-q")
+    Path(".gitignore").write_text(planned(photos).files[".gitignore"])
+    command(HERE, "git", "add", "--all")
+    assert command(HERE, "git", "ls-files").stdout.split() == [".gitignore"]
+
+
 def test_what_looks_suspicious_is_told() -> None:
     photos = made.folder(Path("photos"), {"cat": 8, "dog": 3})
     made.folder(photos, {"horse": 1}, first=700)

@@ -108,6 +108,24 @@ def test_numbers_keep_the_digits_that_a_row_has_and_stay_in_a_level_narrower_tha
     assert done.task.labels(done.photos).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(("number", "old"), [(29.123456, "29.1235"), (20230131, "20230100")])
+def test_decisions_on_numbers_that_an_earlier_version_had_rounded_still_hold(number: float, old: str) -> None:
+    axis = Axis("age", ("<30", "30+"), (30.0,))
+    table = pd.DataFrame({"group": ["a"], "file": ["a"], "age": [number]})
+    found = Found(Task("table", (axis,), "photo"), table, table[["group"]], pd.DataFrame({"ImageID": []}, dtype=str))
+    assert corrected(f"a age {old} 31", found=found).photos["age"].tolist() == [31]
+
+
+def test_small_numbers_that_the_review_writes_with_an_exponent_are_read() -> None:
+    axis = Axis("dose", ("<0.5", "0.5+"), (0.5,))
+    table = pd.DataFrame({"group": ["a"], "file": ["a"], "dose": [0.00002]})
+    found = Found(Task("table", (axis,), "photo"), table, table[["group"]], pd.DataFrame({"ImageID": []}, dtype=str))
+    old, new = task_and_classes.number_text(0.00002), task_and_classes.number_text(0.00003)
+    assert corrected(f"a dose {old} {new}", found=found).photos["dose"].tolist() == [0.00003]
+    refused = corrected_photos.apply(found, rows(f"a dose {old} 1e999"))
+    assert "`1e999` is no number" in str(refused.faults[0])
+
+
 def test_decisions_follow_each_other_count_once_and_are_taken_back() -> None:
     done = corrected(
         *("p1 gender male female ann", "p1 gender male female bob", "p1 gender female male ann undone"),

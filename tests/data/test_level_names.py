@@ -31,6 +31,10 @@ def test_names_are_in_sorted_order_and_numbers_by_their_value(names: list[str], 
         (["0", "-0"], "`-0` and `0` differ only in how the number is written"),
         (["red  fox", "red fox"], "`red  fox` and `red fox` differ only in blanks or invisible characters"),
         (["cat", "cat\u200b"], "`cat` and `cat\\u200b` differ only in blanks or invisible characters"),
+        (["Cat ", "cat"], "`Cat ` and `cat` differ only in case, blanks or how they are written"),
+        (["\uff10\uff11", "1"], "`1` and `０１` differ only in case, blanks or how they are written"),
+        (["\ue001", "\ue002"], ""),  # of a private font
+        (["B\udce4r", "B\udcf6r"], ""),  # of folders that are not UTF-8
         (["1", "2", "a", "b1"], ""),
         (["nan", "inf"], ""),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from stages import kfold, prepare
 from stages.base import paths
+from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data import photos, task_and_classes
 from stages.data.fold_data import open_all, open_fold
@@ -92,9 +93,10 @@ def test_classes_whose_levels_read_the_same_together_are_told(tmp_path: Path) ->
 def test_what_stands_beside_train_and_is_not_used_is_told_but_not_the_eval_set(tmp_path: Path) -> None:
     layouts.divided()
     layouts.photo("holdout/a.png")()
-    layouts.params({"layout": "folder", "root": "pets", "eval": "pets/holdout"})
-    found = photos.find(load())
-    assert (len(found.eval), found.warnings) == (1, ["pets/test: stands beside train/: not used"])
+    for place in ("pets/holdout", str(tmp_path / "pets/holdout")):
+        layouts.params({"layout": "folder", "root": "pets", "eval": place})
+        found = photos.find(load())
+        assert (len(found.eval), found.warnings) == (1, ["pets/test: stands beside train/: not used"])
 
 
 def test_without_a_root_files_start_from_the_folder_of_the_table(tmp_path: Path) -> None:
@@ -129,6 +131,12 @@ def test_numbers_are_kept_as_they_are_written_to_photos_csv(tmp_path: Path) -> N
     [
         ((20230131, 20221231, 20230103, 20230101), [20230101, 20230103], None, [2, 0, 2, 1]),
         ((19999.99, 20000, 20000.01, 5), [20000, 20000.005], ("<20000", "20000-20000.005", "20000.005+"), [0, 1, 2, 0]),
+        (
+            (2**53 - 1, 2**53 - 2, 1, -0.0),
+            [5, 2**53 - 1],
+            ("<5", "5-9007199254740990", "9007199254740991+"),
+            [2, 1, 0, 0],
+        ),
     ],
 )
 def test_numbers_of_many_digits_stay_on_their_side_of_a_bin(
@@ -152,3 +160,35 @@ def test_numbers_of_the_eval_photos_may_have_decimals_where_those_of_training_ha
     prepare.run(load(), SILENT)
     assert photos.read(task_and_classes.read(load()))["diagnosis"].dtype.kind == "i"
     assert photos.read_eval()["label"].tolist() == [2, 0]
+
+
+def test_numbers_of_more_digits_than_are_kept_are_of_the_class_that_the_kept_ones_are_of(tmp_path: Path) -> None:
+    days = (1675123456789012345, 1675123456789012346, 1675123456789500000, 5)
+    rows = [f"{file},{patient},{day}" for (file, patient, _), day in zip(layouts.ROWS, days, strict=True)]
+    layouts.table(*rows, axes={"diagnosis": {"bins": [7, 1675123456789012346]}})()
+    run()
+    own = task_and_classes.read(load())
+    table = photos.read(own)
+    assert table["label"].tolist() == own.labels(table).tolist()
+
+
+def test_a_split_that_is_not_known_is_not_told_to_be_an_eval_photo_too(tmp_path: Path) -> None:
+    layouts.of_split("a.png,hold,")()
+    layouts.photo("a.png")()
+    assert photos.find(load()).warnings == []
+
+
+def test_ids_without_the_endings_of_their_files_are_told(tmp_path: Path) -> None:
+    layouts.table(*(f"{file.removesuffix('.png')},p,{kind}" for file, _, kind in layouts.ROWS))()
+    with pytest.raises(UserError, match=r"first `cat/1`; write the names with their endings, as `cat/1.jpg`, or put"):
+        photos.find(load())
+
+
+@pytest.mark.parametrize(("group", "columns"), [("p9", ["ImageID", "group", "label"]), ("nan", ["ImageID", "label"])])
+def test_eval_photos_of_no_group_are_scored_one_by_one(tmp_path: Path, group: str, columns: list[str]) -> None:
+    layouts.table(*(f"{file},{who},{kind}" for file, who, kind in layouts.ROWS), group="patient")()
+    Path("pets/new.csv").write_text(f"filename,patient,diagnosis\na.png,{group},cat\nb.png,{group},dog\n")
+    layouts.photo("a.png", "b.png")()
+    data = load().data.model_copy(update={"eval": "pets/new.csv"})
+    found = photos.find(load().model_copy(update={"data": data}))
+    assert (list(found.eval), found.eval_faults) == (columns, [])

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -77,6 +78,17 @@ def test_parquet_is_read_where_pyarrow_is_there(tmp_path: Path, monkeypatch: pyt
     found, faults = table_file.columns(table, ["kind", "share", "name"])
     assert faults == []
     assert found.to_numpy().tolist() == [["1", "0.5", "x"], ["", "1.0", ""], ["3", "", "NA"]]
+
+
+def test_numbers_of_a_parquet_have_the_digits_of_their_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").touch()
+    monkeypatch.setattr(table_file, "find_spec", lambda _: True)
+    frame = pd.DataFrame(
+        {"single": np.array([0.7, np.nan], np.float32), "double": [0.7, 0.1 + 0.2], "large": [1e300, 2.0]}
+    )
+    monkeypatch.setattr(pd, "read_parquet", lambda _: frame)
+    found, _ = table_file.columns(table_file.open_table(tmp_path / "t.parquet", "data.train"), list(frame))
+    assert found.to_numpy().tolist() == [["0.7", "0.7", "1e+300"], ["", "0.30000000000000004", "2.0"]]
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:

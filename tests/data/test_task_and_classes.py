@@ -101,3 +101,7 @@ def test_bins_are_named_by_the_numbers_that_they_hold(
     bins: tuple[float, ...], whole: bool, names: tuple[str, ...]
 ) -> None:
     assert task_and_classes.bin_names(bins, whole) == names
+
+
+def test_whole_numbers_of_every_type_keep_their_digits() -> None:
+    assert {task_and_classes.number_text(kind(2**60 + 1)) for kind in (int, np.int64)} == {str(2**60 + 1)}

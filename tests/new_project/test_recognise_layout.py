@@ -31,6 +31,8 @@ def lay(*names: str) -> Path:
         (("notes.csv", "real images/1.jpg", "fake images/2.jpg"), ("folder", "data")),
         (("notes.csv", "class_1/1.jpg", "class_2/2.jpg"), ("folder", "data")),
         (("car/1.jpg", "test tube/3.jpg"), ("folder", "data")),
+        (("README.txt", "part_1/1.jpg", "part_2/2.jpg"), ("folder", "data")),
+        (("LICENSE.txt", "labels.csv", "images/2.jpg"), ("table", "data/labels.csv")),
         (("Training/cat/1.jpg", "Training/dog/2.jpg", "Test/cat/3.jpg"), ("folder", "data")),
     ],
 )

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from stages.data.task_and_classes import Axis, Task
@@ -43,3 +44,10 @@ def test_a_class_that_charts_call_by_its_number_has_it_in_the_tables_too(monkeyp
     monkeypatch.setattr(lettering, "_letters", frozenset)
     task = Task("folder", (Axis("label", ("mask", *KOREAN)),), "photo")
     assert [class_section._named(task, number) for number in range(3)] == ["mask", "class 1: 마스크", "class 2: 없음"]
+
+
+def test_a_legend_has_names_that_begin_with_an_underscore(tmp_path: Path) -> None:
+    axes = Figure().add_subplot()
+    for name in ("_rest", "$5-$10"):
+        axes.plot([], [], label=lettering.in_legend(name))
+    assert [text.get_text() for text in axes.legend().get_texts()] == [" _rest", r"\$5-\$10"]

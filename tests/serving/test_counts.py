@@ -35,3 +35,9 @@ def test_buckets_hold_what_lies_below_their_bound_too() -> None:
         "maskcli_x_sum 12",
         "maskcli_x_count 4",
     ]
+
+
+def test_a_sum_of_many_photos_still_grows_by_one() -> None:
+    found = Histogram((1.0,), sum=2_000_000.0)
+    found.observe(1)
+    assert "maskcli_x_sum 2000001" in counts._histogram("x", found)

@@ -24,7 +24,7 @@ from stages.judge.calibration import Reliability
 from stages.report.class_lists import cut
 from stages.report.colours import INK, NUMBERS, NUMBERS_LIGHT, REVISIONS, SHADES, SUGGESTIONS, VERDICTS
 from stages.report.html.dark import adapted
-from stages.report.lettering import families
+from stages.report.lettering import families, in_legend
 
 INCH = 96  # px, CSS
 FONT = 12  # px
@@ -114,7 +114,7 @@ def range_test(runs: list[Course]) -> str:
         if alone:
             axes.plot(runs[0].curve["lr"], runs[0].curve["loss"], color="0.75", linewidth=1, label="loss of each batch")
         for run in runs:
-            label = "smoothed" if alone else f"{cut(run.name)}, chosen {run.lr:.2g}"
+            label = "smoothed" if alone else f"{in_legend(cut(run.name))}, chosen {run.lr:.2g}"
             axes.plot(run.curve["lr"], run.curve["smoothed"], color=run.colour, linewidth=2.4, label=label)
             _suggestions(axes, run, alone)
             axes.axvline(run.lr, color=INK if alone else run.colour, linestyle="--", linewidth=1)
@@ -213,7 +213,7 @@ def f1_by_photos(photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
         for run, colour in zip(runs, REVISIONS, strict=False):
             axes.plot(photos[there], run.f1[there], "o", color=colour, markersize=3, alpha=0.35, markeredgewidth=0)
             mean = np.bincount(tenth, run.f1[there]) / classes
-            axes.plot(middle, mean, "o-", color=colour, linewidth=2.4, markersize=4, label=run.name)
+            axes.plot(middle, mean, "o-", color=colour, linewidth=2.4, markersize=4, label=in_legend(run.name))
         axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="photos of the class (log scale)", ylabel="F1")
         axes.set_title("each class, and the mean of like ones")
         axes.xaxis.set_major_formatter("{x:g}")
@@ -251,7 +251,7 @@ def _dots(axes: Any, run: ClassF1, places: np.ndarray, colour: str) -> None:
         # Rounding may make reaches negative.
         reach = np.maximum([(run.f1 - run.low)[which], (run.high - run.f1)[which]], 0)
         axes.errorbar(run.f1[which], places[which], xerr=reach, color=colour, **look)
-    axes.plot([], [], "o-", color=colour, markersize=5, label=run.name)
+    axes.plot([], [], "o-", color=colour, markersize=5, label=in_legend(run.name))
     axes.plot(run.f1[~known], places[~known], "o", color=colour, markersize=5, fillstyle="none")
 
 
@@ -298,7 +298,7 @@ def _bin_legend(runs: list[tuple[str, str]], few: str) -> list[Line2D]:
     diagonal = Line2D([], [], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
     label = "a bin with its 95 % interval,\nthe larger the more photos"
     dots = [
-        Line2D([], [], color=colour, marker="o", linestyle="none", markersize=6, label=cut(name))
+        Line2D([], [], color=colour, marker="o", linestyle="none", markersize=6, label=in_legend(cut(name)))
         for name, colour in runs
     ]
     if len(runs) == 1:
@@ -337,7 +337,7 @@ def _fold_lines(axes: Any, history: pd.DataFrame, column: str, colour: str) -> N
 
 def _fold_legend(runs: list[Course]) -> list[Line2D]:
     thin = Line2D([], [], color=runs[0].colour if len(runs) == 1 else INK, alpha=0.35, linewidth=0.9, label="each fold")
-    means = ["mean of folds"] if len(runs) == 1 else [cut(run.name) for run in runs]
+    means = ["mean of folds"] if len(runs) == 1 else [in_legend(cut(run.name)) for run in runs]
     return [
         *([thin] if len(runs) == 1 else []),
         *(Line2D([], [], color=run.colour, linewidth=2.4, label=label) for run, label in zip(runs, means, strict=True)),

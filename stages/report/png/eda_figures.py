@@ -107,7 +107,7 @@ def histogram(path: Path, found: Histogram) -> None:
     for code, (level, colour) in enumerate(parts):
         rows = (table[found.stacked.name] == level).to_numpy() if found.stacked else np.ones(len(table), bool)
         count = np.bincount(place[rows], table[units].to_numpy()[rows], len(starts)).astype(int)
-        name = lettering.plain(level) if lettering.drawable(level) else f"level {code}"
+        name = lettering.in_legend(level) if lettering.drawable(level) else f"level {code}"
         label = f"{name}: {count.sum()} {units}"
         axes.bar(starts, count, step, below, align="edge", color=colour, label=label, edgecolor="white", lw=0.3)
         below += count
