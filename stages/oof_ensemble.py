@@ -14,6 +14,7 @@ from stages.base.files import (
     read_csv,
     read_json,
     read_npz,
+    require,
     write_csv,
     write_csv_in_parts,
     write_json,
@@ -86,9 +87,8 @@ def run(params: Params, talk: Talk) -> None:
 def _in_words(scores: dict[str, Any], absent: list[str]) -> str:
     more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
     joined, alone = "", ""
-    if (
-        scores["repeats"] > 1
-    ):  # rules are scored by what was predicted after each epoch, of which no probabilities are kept
+    # Rules are scored by what was predicted after each epoch, of which no probabilities are kept.
+    if scores["repeats"] > 1:
         joined = f", {scores['repeats']} repeats joined"
         alone = f"; of a repeat alone, on average, {scores['macro_f1_seed_mean']:.4f}"
     return (
@@ -308,4 +308,7 @@ def _histories(params: Params) -> pd.DataFrame:
 
 
 def _history(fold: int) -> pd.DataFrame:
+    """Raises UserError where the fold is not trained to its end: predictions of that same run from before may still be there,
+    of whose epochs its history has only the first by now."""
+    require(paths.train_metrics(fold), f"train --fold {fold}")
     return read_csv(paths.history(fold), f"train --fold {fold}", epoch_rules.HISTORY_TYPES).assign(fold=fold)
