@@ -14,6 +14,7 @@ from stages.base.files import (
     read_csv,
     read_json,
     read_npz,
+    require,
     write_csv,
     write_csv_in_parts,
     write_json,
@@ -309,4 +310,7 @@ def _histories(params: Params) -> pd.DataFrame:
 
 
 def _history(fold: int) -> pd.DataFrame:
+    """Raises UserError where the fold is not trained to its end: predictions of that same run from before may still be there,
+    of whose epochs its history has only the first by now."""
+    require(paths.train_metrics(fold), f"train --fold {fold}")
     return read_csv(paths.history(fold), f"train --fold {fold}", epoch_rules.HISTORY_TYPES).assign(fold=fold)

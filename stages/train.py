@@ -285,14 +285,16 @@ def _written_meanwhile(fold: Fold) -> bool:
 
 def _begin_outputs(fold: Fold, repeat: int) -> None:
     """Before the first repeat, say whose outputs these will be. Weights and logits carry their run, so that those of an earlier
-    one are told apart until they are replaced; what carries none is removed.
+    one are told apart until they are replaced; what carries none is removed. metrics.json always is: it says that the fold is
+    trained to its end (stages/by_hand/epochs.py), which it is not while the same run is trained again.
     """
     if repeat:
         return
     one, record = fold.number, fold.record
     shutil.rmtree(paths.tensorboard(one), ignore_errors=True)
+    paths.train_metrics(one).unlink(missing_ok=True)
     if run_record.mark_of(paths.train_run(one)) != record.run:
-        for path in (paths.history(one), paths.suspects(one), paths.train_metrics(one), paths.train_environment(one)):
+        for path in (paths.history(one), paths.suspects(one), paths.train_environment(one)):
             path.unlink(missing_ok=True)
     run_record.write(paths.train_run(one), record)
 

@@ -58,7 +58,8 @@ def write_folds(task: Task) -> tuple[Params, np.ndarray, np.ndarray]:
         write_npz(paths.oof_logits(fold), **arrays, run=np.array(record.run))
         rows = {"repeat": 0, "epoch": range(1, EPOCHS + 1), "val_f1": [0.1, 0.2]}
         write_csv(paths.history(fold), pd.DataFrame(rows | {"train_loss": 1.0, "val_loss": 1.0, "val_nll": 1.0}))
-        write_json(paths.train_environment(fold), {})
+        for path in (paths.train_environment(fold), paths.train_metrics(fold)):
+            write_json(path, {})
     return params, labels, whose
 
 

@@ -14,7 +14,7 @@ from stages.data.task_and_classes import Task
 from stages.params.schema import Params
 
 NAME = paths.OF_BUNDLE
-FORMAT = 1  # of bundles; one more with every change that an older maskcli would read wrongly
+FORMAT = 2  # of bundles; one more with every change that an older maskcli would read wrongly or refuse: a new key
 PLACES = (("data", "root"), ("data", "train"), ("data", "eval"), ("model", "weights"), ("pseudo", "labels"))
 
 

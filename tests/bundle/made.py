@@ -40,6 +40,7 @@ def draw_folds(params: Params, seed: int = 0) -> None:
         rows = pd.DataFrame({"epoch": range(1, epochs + 1), **dict.fromkeys(names, 0.5)})
         write_csv(paths.history(fold), pd.concat([rows.assign(repeat=repeat) for repeat in range(repeats)]))
         write_json(paths.train_environment(fold), environment.describe())
+        write_json(paths.train_metrics(fold), {})
         for repeat in range(repeats):
             net = with_statistics(model.build(model.architecture(params, task)), 100 * fold + repeat)
             model.save(paths.weights(fold, repeat), net.architecture, net.state_dict(), record)

@@ -141,7 +141,7 @@ def of_an_earlier_version() -> None:
 
 # The path that is opened, and what is done before.
 OPEN: dict[str, tuple[Path, Callable[[], object]]] = {
-    "a bundle of a newer version": (BUNDLE, told(format=2, maskcli="9.0.0")),
+    "a bundle of a newer version": (BUNDLE, told(format=3, maskcli="9.0.0")),
     "a bundle with one byte changed": (BUNDLE, flipped),
     "a bundle whose copy broke off": (BUNDLE, cut),
     "a bundle that lacks a fold": (BUNDLE, lambda: shutil.rmtree(BUNDLE / "fold1")),

@@ -288,3 +288,15 @@ def test_its_networks_start_no_training_on_the_photos_that_they_know(bundled: Pa
     starting_weights.check(params)
     Path("mine/maskcli.json").write_text("{")
     assert starting_weights.trained_on(path) == ""
+
+
+def test_one_of_format_1_which_has_no_digest_answers_and_what_reads_format_1_alone_is_told_to_be_older(
+    bundled: Path,
+) -> None:
+    """That takes no key that it does not know: it would call a bundle with a digest damaged."""
+    wanted = asked_for(of_bundle.open_bundle(BUNDLE))
+    value = read_json(refusals.TOLD, "bundle")
+    assert (value["format"], "digest" in value) == (2, True)
+    del value["digest"]
+    write_json(refusals.TOLD, value | {"format": 1})
+    assert np.array_equal(asked_for(of_bundle.open_bundle(BUNDLE)), wanted)

@@ -57,7 +57,8 @@ def join(seed: int = 0) -> pd.DataFrame:
         write_csv(
             paths.history(fold), pd.DataFrame({"epoch": [1, 2], **{key: [0.6, 0.5] for key in names}, "repeat": 0})
         )
-        write_json(paths.train_environment(fold), {})
+        for path in (paths.train_environment(fold), paths.train_metrics(fold)):
+            write_json(path, {})
     oof_ensemble.run(small(), SILENT)
     return table
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages import oof_ensemble, train
 from stages.base import paths
 from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import epochs
+from stages.learn.training_terms import Terms
 from tests.conftest import record_folds, small
 
 RISING = [0.1, 0.3, 0.5, 0.5, 0.5, 0.5]
@@ -65,3 +67,24 @@ def test_standard_errors_are_over_folds_however_many_repeats(project: Path) -> N
     histories({0: [RISING, RISING], 1: [lower, lower]})
     table = epochs.run(small(**PARAMS), SILENT)["curve"]
     assert np.allclose([row["val_f1_error"] for row in table], 0.05)  # half of the difference of two folds
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_fold_that_is_trained_anew_and_cut_off_is_not_taken_for_one_that_has_ended(
+    project: Path, repeats: int
+) -> None:
+    """Its weights and predictions of before are there still, whole and of that same run; its history has begun again."""
+    write_json(paths.LR_CHOSEN, {"lr": 0.003})
+    params, said = small(train={"repeats": repeats}), list[str]()
+    train.run(params, SILENT, None)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(
+            params, Talk(said.append), 0, Terms(fresh=True, stop=lambda: any("epoch  1/2" in line for line in said))
+        )
+    said.clear()
+    assert epochs.run(params, Talk(said.append))["folds"] == [1]
+    assert said == ["epochs: left out: run 0, not trained to the end"]
+    with pytest.raises(UserError, match=r"out/train/0/metrics.json: not found; run `maskcli train --fold 0`"):
+        oof_ensemble.run(params, SILENT)
+    train.run(params, SILENT, 0)
+    oof_ensemble.run(params, SILENT)

@@ -193,6 +193,19 @@ def test_a_tab_of_an_earlier_start_decides_nothing_and_shows_no_photo_by_its_old
     assert "this page is of an earlier start" in opened.page.locator(".large .broken").inner_text()
 
 
+@pytest.mark.parametrize("numbers", ["question: 9", "question: null, photo: 99999"])
+def test_what_was_decided_on_an_earlier_start_is_undone_without_its_numbers(
+    opened: Page, fresh: Path, numbers: str
+) -> None:
+    """A tab keeps its decisions when it is loaded again; the question or photo that has the number now may be another."""
+    opened.press("a")
+    at = opened.page.url
+    opened.page.evaluate(f"Object.assign(state.undo.at(-1), {{session: 'earlier', {numbers}}})")
+    opened.press("u")
+    assert opened.said.startswith("Undone: ")
+    assert opened.page.url == at
+
+
 def test_clicks_do_what_keys_do(opened: Page, fresh: Path) -> None:
     for name in ("Accept", "Keep", "Skip", "Undo"):
         opened.page.get_by_role("button", name=name).click()

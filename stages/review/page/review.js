@@ -318,7 +318,7 @@ function decide(action) {
     const seen = question === null ? (action.seen ?? 0) : one.seen;
     const body = { id: action.id, axis: action.axis, new: action.new, seen, question, who: who() };
     const saved = await ask("decide", body);
-    state.undo.push({ row: saved.row, question, photo: one.kind === "photo" ? one.photos[0].number : null });
+    state.undo.push({ row: saved.row, question, photo: one.kind === "photo" ? one.photos[0].number : null, session: start.session });
     keep("undo", state.undo.slice(-200));
     const took = Date.now() - state.since;
     if (took < PAUSE) state.paces.push(took);
@@ -348,9 +348,12 @@ function takeBack(row, last) {
     state.undo = state.undo.filter((one) => one !== last && JSON.stringify(one.row) !== JSON.stringify(row));
     keep("undo", state.undo);
     const said = answer.told ? `Not undone: ${answer.told}.` : `Undone: ${row.axis} of ${row.id} is ${row.old} again.`;
-    if (last && last.question !== null) await show.question("at", last.question, said);
-    else if (last) await show.photo(last.photo, said);
+    const here = last && last.session === start.session; // else its numbers are of an earlier start
+    if (here && last.question !== null) await show.question("at", last.question, said);
+    else if (here) await show.photo(last.photo, said);
     else if (state.view === "photo") await show.photo(state.shown.photos[0].number, said);
+    else if (state.view === "questions") await show.question(state.at < 0 ? "next" : "at", state.at, said);
+    else say(said);
   });
 }
 const step = (way) => alone(async () => {
