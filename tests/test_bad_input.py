@@ -323,7 +323,8 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         names = ("train_loss", "val_loss", "val_nll", "val_f1")
         history = pd.DataFrame({"epoch": [1, 2], **{name: [0.6, 0.5] for name in names}, "repeat": 0})
         write_csv(folder / paths.history(fold), history)
-        write_json(folder / paths.train_metrics(fold), {})
+        for path in (paths.train_metrics(fold), paths.train_environment(fold)):
+            write_json(folder / path, {})
         model.save(folder / paths.weights(fold), net.architecture, net.state_dict(), record)
     return folder
 

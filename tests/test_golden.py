@@ -191,6 +191,7 @@ def write_folds(run: str, right: float) -> np.ndarray:
         record = {"run": f"run-{run}", "params": trained_with, "lr": 0.003, "data": {}, "setting": {"torch": "made up"}}
         (folder / "run.json").write_text(json.dumps(record))
         (folder / "environment.json").write_text(json.dumps({"device": "cpu"}))
+        (folder / "metrics.json").write_text("{}")
         (folder / "history.csv").write_text(_history(fold, RUNS[run]))
     return selected
 

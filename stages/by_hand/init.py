@@ -3,6 +3,7 @@
 `look` says what the data is, `plan` what a project of it will be, `make` puts it there. Nothing is written before `make`.
 """
 
+import json
 import shlex
 import shutil
 import tempfile
@@ -141,7 +142,12 @@ def update(folder: Path, talk: Talk, dry_run: bool = False) -> dict[str, Any]:
     found = look_at_data.look(declare_task.seen_from_here(params, folder), folder, talk)
     inside = project_files.inside(params, found, folder)
     places = Places(folder, inside, (), project_files.kept_by_git(inside, folder))
-    files = project_files.following(project_files.texts(places, params, found, {}), folder)
+    texts = project_files.texts(places, params, found, {})
+    files = project_files.following(texts, folder)
+    for key, value in project_files.lacking(texts["dvc.yaml"], folder, params).items():
+        talk.say(
+            f"init: params.yaml lacks {key}, which dvc.yaml names; add it ({json.dumps(value)}), or DVC refuses to run"
+        )
     ignore = folder / ".gitignore"
     before = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
     for name in project_files.kept_by_dvc(inside, folder):

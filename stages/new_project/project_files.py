@@ -5,12 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from stages.base import paths
 from stages.data import corrections
 from stages.data.photo_files import SUFFIXES
 from stages.new_project import dvc_yaml, params_file, pinned_version, write_files
 from stages.new_project.look_at_data import Overview
+from stages.params.keys import flat
 from stages.params.schema import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -65,6 +69,14 @@ def texts(places: Places, params: Params, found: Overview, reasons: Mapping[str,
         str(paths.NO_PSEUDO_LABELS): _template("no_pseudo_labels.csv"),
         **plots,
     }
+
+
+def lacking(stages: str, folder: Path, params: Params) -> dict[str, Any]:
+    """Keys that dvc.yaml (its text) names and params.yaml leaves to their defaults, with these: DVC wants the keys there."""
+    there = flat(yaml.safe_load((folder / paths.PARAMS).read_text(encoding="utf-8")))
+    known = flat(params.model_dump(mode="json"))
+    named = {key for stage in yaml.safe_load(stages)["stages"].values() for key in stage.get("params", [])}
+    return {key: known[key] for key in sorted(named & known.keys() - there.keys())}
 
 
 def following(files: Mapping[str, str], folder: Path) -> dict[str, str]:

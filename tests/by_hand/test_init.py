@@ -333,6 +333,19 @@ def test_an_update_brings_what_an_older_project_lacks_and_leaves_what_a_person_w
     assert "/mine/" in (work / ".gitignore").read_text()
 
 
+def test_an_update_names_the_keys_that_dvc_wants_and_an_older_params_yaml_lacks() -> None:
+    work, said = Path("work"), list[str]()
+    made.folder(work / "photos")
+    init.make(planned(work / "photos", work), SILENT)
+    init.update(work, Talk(said.append))
+    assert not said
+    params = yaml.safe_load((work / "params.yaml").read_text())
+    del params["augment"]["pad"]
+    (work / "params.yaml").write_text(yaml.safe_dump(params))
+    init.update(work, Talk(said.append))
+    assert said == ["init: params.yaml lacks augment.pad, which dvc.yaml names; add it (0), or DVC refuses to run"]
+
+
 def test_an_update_says_of_photos_that_have_come_that_nothing_keeps_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
