@@ -177,14 +177,15 @@ def _print(line: str) -> None:
 
 def opened(source: str, say: Any) -> Any:
     """The models of a bundle, or of the project in the working folder."""
+    from stages.base import paths
     from stages.base.errors import UserError
 
     path = Path(source)
-    if path.resolve() == Path.cwd().resolve():  # Windows: that of a network drive's letter is another
+    if paths.is_here(path):
         from stages.bundle.of_project import open_project
 
         return open_project(params(), say)
-    if (path / "params.yaml").is_file() and not (path / "maskcli.json").is_file():
+    if (path / paths.PARAMS).is_file() and not (path / paths.OF_BUNDLE).is_file():
         raise UserError(f"{source}: is another project; go there and name it by a point, or make a bundle of it there")
     from stages.bundle.of_bundle import open_bundle
 

@@ -165,3 +165,8 @@ def suspects(fold: int) -> Path:
 
 def tensorboard(fold: int) -> Path:
     return TRAIN / str(fold) / "tensorboard"
+
+
+def is_here(folder: Path) -> bool:
+    """Whether a folder is the working one. Windows: that of a network drive's letter is another once it is resolved."""
+    return folder.resolve() == Path.cwd().resolve()

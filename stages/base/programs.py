@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stages.base.errors import UserError
@@ -40,6 +40,25 @@ def run(words: list[str], folder: Path, failed: str = "", more: Mapping[str, str
         raise UserError(f"{failed or _called(words)}: {words[0]} is not found on PATH; install it") from None
     if done.returncode:
         raise UserError(f"{failed or _called(words)}: {reason(done.stderr or done.stdout, done.returncode)}")
+    return done.stdout
+
+
+def dvc(words: Sequence[str], folder: Path, mend: str, progress: bool = False) -> str:
+    """What a command of DVC prints; a terminal shows its progress where that is wanted. Raises UserError with DVC's message where
+    it refuses, and how to mend that."""
+    done = subprocess.run(
+        [*DVC, *words],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=None if progress and sys.stderr.isatty() else subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if done.returncode:
+        lines = [line for line in (done.stderr or "").splitlines() if line.startswith("ERROR: ")]
+        told = lines[0].removeprefix("ERROR: ") if lines else "failed"
+        raise UserError(f"dvc {words[0]}: {told}; {mend}")
     return done.stdout
 
 

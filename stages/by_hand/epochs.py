@@ -102,8 +102,7 @@ def _histories(params: Params, talk: Talk) -> tuple[list[int], Record, pd.DataFr
         history = history[history["ended"]]
     elif running:
         talk.say(f"epochs: no fold is trained to its end: this is about the epochs so far, of {longest}")
-    ended = {name.partition(".")[0] for name in history["fold"]}
-    return [fold for fold in alike if str(fold) in ended], record, history
+    return [fold for fold in alike if fold in set(history["of"])], record, history
 
 
 def _curves(history: pd.DataFrame, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -111,18 +110,18 @@ def _curves(history: pd.DataFrame, longest: int) -> tuple[np.ndarray, np.ndarray
     train_loss, nll, f1 = (
         epoch_rules.curves(history, column, longest) for column in ("train_loss", "val_nll", "val_f1")
     )
-    return train_loss, nll, f1, np.array([name.partition(".")[0] for name in sorted(set(history["fold"]))])
+    return train_loss, nll, f1, history.groupby("fold")["of"].first().to_numpy()  # in the order of the curves
 
 
 def _runs(fold: int, longest: int) -> pd.DataFrame:
-    """A fold's history, its repeats as runs of their own named fold or fold.repeat; `ended`: whether the run, of `longest` epochs
-    at most, has come to its end. Of a fold that has not, only its last repeat can be without one.
+    """A fold's history, its repeats as runs of their own named fold or fold.repeat, `of` that fold; `ended`: whether the run, of
+    `longest` epochs at most, has come to its end. Of a fold that has not, only its last repeat can be without one.
     """
     table = read_csv(paths.history(fold), f"train --fold {fold}", epoch_rules.HISTORY_TYPES)
     repeat = table["repeat"]
     ended = paths.train_metrics(fold).exists() or (repeat == repeat.max()).sum() >= longest
     names = [f"{fold}.{number}" if repeat.nunique() > 1 else str(fold) for number in repeat]
-    return table.assign(fold=names, ended=ended | (repeat < repeat.max()))
+    return table.assign(fold=names, of=fold, ended=ended | (repeat < repeat.max()))
 
 
 def _falls_at_end(advice: Advice, longest: int, params: Params) -> bool:

@@ -42,7 +42,7 @@ class Asked:
     @property
     def of_project(self) -> bool:
         """Whether the project at hand is meant, with its photos."""
-        return Path(self.source).resolve() == Path.cwd().resolve()
+        return paths.is_here(Path(self.source))
 
 
 def run(asked: Asked, opened: Callable[[], Predictor], talk: Talk) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,15 +42,14 @@ def run(talk: Talk, revisions: list[str], kind: Format = "png", output: Path = p
 
 def ask_dvc(revisions: list[str]) -> tuple[dict[str, list[Any]], list[str]]:
     """Per plot its Vega-Lite specifications as DVC fills them in, and what DVC could not find."""
-    command = [sys.executable, "-m", "dvc", "plots", "diff" if revisions else "show", "--json", *revisions]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=programs.environment())
-    if done.returncode:
-        errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        message = errors[0] if errors else "failed"
-        if "not owned by" in message:
+    words = ["plots", "diff" if revisions else "show", "--json", *revisions]
+    try:
+        printed = programs.dvc(words, Path(), "see `git log --oneline` and `dvc exp list` for revisions")
+    except UserError as error:
+        if "not owned by" in str(error):
             git.refs()  # says in one line whose the repository is, and what git asks for
-        raise UserError(f"dvc plots: {message}; see `git log --oneline` and `dvc exp list` for revisions")
-    answer = json.loads(done.stdout)
+        raise
+    answer = json.loads(printed)
     plots = {
         name: [_spec(item["content"]) for item in items if item.get("type") == "vega" and item.get("content")]
         for name, items in answer.get("data", {}).items()

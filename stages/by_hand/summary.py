@@ -63,7 +63,7 @@ def _is_of_another_run(name: str, record: Record) -> bool:
 def _is_committed(path: Path) -> bool:
     """Whether a file is as the last commit has it: then git has brought it, and DVC knows what belongs to it."""
     try:
-        return git.run("status", "--porcelain", "--", str(path)) == b""
+        return git.run("status", "--porcelain", "--", path.as_posix()) == b""
     except UserError:  # there is no git program
         return False
 
@@ -94,7 +94,7 @@ def _next(record: Record) -> tuple[str, list[str]]:
     experiments = _experiments()
     if experiments:
         return "there are experiments on this commit", [f"maskcli compare HEAD {' '.join(experiments[:3])}"]
-    if git.run("status", "--porcelain", "--", paths.OOF_METRICS.as_posix()):
+    if not _is_committed(paths.OOF_METRICS):
         return "these results are not those of the last commit", ["maskcli compare HEAD workspace", commit]
     return _try(record)
 

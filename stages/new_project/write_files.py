@@ -1,8 +1,6 @@
 """Puts the files of a new project in place, all of them or none, in a git repository and a DVC project."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -91,21 +89,7 @@ def _make_repositories(folder: Path) -> None:
 
 def dvc(folder: Path, *words: str) -> None:
     """Run a command of DVC in a folder, whose progress a terminal shows. Raises UserError with DVC's message where it refuses."""
-    errors = None if sys.stderr.isatty() else subprocess.PIPE
-    command = [sys.executable, "-m", "dvc", *words]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=programs.environment(),
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if done.returncode:
-        told = (done.stderr or "").splitlines()
-        lines = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
-        raise UserError(f"dvc {words[0]}: {lines[0] if lines else 'failed'}; mend that, then run `maskcli init` again")
+    programs.dvc(words, folder, "mend that, then run `maskcli init` again", progress=True)
 
 
 def tracked_by_git(folder: Path, path: Path) -> list[str]:
