@@ -36,7 +36,9 @@ def _precision(found: dict[str, Any]) -> list[str]:
         if one["suspects"]
     ]
     told = (
-        [f"of the suspects, wrong as estimated (the mean score, which mostly reads high): {', '.join(parts)}"]
+        [
+            f"of the suspects, wrong as estimated (the mean score, of the same models, may read high or low): {', '.join(parts)}"
+        ]
         if parts
         else []
     )
