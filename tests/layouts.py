@@ -60,6 +60,12 @@ def of_folder(*then: Callable[[], object], **data: Any) -> Callable[[], None]:
     return write
 
 
+def by_pattern(**data: Any) -> Callable[[], None]:
+    """The four, whose folder and number stand in columns of their own."""
+    rows = [f"{file.removesuffix('.png').replace('/', ',')},{name}" for file, _, name in ROWS]
+    return table(*rows, header="folder,id,diagnosis", **{"file": "{folder}/{id}.png"} | data)
+
+
 def with_row(row: str, **options: Any) -> Callable[[], None]:
     """The four rows, and one more."""
     return table(*(",".join(one) for one in ROWS), row, **options)
@@ -152,6 +158,18 @@ REFUSED: dict[str, Callable[[], object]] = {
     "table: the column of labels is missing": table(header="filename,patient,kind"),
     "table: the column of labels is misspelt": table(header="filename,patient,diagnossis"),
     "table: the column of files is missing": table(header="image,patient,diagnosis"),
+    "table: files without their endings": table(*(",".join(row).replace(".png", "") for row in ROWS)),
+    "table: a column of a pattern is missing": by_pattern(file="{folder}/{number}.png"),
+    "table: a column of a pattern is empty": lambda: (
+        by_pattern()(),
+        TABLE.write_text(TABLE.read_text() + "cat,,cat\n"),
+    ),
+    "table: a pattern that makes no file that is there": by_pattern(file="{folder}/{id}.jpg"),
+    "table: a pattern of eval photos without their table": by_pattern(eval_file="{id}.png"),
+    "table: a column of the eval photos' pattern is missing": lambda: (
+        by_pattern(eval="test.csv", eval_file="{photo}.png")(),
+        Path("test.csv").write_text("id\n9\n"),
+    ),
     "table: a column twice": table(header="filename,diagnosis,diagnosis"),
     "table: one column for two things": table(axes={"diagnosis": {}, "kind": {"column": "diagnosis"}}),
     "table: two columns that cross": table(
@@ -343,6 +361,24 @@ WORKS: dict[str, tuple[Callable[[], object], dict[str, int], int]] = {
         ),
         {"cat": 2, "dog": 2},
         10,
+    ),
+    "table: eval photos that all have one label, which no training photo has": (
+        lambda: (
+            table(eval="sample.csv")(),
+            Path("sample.csv").write_text("filename,diagnosis\n" + "".join(f"{n}.png,0\n" for n in range(10))),
+            photo(*(f"{number}.png" for number in range(10)))(),
+        ),
+        {"cat": 2, "dog": 2},
+        10,
+    ),
+    "table: files by a pattern, eval photos by another": (
+        lambda: (
+            by_pattern(eval="test.csv", eval_file="{id}.png")(),
+            Path("test.csv").write_text("id\nhorse/9\n"),
+            photo("horse/9.png")(),
+        ),
+        {"cat": 2, "dog": 2},
+        1,
     ),
     "table: rows of the split train without a label": (
         lambda: (of_split("a.png,train,", "b.png,val,")(), photo("a.png", "b.png")()),

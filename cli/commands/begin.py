@@ -42,7 +42,9 @@ def init(
     group: Annotated[
         str | None, typer.Option(help="Table: column of what a fold must not divide; '' for none.")
     ] = None,
-    file: Annotated[str | None, typer.Option(help="Table: column of the photos' files.")] = None,
+    file: Annotated[
+        str | None, typer.Option(help="Table: column of the photos' files, or a pattern, as images/{id}.jpg.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Table: column that says train, val or test.")] = None,
     eval_set: Annotated[Path | None, typer.Option("--eval", help="Photos to predict: a table, or a folder.")] = None,
     model: Annotated[str | None, typer.Option(help="timm's name of a model; left out: one for this device.")] = None,

@@ -92,7 +92,10 @@ def predict(
         float | None, typer.Option("--set", help="Also the set of classes that holds the true one this often.")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="Column of a table that names the files; by default `file`.")
+        str | None,
+        typer.Option(
+            help="Column of a table that names the files, or a pattern, as images/{id}.jpg; by default `file`."
+        ),
     ] = None,
     explain: Annotated[
         Path | None, typer.Option(help="Folder for heat maps: what in each photo speaks for its answer (Grad-CAM).")

@@ -87,7 +87,7 @@ def _data(params: Params, found: Found) -> dict[str, Any]:
     if data.layout == "table":
         group = "group" if found.task.unit == "group" else None
         told |= {"train": f"{TRAIN}.csv", "eval": f"{EVAL}.csv" if len(found.eval) else None}
-        told |= {"file": "file", "group": group, "split": None}
+        told |= {"file": "file", "eval_file": None, "group": group, "split": None}
     return told
 
 

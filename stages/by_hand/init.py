@@ -20,6 +20,7 @@ from stages.data import demo_faces
 from stages.new_project import (
     choices,
     declare_task,
+    listed_photos,
     look_at_data,
     machine,
     project_files,
@@ -73,6 +74,10 @@ def plan(
     found = look_at_data.look(declare_task.seen_from_here(declared_only, folder), of.place, talk)
     if of.layout == "table" and not found.folders:
         _apart(of.root, folder)
+    if of.table and not found.eval_photos:
+        other = listed_photos.other_table(of.table, of.values["data"]["file"])
+        if other:
+            talk.say(f"init: {other} lists other photos: `--eval {shlex.quote(str(other))}` has them predicted")
     device = machine.device()
     chosen = choices.choose(found.seen, device, said.model, None if said.scratch else can_have)
     params = declare_task.params(of, folder, chosen.values)

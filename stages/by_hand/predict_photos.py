@@ -12,7 +12,7 @@ import numpy as np
 from stages.base.errors import UserError, nearest
 from stages.bundle import new_photos
 from stages.bundle.new_photos import Unreadable
-from stages.data import table_file
+from stages.data import file_pattern, table_file
 from stages.data.csv_rows import printable, shown
 from stages.data.photo_files import OTHER_SUFFIXES, SUFFIXES, is_litter
 from stages.params.schema import Params
@@ -112,16 +112,18 @@ def _table(path: Path, column: str | None, found: Listed) -> None:
     """The files of a table's column. Raises UserError for its first faulty row."""
     table = table_file.open_table(path, "PHOTO")
     chosen = column or next((name for name in FILE_COLUMNS if name in table.names), None)
-    if chosen is None or chosen not in table.names:
-        mend = nearest(chosen or "", table.names, otherwise=f"it has {', '.join(map(shown, table.names[:8]))}")
-        which = f"has no column {shown(chosen)}" if chosen else "which column holds the files? give --column"
+    parts = file_pattern.columns(chosen, table.names) if chosen else ("",)
+    lacking = next((part for part in parts if part not in table.names), None)
+    if chosen is None or lacking is not None:
+        mend = nearest(lacking or "", table.names, otherwise=f"it has {', '.join(map(shown, table.names[:8]))}")
+        which = f"has no column {shown(lacking)}" if lacking else "which column holds the files? give --column"
         raise UserError(f"{path}: {which}{mend}")
-    rows, faults = table_file.columns(table, [chosen])
+    rows, faults = table_file.columns(table, parts)
     if faults:
         raise UserError(str(faults[0]))
     if rows.empty:
         raise UserError(f"{path}: has a header but no rows; add the rows")
-    for number, name in zip(rows.index, rows[chosen], strict=True):
+    for number, name in zip(rows.index, file_pattern.filled(chosen, rows), strict=True):
         if not name:
             raise UserError(f"{table.where(number)}: {chosen} is empty; name a file below {path.parent}")
         if URL.match(name):

@@ -1,7 +1,7 @@
 """The layout `table`: a CSV or parquet with a column for the file, one an axis, and where asked for a group and a split.
 
 Files start from data.root, or without one from the folder of the table. Rows without a label are eval photos, as are those
-whose split is test, and those of a second table (data.eval).
+whose split is test, and those of a second table (data.eval), whose files may be told otherwise (data.eval_file).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base.errors import UserError, nearest
-from stages.data import level_names, listed_files, table_file, task_and_classes
+from stages.data import file_pattern, level_names, listed_files, table_file, task_and_classes
 from stages.data.csv_rows import Fault, normal, printable, shown
 from stages.data.found_photos import Found
 from stages.data.photo_files import SUFFIXES
@@ -23,6 +23,7 @@ from stages.params.schema import Params
 
 SPLITS = dict.fromkeys(("", "train", "training", "val", "valid", "validation"), False) | {"test": True, "eval": True}
 PLACEHOLDERS = 10  # eval photos of one and the same label that look like a form to fill in
+OF_PATTERN = "the file's name"  # as messages call what no single column tells
 MOST_WHOLE = 2**53  # up to which a float is every whole number
 FILE, GROUP, SPLIT, EVAL = "file", "group", "split", "ImageID"  # columns within this file, besides those of the axes
 
@@ -115,6 +116,7 @@ def _rows(params: Params) -> Rows:
     for name in (GROUP, SPLIT, *params.axes):
         frame[name] = level_names.normal_form(frame[name]) if name in frame else ""
     of_table = np.repeat(np.arange(len(read)), [len(part) for part, _, _ in read])
+    called[FILE] = OF_PATTERN if data.eval_file or called[FILE] not in table.names else called[FILE]
     if data.group is None:
         frame[GROUP] = frame[FILE]
     where = [of_row for _, of_row, _ in read]
@@ -125,17 +127,23 @@ def _rows(params: Params) -> Rows:
 
 
 def _read(table: Table, wanted: dict[str, str]) -> tuple[pd.DataFrame, Callable[[int], str], list[Fault]]:
-    frame, faults = table_file.columns(table, list(wanted.values()))
-    return frame.set_axis(list(wanted), axis=1), table.where, faults
+    of_file = file_pattern.columns(wanted[FILE], table.names)
+    frame, faults = table_file.columns(table, list(dict.fromkeys([*of_file, *list(wanted.values())[1:]])))
+    files = file_pattern.filled(wanted[FILE], frame)
+    others = {name: frame[column] for name, column in wanted.items() if name != FILE}
+    return pd.DataFrame({FILE: files, **others}, index=frame.index, dtype=object), table.where, faults
 
 
 def _columns(table: Table, params: Params, of_eval: bool = False) -> dict[str, str]:
-    """The columns to read, by what they are called here. Raises UserError where one is missing, or two are one.
+    """The columns to read, by what they are called here, the file's (or its pattern) first. Raises UserError where one is
+    missing, or two are one.
 
     of_eval: of the eval photos' own table, which needs no column but the file's; its group is read where it has one.
     """
     data = params.data
     keys = {FILE: ("data.file", data.file or FILE)}
+    if of_eval and data.eval_file:
+        keys[FILE] = ("data.eval_file", data.eval_file)
     keys |= {name: (f"axes.{name}.column", axis.column or name) for name, axis in params.axes.items()}
     keys |= {GROUP: ("data.group", data.group)} if data.group is not None else {}
     keys |= {SPLIT: ("data.split", data.split)} if data.split is not None else {}
@@ -152,13 +160,17 @@ def _columns(table: Table, params: Params, of_eval: bool = False) -> dict[str, s
         raise UserError(
             f"params.yaml: axes.{crossed} reads the column `{second}` and axes.{second} the column `{crossed}`; swap them"
         )
-    missing = [name for name, (_, column) in keys.items() if column not in table.names]
+    of_file = file_pattern.columns(keys[FILE][1], table.names)
+    lacking = next((column for column in of_file if column not in table.names), None)
+    missing = [name for name, (_, column) in keys.items() if column not in table.names and name != FILE]
+    missing = ([FILE] if lacking else []) + missing
     if of_eval and FILE not in missing:
         labels = [] if set(missing) & set(params.axes) else list(params.axes)
         group = [GROUP] if GROUP in keys and GROUP not in missing else []
         return {name: keys[name][1] for name in (FILE, *labels, *group)}
     for name in missing:
         key, column = keys[name]
+        column = lacking or column if name == FILE else column
         mend = nearest(column, table.names, otherwise=f"there are {', '.join(table.names[:8])}")
         raise UserError(f"{table.path} line 1: column {shown(column)} ({key}) is missing{mend}")
     return {name: column for name, (_, column) in keys.items()}
@@ -177,6 +189,8 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
         more = f" (and {len(moved) - 1} more)" if len(moved) > 1 else ""
         rows.warnings.append(f"{rows.place(moved[0])}{more}: is {which} and has no label: taken as an eval photo")
     rows.of_eval |= ~filled.any(1)
+    _leave_placeholders(rows, axes)
+    filled = (frame[axes] != "").to_numpy()
     rows.tell(unknown, SPLIT, lambda _: "is not known", "write train, val or test")
     for place, name in enumerate(axes):
         other = axes[int(place == 0)] if len(axes) > 1 else name
@@ -187,6 +201,19 @@ def _check_sides(rows: Rows, axes: list[str]) -> None:
     )
     if GROUP in rows.called:
         _check_groups(rows)
+
+
+def _leave_placeholders(rows: Rows, axes: list[str]) -> None:
+    """Take no label from eval photos that all have one and the same, as a sample submission has: it is a form, and no truth."""
+    labels = rows.frame.loc[rows.of_eval, axes]
+    if len(labels) < PLACEHOLDERS or (labels == "").any(axis=None) or (labels != labels.iloc[0]).any(axis=None):
+        return
+    rows.frame.loc[rows.of_eval, axes] = ""
+    first, label = rows.place(int(np.flatnonzero(rows.of_eval)[0])), shown(" ".join(labels.iloc[0]))
+    rows.warnings.append(
+        f"{first}: all {len(labels)} eval photos, from this one on, are labelled {label}: taken as a form to fill in, as a "
+        "sample submission is, and none is used; if that is the truth, name it to `maskcli score`"
+    )
 
 
 def _check_groups(rows: Rows) -> None:
@@ -212,8 +239,12 @@ def _check_files(rows: Rows, base: Path) -> None:
     if problems and len(problems) == len(names):
         first = rows.text(FILE, 0)
         mend = "put the table into the folder that they start from, or set data.root to it"
-        if first and not Path(first).suffix:
-            mend = f"write the names with their endings, as `{printable(first)}{SUFFIXES[0]}`, or {mend}"
+        if rows.called[FILE] == OF_PATTERN:
+            mend = "mend data.file and data.eval_file, or set data.root to the folder that they start from"
+        elif first and not Path(first).suffix:
+            ending = next((one for one in SUFFIXES if (base / f"{first}{one}").is_file()), SUFFIXES[0])
+            added = f"{{{rows.called[FILE]}}}{ending}"
+            mend = f'write the names with their endings, or have these added, as `data.file: "{added}"`, or {mend}'
         raise UserError(f"{rows.path}: not one of its {len(names)} files is in {base}, first {shown(first)}; {mend}")
     for kind in sorted(set(problems.values())):
         mask = np.zeros(len(names), bool)
@@ -345,11 +376,6 @@ def _eval(rows: Rows, columns: dict[str, np.ndarray], own: Task) -> pd.DataFrame
         if own.unit == "group" and (rows.frame[GROUP][which] != "").all():
             found[GROUP] = rows.frame[GROUP][which].to_numpy()
         labels = own.labels({name: values[which] for name, values in columns.items()})
-        if len(labels) >= PLACEHOLDERS and (labels == labels[0]).all():
-            rows.warnings.append(
-                f"{rows.path}: all {len(labels)} eval photos are labelled {shown(own.class_names[labels[0]])}: if that only "
-                "fills the column, as in a sample submission, take it out, or `maskcli score` takes it for the truth"
-            )
         return found.assign(label=labels)
     if filled.any():
         lacking = shown(str(found[EVAL][~filled].iloc[0]))

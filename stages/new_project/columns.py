@@ -39,22 +39,22 @@ def read(path: Path) -> pd.DataFrame:
 def guess(table: pd.DataFrame) -> Columns:
     """From a table of text, [rows, columns]."""
     names = [str(name) for name in table.columns]
-    file = next((name for name in _by_name(names, FILES) if _holds_files(table[name])), None)
-    split = next((name for name in _by_name(names, SPLITS)[: _known(names, SPLITS)] if _is_split(table[name])), None)
+    file = next((name for name in by_name(names, FILES) if _holds_files(table[name])), None)
+    split = next((name for name in by_name(names, SPLITS)[: _known(names, SPLITS)] if _is_split(table[name])), None)
     others = [name for name in names if name not in (file, split)]
     different = {name: table[name][table[name] != ""].nunique() for name in others}
     few = [name for name in others if 2 <= different[name] <= min(MOST_CLASSES, max(2, len(table) // 2))]
     repeated = [name for name in others if different[name] >= 2 and len(table) / different[name] >= 1.2]
-    labels, groups = _by_name(few, LABELS), _by_name(repeated, GROUPS)
+    labels, groups = by_name(few, LABELS), by_name(repeated, GROUPS)
     group = groups[0] if _known(repeated, GROUPS) else None
     labels = sorted((name for name in labels if name != group), key=lambda name: _is_measure(table, name))
-    words = [name for name in labels if not _is_measure(table, name)]
-    sure = _known(labels[:1], LABELS) or len(words) == 1 or len(labels) == 1
+    named = [name for name in labels if not _is_measure(table, name)]
+    sure = _known(labels[:1], LABELS) or len(named) == 1 or len(labels) == 1
     label = labels[0] if sure else None
     return Columns(file, label, group, split, tuple(labels), tuple(name for name in groups if name != label))
 
 
-def _by_name(names: Iterable[str], known: tuple[str, ...]) -> list[str]:
+def by_name(names: Iterable[str], known: tuple[str, ...]) -> list[str]:
     """Names in the order of `known` words that they are or hold, then the others as they stand."""
     return sorted(names, key=lambda name: _place(name, known))
 
@@ -65,9 +65,13 @@ def _known(names: Iterable[str], known: tuple[str, ...]) -> int:
 
 def _place(name: str, known: tuple[str, ...]) -> int:
     """Which of `known` a name is, or has as one of its words (patient_id); their number where it is none."""
-    name = name.strip().lower()
-    words = name.replace("-", "_").replace(" ", "_").split("_")
-    return next((place for place, word in enumerate(known) if word == name or word in words), len(known))
+    here = (name.strip().lower(), *words(name))
+    return next((place for place, word in enumerate(known) if word in here), len(known))
+
+
+def words(name: str) -> list[str]:
+    """Of a name of a column, a table or a folder, in small letters: of `Test-images 1` test, images and 1."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_").split("_")
 
 
 def _holds_files(column: pd.Series) -> bool:

@@ -5,15 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
+
 from stages.base.errors import UserError, nearest
-from stages.new_project import columns
+from stages.data import file_pattern
+from stages.new_project import columns, listed_photos
 from stages.new_project.columns import Columns
+from stages.new_project.listed_photos import Listed
 from stages.params.data_and_axes import TAKEN, Layout
 from stages.params.load import parse
 from stages.params.schema import Params
 
 BINS = re.compile(r"(?P<column>.+):(?P<bins>[-+.\d]+(,[-+.\d]+)*)")
-DEPTH = 3  # folders below a table, in which its photos are looked for
 CONTEST = {"subsets": {"60plus": {"age": "60+"}}}
 PHOTOS = get_args(Layout)  # the layouts of photos that a person has
 # For each field of Said the flag of `maskcli init`, and what it can be said of: a layout, --demo, --update.
@@ -106,31 +109,36 @@ def _of_table(place: Path, said: Said) -> Declared:
     names = [str(name) for name in text.columns]
     labels = said.labels or ((found.label,) if found.label else ())
     data = {
-        "file": said.file or found.file,
         "group": (said.group or None) if said.group is not None else found.group,
         "split": said.split or found.split,
     }
     axes = dict(_axis(label, names, place) for label in labels)
+    for column in file_pattern.columns(said.file, names) if said.file else ():
+        _must_be(column, names, place, "--file")
     for key, name in data.items():
         _must_be(name, names, place, f"--{key}")
-    if data["file"] is None:
-        told = "no column holds names of photos with their endings, as 1.jpg; write them so, or name one by --file"
-        raise UserError(f"{place}: {told}: {', '.join(names)}")
-    root = _folder_of(text[data["file"]].tolist(), place.parent)
-    return Declared("table", root, place, said.eval, found, {"data": data, "axes": axes})
+    root, files = _photos(text, said, found.file, place)
+    return Declared("table", root, place, said.eval, found, {"data": files | data, "axes": axes})
 
 
-def _folder_of(files: list[str], beside: Path) -> Path:
-    """Where a table's files start from: the folder that it lies in, or the one folder below it that has the first of them.
-
-    Tables often name photos without the folder `images` in which they lie.
-    """
-    first = next((file for file in files if file), "")
-    if not first or Path(first).is_absolute() or (beside / first).exists():
-        return beside
-    folders = [path for depth in range(1, DEPTH + 1) for path in sorted(beside.glob("*/" * depth)) if path.is_dir()]
-    holding = [folder for folder in folders if (folder / first).is_file()]
-    return holding[0] if len(holding) == 1 else beside
+def _photos(text: pd.DataFrame, said: Said, guessed: str | None, place: Path) -> tuple[Path, dict[str, str]]:
+    """Where the files of the tables start from, and how they tell them: data.file, and data.eval_file where it differs."""
+    beside, column = place.parent, said.file or guessed
+    if column and file_pattern.columns(column, text.columns) != (column,):
+        mine = Listed(beside, column)
+    else:
+        found = listed_photos.of_train(text, column, beside)
+        if found is None and column is None:
+            raise UserError(
+                f"{place}: no column names photos that lie there, with or without their endings; name it by --file, or how it "
+                f"makes the files, as `--file 'images/{{{text.columns[0]}}}.jpg'`: {', '.join(map(str, text.columns))}"
+            )
+        mine = found or Listed(beside, str(column))
+    theirs = listed_photos.of_eval(columns.read(said.eval), beside) if said.eval and said.eval.is_file() else None
+    if theirs in (None, mine):
+        return mine.folder, {"file": mine.told}
+    assert theirs
+    return beside, {"file": mine.seen_from(beside), "eval_file": theirs.seen_from(beside)}
 
 
 def _axis(label: str, names: list[str], place: Path) -> tuple[str, dict[str, Any]]:

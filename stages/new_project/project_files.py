@@ -193,7 +193,10 @@ LATER = {
         "Later: name a folder of photos by `data.eval` (or put them into `test/` beside `train/`), and run "
         "`maskcli init --update`."
     ),
-    "table": "Later: name a table of them by `data.eval`, and run `maskcli init --update`.",
+    "table": (
+        "Later: name a table of them by `data.eval` (and their folder by `data.eval_file`, where it is another), and run "
+        "`maskcli init --update`."
+    ),
 }
 
 

@@ -34,7 +34,7 @@ def layout_of(data: Path) -> tuple[Layout, Path]:
         return "table", data
     if (data / "train/train.csv").is_file() and (data / "train/images").is_dir():
         return "contest", data
-    tables = sorted(entry for entry in _entries(data) if entry.is_file() and _may_be_table(entry))
+    tables = sorted(entry for entry in _entries(data) if may_be_table(entry))
     folders = classes(train_side(data))
     parts = _are_parts(folders, bool(tables))
     if len(folders) > 1 and not parts and not (tables and _has_photos_itself(data)):
@@ -62,8 +62,8 @@ def classes(folder: Path) -> list[str]:
     return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and has_photos(entry, DEPTH))
 
 
-def _may_be_table(file: Path) -> bool:
-    return file.suffix.lower() in TABLES and file.stem.lower() not in NOTES
+def may_be_table(file: Path) -> bool:
+    return file.is_file() and file.suffix.lower() in TABLES and file.stem.lower() not in NOTES
 
 
 def _are_parts(folders: Sequence[str], beside_a_table: bool) -> bool:

@@ -51,7 +51,13 @@ class Data(Group):
         None,
         description="table: a second table, of the eval photos; folder: their folder (null: root/test where it is)",
     )
-    file: str | None = Field(None, description="table: the column of the files (null: `file`)")
+    file: str | None = Field(
+        None,
+        description="table: the column of the files (null: `file`), or a pattern of columns, as `train_images/{id_code}.png`",
+    )
+    eval_file: str | None = Field(
+        None, description="table: the same in the table that data.eval names, where it is another (null: as data.file)"
+    )
     group: str | None = Field(
         None, description="table: the column of what must not be divided, as a patient; null: photos stand alone"
     )
@@ -90,13 +96,15 @@ class Data(Group):
 
     @model_validator(mode="after")
     def _of_the_layout(self) -> Self:
-        table = ("file", "group", "split")
+        table = ("file", "eval_file", "group", "split")
         unread = {"contest": ("train", "eval", *table), "folder": table, "table": ()}[self.layout]
         for name in unread:
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}: the layout {self.layout} has no use for it; set null")
         if self.layout == "table" and self.train is None:
             raise ValueError("train: a table is wanted, as `train: photos.csv`")
+        if self.eval_file is not None and self.eval is None:
+            raise ValueError("eval_file: no table of eval photos is named by data.eval; name one, or set null")
         if self.layout != "table" and self.root is None:
             raise ValueError("root: the folder of the photos is wanted, as `root: data`")
         return self

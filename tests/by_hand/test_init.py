@@ -102,6 +102,48 @@ def test_a_table_that_leaves_out_the_folder_of_its_photos_is_read_from_there() -
         planned(place, said=said)
 
 
+def contest(root: Path, names: dict[str, str]) -> None:
+    """train.csv and sample_submission.csv, which lists no endings, and photos in train_images/ and test_images/."""
+    for part, table in names.items():
+        ids = [f"{part}{number:02d}" for number in range(12)]
+        for number, name in enumerate(ids):
+            made.photo(root / f"{part}_images/{name}.png", ("cat", "dog")[number % 2], hash_of(name))
+        labels = [number % 2 if part == "train" else 0 for number in range(12)]
+        pd.DataFrame({"id_code": ids, "grade": labels}).to_csv(root / table, index=False)
+
+
+def hash_of(name: str) -> int:
+    return int.from_bytes(name.encode())
+
+
+def test_a_contests_tables_without_endings_and_folders_are_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contest(Path("set"), {"train": "train.csv", "test": "sample_submission.csv"})
+    code, _, told = maskcli(monkeypatch, capsys, "init", "set/train.csv", "--scratch", "--dry-run")
+    assert code == 0
+    assert "`--eval set/sample_submission.csv` has them predicted" in " ".join(told)
+    plan = planned(Path("set/train.csv"), said=Said(eval=Path("set/sample_submission.csv"), scratch=True))
+    data = plan.params.data
+    assert (data.root, data.file, data.eval_file) == (
+        "set",
+        "train_images/{id_code}.png",
+        "test_images/{id_code}.png",
+    )
+    assert (len(plan.found.photos), plan.found.eval_photos) == (12, 12)
+    assert any("taken as a form to fill in" in line for line in plan.found.suspicious)
+    deps = yaml.safe_load(plan.files["dvc.yaml"])["stages"]["eda"]["deps"]
+    assert deps[:4] == ["${data.train}", "${data.eval}", "${data.root}/test_images", "${data.root}/train_images"]
+
+
+def test_a_pattern_of_ones_own_is_taken_as_it_is() -> None:
+    contest(Path("set"), {"train": "train.csv"})
+    plan = planned(Path("set/train.csv"), said=Said(file="train_images/{id_code}.png", scratch=True))
+    assert (plan.params.data.root, plan.params.data.file) == ("set", "train_images/{id_code}.png")
+    with pytest.raises(UserError, match=r"^--file id: is no column of set/train.csv"):
+        planned(Path("set/train.csv"), said=Said(file="train_images/{id}.png", scratch=True))
+
+
 def test_a_table_may_have_several_axes_and_numbers() -> None:
     said = Said(labels=("kind", "weight:8,14"), group="", scratch=True)
     plan = planned(made.table(Path("set")), said=said)

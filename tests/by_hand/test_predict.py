@@ -365,6 +365,8 @@ def test_folders_patterns_and_tables_name_photos_in_order() -> None:
         ["1.png", "deep/0.webp"],
         ["b/1.png", "b/deep/0.webp"],
     )
+    Path("new.csv").write_text("id,folder\n2,b\n")
+    assert listed(["new.csv"], "{folder}/{id}.JPG").names == ["b/2.JPG"]
     Path("[1].jpg").touch()
     assert listed(["[1].jpg"]).names == ["[1].jpg"]  # a name that is there is no pattern
 

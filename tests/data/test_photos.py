@@ -8,7 +8,6 @@ import pytest
 
 from stages import kfold, prepare
 from stages.base import paths
-from stages.base.errors import UserError
 from stages.base.talk import SILENT
 from stages.data import photos, task_and_classes
 from stages.data.fold_data import open_all, open_fold
@@ -176,12 +175,6 @@ def test_a_split_that_is_not_known_is_not_told_to_be_an_eval_photo_too(tmp_path:
     layouts.of_split("a.png,hold,")()
     layouts.photo("a.png")()
     assert photos.find(load()).warnings == []
-
-
-def test_ids_without_the_endings_of_their_files_are_told(tmp_path: Path) -> None:
-    layouts.table(*(f"{file.removesuffix('.png')},p,{kind}" for file, _, kind in layouts.ROWS))()
-    with pytest.raises(UserError, match=r"first `cat/1`; write the names with their endings, as `cat/1.jpg`, or put"):
-        photos.find(load())
 
 
 @pytest.mark.parametrize(("group", "columns"), [("p9", ["ImageID", "group", "label"]), ("nan", ["ImageID", "label"])])
