@@ -429,7 +429,25 @@ TRAIN = ("train", "--fold", "0")
 OOF = ("oof-ensemble",)
 TTA = ("tta-predict",)
 THAN = ("score", "data/eval_truth.csv", "--submission", "data/eval_truth.csv", "--than", "other.csv")
+FILL = ("fill", "sample.csv")
 ONE_AXIS = replace(CONTEST, axes=CONTEST.axes[:1], subsets={})
+
+
+def answered() -> None:
+    """A submission of two photos."""
+    paths.SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
+    paths.SUBMISSION.write_text("ImageID,ans\na.jpg,0\nb.jpg,17\n")
+
+
+def sample(text: str) -> Callable[[], object]:
+    """A contest's sample submission."""
+    return lambda: Path("sample.csv").write_text(text)
+
+
+def ranked() -> None:
+    """Votes by rank beside the submission, where probabilities are wanted."""
+    images = np.array(["a.jpg", "b.jpg"])
+    write_npz(paths.PROBABILITIES, image=images, probabilities=np.full((2, 18), 3, np.float32))
 
 
 def describe(path: Path, task: Task | None) -> None:
@@ -620,6 +638,29 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "another submission of more photos": (
         THAN,
         lambda: Path("other.csv").write_bytes(Path("data/eval_truth.csv").read_bytes() + b"a.jpg,0,a\n"),
+    ),
+    "fill: a sample that is not there": (FILL, answered),
+    "fill: before there is a submission": (FILL, sample("image_id,label\na,0\n")),
+    "fill: a sample of other photos": (FILL, lambda: (answered(), sample("image_id,label\nc,0\n")())),
+    "fill: one photo more": (FILL, lambda: (answered(), sample("image_id,label\na,0\nb,0\nc,0\n")())),
+    "fill: a photo twice": (FILL, lambda: (answered(), sample("image_id,label\na,0\na.jpg,0\n")())),
+    "fill: columns that nothing is known of": (FILL, lambda: (answered(), sample("image_id,x,y\na,0,0\n")())),
+    "fill: no column but the photos'": (FILL, lambda: (answered(), sample("image_id\na\n")())),
+    "fill: probabilities that are not there": (
+        (*FILL, "--probability-of", "wear male <30"),
+        lambda: (answered(), sample("image_id,label\na,0\n")()),
+    ),
+    "fill: the probability of no class": (
+        (*FILL, "--probability-of", "wear male"),
+        lambda: (answered(), sample("image_id,label\na,0\n")()),
+    ),
+    "fill: ranks in place of probabilities": (
+        (*FILL, "--probability-of", "wear male <30"),
+        lambda: (answered(), sample("image_id,label\na,0\n")(), ranked()),
+    ),
+    "fill: over the sample": (
+        (*FILL, "--out", "sample.csv"),
+        lambda: (answered(), sample("image_id,label\na,0\n")()),
     ),
     "a fold that is not there": (("train", "--fold", "7"), lambda: None),
 }

@@ -10,7 +10,7 @@ GROUPS = {
     "Stages, as `dvc repro` runs them": (
         *("prepare", "eda", "kfold", "lr-find", "train", "folds", "oof-ensemble", "tta-predict"),
     ),
-    "Answers": ("summary", "compare", "runs", "epochs", "report", "plots", "score", "screen"),
+    "Answers": ("summary", "compare", "runs", "epochs", "report", "plots", "score", "fill", "screen"),
     "Wrong labels": ("audit", "review"),
     "Better scores": ("tta-search", "blend", "refit", "pseudo-label"),
     "Take the model along": ("bundle", "predict", "export", "serve"),

@@ -65,6 +65,39 @@ def score(
 
 
 @commands.command(
+    epilog=examples(
+        "maskcli fill contest/sample_submission.csv",
+        "maskcli fill sample_submission.csv --probability-of malignant --out upload.csv",
+        "maskcli fill sample_submission.csv --submission out/submit-now/submission.csv",
+    )
+)
+def fill(
+    sample: Annotated[Path, typer.Argument(help="The contest's sample submission, a CSV.")],
+    submission: Annotated[Path, typer.Option(help="Whose answers.")] = Path("out/tta-predict/submission.csv"),
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("out/fill/submission.csv"),
+    one_class: Annotated[
+        str | None, typer.Option("--probability-of", help="A single column gets the probability of this class.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fill in a contest's sample submission, to upload it.
+
+    Its columns and its photos in its order, whether it has their folders and endings or not. A single column gets the class;
+    columns called as the axes get levels; columns called as the classes get probabilities, as voted.
+    """
+    checked = params()
+    from stages.by_hand import fill as stage
+
+    found = stage.run(checked, stage.Asked(sample, submission, out, one_class), talk())
+    if as_json:
+        print_json(found)
+        return
+    from cli.tables import fill as tables
+
+    answer(lambda width: tables.fill(found, width))
+
+
+@commands.command(
     epilog=examples("maskcli compare HEAD~1 HEAD", "maskcli compare main smooth focal --json", "maskcli compare HEAD")
 )
 def compare(

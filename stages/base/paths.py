@@ -66,6 +66,8 @@ SUBMISSION = Path("out/tta-predict/submission.csv")
 PROBABILITIES = Path("out/tta-predict/probabilities.npz")
 SUBMISSION_SUMMARY = Path("out/tta-predict/summary.json")
 
+FILLED = Path("out/fill/submission.csv")
+
 TTA_VIEWS = Path("out/tta-search/views.csv")
 TTA_VOTES = Path("out/tta-search/votes.csv")
 TTA_SUMMARY = Path("out/tta-search/summary.json")
