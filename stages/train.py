@@ -32,6 +32,7 @@ from stages.learn import (
     processes,
     run_key,
     short_training,
+    starting_weights,
     time_limit,
 )
 from stages.learn.around_training import Around
@@ -44,6 +45,7 @@ from stages.learn.time_limit import Clock, Timing
 from stages.learn.training_terms import BY_ITSELF, Terms
 from stages.params.schema import Params
 from stages.records import lr_json, run_record
+from stages.records.learnt_photos import Learnt
 from stages.records.run_record import Record
 from stages.report.tensorboard import Board
 
@@ -109,6 +111,7 @@ class Fold:
     lr: float
     record: Record
     suspects: Found | None = None  # photos of its training side that label_noise takes for wrong
+    learnt: tuple[Learnt, ...] = ()  # what its weights say of the photos that they know
     done: list[Progress] = field(default_factory=list)
 
 
@@ -150,7 +153,8 @@ def _fold(params: Params, number: int, process: Process) -> None:
         process = replace(process, timing=timing)
         search = _search(fold, process)
         data, suspects = inner_models.borne(params, data, search)
-        fold = replace(fold, data=data, suspects=suspects)
+        learnt = starting_weights.learnt(params, record, data)
+        fold = replace(fold, data=data, suspects=suspects, learnt=learnt)
         for repeat in range(params.train.repeats) if only is None else [only]:
             _repeat(fold, repeat, process)
         if process.writes:
@@ -238,7 +242,7 @@ def _fit_and_write(
         )
     fold.done.append(progress)
     shape = model.architecture(params, data.task)
-    model.save(paths.weights(fold.number, repeat), shape, progress.selected_state, fold.record)
+    model.save(paths.weights(fold.number, repeat), shape, progress.selected_state, fold.record, fold.learnt)
     around.talk.say(epoch_lines.closing_line(fold.number, progress))
 
 

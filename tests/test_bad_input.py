@@ -29,10 +29,11 @@ from stages.base.errors import UserError
 from stages.base.files import write_csv, write_json, write_npz
 from stages.base.talk import SILENT
 from stages.by_hand import compare
+from stages.data import photos
 from stages.data import task_and_classes as tasks
 from stages.data.contest_layout import PHOTO_MASKS
 from stages.data.task_and_classes import CONTEST, Task
-from stages.records import run_record
+from stages.records import learnt_photos, run_record
 from stages.records.run_record import Record
 from tests import histories, layouts
 from tests.bundle import refusals as bundles
@@ -465,6 +466,20 @@ def describe(path: Path, task: Task | None) -> None:
     safetensors.torch.save_file(arrays, path, metadata={"architecture": json.dumps(described)})
 
 
+def knowing_the_first_person() -> bytes:
+    """Weights of another project, which learnt seven of these photos."""
+    from stages.learn import model
+
+    contents = photos.content_of(pd.read_csv(paths.PHOTOS, dtype=str)[:7])
+    record = Record(run="there", data={"photos": "elsewhere"})
+    net = model.load(WEIGHTS)
+    learnt = learnt_photos.of_training(record, contents, ())
+    model.save(Path("theirs"), net.architecture, net.state_dict(), record, learnt)
+    content = Path("theirs").read_bytes()
+    Path("theirs").unlink()
+    return content
+
+
 def one_axis() -> None:
     tasks.write(ONE_AXIS)
 
@@ -604,6 +619,10 @@ RESULTS: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     "model.weights: a fold's own model": (
         TRAIN,
         lambda: paths.PARAMS.write_text(yaml.safe_dump(SMALL | {"model": {"weights": str(paths.weights(1))}})),
+    ),
+    "model.weights: a model that has learnt some of the photos": (
+        TRAIN,
+        starting("mine.safetensors", knowing_the_first_person),
     ),
     "model.pretrained names a file": (
         TRAIN,

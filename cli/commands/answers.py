@@ -56,6 +56,9 @@ def score(
     declared = task_and_classes.read(checked)
     found = stage.run(declared, truth, submission, replicates, seed)
     against = stage.against(declared, truth, submission, than, replicates, seed) if than else None
+    say = talk()
+    for line in stage.warnings(declared, truth, [submission, *([than] if than else [])]):
+        say.say(line)
     if as_json:
         print_json(found | ({"than": stage.as_json(against)} if against else {}))
         return

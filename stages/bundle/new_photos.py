@@ -1,5 +1,6 @@
 """New photos, of whoever has them: pixels exactly as prepare's cache has those that were learnt from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +21,23 @@ class Unreadable(UserError):
         self.name, self.problem, self.mend = name, problem, mend
 
 
-def read(source: Path | bytes, name: str, params: Params) -> np.ndarray:
+def read(source: Path | bytes, name: str, params: Params, seen: Callable[[bytes], None] | None = None) -> np.ndarray:
     """A photo's file, or its bytes, as uint8 [H + 2m, W + 2m, 3]. `name`: what an error calls it.
 
-    Upright by its EXIF, cropped to image.face and resized as in training. Raises Unreadable.
+    Upright by its EXIF, cropped to image.face and resized as in training. seen: takes the bytes of what can be read. Raises
+    Unreadable.
     """
     height, width = params.cache_size
     try:
         content = source if isinstance(source, bytes) else _content(source)
-        return decode.decode_content(content, height, width, params.image.face, params.data.max_pixels).pixels
+        found = decode.decode_content(content, height, width, params.image.face, params.data.max_pixels).pixels
     except BadPhoto as fault:
         # Whoever has a bundle has no params.yaml.
         mend = fault.mend.removesuffix(", or raise data.max_pixels")
         raise Unreadable(name, fault.problem, mend) from None
+    if seen:
+        seen(content)
+    return found
 
 
 def _content(path: Path) -> bytes:

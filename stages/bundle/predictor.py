@@ -15,6 +15,7 @@ from stages.judge import metrics, votes
 from stages.learn import predict
 from stages.learn.model import Classifier
 from stages.params.schema import Params
+from stages.records.learnt_photos import Learnt
 from stages.submission import eval_predictions
 
 LEAST = votes.LEAST
@@ -32,6 +33,7 @@ class Predictor:
     networks: tuple[Classifier, ...]  # one a fold and repeat
     oof: OutOfFold  # what the training photos' OOF predictions say of its probabilities
     task: Task
+    learnt: tuple[Learnt, ...] = ()  # what the networks say of the photos that they know
 
 
 def made(contents: Contents, params: Params, networks: Iterable[Classifier], oof: OutOfFold, talk: Talk) -> Predictor:
@@ -41,8 +43,12 @@ def made(contents: Contents, params: Params, networks: Iterable[Classifier], oof
         params = params.model_copy(update={"train": params.train.model_copy(update={"mixed_precision": "none"})})
     device = predict.accelerator(params).device
     # One by one, so that no more than one model is held twice.
-    ready = tuple(net for one in networks for net in predict.ready([one], device, talk))
-    return Predictor(contents, params, ready, oof, contents.own_task)
+    ready: list[Classifier] = []
+    learnt: dict[Learnt, None] = {}
+    for one in networks:
+        learnt |= dict.fromkeys(one.learnt)
+        ready += predict.ready([one], device, talk)
+    return Predictor(contents, params, tuple(ready), oof, contents.own_task, tuple(learnt))
 
 
 def check_vote(params: Params) -> None:

@@ -4,6 +4,8 @@ timm knows a backbone with one linear layer on top. What it cannot rebuild (an m
 axis, the regression) stands in head.safetensors; config.json then describes the backbone alone, with num_classes 0.
 """
 
+import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from stages.base.errors import UserError
 from stages.learn import model, own_models, starting_weights
 from stages.learn.model import Architecture, Classifier
 from stages.learn.timm_import import load_timm
+from stages.records import learnt_photos
 
 WEIGHTS, HEAD = "model.safetensors", "head.safetensors"
 ROUNDING = 1e-4  # largest difference of outputs, as a share of the largest, that sums in another order make
@@ -54,6 +57,10 @@ def write(net: Classifier, folder: Path, licence: str | None) -> Whole:
             safe_serialization=True,
             data_config=seen | crop,
         )
+        if net.learnt:  # timm writes no metadata; where a network is copied to, what it knows goes along
+            told = json.dumps({"trained": {"learnt": learnt_photos.to_json(net.learnt)}})
+            own = net.backbone if whole is None else whole
+            safetensors.torch.save_file(own.state_dict(), folder / WEIGHTS, metadata={"architecture": told})
         rest = {key: value for key, value in net.state_dict().items() if _is_rest(key, whole is None)}
         if rest:
             safetensors.torch.save_file(rest, folder / HEAD)
@@ -122,7 +129,9 @@ def read(folder: Folder, shape: Architecture, whole: Whole) -> Classifier:
             f"{folder.name}: {reading[0]}: would read other files than the bundle's; do not trust this bundle"
         )
     net = model.build(shape)
-    state = _state(safetensors.torch.load(folder.content(WEIGHTS)), net, whole)
+    weights = folder.content(WEIGHTS)
+    state = _state(safetensors.torch.load(weights), net, whole)
+    net.learnt = learnt_photos.of_file(io.BytesIO(weights))
     if any(_is_rest(key, whole == "backbone") for key in net.state_dict()):
         state |= safetensors.torch.load(folder.content(HEAD))
     _check(state, net, folder.name)

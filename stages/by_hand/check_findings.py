@@ -159,7 +159,7 @@ def look_at_pseudo_labels(params: Params, found: Found, report: Report) -> None:
 
 
 def look_at_starting_weights(params: Params, report: Report) -> None:
-    """Whether training may begin with the file of model.weights: in the trial's folder nothing tells whom it has seen."""
+    """Whether training may begin with the file of model.weights: the trial's folder holds but some of whom it may have seen."""
     try:
         starting_weights.check(params)
     except UserError as error:

@@ -19,6 +19,7 @@ from stages.by_hand.predict_photos import Listed, NewPixels
 from stages.by_hand.predict_rows import Form
 from stages.judge import votes
 from stages.learn import predict
+from stages.records.learnt_photos import Known
 
 MOST_SHOWN = 1000  # photos whose answers a terminal shows
 
@@ -117,7 +118,8 @@ def answered(predictor: Predictor, photos: Listed, form: Form, done: int, talk: 
     """Rows of the photos from `done` on, batch by batch."""
     if done == len(photos.names):
         return
-    pixels = NewPixels(photos, predictor.params)
+    pixels = NewPixels(photos, predictor.params, Known(predictor.learnt))
+    learnt, read = 0.0, 0
     known = predict_rows.thresholds(form, predictor)
     ticks = talk.track(range(done, len(photos.names)), len(photos.names), "predict", done)
     for positions, probabilities in voted(predictor, pixels, done):
@@ -132,6 +134,8 @@ def answered(predictor: Predictor, photos: Listed, form: Form, done: int, talk: 
                 continue
             rows.append(predict_rows.row(name, place, found, form, predictor.task))
             readable.append(place)
+        learnt += sum(pixels.learnt.pop(position, 0.0) for position in positions)
+        read += len(readable)
         if form.maps and readable:
             files = [
                 predict_maps.file(form.maps, positions[place], photos.names[positions[place]]) for place in readable
@@ -142,6 +146,11 @@ def answered(predictor: Predictor, photos: Listed, form: Form, done: int, talk: 
                 rows[place]["heat_map"] = str(path)
         yield rows
     next(ticks, None)
+    if learnt:
+        talk.say(
+            f"warning: predict: these models have learnt from {pixels.known.in_words(learnt, read)} of these {read} photos; how "
+            "well they answer them says nothing of new ones"
+        )
 
 
 @dataclass

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import numpy as np
 from stages.base.errors import UserError, nearest
 from stages.bundle import new_photos
 from stages.bundle.new_photos import Unreadable
-from stages.data import file_pattern, table_file
+from stages.data import file_pattern, pixel_cache_record, table_file
 from stages.data.csv_rows import printable, shown
 from stages.data.photo_files import OTHER_SUFFIXES, SUFFIXES, is_litter
 from stages.params.schema import Params
+from stages.records.learnt_photos import Known
 
 PHOTOS = (*SUFFIXES, *OTHER_SUFFIXES)  # of a folder; what of these cannot be decoded is told of, not passed over
 TABLES = (".csv", ".tsv", *table_file.PARQUET)
@@ -137,12 +139,15 @@ def _table(path: Path, column: str | None, found: Listed) -> None:
 class NewPixels:
     """Photos read whenever they are asked for: uint8 [n, H + 2m, W + 2m, 3], as stages.data.pixel_cache.Pixels.
 
-    What cannot be read is black, and stands in `faults` by its position until it is taken from there.
+    What cannot be read is black, and stands in `faults` by its position until it is taken from there; so does in `learnt` what is
+    `known`, by how many photos it stands for.
     """
 
     photos: Listed
     params: Params
+    known: Known = field(default_factory=lambda: Known(()))  # what the models asked have learnt from
     faults: dict[int, Unreadable] = field(default_factory=dict)
+    learnt: dict[int, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.photos.names)
@@ -152,10 +157,16 @@ class NewPixels:
         for place, position in enumerate(which.tolist()):
             path, name = Path(self.photos.paths[position]), self.photos.names[position]
             try:
-                found[place] = new_photos.read(path, name, self.params)
+                found[place] = new_photos.read(path, name, self.params, partial(self._look_up, position))
             except Unreadable as fault:
                 self.faults[position] = fault
         return found
+
+    def _look_up(self, position: int, photo: bytes) -> None:
+        if self.known:
+            content = np.array([int(pixel_cache_record.content_of(photo), 16)], np.uint64)
+            if standing_for := float(self.known.standing_for(content)[0]):
+                self.learnt[position] = standing_for
 
     def take(self, positions: range) -> Iterator[Unreadable | None]:
         """Why each of these photos could not be read, and forget it."""

@@ -31,6 +31,7 @@ from stages.learn import (
     objective,
     predict,
     run_key,
+    starting_weights,
 )
 from stages.learn.around_training import Around
 from stages.learn.checkpoint import Keeper
@@ -145,6 +146,7 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
         run_key.check_alike(record)
         search = _search(params, run, Around(talk if main else SILENT, interrupt=asked), fresh)
         data, _ = inner_models.borne(params, data, search)
+        learnt = starting_weights.learnt(params, record, data)
         told = accelerator.num_processes == 1 and _side_by_side(params, chosen, talk)
         for seed in range(params.refit.seeds):
             around = Around(talk if main and not told else SILENT, interrupt=asked)
@@ -153,9 +155,8 @@ def _train(params: Params, data: FoldData, lr: float, talk: Talk, fresh: bool) -
                 continue
             if not seed:
                 _forget()
-            model.save(
-                paths.refit_weights(seed), model.architecture(params, data.task), progress.selected_state, record
-            )
+            shape = model.architecture(params, data.task)
+            model.save(paths.refit_weights(seed), shape, progress.selected_state, record, learnt)
             tables.append(pd.DataFrame(progress.history).drop(columns=list(VALIDATION)).assign(seed=seed))
             write_csv(paths.REFIT_HISTORY, pd.concat(tables, ignore_index=True))
         if main:

@@ -2,7 +2,7 @@
 another submission of the same photos."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from stages.judge import bootstrap, metrics, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import BETTER, MODEL_BETTER, MODEL_WORSE, WORSE, Comparison
 from stages.judge.training_noise import Training
+from stages.records import learnt_photos, run_record
 from stages.report import verdicts
 from stages.submission import write
 
@@ -90,6 +91,37 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "notes": found.notes,
         "differences": compare.as_rows([found]),
     }
+
+
+def warnings(task: Task, truth: Path | None, submissions: Sequence[Path]) -> Iterator[str]:
+    """A line for each submission of tta-predict or refit whose models have learnt from photos that are scored: by pseudo-labels,
+    by their starting weights, or as training photos. Of other submissions nobody knows whose they are.
+    """
+    for submission in submissions:
+        learnt = list(dict.fromkeys(one for path in _models(submission) for one in learnt_photos.of_weights(path)))
+        known = learnt_photos.Known(learnt)
+        if not known:
+            continue
+        table = photos.read_eval()
+        scored = table[table["ImageID"].isin(_known(task, truth).photos)]
+        standing_for = float(known.standing_for(photos.content_of(scored)).sum())
+        if standing_for:
+            yield (
+                f"warning: {submission}: its models have learnt from {known.in_words(standing_for, len(scored))} of these "
+                f"{len(scored)} photos, so this is not the score that new photos would have"
+            )
+
+
+def _models(submission: Path) -> list[Path]:
+    """The weights that answered a submission, where they are known."""
+    if submission.resolve() == paths.REFIT_SUBMISSION.resolve():
+        return sorted(paths.REFIT_MODELS.glob("[0-9]*.safetensors"))
+    if submission.resolve() != paths.SUBMISSION.resolve() or not paths.SUBMISSION_SUMMARY.is_file():
+        return []
+    found = sorted(paths.TRAIN.glob("*/models/[0-9]*.safetensors"))
+    runs = {run_record.mark_of(path) or "" for path in found}
+    answered = run_record.mark_of(paths.SUBMISSION_SUMMARY)
+    return found if runs and run_record.joint(runs) == answered else []  # else they were trained again since
 
 
 def _left_out(known: _Known) -> str:

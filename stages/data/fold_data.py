@@ -38,6 +38,7 @@ class FoldData:
     # [N] 0..1: how likely an epoch draws a photo, beside one of its class with 1; None: all alike.
     chances: np.ndarray | None = None
     mixed: MixedLabels | None = None  # None: every label is as it is given
+    content: np.ndarray | None = None  # uint64 [N], photos.content_of each; None: not known
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -83,4 +84,5 @@ def _open(params: Params, own: Task, table: pd.DataFrame, validates: np.ndarray)
         numbers=np.full(len(table), np.nan) if own.regressed is None else columns[own.regressed.name],
         train=np.flatnonzero(~validates),
         val=np.flatnonzero(validates),
+        content=photos.content_of(table),
     )

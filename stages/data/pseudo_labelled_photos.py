@@ -52,7 +52,8 @@ def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> Fold
     """
     if is_off(params):
         return data
-    images = photos.read_eval()["ImageID"]
+    eval_set = photos.read_eval()
+    images = eval_set["ImageID"]
     table = read_labels(Path(params.pseudo.labels), images, data.task.classes)
     own = table[table["fold"] == part]
     labels = own["label"].to_numpy(np.int64)
@@ -66,6 +67,7 @@ def join(params: Params, data: FoldData, part: str, talk: Talk = SILENT) -> Fold
         train_labels=np.concatenate([data.train_labels, labels]),
         numbers=np.concatenate([data.numbers, np.full(len(own), np.nan)]),
         train=np.concatenate([data.train, np.arange(first, first + len(own))]),
+        content=None if data.content is None else np.append(data.content, photos.content_of(eval_set.iloc[rows])),
     )
 
 

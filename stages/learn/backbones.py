@@ -72,14 +72,16 @@ def choose(params: Params, asked: str, folds: Sequence[FoldData], talk: Talk) ->
     net = model.build(model.architecture(params, folds[0].task), weights is None)
     if weights:
         talk.say(model.load_backbone(net, weights))
+        for line in starting_weights.warnings(weights, folds[0].task.units):
+            talk.say(line)
     return f"{params.model.name}, {weights or 'published weights'}", [net]
 
 
 def refuse_leak(path: Path) -> None:
     """Raise UserError for weights of models that were trained on these photos."""
-    if starting_weights.knows_these_photos(path):
+    if known := starting_weights.known_here(path):
         raise UserError(
-            f"screen: {path}: was trained on these photos, which it would be scored on; take --backbone folds, which uses each "
+            f"screen: {path}: was trained on {known}, which it would be scored on; take --backbone folds, which uses each "
             "fold's model for that fold alone, or weights from elsewhere"
         )
 

@@ -115,11 +115,8 @@ def _take_starting_weights(net: Classifier, params: Params, data: FoldData, talk
         return
     path = Path(params.model.weights)
     talk.say(model.load_backbone(net, path))
-    if starting_weights.trained_on(path):
-        talk.say(
-            f"warning: {path}: was trained by maskcli on other photos; where {data.task.units} of these are among them, OOF "
-            "scores flatter"
-        )
+    for line in starting_weights.warnings(path, data.task.units):
+        talk.say(line)
 
 
 def of_repeat(params: Params, repeat: int) -> Params:

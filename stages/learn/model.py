@@ -1,6 +1,7 @@
 """The model: a timm backbone, a head, and where asked for one more output for the number of an axis."""
 
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from stages.learn import own_models, plugins, same_task, saved_weights
 from stages.learn.timm_import import load_timm
 from stages.params.model_and_training import Plugins
 from stages.params.schema import Params
-from stages.records import run_record
+from stages.records import learnt_photos, run_record
+from stages.records.learnt_photos import Learnt
 from stages.records.run_record import Record
 
 
@@ -69,6 +71,7 @@ class Classifier(nn.Module):
         super().__init__()
         outputs = architecture.outputs
         self.architecture = architecture
+        self.learnt: tuple[Learnt, ...] = ()  # what its weights say of the photos that they know
         self.backbone = backbone
         self.body, features = _body(architecture, features)
         self.head: nn.Module = Cosine(features, outputs) if architecture.cosine else nn.Linear(features, outputs)
@@ -286,10 +289,20 @@ def _other_task(path: Path, model: Classifier) -> str:
     return f"; trained for another task ({old}; here {new}), whose classifier is dropped"
 
 
-def save(path: Path, shape: Architecture, state: dict[str, Tensor], record: Record | None = None) -> None:
-    """Write weights; their metadata holds the architecture, and of the run that made them the key and the photos' digest."""
+def save(
+    path: Path,
+    shape: Architecture,
+    state: dict[str, Tensor],
+    record: Record | None = None,
+    learnt: Sequence[Learnt] = (),
+) -> None:
+    """Write weights; their metadata holds the architecture, and of the run that made them the key, the digest of photos.csv, and
+    which photos they have learnt from.
+    """
     # One entry: safetensors writes several in an order that changes from file to file.
-    trained = None if record is None else {"run": record.run, "photos": record.data.get("photos", "")}
+    trained: dict[str, Any] | None = None
+    if record is not None:
+        trained = {"run": record.run, "photos": record.data.get("photos", ""), "learnt": learnt_photos.to_json(learnt)}
     metadata = {"architecture": json.dumps(to_json(shape) | {"trained": trained})}
     arrays = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with replacing(path) as temporary:
@@ -309,8 +322,9 @@ def load(path: Path, own: Plugins = plugins.NO_PLUGINS) -> Classifier:
     try:
         with safetensors.safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["architecture"])
-        described.pop("trained", None)
+        trained = run_record.mapping(described.pop("trained", None))
         model = build(from_json(described, str(path)))
+        model.learnt = learnt_photos.of_trained(trained)
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `maskcli train` (or `dvc repro`) first") from None

@@ -5,10 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from stages.base import paths
 from stages.base.errors import UserError
+from stages.base.files import read_csv
+from stages.data import photos
+from stages.data.fold_data import FoldData
 from stages.params.schema import Params
-from stages.records import run_record
+from stages.records import learnt_photos, run_record
+from stages.records.learnt_photos import Known, Learnt
+from stages.records.run_record import Record
 
 # Arguments that name a file, of timm's models and of albumentations' transforms.
 FILE_ARGUMENTS = ("checkpoint_path", "file", "font_path")
@@ -25,10 +32,10 @@ def check(params: Params) -> None:
                 f"params.yaml: model.weights: {path} not found; give the path of a .safetensors or .pth file, or "
                 f"{paths.NO_WEIGHTS}"
             )
-        if knows_these_photos(path):
+        if known := known_here(path):
             raise UserError(
-                f"params.yaml: model.weights: {path} was trained on these photos, which each fold is scored on, so the scores "
-                "would flatter; take weights from elsewhere"
+                f"params.yaml: model.weights: {path} was trained on {known}, which each fold is scored on, so the scores would "
+                "flatter; take weights from elsewhere"
             )
     for key, name in files_named(params.model.options, "model.options"):
         raise UserError(
@@ -43,33 +50,68 @@ def check(params: Params) -> None:
             )
 
 
-def knows_these_photos(path: Path) -> bool:
-    """Whether weights were trained here: they lie below out/, or say that they were trained on the photos of photos.csv.
+def known_here(path: Path) -> str:
+    """Which of the photos of photos.csv weights have learnt from, in words; empty where there are none, or nothing tells.
 
-    A file also lies below out/ that DVC has put there as a link to its cache, and one elsewhere that is a link into out/.
+    All: they lie below out/, or say that they were trained on the very table. Else so many of them as have the content of a photo
+    that they learnt from (stages/records/learnt_photos.py). A file also lies below out/ that DVC has put there as a link to its
+    cache, and one elsewhere that is a link into out/.
     """
     places = (path.resolve(), path.parent.resolve() / path.name)
     if any(place.is_relative_to(Path("out").resolve()) for place in places):
-        return True
-    return paths.PHOTOS.is_file() and trained_on(path) == run_record.digest(paths.PHOTOS)
-
-
-def trained_on(path: Path) -> str:
-    """The digest of photos.csv that weights written here were trained on, which they say themselves, or in a bundle the file that
-    describes it; empty for weights from elsewhere."""
-    try:
-        own = run_record.trained_in(path).get("photos", "") if path.suffix == ".safetensors" else ""
-    except (OSError, ValueError):  # its reader tells what is wrong with it
-        own = ""
-    return own or _bundled_on(path.resolve().parent.parent / paths.OF_BUNDLE)
-
-
-def _bundled_on(contents: Path) -> str:
-    """The same of the networks of a bundle, from its maskcli.json; empty where that is not there, or damaged."""
-    try:
-        return str(json.loads(contents.read_bytes())["origin"]["data"]["photos"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return "these photos"
+    trainings = learnt_photos.of_weights(path)
+    if not trainings or not paths.PHOTOS.is_file():
         return ""
+    if run_record.digest(paths.PHOTOS) in [one.table for one in trainings]:
+        return "these photos"
+    known = Known(trainings)
+    if not known:
+        return ""
+    columns = {"file": str, "content": str}
+    table = read_csv(paths.PHOTOS, "prepare", columns, usecols=lambda name: name in columns)
+    found = _found(known, table, "file")
+    return f"{found[0]} of these {len(table)} photos ({found[1]} is one)" if found else ""
+
+
+def _found(known: Known, table: pd.DataFrame, names: str) -> tuple[str, str] | None:
+    """How many photos of a table are among those learnt, in words, and the name of one; None where none is found."""
+    standing_for = known.standing_for(photos.content_of(table))
+    if not standing_for.any():
+        return None
+    return known.in_words(float(standing_for.sum()), len(table)), str(table[names].iloc[int(standing_for.argmax())])
+
+
+def warnings(path: Path, units: str) -> list[str]:
+    """What is to be said of weights that training begins with: whom they may know though no photo of photos.csv tells it, and how
+    many eval photos they know. Nothing of weights from elsewhere. units: what the task calls its groups.
+    """
+    trainings = learnt_photos.of_weights(path)
+    if not trainings:
+        return []
+    whole = all(one.smallest for one in trainings)
+    told, all_the_same = (", none of them a file of these", " all the same") if whole else ("", "")
+    lines = [
+        f"warning: {path}: was trained by maskcli on other photos{told}; where {units} of these are among them{all_the_same}, "
+        "OOF scores flatter"
+    ]
+    known = Known(trainings)
+    if known and paths.EVAL.is_file():
+        table = photos.read_eval()
+        if found := _found(known, table, "ImageID"):
+            lines.append(
+                f"warning: {path}: was trained on {found[0]} of the {len(table)} eval photos ({found[1]} is one), so a score of "
+                "their answers would flatter"
+            )
+    return lines
+
+
+def learnt(params: Params, record: Record, data: FoldData) -> tuple[Learnt, ...]:
+    """What the weights of a training with this data are to carry of the photos that they know, those of model.weights among
+    them."""
+    begun_with = () if params.model.begins_without_file else learnt_photos.of_weights(Path(params.model.weights))
+    contents = None if data.content is None else data.content[data.train]
+    return learnt_photos.of_training(record, contents, begun_with)
 
 
 def files_named(value: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -175,8 +175,9 @@ def mark_of(path: Path) -> str | None:
         return None
 
 
-def trained_in(path: Path) -> dict[str, str]:
-    """What weights written here say of the training that made them: run, and the digest of photos.csv; else empty.
+def trained_in(path: Path) -> dict[str, Any]:
+    """What weights written here say of the training that made them: run, the digest of photos.csv, and what they have learnt from
+    (stages/records/learnt_photos.py); else empty.
 
     Raises OSError or ValueError where they are not there or not whole.
     """
@@ -188,9 +189,16 @@ def described_in(path: Path) -> dict[str, Any]:
 
     Raises OSError or ValueError where they are not there or not whole.
     """
-    with path.open("rb") as file:  # the length of the header in 8 bytes, and the header, JSON
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(size, 100_000_000)))
+    with path.open("rb") as file:
+        return described(file)
+
+
+def described(file: BinaryIO) -> dict[str, Any]:
+    """The same of an open file. Raises OSError or ValueError."""
+    head = file.read(9)  # the length of the header, in 8 bytes, and the first of the header, JSON
+    if head[8:] != b"{":
+        raise ValueError("no .safetensors file")
+    header = json.loads(head[8:] + file.read(min(int.from_bytes(head[:8], "little"), 100_000_000) - 1))
     return mapping(json.loads(mapping(mapping(header).get("__metadata__")).get("architecture", "{}")))
 
 

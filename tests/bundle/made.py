@@ -15,7 +15,7 @@ from stages.data import task_and_classes as tasks
 from stages.learn import model
 from stages.learn.timm_import import load_timm
 from stages.params.schema import Params
-from stages.records import run_record
+from stages.records import learnt_photos, run_record
 from tests.conftest import record_folds
 from tests.learn.test_merged_batch_norm import with_statistics
 
@@ -43,7 +43,8 @@ def draw_folds(params: Params, seed: int = 0) -> None:
         write_json(paths.train_metrics(fold), {})
         for repeat in range(repeats):
             net = with_statistics(model.build(model.architecture(params, task)), 100 * fold + repeat)
-            model.save(paths.weights(fold, repeat), net.architecture, net.state_dict(), record)
+            learnt = learnt_photos.of_training(record, photos.content_of(table)[fold_of != fold], ())
+            model.save(paths.weights(fold, repeat), net.architecture, net.state_dict(), record, learnt)
     oof_ensemble.run(params, SILENT)
 
 

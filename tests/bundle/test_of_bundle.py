@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 from accelerate.state import AcceleratorState
 
 from stages import oof_ensemble, tta_predict
@@ -22,10 +23,12 @@ from stages.bundle import of_bundle, of_project, out_of_fold, predictor
 from stages.bundle.out_of_fold import OutOfFold
 from stages.bundle.predictor import Predictor
 from stages.by_hand import bundle
+from stages.data import photos
 from stages.judge import bootstrap, class_offsets, nested_folds
 from stages.judge.metrics import log_softmax
 from stages.learn import starting_weights
 from stages.params.schema import Params
+from stages.records.learnt_photos import Known
 from tests.bundle import refusals
 from tests.bundle.made import draw_folds, draw_refit
 from tests.conftest import small
@@ -284,10 +287,39 @@ def test_its_networks_start_no_training_on_the_photos_that_they_know(bundled: Pa
     params = small(model={"weights": str(path)})
     with pytest.raises(UserError, match=r"model.safetensors was trained on these photos, which each fold is scored on"):
         starting_weights.check(params)
-    write_csv(paths.PHOTOS, pd.read_csv(paths.PHOTOS, dtype=str)[7:])  # other photos
+    table = pd.read_csv(paths.PHOTOS, dtype=str)
+    write_csv(paths.PHOTOS, table[1:])
+    with pytest.raises(
+        UserError, match=r"model.safetensors was trained on 8\d of these 167 photos \(.*\), which each fold"
+    ):
+        starting_weights.check(params)
+    # Also copied without the bundle that it comes from.
+    with pytest.raises(UserError, match=r"best.safetensors was trained on 8\d of these 167 photos"):
+        starting_weights.check(small(model={"weights": shutil.copy(path, "best.safetensors")}))
+    write_csv(paths.PHOTOS, table.assign(content="0123456789abcdef"))  # other photos
     starting_weights.check(params)
+
+
+def test_one_of_before_its_networks_said_what_they_know_is_known_by_its_table_alone(bundled: Path) -> None:
+    shutil.move("out/bundle", "mine")
+    path = next(Path("mine").glob("*/model.safetensors"))
+    safetensors.torch.save_file(safetensors.torch.load(path.read_bytes()), path)
+    params = small(model={"weights": str(path)})
+    with pytest.raises(UserError, match=r"model.safetensors was trained on these photos, which each fold is scored on"):
+        starting_weights.check(params)
+    write_csv(paths.PHOTOS, pd.read_csv(paths.PHOTOS, dtype=str)[7:])
+    starting_weights.check(params)
+    assert len(starting_weights.warnings(path, "people")) == 1
     Path("mine/maskcli.json").write_text("{")
-    assert starting_weights.trained_on(path) == ""
+    assert starting_weights.warnings(path, "people") == []
+
+
+def test_it_knows_what_its_networks_have_learnt_as_the_project_does(bundled: Path) -> None:
+    for opened in (of_bundle.open_bundle(BUNDLE), of_bundle.open_bundle(ZIP), of_project.open_project(small())):
+        assert len(opened.learnt) == 2
+        contents = photos.content_of(photos.read(opened.task))
+        assert Known(opened.learnt).standing_for(contents).tolist() == [1.0] * len(contents)
+        assert not Known(opened.learnt).standing_for(photos.content_of(photos.read_eval())).any()
 
 
 def test_one_of_format_1_which_has_no_digest_answers_and_what_reads_format_1_alone_is_told_to_be_older(

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,26 @@ def test_the_same_photos_have_the_probabilities_and_answers_of_tta_predict(
     assert opened.contents.temperature != pytest.approx(1, abs=0.01)
     for row, probability in zip(rows, calibrated, strict=True):
         assert row["probability"] == pytest.approx(probability[row["class"]], abs=1e-6)
+
+
+def test_photos_that_the_models_have_learnt_from_are_told_in_one_line(
+    judged: Path, opened: Predictor, here: Path
+) -> None:
+    files = pd.read_csv(judged / paths.PHOTOS)["file"][:3].tolist()
+    (here / "holiday").mkdir()
+    for number, file in enumerate(files):  # whatever they are called
+        shutil.copy(judged / "data/train/images" / file, f"holiday/{number}.jpg")
+    said: list[str] = []
+    run(opened, "holiday", talk=Talk(said.append))
+    shutil.copy(unanswerable.photo(seed=9), "holiday/new.jpg")
+    run(opened, "holiday", EVAL, talk=Talk(said.append), out="a.csv", form=Form(maps=Path("maps")))
+    assert said == [
+        f"warning: predict: these models have learnt from 3 of these {count} photos; how well they answer them says nothing of "
+        "new ones"
+        for count in (3, 46)
+    ]
+    run(opened, EVAL, talk=Talk(said.append))
+    assert len(said) == 2
 
 
 def test_a_row_has_the_class_each_axis_and_what_else_is_asked_for(judged: Path, opened: Predictor, here: Path) -> None:

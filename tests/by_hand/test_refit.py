@@ -15,10 +15,13 @@ from stages.base.files import write_csv, write_json
 from stages.base.talk import SILENT, Talk
 from stages.by_hand import epochs, refit
 from stages.data.fold_data import open_all, open_fold
+from stages.data.photos import content_of
 from stages.data.pixel_cache import open_cache
 from stages.data.task_and_classes import CONTEST
 from stages.learn import loader
 from stages.params.schema import Params
+from stages.records import learnt_photos
+from stages.records.learnt_photos import Known
 from stages.submission import write
 from stages.submission.eval_predictions import predict_views
 from tests.conftest import record_folds, small
@@ -63,6 +66,10 @@ def test_a_refit_trains_on_every_photo_and_keeps_the_epochs(ready: Path) -> None
     assert not any(name.startswith("val_") for name in history)
     assert history["train_loss"].notna().all()
     assert sum("refit seed 1: epoch  2" in line for line in said) == 1
+    contents = content_of(pd.read_csv(paths.PHOTOS))
+    for seed in range(2):
+        (learnt,) = learnt_photos.of_weights(paths.refit_weights(seed))
+        assert Known([learnt]).standing_for(contents).tolist() == [1.0] * photos
     assert json.loads(paths.REFIT_SUMMARY.read_text())["steps"] == found["steps"]
 
 

@@ -1,6 +1,7 @@
 """maskcli score: the scores, and over what their intervals are."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,16 +15,19 @@ from sklearn.metrics import accuracy_score, f1_score
 from stages import prepare
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import write_csv
+from stages.base.files import write_csv, write_json
 from stages.base.talk import SILENT
 from stages.by_hand import compare, score
 from stages.data import photos
 from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
 from stages.judge.paired_difference import MODEL_BETTER, MODEL_WORSE, UNDECIDED, Comparison, Difference
+from stages.learn import model
 from stages.params.load import parse
+from stages.records import learnt_photos
 from stages.report import verdicts
 from stages.submission import write
+from tests.conftest import maskcli, record_folds, small
 from tests.new_project import made
 from tests.tasks import PATIENTS, task_of
 
@@ -329,3 +333,57 @@ def test_the_first_line_answers_and_json_carries_the_differences(
     assert found["than"]["differences"] == compare.as_rows([compared])
     assert found["than"]["differences"][0]["difference"] < 0
     assert found["accuracy"] == pytest.approx(found["than"]["differences"][1]["b"])
+
+
+@pytest.fixture
+def submitted(project: Path) -> list[str]:
+    """A submission of the folds' models, of which fold 1's has learnt three eval photos; their names."""
+    params = small()
+    record = record_folds(params)
+    table = photos.read_eval()
+    net = model.build(model.architecture(params, CONTEST))
+    for fold, contents in enumerate((photos.content_of(table[:0]), photos.content_of(table[4:7]))):
+        learnt = learnt_photos.of_training(record, contents, ())
+        model.save(paths.weights(fold), net.architecture, net.state_dict(), record, learnt)
+    truth = pd.read_csv("data/eval_truth.csv")
+    write_csv(paths.SUBMISSION, truth[["ImageID", "ans"]])
+    write_json(paths.SUBMISSION_SUMMARY, {"run": record.run})
+    return table["ImageID"].tolist()
+
+
+def test_a_score_of_photos_that_the_models_have_learnt_is_said_to_be_one(
+    submitted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        "warning: out/tta-predict/submission.csv: its models have learnt from 3 of these 42 photos, so this is not the score "
+        "that new photos would have"
+    )
+    code, out, err = maskcli(monkeypatch, capsys, "score", "data/eval_truth.csv", "--json")
+    assert (code, json.loads(out)["accuracy"], err) == (0, 1.0, [line])
+    shutil.copy(paths.SUBMISSION, "mine.csv")  # whose that is nobody knows
+    _, _, err = maskcli(monkeypatch, capsys, "score", "data/eval_truth.csv", "--json", "--submission", "mine.csv")
+    assert err == []
+    _, _, err = maskcli(
+        monkeypatch,
+        capsys,
+        *("score", "data/eval_truth.csv", "--json", "--submission", "mine.csv", "--than", str(paths.SUBMISSION)),
+    )
+    assert err == [line]
+    truth = pd.read_csv("data/eval_truth.csv")
+    for name in ("truth.csv", paths.SUBMISSION):  # none of the three
+        write_csv(Path(name), truth[~truth["ImageID"].isin(submitted[4:7])])
+    assert list(score.warnings(CONTEST, Path("truth.csv"), [paths.SUBMISSION])) == []
+
+
+def test_models_that_were_trained_since_the_submission_say_nothing_of_it(submitted: list[str]) -> None:
+    assert len(list(score.warnings(CONTEST, Path("data/eval_truth.csv"), [paths.SUBMISSION]))) == 1
+    write_json(paths.SUBMISSION_SUMMARY, {"run": "another"})
+    assert list(score.warnings(CONTEST, Path("data/eval_truth.csv"), [paths.SUBMISSION])) == []
+
+
+def test_a_refit_that_has_learnt_the_photos_is_told_too(submitted: list[str]) -> None:
+    paths.REFIT_MODELS.mkdir(parents=True)
+    shutil.copy(paths.weights(1), paths.refit_weights(0))
+    shutil.copy(paths.SUBMISSION, paths.REFIT_SUBMISSION)
+    (line,) = score.warnings(CONTEST, Path("data/eval_truth.csv"), [paths.REFIT_SUBMISSION])
+    assert "its models have learnt from 3 of these 42 photos" in line
