@@ -103,7 +103,7 @@ def _predicted(
     left_out: list[Source] = []
     # On Windows a file cannot be removed while it is mapped.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        predictor = Predictor(params, task, images, Path(folder), talk)
+        predictor = Predictor(_with_importable(params, talk), task, images, Path(folder), talk)
         for candidates in talk.track(places, len(places), "predict eval photos"):
             for source in candidates:
                 if not source.used:  # nor are those after it, which are weaker
@@ -277,6 +277,24 @@ def _load(source: Source, params: Params) -> Classifier:
         return model.load(path, params.plugins)
     plugins.load(params.plugins)
     return checkpoint.model_of(path)
+
+
+def _with_importable(params: Params, talk: Talk) -> Params:
+    """The params with those plugins that can be imported. Models answer without any loss, and most without a file of one's own:
+    one that somebody is at work on must not cost them all.
+    """
+    own = params.plugins
+    try:
+        plugins.load(own)
+        return params
+    except UserError as error:
+        talk.say(f"submit-now: goes on without it: {error}")
+    own = own.model_copy(update={"losses": plugins.NO_PLUGINS.losses})
+    try:
+        plugins.load(own)
+    except UserError:
+        own = plugins.NO_PLUGINS
+    return params.model_copy(update={"plugins": own})
 
 
 def _offsets(params: Params, task: Task, run: str, talk: Talk) -> np.ndarray | None:

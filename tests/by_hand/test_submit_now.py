@@ -27,6 +27,7 @@ from stages.by_hand import submit_now
 from stages.data.task_and_classes import CONTEST
 from stages.learn import checkpoint, model, predict
 from tests.conftest import ENVIRONMENT, ROOT, small
+from tests.learn import plugged
 
 
 @pytest.fixture
@@ -272,6 +273,29 @@ def test_a_checkpoint_of_other_code_is_left_out_and_the_rest_goes_on(
         "TypeError: Architecture.__init__() missing 1 required positional argument: 'margin'"
     ]
     valid()
+
+
+@pytest.mark.parametrize("kind", ["models", "losses"])
+def test_a_plugin_that_cannot_be_imported_costs_no_model_that_does_without(ready: Path, kind: str) -> None:
+    for fold in (0, 1):
+        train.run(small(), SILENT, fold)
+    submit_now.run(small(), SILENT)
+    expected = valid()["ans"].tolist()
+    Path("mine.py").write_text("def half(:")
+    said: list[str] = []
+    made = submit_now.run(small(plugins={kind: "mine.py"}), Talk(said.append))
+    assert [source["state"] for source in made["models"]] == ["finished", "finished"]
+    assert valid()["ans"].tolist() == expected
+    assert said[0].startswith("submit-now: goes on without it: mine.py line 1: is not valid Python")
+
+
+def test_a_loss_that_cannot_be_imported_costs_no_model_of_ones_own(ready: Path) -> None:
+    params = plugged.place()
+    for fold in params.folds:
+        train.run(params, SILENT, fold)
+    Path("mine.py").write_text("def half(:")
+    made = submit_now.run(params, SILENT)
+    assert [source["state"] for source in made["models"]] == ["finished", "finished"]
 
 
 @pytest.mark.parametrize("message", ["CUDA out of memory. Tried to allocate 20 MiB.", "CUDA error: out of memory"])
