@@ -89,7 +89,25 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         "vote": params.ensemble.vote,
     }
     write_json(paths.NOW_SOURCES, made)
+    _tell_other_eval_set(params, images, talk)
     return made
+
+
+def _tell_other_eval_set(params: Params, images: list[str], talk: Talk) -> None:
+    """Say where the data has other eval photos by now, or in another order, than prepare has seen. (A photo that is not there any
+    more is none: its pixels are.)
+    """
+    try:
+        found = photos.find(params)
+    except UserError:
+        return
+    listed = found.eval["ImageID"].astype(str).tolist()
+    if listed == images or (found.eval_faults and set(listed) <= set(images)):
+        return
+    talk.say(
+        f"warning: submit-now: these are answers to the {len(images)} eval photos that prepare saw, in that order; now the data "
+        f"lists {len(listed)}, others or in another order: run `maskcli prepare`, then `maskcli submit-now` again"
+    )
 
 
 def _predicted(

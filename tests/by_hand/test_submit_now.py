@@ -324,6 +324,25 @@ def test_where_the_gpu_is_full_it_predicts_on_the_cpu(
     assert valid()["ans"].tolist() == expected
 
 
+@pytest.mark.parametrize("change", ["one more", "another order", "the photos are elsewhere by now"])
+def test_where_the_eval_set_has_changed_since_prepare_it_says_so(ready: Path, change: str) -> None:
+    """Else the submission lacks a row that the contest wants, and nobody knows."""
+    table = pd.read_csv(paths.EVAL_CSV)
+    if change == "one more":
+        shutil.copy(Path("data/eval/images", table["ImageID"][0]), "data/eval/images/more.jpg")
+        table = pd.concat([table, pd.DataFrame({"ImageID": ["more.jpg"], "ans": [0]})])
+    elif change == "another order":
+        table = table[::-1]
+    else:
+        Path("data/eval/images").rename("elsewhere")
+    table.to_csv(paths.EVAL_CSV, index=False)
+    said: list[str] = []
+    made = submit_now.run(small(), Talk(said.append))
+    assert made["answers"] == 42
+    told = [line for line in said if "that prepare saw, in that order; now the data lists" in line]
+    assert len(told) == (change != "the photos are elsewhere by now")
+
+
 def test_without_a_list_of_eval_photos_it_says_what_is_missing(ready: Path) -> None:
     paths.EVAL.unlink()
     paths.EVAL_CSV.unlink()
