@@ -51,12 +51,26 @@ def process() -> str:
 
 
 def lives(process: str) -> bool:
-    """Whether a process of this place lives; its id alone may be another's by now."""
+    """Whether a process of this place lives; its id alone may be another's by now.
+
+    One that has ended holds its id until its parent asks how: of an orphan that is the machine's first process, which in a
+    container may never ask.
+    """
     number, _, began = process.partition("-")
-    if not psutil.pid_exists(int(number)):
+    if not psutil.pid_exists(int(number)) or _ended(int(number)):
         return False
     now = _began(int(number))
     return not began or not now or began == now
+
+
+def _ended(number: int) -> bool:
+    """Whether a process that has an id still has ended (a zombie)."""
+    try:
+        return psutil.Process(number).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:  # another user's, where that is not told
+        return False
 
 
 def _began(number: int) -> str:

@@ -89,7 +89,25 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         "vote": params.ensemble.vote,
     }
     write_json(paths.NOW_SOURCES, made)
+    _tell_other_eval_set(params, images, talk)
     return made
+
+
+def _tell_other_eval_set(params: Params, images: list[str], talk: Talk) -> None:
+    """Say where the data has other eval photos by now, or in another order, than prepare has seen. (A photo that is not there any
+    more is none: its pixels are.)
+    """
+    try:
+        found = photos.find(params)
+    except UserError:
+        return
+    listed = found.eval["ImageID"].astype(str).tolist()
+    if listed == images or (found.eval_faults and set(listed) <= set(images)):
+        return
+    talk.say(
+        f"warning: submit-now: these are answers to the {len(images)} eval photos that prepare saw, in that order; now the data "
+        f"lists {len(listed)}, others or in another order: run `maskcli prepare`, then `maskcli submit-now` again"
+    )
 
 
 def _predicted(
@@ -103,7 +121,7 @@ def _predicted(
     left_out: list[Source] = []
     # On Windows a file cannot be removed while it is mapped.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        predictor = Predictor(params, task, images, Path(folder), talk)
+        predictor = Predictor(_with_importable(params, talk), task, images, Path(folder), talk)
         for candidates in talk.track(places, len(places), "predict eval photos"):
             for source in candidates:
                 if not source.used:  # nor are those after it, which are weaker
@@ -277,6 +295,24 @@ def _load(source: Source, params: Params) -> Classifier:
         return model.load(path, params.plugins)
     plugins.load(params.plugins)
     return checkpoint.model_of(path)
+
+
+def _with_importable(params: Params, talk: Talk) -> Params:
+    """The params with those plugins that can be imported. Models answer without any loss, and most without a file of one's own:
+    one that somebody is at work on must not cost them all.
+    """
+    own = params.plugins
+    try:
+        plugins.load(own)
+        return params
+    except UserError as error:
+        talk.say(f"submit-now: goes on without it: {error}")
+    own = own.model_copy(update={"losses": plugins.NO_PLUGINS.losses})
+    try:
+        plugins.load(own)
+    except UserError:
+        own = plugins.NO_PLUGINS
+    return params.model_copy(update={"plugins": own})
 
 
 def _offsets(params: Params, task: Task, run: str, talk: Talk) -> np.ndarray | None:

@@ -142,10 +142,12 @@ def context() -> Any:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else looking for a GPU would forbid forking later
     if "forkserver" not in multiprocessing.get_all_start_methods() or not sockets.placed():
         return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["stages.parallel.preloaded"])
+    # The server would start it, and that lets SIGINT and SIGTERM come though they are held back (CPython 3.11 at least).
+    resource_tracker.ensure_running()
     with interrupt.held(interrupt.heeded()), _of_what_is_installed():
         forkserver.ensure_running()
     return made

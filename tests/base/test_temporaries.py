@@ -74,6 +74,22 @@ def test_only_what_dead_processes_left_of_the_same_file_is_removed(tmp_path: Pat
     assert names(tmp_path) == kept | {"a.b.npy"}
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system keeps no id of a process that has ended")
+def test_what_a_killed_process_left_goes_though_nobody_has_asked_how_it_ended(tmp_path: Path) -> None:
+    """As of an orphan in a container whose first process never asks: two pixel caches stayed beside those written anew."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, tmp_path / "a.npy", ""], stdin=subprocess.PIPE, **PIPED
+    ) as process:
+        assert process.stdout is not None
+        left = process.stdout.readline().strip()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its id is still held
+        assert names(tmp_path) == {left}
+        with replacing(tmp_path / "a.npy") as temporary:
+            assert names(tmp_path) == {temporary.name}
+            temporary.touch()
+
+
 @pytest.mark.parametrize(
     "whose", [OF_ANOTHER, str(os.getpid())], ids=["of another place", "named by its process alone"]
 )

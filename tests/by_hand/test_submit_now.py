@@ -27,6 +27,7 @@ from stages.by_hand import submit_now
 from stages.data.task_and_classes import CONTEST
 from stages.learn import checkpoint, model, predict
 from tests.conftest import ENVIRONMENT, ROOT, small
+from tests.learn import plugged
 
 
 @pytest.fixture
@@ -274,6 +275,29 @@ def test_a_checkpoint_of_other_code_is_left_out_and_the_rest_goes_on(
     valid()
 
 
+@pytest.mark.parametrize("kind", ["models", "losses"])
+def test_a_plugin_that_cannot_be_imported_costs_no_model_that_does_without(ready: Path, kind: str) -> None:
+    for fold in (0, 1):
+        train.run(small(), SILENT, fold)
+    submit_now.run(small(), SILENT)
+    expected = valid()["ans"].tolist()
+    Path("mine.py").write_text("def half(:")
+    said: list[str] = []
+    made = submit_now.run(small(plugins={kind: "mine.py"}), Talk(said.append))
+    assert [source["state"] for source in made["models"]] == ["finished", "finished"]
+    assert valid()["ans"].tolist() == expected
+    assert said[0].startswith("submit-now: goes on without it: mine.py line 1: is not valid Python")
+
+
+def test_a_loss_that_cannot_be_imported_costs_no_model_of_ones_own(ready: Path) -> None:
+    params = plugged.place()
+    for fold in params.folds:
+        train.run(params, SILENT, fold)
+    Path("mine.py").write_text("def half(:")
+    made = submit_now.run(params, SILENT)
+    assert [source["state"] for source in made["models"]] == ["finished", "finished"]
+
+
 @pytest.mark.parametrize("message", ["CUDA out of memory. Tried to allocate 20 MiB.", "CUDA error: out of memory"])
 def test_where_the_gpu_is_full_it_predicts_on_the_cpu(
     ready: Path, monkeypatch: pytest.MonkeyPatch, message: str
@@ -298,6 +322,25 @@ def test_where_the_gpu_is_full_it_predicts_on_the_cpu(
     assert asked == [(24, None), (24, cpu), (24, cpu)]  # batches of training's size; the GPU is tried once
     assert f"submit-now: goes on on the CPU: {message}" in said
     assert valid()["ans"].tolist() == expected
+
+
+@pytest.mark.parametrize("change", ["one more", "another order", "the photos are elsewhere by now"])
+def test_where_the_eval_set_has_changed_since_prepare_it_says_so(ready: Path, change: str) -> None:
+    """Else the submission lacks a row that the contest wants, and nobody knows."""
+    table = pd.read_csv(paths.EVAL_CSV)
+    if change == "one more":
+        shutil.copy(Path("data/eval/images", table["ImageID"][0]), "data/eval/images/more.jpg")
+        table = pd.concat([table, pd.DataFrame({"ImageID": ["more.jpg"], "ans": [0]})])
+    elif change == "another order":
+        table = table[::-1]
+    else:
+        Path("data/eval/images").rename("elsewhere")
+    table.to_csv(paths.EVAL_CSV, index=False)
+    said: list[str] = []
+    made = submit_now.run(small(), Talk(said.append))
+    assert made["answers"] == 42
+    told = [line for line in said if "that prepare saw, in that order; now the data lists" in line]
+    assert len(told) == (change != "the photos are elsewhere by now")
 
 
 def test_without_a_list_of_eval_photos_it_says_what_is_missing(ready: Path) -> None:

@@ -1,6 +1,7 @@
 """A process for one training: where it comes from, and how its end is told."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,23 @@ def test_an_end_is_told_as_what_it_was() -> None:
 def test_without_a_place_for_sockets_processes_are_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_process.sockets, "placed", lambda: False)
     assert training_process.context().get_start_method() == "spawn"
+
+
+SERVER = """
+from multiprocessing import forkserver
+from pathlib import Path
+from stages.parallel import training_process
+training_process.context()
+print(Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_signal_while_the_server_makes_its_imports_does_not_end_it(tmp_path: Path) -> None:
+    """Ctrl-C in the first seconds of `maskcli folds` was told as a lack of memory, after the traceback of an import."""
+    told = command(tmp_path, sys.executable, "-c", SERVER).stdout
+    (held,) = (line.split()[1] for line in told.splitlines() if line.startswith("SigBlk"))
+    assert all(int(held, 16) & 1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM))
 
 
 CHILD = """
