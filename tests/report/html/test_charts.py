@@ -44,6 +44,10 @@ def test_cells_of_a_matrix_are_of_one_size_however_many(classes: int, side: int)
     assert round(width) == side
 
 
+def test_a_half_per_cent_reads_as_in_dvcs_plot() -> None:
+    assert [charts.per_cent(share) for share in (87 / 120, 3 / 24, 1 / 200, 0.004, 1.0)] == [73, 13, 1, 0, 100]
+
+
 def test_of_many_classes_no_mistake_is_lost_between_the_dots(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
