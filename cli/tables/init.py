@@ -32,7 +32,7 @@ def plan(made: "Plan", width: int) -> Lines:
     )
     lines = [*plain([answer], width), ("", ""), *table(shown, width)]
     left = len(found["classes"]) - len(rows)
-    lines += plain([f"and {left} classes between them"], width) if left else []
+    lines += plain([f"and {left} class{'es' * (left > 1)} between them"], width) if left else []
     lines += [
         ("", ""),
         *described([("suspicious", text) for text in found["suspicious"] or ["nothing"]], width, "yellow"),

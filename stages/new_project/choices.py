@@ -93,7 +93,9 @@ def image_size(seen: Seen, device: Device) -> tuple[int, int, str]:
     shape = float(np.clip(np.median(shapes), 0.5, 2.0)) if alike else 1.0
     long = min(largest, _whole(max(height, width)))
     sides = (_whole(long * min(1.0, shape)), _whole(long / max(1.0, shape)))
-    why = f"most photos are {width:.0f}x{height:.0f} px (width x height)"
+    same = np.mean((seen.sizes == np.median(seen.sizes, axis=0)).all(axis=1)) > 0.5
+    of = "most photos are" if same else "photos are, by the median of each side,"
+    why = f"{of} {width:.0f}x{height:.0f} px (width x height)"
     return *sides, why + ("" if alike else ", of different proportions: all are drawn square") + f"; on {device}"
 
 

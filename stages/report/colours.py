@@ -14,8 +14,8 @@ WRITTEN_LIGHT = 0.65  # share of the darkest shade above which what is written o
 SUGGESTIONS = {"half the fall": "s", "lowest": "D"}  # of the range test; matplotlib's markers, all in INK
 HEAT = ("#3b0f70", "#de4968", "#fec287")  # from little to most, of what a model looks at
 # Numbers on SHADES, and the share of the darkest above which the light one stands: so each has WCAG's contrast of 4.5 on every
-# shade. Neither is plain black or white, which are other things in the dark.
-NUMBERS = ("#010101", "#fefefe")
+# shade. Neither is plain black or white, which are other things in the dark, nor one of the shades: of these red falls first.
+NUMBERS = ("#010101", "#fffefe")
 NUMBERS_LIGHT = 0.71
 SOFT = "#5a6675"  # text that stands back
 GROUND = "#f4f6f8"  # behind the boxes of a page

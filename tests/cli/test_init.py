@@ -1,5 +1,6 @@
 """What init prints: the data in a sentence first, all within the width; of many classes the largest and smallest."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def test_of_many_classes_the_largest_and_the_smallest_stand_there(planned: Plan)
     assert len(rows) == 12
     assert [row.split("  ")[0] for row in rows[:2]] == ["kind 16", "kind 17"]
     assert "and 8 classes between them" in lines
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"), [(12, ""), (13, "and 1 class between them"), (14, "and 2 classes between them")]
+)
+def test_how_many_classes_are_left_out_is_said(planned: Plan, classes: int, said: str) -> None:
+    few = replace(planned.found)
+    few.__dict__["classes"] = planned.found.classes.head(classes)
+    lines = [line for line, _ in plan(replace(planned, found=few), 120)]
+    assert [line for line in lines if line.endswith("between them")] == ([said] if said else [])
 
 
 def test_what_is_suspicious_and_why_values_were_chosen_stands_there(planned: Plan) -> None:

@@ -62,6 +62,13 @@ def test_few_photos_get_many_epochs_of_small_batches() -> None:
     assert many["batch_size"] == 32
 
 
+def test_a_size_that_few_photos_have_is_not_said_to_be_that_of_most() -> None:
+    """The median of each side by itself is the size of no photo here."""
+    mixed = image_size(seen(sizes=[(20, 20), (30, 40), (64, 30), (20, 200)] * 10), CPU)[2]
+    assert mixed.startswith("photos are, by the median of each side, 35x25 px (width x height)")
+    assert image_size(seen(sizes=[(48, 40)] * 6 + [(10, 10)] * 4), CPU)[2].startswith("most photos are 40x48 px")
+
+
 def test_there_are_no_more_folds_than_groups() -> None:
     assert chosen(Seen(100, 3, NAMES, np.array([(64, 64)]))).values["folds"] == [0, 1, 2]
 

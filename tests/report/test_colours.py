@@ -126,6 +126,14 @@ def test_templates_which_cannot_import_them_have_the_same_colours(template: Any)
             }
 
 
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_no_title_of_a_legend_is_cut_off(template: Any) -> None:
+    """Vega draws 180 px of one: of bold letters about 26."""
+    for found in inside(json.loads(template.read_text())):
+        if isinstance(found.get("legend"), dict) and len(found.get("title", "")) > 26:
+            assert found["legend"].get("titleLimit", 180) >= 8 * len(found["title"])
+
+
 def test_no_other_file_has_colours_of_its_own() -> None:
     for path in [*(ROOT / "stages").rglob("*.py"), *(ROOT / "stages").rglob("*.jinja")]:
         for colour in re.findall(r"#[0-9a-fA-F]{6}\b", path.read_text(encoding="utf-8")):

@@ -359,3 +359,10 @@ def test_enter_on_a_button_decides_and_stays_on_that_button(opened: Page, fresh:
     opened.press("Enter", "Enter")
     assert (len(rows(fresh)), opened.at) == (2, 2)
     assert opened.page.evaluate("document.activeElement.dataset.key") == "a"
+
+
+def test_at_400_per_cent_no_button_lies_over_the_question(opened: Page, fresh: Path) -> None:
+    opened.page.set_viewport_size({"width": 320, "height": 256})
+    place = "(one) => document.querySelector(one).getBoundingClientRect()"
+    question, buttons = (opened.page.evaluate(place, one) for one in (".panel > .box", ".deciding"))
+    assert buttons["top"] >= question["bottom"]

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from stages.judge.bootstrap import FEWEST_PEOPLE
 from stages.judge.calibration import Reliability
@@ -39,6 +39,8 @@ TOO_FEW = VERDICTS["too few to tell"]
 MANY_GROUPS: dict[str, Any] = {"fmt": "o", "markersize": 5, "elinewidth": 1.6}
 FEW_GROUPS: dict[str, Any] = {"fmt": "o", "markersize": 3.5, "elinewidth": 0.7}
 HOLLOW = {"facecolors": "white", "edgecolors": TOO_FEW, "linewidths": 1.4}
+NARROW = 100  # times the fewest photos: less is a scale of few powers of ten
+BESIDE = 2  # times the most photos, where the scale ends: all classes may have as many
 DOTS = 0.8  # a px of a matrix without, whose names take no room
 STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
@@ -161,7 +163,7 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
         shading = LinearSegmentedColormap.from_list("shares", SHADES)
         axes.pcolormesh(values, cmap=shading, vmin=0, vmax=max(values.max(), 1e-9), edgecolors="0.93", linewidth=0.4)
         for true, predicted in np.argwhere(counts).tolist():
-            value = round(100 * shares[true, predicted]) if normalised else counts[true, predicted]
+            value = per_cent(shares[true, predicted]) if normalised else counts[true, predicted]
             colour = NUMBERS[int(values[true, predicted] > NUMBERS_LIGHT * values.max())]
             text = "<1" if normalised and value == 0 else str(value)
             axes.text(predicted + 0.5, true + 0.5, text, ha="center", va="center", color=colour)
@@ -173,6 +175,11 @@ def confusion(counts: np.ndarray, names: list[str], normalised: bool) -> str:
         title = "per cent of each true class" if normalised else "photos"
         axes.set(xlabel="predicted class", ylabel="true class", title=title)
         return _svg(figure)
+
+
+def per_cent(share: float) -> int:
+    """Halves upwards, as in DVC's plot of the same numbers; Python's round takes 72.5 down and 73.5 up."""
+    return int(100 * share + 0.5)
 
 
 def confusion_of_many(counts: np.ndarray, side: int) -> str:
@@ -204,8 +211,9 @@ def f1_by_photos(photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
     """
     there = photos > 0
     size = np.log(photos[there])
-    tenth = np.digitize(size, np.unique(np.quantile(size, np.linspace(0, 1, 11)))[1:-1])
-    classes = np.maximum(np.bincount(tenth), 1)
+    # Edges are sizes that classes have: between others there may be no class, and so no mean.
+    tenth = np.digitize(size, np.unique(np.quantile(size, np.linspace(0, 1, 11), method="lower"))[1:-1])
+    classes = np.bincount(tenth)
     middle = np.exp(np.bincount(tenth, size) / classes)
     with _style():
         figure = _figure(width, 320)
@@ -214,9 +222,14 @@ def f1_by_photos(photos: np.ndarray, runs: list[ClassF1], width: int) -> str:
             axes.plot(photos[there], run.f1[there], "o", color=colour, markersize=3, alpha=0.35, markeredgewidth=0)
             mean = np.bincount(tenth, run.f1[there]) / classes
             axes.plot(middle, mean, "o-", color=colour, linewidth=2.4, markersize=4, label=in_legend(run.name))
-        axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="photos of the class (log scale)", ylabel="F1")
-        axes.set_title("each class, and the mean of like ones")
-        axes.xaxis.set_major_formatter("{x:g}")
+        fewest, most = photos[there].min(), photos[there].max()
+        axes.set(xscale="log", xlim=(max(0.8, fewest / BESIDE), most * BESIDE))
+        axes.set(xlabel="photos of the class (log scale)")
+        axes.set(ylim=(-0.02, 1.02), ylabel="F1", title="each class, and the mean of like ones")
+        if most < NARROW * fewest:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:,.10g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # matplotlib's writes 4 x 10^0
         if len(runs) > 1:
             figure.legend(loc="outside lower center", ncols=2)
         return _svg(figure)

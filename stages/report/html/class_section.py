@@ -75,7 +75,7 @@ def confusion(oof: Oof, task: Task) -> dict[str, Any]:
             "predicted": task.class_names[predicted],
             "photos": int(counts[true, predicted]),
             "of": int(photos[true]),
-            "share": f"{100 * counts[true, predicted] / photos[true]:.0f}\u00a0%",
+            "share": f"{charts.per_cent(counts[true, predicted] / photos[true])}\u00a0%",
         }
         for true, predicted in class_lists.confused(counts)
     ]

@@ -44,9 +44,8 @@ class Oof:
 class Intervals:
     """95 % intervals over groups: low and high end by key of metrics.json, and of each class's F1, [C] each.
 
-    The ends of a class are NaN where it has one group, or none of its photos is predicted rightly in any sample, and where it
-    was not asked for. few: bool [C], classes of
-    fewer than FEWEST_PEOPLE groups, whose intervals are wide and rest on little.
+    The ends of a class are NaN where it has one group or none, and where it was not asked for. few: bool [C], classes of fewer
+    than FEWEST_PEOPLE groups, whose intervals are wide and rest on little.
     """
 
     headline: dict[str, tuple[float, float]]

@@ -5,6 +5,9 @@ const start = JSON.parse(document.getElementById("start").textContent);
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
 const MOST_BUTTONS = 12; // levels; more are chosen in a field
+const isFew = (levels) => levels.length <= MOST_BUTTONS;
+const DIGIT = /^[0-9]$/;
+const isLevel = (action) => !action.key || DIGIT.test(action.key);
 const PAUSE = 120000; // ms: who takes longer has been elsewhere
 const state = {
   view: "questions", // or "photos", "photo"
@@ -185,7 +188,7 @@ function draw() {
   main.className = state.view === "photos" ? "" : "looking";
   main.replaceChildren(...(state.view === "photos" ? list() : state.shown ? looked() : [nothing()]));
   window.scrollTo(0, 0);
-  if (inside) ((key && main.querySelector(`[data-key="${key}"]`)) || main).focus({ preventScroll: true });
+  if (inside) ((key && main.querySelector(`[data-key="${CSS.escape(key)}"]`)) || main).focus({ preventScroll: true });
 }
 
 function nothing() {
@@ -236,7 +239,7 @@ function small(photo, place) {
 
 function questionPanel(one) {
   const whose = start.unit === "photo" || one.kind === "unreadable" ? one.id : one.kind === "pair" ? one.photos.map((photo) => photo.group).join(" and ") : `${start.unit} ${one.photos[0].group}`;
-  const levels = one.actions.filter((action) => /^[0-9]?$/.test(action.key));
+  const levels = one.actions.filter(isLevel);
   const [first, second] = ["a", "k"].map((key) => one.actions.find((action) => action.key === key));
   const box = make("div.box", {},
     make("h1", { tabindex: "-1" }, one.title),
@@ -277,7 +280,7 @@ function photoPanel(one) {
 
 // The levels of an axis as buttons, or in a field where there are many; and a field for a number.
 function relabelling(axis, active) {
-  const many = axis.actions.length > MOST_BUTTONS;
+  const many = !isFew(axis.actions);
   const form = (label, input, onsubmit) => make("form.typed", { onsubmit: (event) => { event.preventDefault(); onsubmit(); } }, make("label", {}, label, " ", input), make("button", {}, "Save"));
   const named = (new_) => ({ id: axis.id, axis: axis.name, new: new_, seen: axis.seen });
   const parts = [];
@@ -307,6 +310,8 @@ function plain(key, text, work, shortcut = key) {
 }
 const stepping = () => make("div.stepping", {}, make("div.row", {},
   plain("←", "Previous", () => step("before"), "ArrowLeft"), plain("→", "Next", () => step("after"), "ArrowRight")));
+// A name in a sentence: of two that are written from right to left the one after an arrow would stand before it.
+const apart = (name) => `\u2068${name}\u2069`;
 const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
 
 // --- what is done
@@ -324,7 +329,8 @@ function decide(action) {
     if (took < PAUSE) state.paces.push(took);
     state.since = Date.now();
     const row = saved.row;
-    const what = row.old === row.new ? `${row.axis} of ${row.id} stays ${row.new}` : `${row.axis} of ${row.id}: ${row.old} → ${row.new}`;
+    const [name, old, new_] = [row.id, row.old, row.new].map(apart);
+    const what = row.old === row.new ? `${row.axis} of ${name} stays ${new_}` : `${row.axis} of ${name}: ${old} → ${new_}`;
     const said = `Saved: ${what}.${saved.told ? ` ${sentence(saved.told)}` : ""}`;
     if (one.kind === "photo") await show.photo(one.photos[0].number, said);
     else await show.question("next", one.number, said);
@@ -347,7 +353,7 @@ function takeBack(row, last) {
     const answer = await ask("undo", { row, who: who() });
     state.undo = state.undo.filter((one) => one !== last && JSON.stringify(one.row) !== JSON.stringify(row));
     keep("undo", state.undo);
-    const said = answer.told ? `Not undone: ${answer.told}.` : `Undone: ${row.axis} of ${row.id} is ${row.old} again.`;
+    const said = answer.told ? `Not undone: ${answer.told}.` : `Undone: ${row.axis} of ${apart(row.id)} is ${apart(row.old)} again.`;
     const here = last && last.session === start.session; // else its numbers are of an earlier start
     if (here && last.question !== null) await show.question("at", last.question, said);
     else if (here) await show.photo(last.photo, said);
@@ -393,7 +399,7 @@ byId("zoom-out").addEventListener("click", () => scale(Math.max(1, scaled() / 2)
 byId("zoom-photo").addEventListener("click", () => scale(scaled() === 4 ? 1 : scaled() * 2));
 byId("zoom-close").addEventListener("click", () => byId("zoom").close());
 byId("zoom").addEventListener("keydown", (event) => {
-  if (event.key === "z") byId("zoom").close();
+  if (pressed(event) === "z") byId("zoom").close();
   else if (event.key === "+" || event.key === "=") byId("zoom-in").click();
   else if (event.key === "-") byId("zoom-out").click();
   else return;
@@ -437,16 +443,24 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.repeat && !event.key.startsWith("Arrow")) return;
-  const acts = state.view === "photos" || !state.shown ? [] : state.shown.kind === "photo" ? [...state.shown.actions, ...digits()] : state.shown.actions;
-  const action = acts.find((one) => one.key === event.key);
+  const key = pressed(event);
+  const action = state.view === "photos" || !state.shown ? null : acts().find((one) => one.key === key);
   if (action) decide(action);
-  else if (Object.hasOwn(KEYS, event.key)) KEYS[event.key]();
+  else if (Object.hasOwn(KEYS, key)) KEYS[key]();
   else return;
   event.preventDefault();
 });
-function digits() {
-  const axis = state.shown.axes[state.axis % Math.max(1, state.shown.axes.length)];
-  return axis ? axis.actions.map((action) => ({ ...action, seen: axis.seen })) : [];
+// The key's letter, also under Caps Lock, and of a keyboard that writes other letters (Korean, Greek) the one in its place.
+function pressed({ key, code, shiftKey }) {
+  if (key.length === 1 && key.charCodeAt(0) < 128) return shiftKey ? key : key.toLowerCase();
+  return code.startsWith("Key") ? code.slice(3).toLowerCase() : key;
+}
+// What keys decide here. Levels of a field have none: nobody sees which is which.
+function acts() {
+  const one = state.shown;
+  if (one.kind !== "photo") return one.actions.filter((action) => one.kind === "pair" || !DIGIT.test(action.key) || isFew(one.actions.filter(isLevel)));
+  const axis = one.axes[state.axis % Math.max(1, one.axes.length)];
+  return [...one.actions, ...(axis && isFew(axis.actions) ? axis.actions.map((action) => ({ ...action, seen: axis.seen })) : [])];
 }
 
 // --- begin

@@ -44,6 +44,10 @@ def test_cells_of_a_matrix_are_of_one_size_however_many(classes: int, side: int)
     assert round(width) == side
 
 
+def test_a_half_per_cent_reads_as_in_dvcs_plot() -> None:
+    assert [charts.per_cent(share) for share in (87 / 120, 3 / 24, 1 / 200, 0.004, 1.0)] == [73, 13, 1, 0, 100]
+
+
 def test_of_many_classes_no_mistake_is_lost_between_the_dots(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
@@ -55,6 +59,36 @@ def test_of_many_classes_no_mistake_is_lost_between_the_dots(monkeypatch: pytest
     assert dots[-1, 0] == pytest.approx(0.5**0.5)
     assert (np.diag(dots)[:-1] == 1).all()
     assert np.count_nonzero(dots) == len(dots) + 1
+
+
+@pytest.mark.parametrize(("fewest", "most"), [(4, 10), (26, 34), (100, 100), (1, 40), (1, 90_000)])
+def test_photos_of_classes_are_written_as_whole_numbers_however_close_they_are(
+    monkeypatch: pytest.MonkeyPatch, fewest: int, most: int
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
+    photos, f1 = np.linspace(fewest, most, 40).astype(int), np.linspace(0, 1, 40)
+    charts.f1_by_photos(photos, [charts.ClassF1("a", f1, f1, f1, f1 > 1)], 320)
+    axes = drawn[0].axes[0]
+    drawn[0].draw_without_rendering()
+    shown = [tick.label1 for tick in [*axes.xaxis.get_major_ticks(), *axes.xaxis.get_minor_ticks()]]
+    low, high = axes.get_xlim()
+    written = [one.get_text() for one in shown if one.get_text() and low <= one.get_position()[0] <= high]
+    assert 1 <= len(set(written)) == len(written) <= 6, written
+    assert all(text.replace(",", "").isdecimal() for text in written), written
+
+
+@pytest.mark.parametrize("photos", [np.full(40, 500), np.repeat([7, 500, 900], [4, 30, 6])])
+def test_the_mean_of_like_classes_stands_only_where_there_are_classes(
+    monkeypatch: pytest.MonkeyPatch, photos: np.ndarray
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
+    f1 = np.full(len(photos), 0.5)
+    charts.f1_by_photos(photos, [charts.ClassF1("a", f1, f1, f1, f1 > 1)], 320)
+    mean = drawn[0].axes[0].lines[1]
+    assert np.asarray(mean.get_ydata()) == pytest.approx(0.5)
+    assert np.asarray(mean.get_xdata()).min() >= photos.min() * 0.999
 
 
 def test_a_bin_of_one_photo_is_a_hollow_dot_without_interval_and_nothing_leaves_the_possible_range(

@@ -1,6 +1,7 @@
 import re
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 
 from stages.report import colours
 from stages.report.html import charts
@@ -25,6 +26,13 @@ def test_a_chart_has_no_colour_that_stays_as_it_is_in_the_dark() -> None:
     assert len(light) > 6
     assert light.keys() == dark.keys()
     assert not [colour for name, colour in light.items() if dark[name] == colour]
+
+
+def test_no_shade_of_a_matrix_is_taken_for_a_number_on_it() -> None:
+    shading = LinearSegmentedColormap.from_list("shares", colours.SHADES)
+    assert not {to_hex(shading(step)) for step in range(shading.N)} & set(colours.NUMBERS)
+    turned = [int(in_the_dark(to_hex(shading(step)))[1:3], 16) for step in range(shading.N)]
+    assert sorted(turned) == turned
 
 
 def test_shades_keep_their_order_between_those_of_the_dark() -> None:

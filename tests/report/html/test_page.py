@@ -53,6 +53,24 @@ RUNS = [
 ]
 
 
+def test_names_from_right_to_left_keep_what_stands_beside_them_in_its_place(blank_charts: None) -> None:
+    axis = {
+        "id": "1",
+        "axis": "label",
+        "given": "חתול שחור",
+        "suggested": "חתול קטן",
+        "why": "",
+        "value": "",
+        "decided": "",
+    }
+    row = axis | {"ambiguous": 0, "score": 0.9, "photos": "1.png"}
+    text = page.build([replace(RUNS[0], suspects=Suspects("one", [row]))], None, 50, 0, nothing)
+    (heading,) = re.findall(r"<h4>label: .*?</h4>", text)
+    assert "<bdi>חתול שחור</bdi>" in heading
+    assert "→ <bdi>חתול קטן</bdi>" in heading
+    assert re.search(r"<dd class=\"wrong\"><bdi>[^<]+</bdi>", text)
+
+
 @pytest.fixture(scope="module")
 def two() -> str:
     """The page of two runs with photos."""
@@ -177,7 +195,7 @@ def test_one_person_does_not_look_like_many(blank_charts: None) -> None:
     section = built[built.index('id="highest"') : built.index('id="mistakes"')]
     worst = made.oof.group[np.argsort(-made.oof.losses)[:40]]
     assert len(set(worst)) < 40, "else nothing is tried here"
-    people = re.findall(r'<li class="group">\s*<h4>(\d+)<span class="interval">, (\d+) of 7 photos', section)
+    people = re.findall(r'<li class="group">\s*<h4><bdi>(\d+)</bdi><span class="interval">, (\d+) of 7 photos', section)
     assert people == [(person, str((worst == person).sum())) for person in dict.fromkeys(worst.tolist())]
     assert section.count('<li class="photo">') == 40
 
@@ -322,7 +340,7 @@ def test_an_audits_suspects_stand_with_their_photos_and_are_named_safely() -> No
     section = found[found.index('<section id="suspects">') : found.index('<section id="params">')]
     assert "2 labels are likely wrong." in section
     assert "97\u00a0%" in section
-    assert "30-59 (59)" in section
+    assert "<bdi>30-59</bdi> (59)" in section
     assert ", ambiguous" in section
     assert "<b>" not in section
     assert section.count("<img") == 2
