@@ -36,6 +36,11 @@ def score(found: dict[str, Any], task: Task, width: int, than: Comparison | None
             f"note: the truth has no column person or group, so the intervals are over photos; photos of one {task.unit} go "
             "right or wrong together, which makes these intervals too narrow"
         ]
+    if "pseudo_labels" in found:
+        told.append(
+            "note: the models learnt from some of these photos, with labels that models gave them "
+            f"({found['pseudo_labels']}): new photos may score lower"
+        )
     return [*_against(than, width), *plain([answer], width), ("", ""), *table(shown, width), *plain(told, width)]
 
 

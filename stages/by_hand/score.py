@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.base import paths
+from stages.base import paths, revisions
 from stages.base.errors import UserError
-from stages.base.files import require
+from stages.base.files import read_json, require
 from stages.by_hand import compare
 from stages.data import photos
 from stages.data.task_and_classes import Task
@@ -20,6 +20,8 @@ from stages.judge import bootstrap, metrics, paired_difference
 from stages.judge.bootstrap import Scores
 from stages.judge.paired_difference import BETTER, MODEL_BETTER, MODEL_WORSE, WORSE, Comparison
 from stages.judge.training_noise import Training
+from stages.params.keys import flat
+from stages.records import past_runs
 from stages.report import verdicts
 from stages.submission import write
 
@@ -46,12 +48,15 @@ def run(task: Task, truth: Path | None, submission: Path, replicates: int = 2000
 
     truth: None for what out/prepare/eval.csv knows. macro_f1, accuracy and the F1 come with a 95 % interval (`<name>_low`,
     `<name>_high`) from a bootstrap over people or groups, where the truth has a column `person` or `group`, else over photos;
-    `interval_over` says which. Raises UserError if they do not hold the same photos once each, or hold other classes.
+    `interval_over` says which. `pseudo_labels`: the file by which the models had learnt from these photos, where they had.
+    Raises UserError if they do not hold the same photos once each, or hold other classes.
     """
     known = _known(task, truth)
     require(submission, "tta-predict")
     found = _with_intervals(task, known, _answers(task, known, submission), (replicates, seed))
-    return found | {known.units: known.groups, "photos": len(known.labels), "interval_over": known.units}
+    found |= {known.units: known.groups, "photos": len(known.labels), "interval_over": known.units}
+    learnt = _pseudo_labels(submission)
+    return found | ({"pseudo_labels": learnt} if learnt else {})
 
 
 def against(
@@ -97,6 +102,17 @@ def _left_out(known: _Known) -> str:
         f"the intervals of differences are over {known.units} alone: training again with another seed, which could make or "
         "undo a difference, is not in them"
     )
+
+
+def _pseudo_labels(submission: Path) -> str:
+    """The pseudo.labels of the folds whose submission this is; empty where they had none, or it is another submission."""
+    if submission != paths.SUBMISSION or not paths.OOF_RUN.is_file() or not paths.SUBMISSION_SUMMARY.is_file():
+        return ""
+    record = past_runs.of_revision(revisions.WORKSPACE)
+    if read_json(paths.SUBMISSION_SUMMARY, "tta-predict").get("run") != record.run:
+        return ""
+    named = str(flat(record.params).get("pseudo.labels", paths.NO_PSEUDO_LABELS))
+    return "" if Path(named) == paths.NO_PSEUDO_LABELS else named
 
 
 def _known(task: Task, truth: Path | None) -> _Known:

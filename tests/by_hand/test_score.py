@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
+from cli.tables import score as score_table
 from stages import prepare
 from stages.base import paths
 from stages.base.errors import UserError
-from stages.base.files import write_csv
+from stages.base.files import write_csv, write_json
 from stages.base.talk import SILENT
 from stages.by_hand import compare, score
 from stages.data import photos
@@ -22,6 +23,8 @@ from stages.data import task_and_classes as tasks
 from stages.data.task_and_classes import CONTEST, Task
 from stages.judge.paired_difference import MODEL_BETTER, MODEL_WORSE, UNDECIDED, Comparison, Difference
 from stages.params.load import parse
+from stages.records import run_record
+from stages.records.run_record import Record
 from stages.report import verdicts
 from stages.submission import write
 from tests.new_project import made
@@ -129,6 +132,24 @@ def test_the_truth_that_the_eval_set_brings_needs_no_file(project: Path) -> None
     write_csv(paths.EVAL, known[:0])
     with pytest.raises(UserError, match="score: there is no eval set"):
         score.run(task, None, paths.SUBMISSION, 100)
+
+
+def test_models_that_learnt_from_the_photos_by_pseudo_labels_are_told(project: Path) -> None:
+    task = task_of(3)
+    images, labels, predicted = answered(task, 1)
+    write.write(paths.SUBMISSION, task, images, predicted)
+    write_csv(paths.EVAL, pd.DataFrame({"ImageID": images, "content": "0", "label": labels}))
+    told = {}
+    for name in (paths.NO_PSEUDO_LABELS.as_posix(), "pseudo/labels.csv"):
+        run_record.write(paths.OOF_RUN, Record(run="1", params={"pseudo.labels": name}))
+        for run in ("1", "of an earlier submission"):
+            write_json(paths.SUBMISSION_SUMMARY, {"run": run})
+            found = score.run(task, None, paths.SUBMISSION, 100)
+            told[name, run] = found.get("pseudo_labels")
+    assert {run: name for run, name in told.items() if name} == {("pseudo/labels.csv", "1"): "pseudo/labels.csv"}
+    write_json(paths.SUBMISSION_SUMMARY, {"run": "1"})
+    lines = [line for line, _ in score_table.score(score.run(task, None, paths.SUBMISSION, 100), task, 200)]
+    assert any(line.startswith("note: the models learnt from some of these photos") for line in lines)
 
 
 def test_the_groups_that_a_table_names_of_its_eval_photos_are_what_the_bootstrap_draws() -> None:
