@@ -9,6 +9,8 @@ from stages.base import paths
 from stages.by_hand.audit import in_words
 
 PAIRS = 6  # of noise shown
+HARDLY = "?"  # beside a share of two levels that the models cannot tell apart
+_OF_MARK = f"{HARDLY}: the models hardly tell these two apart, so the share says more of them than of the labels"
 
 
 def audit(found: dict[str, Any], first: int, width: int) -> Lines:
@@ -20,7 +22,9 @@ def audit(found: dict[str, Any], first: int, width: int) -> Lines:
         cells = [_suspect(row, several=len(found["axes"]) > 1) for row in shown]
         lines += [("", ""), *table(Table(_COLUMNS, cells, title), width)]
     if found["noise"]:
-        lines += [("", ""), *table(_noise(found), width)]
+        noise = _noise(found)
+        marked = any(row[3].endswith(HARDLY) for row in noise.rows)
+        lines += [("", ""), *table(noise, width), *plain([_OF_MARK] * marked, width)]
     more = [("suspects", str(paths.SUSPECTS)), ("noise", str(paths.AUDIT_NOISE))]
     return [*lines, ("", ""), *described(more, width)]
 
@@ -79,7 +83,7 @@ def _noise(found: dict[str, Any]) -> Table:
             row["axis"],
             row["given"],
             row["likely"],
-            f"{row['share']:.1%}",
+            f"{row['share']:.1%}{' ' if row['told_apart'] else HARDLY}",
             "" if math.isnan(row["share_low"]) else f"{row['share_low']:.1%} to {row['share_high']:.1%}",
             f"{row['units']} {found['axes'][row['axis']]['of']}",
         )

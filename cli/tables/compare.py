@@ -34,7 +34,11 @@ def comparison(found: list[Comparison], classes: bool, width: int) -> Lines:
     told += [f"note: {note}" for one in found for note in one.notes if note not in said]
     spread = found[0].rows[0].seed_sd
     if not several and spread is not None:
-        told.insert(0, f"macro F1 of one training varies by {spread:.4f} from seed to seed (standard deviation)")
+        told.insert(
+            0,
+            f"macro F1 of one training varies by {spread:.4f} from seed to seed (standard deviation); the scores are means of "
+            "single trainings, where `maskcli summary` has those of all repeats joined",
+        )
     return [*lines, *plain(dict.fromkeys(told), width)]
 
 

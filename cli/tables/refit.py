@@ -22,9 +22,13 @@ def refit(found: dict[str, Any], width: int) -> Lines:
         answers = f"not compared: {paths.SUBMISSION} is not there, or has other photos (`dvc repro`)"
     else:
         answers = f"{found['equal_answers']:.1%} equal those of the fold ensemble, {paths.SUBMISSION}"
+    decision = [
+        ("decision", "with offsets (decision: adjusted) that were fitted and judged on the folds' models, not on these")
+    ]
     texts = [
         ("submission", f"{paths.REFIT_SUBMISSION} ({made})"),
         ("answers", answers),
+        *decision * (found["decision"] == "adjusted"),
         NO_SCORE,
     ]
     return described(texts, width)

@@ -15,8 +15,8 @@ from stages.by_hand.compare import Run
 from stages.data import corrections, photos
 from stages.data import task_and_classes as tasks
 from stages.data.csv_rows import normal
-from stages.data.task_and_classes import Task
-from stages.judge import bootstrap, label_noise, label_suspects, votes
+from stages.data.task_and_classes import Axis, Task
+from stages.judge import bootstrap, corrected_truth, label_noise, label_suspects, votes
 from stages.judge.label_suspects import OfAxis, Suspects
 from stages.learn import same_task
 from stages.params.schema import Params
@@ -57,8 +57,8 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     suspects = ranked(looked)
     decided = corrections.decided(corrections.read())
     suspects["decided"] = [
-        _decision(decided.get((normal(name), axis)))
-        for name, axis in zip(suspects["id"], suspects["axis"], strict=True)
+        _decision(decided.get((normal(name), axis)), looked.task.axis(axis), given)
+        for name, axis, given in zip(suspects["id"], suspects["axis"], suspects["given"], strict=True)
     ]
     noise = noise_table(looked, params)
     summary = {"run": oof.record.run, **_summary(looked, suspects, noise)}
@@ -139,14 +139,18 @@ def noise_table(looked: Looked, params: Params) -> pd.DataFrame:
                     "share_low": found.low,
                     "share_high": found.high,
                     "units": found.units,
+                    "told_apart": found.told_apart.astype(int),
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
 
 
-def _decision(row: corrections.Row | None) -> str:
-    return "" if row is None else KEPT if row.old == row.new else CORRECTED
+def _decision(row: corrections.Row | None, axis: Axis, given: str) -> str:
+    """What was decided of a label; kept also where prepare has applied a correction, so that the decided level is given."""
+    if row is None:
+        return ""
+    return KEPT if corrected_truth.code_of(axis, row.new) == axis.levels.index(given) else CORRECTED
 
 
 def _summary(looked: Looked, suspects: pd.DataFrame, noise: pd.DataFrame) -> dict[str, Any]:

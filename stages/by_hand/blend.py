@@ -1,6 +1,7 @@
 """blend: weights for several runs' probabilities, judged on groups they were not fitted on, and the blended submission."""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,7 +51,7 @@ def run(names: Sequence[str], method: str, replicates: int, seed: int, talk: Tal
         found[runs[0].task.units] = int(compare.groups(runs[0]).max()) + 1
     found["photos"] = len(runs[0].label)
     found["eval_photos"] = 0 if predicted is None else len(predicted[0])
-    found["notes"] = [*told, *left_out, *notes(runs, names)]
+    found["notes"] = [*told, *left_out, *notes(runs, names), *(of_offsets(loaded) if predicted is not None else [])]
     _write_answers(judged.base, weights, predicted)
     write_json(paths.BLEND_WEIGHTS, found)
     return found
@@ -248,6 +249,25 @@ def notes(runs: list[Run], names: Sequence[str]) -> list[str]:
             f"{', '.join(odd)}: votes that are no probabilities are blended as if they were; set ensemble.vote: soft"
         )
     return found
+
+
+def of_offsets(runs: Sequence[Run]) -> list[str]:
+    """Runs whose own submission adds offsets to the probabilities that are blended, which the blend's does not."""
+    reasons = {run.name: reason for run in runs if (reason := _offsets(run))}
+    return [
+        f"{name}: its own submission adds offsets ({reason}); the blend's does not, and all scores here are of the most probable "
+        "class"
+        for name, reason in reasons.items()
+    ]
+
+
+def _offsets(run: Run) -> str:
+    """Why a run's submission was decided with offsets, in tta-predict's words; empty where it was not, or nothing says."""
+    try:
+        told = json.loads(revisions.read(run.name, paths.SUBMISSION_SUMMARY))
+        return str(told["reason"]) if told["decision"] == "adjusted" and told["run"] == run.record.run else ""
+    except (UserError, OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def in_words(row: dict[str, Any], best: str, units: str) -> str:

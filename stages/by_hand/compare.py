@@ -283,7 +283,8 @@ def of_records(base: Run, other: Run) -> list[str]:
     """What was run on either side, where that is not what the names of the revisions promise; and what differs."""
     found = [line for run in (base, other) if (line := past_runs.not_run(run.name, run.record))]
     if same_models(base, other):
-        return [f"{other.name} holds the same trained models as {base.name}: there is no difference to find", *found]
+        same = f"{other.name} holds the same trained models as {base.name}: there is no difference to find"
+        return [same, *past_runs.answered_otherwise((base.name, base.record), (other.name, other.record)), *found]
     differing = run_record.differing(base.record, other.record)
     if differing:
         found.append(f"{base.name} was trained with {run_record.in_words(differing, other.name)}")

@@ -84,6 +84,7 @@ def run(params: Params, talk: Talk, fresh: bool = False) -> dict[str, Any]:
         "train_photos": len(data.train),
         "lr": lr,
         "eval_photos": len(images),
+        "decision": decided.decision,
         "equal_answers": None if pixels is None else _answer(params, data.task, (images, pixels), decided, talk),
     }
     write_json(paths.REFIT_SUMMARY, summary)

@@ -83,11 +83,12 @@ def _decided(axis: Axis, codes: tuple[int, int], of_a: list[Row], of_b: list[Row
         last = of_a[-1:]
     else:
         return None
-    code = _code(axis, last[0].new) if last else None
+    code = code_of(axis, last[0].new) if last else None
     return code if code in codes else None
 
 
-def _code(axis: Axis, text: str) -> int | None:
+def code_of(axis: Axis, text: str) -> int | None:
+    """The level that a text of corrections.csv says, by its name or by a number in it; None where it says none."""
     if text in axis.levels:
         return axis.levels.index(text)
     return int(axis.codes(np.array([float(text)]))[0]) if axis.numeric and NUMBER.fullmatch(text) else None

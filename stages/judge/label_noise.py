@@ -28,6 +28,7 @@ class Noise:
     share: np.ndarray
     low: np.ndarray  # of the share's 95 % interval; NaN with fewer than FEWEST_PEOPLE groups that have the given level
     high: np.ndarray
+    told_apart: np.ndarray  # bool, the models can tell the two apart; else the share says more of them than of labels
 
 
 def of_axis(found: OfAxis, replicates: int, seed: int) -> Noise:
@@ -47,7 +48,8 @@ def of_axis(found: OfAxis, replicates: int, seed: int) -> Noise:
         sums = _sums(found, bootstrap.dealt(group), given[known], likely[known])
         ends = calibration.intervals_of_shares(sums, share[known], group, groups[known], (replicates, seed))
         low[known], high[known] = ends
-    return Noise(given, likely, units, expected.ravel()[order], share, low, high)
+    apart = label_suspects.apart(found.log_probabilities, found.given)[given, likely]
+    return Noise(given, likely, units, expected.ravel()[order], share, low, high, apart)
 
 
 def _expected(found: OfAxis) -> np.ndarray:

@@ -167,7 +167,7 @@ def of_axis(
         score,
         swapped,
         edge,
-        _told_apart(calibrated, given, suggested),
+        apart(calibrated, given)[given, suggested],
         calibrated,
         channel,
         temperature,
@@ -376,13 +376,13 @@ def _groups_with_both(group: np.ndarray, given: np.ndarray, one: np.ndarray, two
     return np.array([len(each) for each in both])
 
 
-def _told_apart(log_probabilities: np.ndarray, given: np.ndarray, suggested: np.ndarray) -> np.ndarray:
-    """Whether the models can tell the given from the suggested level, [U]: of the units that have one of both labels and
-    are taken for one of both, the share taken rightly, mean of the two levels, is TOLD_APART or more."""
+def apart(log_probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Whether the models can tell two levels apart, [K, K]: of the units [U] that have one of both labels and are taken for one
+    of both, the share taken rightly, mean of the two levels, is TOLD_APART or more."""
     count = log_probabilities.shape[1]
     taken = np.bincount(given * count + log_probabilities.argmax(1), minlength=count * count).reshape(count, count)
     rightly = np.diag(taken)[:, None] / np.maximum(np.diag(taken)[:, None] + taken, 1)
-    return np.asarray((rightly[given, suggested] + rightly[suggested, given]) / 2 >= TOLD_APART)
+    return np.asarray((rightly + rightly.T) / 2 >= TOLD_APART)
 
 
 def next_to_edge(axis: Axis, values: np.ndarray, given: np.ndarray, suggested: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from stages.records.run_record import (
     plugin_keys,
 )
 
+OF_ANSWERS = ("ensemble.vote", "tta.views", "decision")  # how trained models answer eval photos
 LOOKED_AT = 20  # last commits with results, in search of one of another training
 
 
@@ -78,6 +79,20 @@ def params_of(revision: str, record: Record) -> dict[str, Any]:
     found |= flat(record.params)
     code = {f"code of plugins.{kind}": record.data[kind] for kind in PLUGIN_KINDS if kind in record.data}
     return nested(found | code)
+
+
+def answered_otherwise(one: tuple[str, Record], two: tuple[str, Record]) -> list[str]:
+    """A line, or none, on what makes two runs of the same models answer differently; of each its name and record."""
+    a, b = (flat(params_of(*run)) for run in (one, two))
+    default = flat(Params().model_dump(mode="json"))
+    pairs = {key: (a.get(key, default[key]), b.get(key, default[key])) for key in OF_ANSWERS}
+    differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    if not differing:
+        return []
+    return [
+        f"{one[0]} answers eval photos with {in_words(differing, two[0])}: their submissions may differ, by what these scores do "
+        "not look at"
+    ]
 
 
 def before(revision: str, record: Record) -> str:

@@ -130,6 +130,7 @@ def test_noise_is_told_of_pairs_of_levels_with_an_interval(table: pd.DataFrame) 
     assert row["units"] == 24  # photos: one a person
     assert row["share"] == pytest.approx(1 / 24, rel=0.3)
     assert 0 <= row["share_low"] < row["share"] < row["share_high"] < 0.3
+    assert row["told_apart"] == 1
 
 
 def test_the_same_predictions_give_the_same_bytes(table: pd.DataFrame) -> None:
@@ -155,6 +156,27 @@ def test_what_people_decided_stays_in_the_list_and_says_so(table: pd.DataFrame) 
     assert found["corrected"] == 1
     assert found["first"][0]["corrected"] == 1
     assert any("decided in corrections.csv" in line for line, _ in audit_table.audit(found, 5, 200))
+
+
+def test_a_correction_that_prepare_has_applied_speaks_for_the_label_that_is_still_suspect(table: pd.DataFrame) -> None:
+    person, own = table["group"].iloc[OTHER_GENDER * 7], int(table["gender"].iloc[OTHER_GENDER * 7])
+    given, before = (CONTEST.axis("gender").levels[level] for level in (own, 1 - own))
+    corrections.append([Row(person, "gender", before, given, "ann", corrections.now())])
+    found = audit.run(small(), SILENT)
+    rows = {(row["id"], row["axis"]): row["decided"] for row in found["suspects"]}
+    assert rows[person, "gender"] == "kept"
+    assert (found["decided"], found["corrected"]) == (1, 0)
+
+
+def test_a_number_is_decided_by_the_level_that_it_lies_in(table: pd.DataFrame) -> None:
+    audit.run(small(), SILENT)
+    rows = pd.read_csv(paths.SUSPECTS, dtype=audit.TYPES, keep_default_na=False)
+    one = rows[rows["axis"] == "age"].iloc[0]
+    ages = {"<30": "20", "30-59": "40", "60+": "70"}
+    for level, decided in ((one["given"], "kept"), (one["suggested"], "corrected")):
+        corrections.append([Row(one["id"], "age", one["value"], ages[level], "ann", corrections.now())])
+        found = {(row["id"], row["axis"]): row["decided"] for row in audit.run(small(), SILENT)["suspects"]}
+        assert found[one["id"], "age"] == decided
 
 
 def test_a_full_disk_leaves_the_earlier_audit_whole(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,12 @@ def test_the_same_trained_models_are_said_to_be_so(monkeypatch: pytest.MonkeyPat
     told = compare.of_records(base, same)
     assert told == ["b holds the same trained models as a: there is no difference to find", "b: its params.yaml"]
     assert compare.of_records(base, other) == ["b: its params.yaml"]
+    decision = {"a": {"decision": "argmax"}, "b": {"decision": "adjusted"}}
+    monkeypatch.setattr(past_runs, "params_of", lambda name, record: decision[name])
+    answers = (
+        "a answers eval photos with decision: argmax (b: adjusted): their submissions may differ, by what these scores"
+    )
+    assert compare.of_records(base, same)[1].startswith(answers)
     before = [replace(run, record=Record()) for run in (base, same)]  # results of before there were records
     assert compare.same_models(*before)
 

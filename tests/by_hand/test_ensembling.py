@@ -165,6 +165,18 @@ def test_blend_refuses_runs_that_do_not_fit_and_warns_of_votes_that_are_no_proba
     )
 
 
+def test_blend_tells_of_a_run_whose_own_submission_adds_offsets_which_the_blend_does_not(runs: Path) -> None:
+    told = {"run": "", "decision": "adjusted", "reason": "offsets help by 0.05"}
+    write_json(runs / "b" / paths.SUBMISSION_SUMMARY, told)
+    write_json(runs / "a" / paths.SUBMISSION_SUMMARY, told | {"decision": "argmax"})
+    write_json(runs / "c" / paths.SUBMISSION_SUMMARY, told | {"run": "of an earlier submission"})
+    notes = blend.run(["a", "b", "c"], "equal", 100, 0, SILENT)["notes"]
+    assert [note for note in notes if "offsets" in note] == [
+        "b: its own submission adds offsets (offsets help by 0.05); the blend's does not, and all scores here are of the most "
+        "probable class"
+    ]
+
+
 def test_blend_tells_of_photos_and_people_that_not_all_runs_saw(runs: Path) -> None:
     write_run(runs / "fewer", 3, photos=len(PERSON) - 7)
     found = blend.run(["a", "fewer"], "equal", 100, 0, SILENT)

@@ -75,7 +75,8 @@ def test_a_refit_trains_on_every_photo_and_keeps_the_epochs(ready: Path) -> None
 
 def test_the_submission_is_the_vote_of_the_seeds(ready: Path) -> None:
     params = small(refit={"seeds": 2, "epochs": 1}, tta={"views": ["identity", "hflip"]})
-    assert run(params)["equal_answers"] is None
+    found = run(params)
+    assert (found["equal_answers"], found["decision"]) == (None, "argmax")
     images = pd.read_csv(paths.EVAL, dtype={"ImageID": str})["ImageID"]
     pixels = open_cache(paths.EVAL_PIXELS, len(images), params)
     each = predict_views(params, CONTEST, pixels, SILENT, [paths.refit_weights(0), paths.refit_weights(1)])

@@ -260,7 +260,7 @@ def audited(*suspects: dict[str, Any], **own: Any) -> dict[str, Any]:
         "share_low": 0.0071,
         "share_high": 0.0161,
     }
-    noise |= {"units": 2101}
+    noise |= {"units": 2101, "told_apart": 1}
     first = {"suspects": 50, "precision_estimated": 0.94, "decided": 20, "corrected": 17}
     return {
         "people": 4500,
@@ -283,6 +283,13 @@ def suspect(**own: Any) -> dict[str, Any]:
     said = {"id": file, "axis": "mask", "given": "incorrect", "suggested": "none", "score": 0.9713, "ambiguous": 0}
     why = "looks none (0.97), and normal.jpg of the same group incorrect (0.95): swapped?"
     return said | {"value": "", "group": "000123", "photos": f"{file}|b.jpg", "why": why, "decided": ""} | own
+
+
+def test_a_share_of_two_levels_that_the_models_hardly_tell_apart_is_marked() -> None:
+    noise = audited()["noise"][0]
+    for apart, marks in ((1, 0), (0, 2)):
+        lines = [line for line, _ in audit_table.audit(audited(noise=[noise | {"told_apart": apart}]), 10, 80)]
+        assert sum("1.1%?" in line or line.startswith("?: the models hardly tell") for line in lines) == marks
 
 
 def test_where_no_label_is_likely_wrong_the_audit_says_how_many_may_be_wrong() -> None:
@@ -356,7 +363,9 @@ def photo(name: str = f"photos/{LONG}.jpg", **own: Any) -> dict[str, Any]:
 
 
 BROKEN = {"file": f"photos/{KOREAN}.jpg", "error": "is cut off before its end; replace it by the original"}
-REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "eval_photos": 12_345, "equal_answers": 0.918}
+REFIT = {"seeds": 3, "epochs": 1000, "train_photos": 864_192, "eval_photos": 12_345, "equal_answers": 0.918} | {
+    "decision": "adjusted"
+}
 NO_EVAL: dict[str, Any] = {"eval_photos": 0, "equal_answers": None}
 SCORES = {"macro_f1": 0.4683, "macro_f1_low": 0.4069, "macro_f1_high": 0.5568}
 LANDED = [Landed(LONG, "0" * 40, SCORES, True), Landed(KOREAN, "1" * 40, SCORES | {"macro_f1": 0.4711}, False)]

@@ -24,3 +24,10 @@ def test_where_one_label_or_two_are_wrong_the_share_of_other_groups_may_be_highe
         found = label_noise.of_axis(axis(np.where(wrong, 0.99, 0.03)), 200, 0)
         too_low += bool(len(found.share) and found.high[0] < 0.05 * 0.99 + 0.95 * 0.03)
     assert too_low <= 5
+
+
+def test_a_share_is_marked_where_the_models_take_one_level_for_the_other() -> None:
+    score = np.full(20, 0.6)  # all of level 0 look like level 1
+    assert not label_noise.of_axis(axis(score), 200, 0).told_apart.any()
+    clear = label_noise.of_axis(axis(np.append(np.full(19, 0.03), 0.99)), 200, 0)
+    assert clear.told_apart.tolist() == [False]  # nothing of level 1 is there to be told
