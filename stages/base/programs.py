@@ -1,6 +1,7 @@
 """Other programs run in a folder: DVC, git, and maskcli itself, as a person would type them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -17,8 +18,8 @@ DVC = (*PYTHON, "-m", "dvc")
 
 
 def maskcli() -> str:
-    """The program beside this Python."""
-    return str(Path(sysconfig.get_path("scripts")) / "maskcli")
+    """The program beside this Python; else on PATH, where `pip install --user` or `--target` has put it."""
+    return shutil.which("maskcli", path=environment()["PATH"]) or "maskcli"
 
 
 def run(words: list[str], folder: Path, failed: str = "", more: Mapping[str, str] | None = None) -> str:

@@ -14,6 +14,7 @@ NOT_FOUND = (
 )
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # a quoted value may hold the tabs that separate values
+CONTROLLED = ("holds a control character", "write the row anew")  # problem and mend of such a row
 LONGEST = 80  # characters of a value that a message shows
 
 
@@ -96,7 +97,7 @@ def walk(
                     mend = f"mend the row (quote values that hold {SEPARATORS[separator]})"
                     problem = f"{len(values)} values where the header has {len(names)}", mend
                 elif CONTROL.search("".join(row)):
-                    problem = "holds a control character", "write the row anew"
+                    problem = CONTROLLED
                 yield line, row, Fault(f"{path} line {line}", *problem) if problem[0] else None
             line = reader.line_num + 1
     except csv.Error as error:

@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 def clash(names: Iterable[str]) -> str:
     """What is wrong with names of which two differ only in case, blanks, form of Unicode or way of writing a number, or in
     several of these; else empty."""
-    kinds = {
+    kinds: dict[str, Callable[[str], str | Decimal]] = {
         "in the form of Unicode": lambda name: unicodedata.normalize("NFKC", name),
         "in blanks or invisible characters": _visible,
         "in case": lambda name: unicodedata.normalize("NFKC", name).casefold(),
@@ -33,14 +34,14 @@ def clash(names: Iterable[str]) -> str:
         "in case, blanks or how they are written": _coarsest,
     }
     # One pass over a million groups, in place of one a kind: names that differ here differ in every kind.
-    first: dict[str, str] = {}
+    first: dict[str | Decimal, str] = {}
     alike: set[str] = set()
     for name in set(names):
         other = first.setdefault(_coarsest(name), name)
         if other != name:
             alike |= {other, name}
     for kind, form in kinds.items():
-        seen: dict[str, str] = {}
+        seen: dict[str | Decimal, str] = {}
         for name in sorted(alike):
             other = seen.setdefault(form(name), name)
             if other != name:
@@ -58,14 +59,14 @@ def _visible(name: str) -> str:
     return " ".join("".join(seen).split())
 
 
-def _coarsest(name: str) -> str:
+def _coarsest(name: str) -> str | Decimal:
     """Equal for all names that `clash` takes for one."""
     return _as_number(_visible(name).casefold())
 
 
-def _as_number(name: str) -> str:
+def _as_number(name: str) -> str | Decimal:
     number = _number(name)
-    return name if number is None else str(number)
+    return name if number is None else number
 
 
 def mixed(names: Iterable[str]) -> str:
@@ -88,5 +89,6 @@ def normal_form(names: "pd.Series[str]") -> "pd.Series[str]":
     return names.map({name: normal(name) for name in different}) if any(not n.isascii() for n in different) else names
 
 
-def _number(name: str) -> float | None:
-    return float(name) + 0.0 if NUMBER.fullmatch(name) else None  # -0 is 0
+def _number(name: str) -> Decimal | None:
+    """Exactly, which a float is not: of ids above 2**53 two would be one."""
+    return Decimal(name) if NUMBER.fullmatch(name) else None

@@ -1,15 +1,17 @@
 """A table that a person brings, CSV or parquet: some of its columns as text, each row with its number in the file."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.base.errors import UserError
 from stages.data import csv_rows
-from stages.data.csv_rows import Fault
+from stages.data.csv_rows import CONTROL, CONTROLLED, Fault
 
 PARQUET = (".parquet", ".pq")
 MOST_INT64 = 2.0**63
@@ -55,7 +57,7 @@ def columns(table: Table, wanted: Sequence[str]) -> tuple[pd.DataFrame, list[Fau
     which rows cannot be read. Rows without any value are passed over.
     """
     if not isinstance(table.content, str):
-        return _of_parquet(table.content, wanted), []
+        return _of_parquet(table, table.content, wanted)
     found: list[list[str]] = [[] for _ in wanted]
     numbers: list[int] = []
     faults: list[Fault] = []
@@ -82,7 +84,13 @@ def _open_parquet(path: Path, key: str) -> Table:
     if find_spec("pyarrow") is None:
         raise UserError(f"{path}: reading parquet needs pyarrow; `pip install pyarrow`, or save the table as CSV")
     try:
-        frame = pd.read_parquet(path)
+        # As pandas' nullable types: else whole numbers beside a gap are floats, and two ids above 2**53 may become one.
+        frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
+    except ImportError:
+        raise UserError(
+            f"{path}: the pyarrow that is installed is too old for this pandas or numpy; `pip install --upgrade pyarrow`, or "
+            "save the table as CSV"
+        ) from None
     except Exception as error:  # pyarrow raises kinds of its own
         raise UserError(
             f"{path}: is not a parquet file that can be read ({type(error).__name__}); write it anew"
@@ -90,15 +98,27 @@ def _open_parquet(path: Path, key: str) -> Table:
     return Table(path, [str(name) for name in frame.columns], frame.set_axis([str(n) for n in frame.columns], axis=1))
 
 
-def _of_parquet(frame: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """Columns as text, rows counted from 1; whole numbers without a point, though a column with gaps holds floats; numbers of
+def _of_parquet(table: Table, frame: pd.DataFrame, wanted: Sequence[str]) -> tuple[pd.DataFrame, list[Fault]]:
+    """Columns as text, rows counted from 1; whole numbers without a point, though a column with gaps may hold floats; numbers of
     32 bits with the digits that such have: 0.7, not 0.699999988, which a bin at 0.7 would part from it."""
     found = {}
     for name in wanted:
         column = frame[name]
         fractions = pd.api.types.is_float_dtype(column)
-        if fractions and ((column.dropna() % 1 == 0) & (column.dropna().abs() < MOST_INT64)).all():
-            column, fractions = column.astype("Int64"), False
+        if fractions:
+            numbers = column.dropna().astype(float)
+            if ((numbers % 1 == 0) & (numbers.abs() < MOST_INT64)).all():
+                column, fractions = column.astype("Int64"), False
         text = (column.astype(str) if fractions else column.astype(object)).where(column.notna(), "")
-        found[name] = [str(value).strip() for value in text]
-    return pd.DataFrame(found, index=range(1, len(frame) + 1), dtype=object)
+        found[name] = [_text(value) for value in text]
+    rows = pd.DataFrame(found, index=range(1, len(frame) + 1), dtype=object)
+    faulty = np.array([bool(CONTROL.search("".join(row))) for row in rows.to_numpy()], bool)
+    return rows[~faulty], [Fault(table.where(number), *CONTROLLED) for number in rows.index[faulty]]
+
+
+def _text(value: object) -> str:
+    """A value as text; bytes, as which some programs write strings, are decoded where they are UTF-8."""
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            value = value.decode()
+    return str(value).strip()

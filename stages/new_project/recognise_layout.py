@@ -8,9 +8,10 @@ from pathlib import Path
 from stages.base.errors import UserError
 from stages.data.folder_layout import TEST, TRAIN, VAL
 from stages.data.photo_files import SUFFIXES
+from stages.data.table_file import PARQUET
 from stages.params.data_and_axes import LAYOUTS, Layout
 
-TABLES = (".csv", ".tsv", ".txt", ".parquet")
+TABLES = (".csv", ".tsv", ".txt", *PARQUET)
 DEPTH = 3  # folders below one that are looked into for a first photo
 WORD = re.compile(r"[^\W\d_]+")
 NOTES = ("readme", "license", "licence", "copying", "citation")  # texts that are no tables

@@ -1,4 +1,6 @@
+import os
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,18 @@ def test_a_program_is_run_in_a_folder_and_one_that_fails_or_is_missing_is_told(t
         programs.run([sys.executable, "-c", "raise SystemExit('that is all')"], tmp_path, "no photos")
     with pytest.raises(UserError, match=r"^nothing here: nothing-of-this-name is not found on PATH; install it$"):
         programs.run(["nothing-of-this-name"], tmp_path, "nothing here")
+
+
+def test_maskcli_is_found_where_pip_has_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, own = tmp_path / "beside", tmp_path / "own"  # `pip install --user` leaves nothing beside Python
+    for folder in (beside, own):
+        folder.mkdir()
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(beside))
+    monkeypatch.setenv("PATH", str(own))
+    name = "maskcli.exe" if os.name == "nt" else "maskcli"
+    for folder in (own, beside):
+        (folder / name).touch(0o755)
+        assert Path(programs.maskcli()).parent == folder
 
 
 def test_what_python_prints_is_read_whatever_the_code_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from stages.data import level_names
         (["10", "9", "100"], ("9", "10", "100")),
         (["10", "9", "x"], ("10", "9", "x")),
         (["1.5", "-2", "0"], ("-2", "0", "1.5")),
+        (["+9007199254740993", "9007199254740992"], ("9007199254740992", "+9007199254740993")),  # above 2**53
         (["inf", "1e5", "nan"], ("1e5", "inf", "nan")),
         ([], ()),
     ],
@@ -32,6 +33,7 @@ def test_names_are_in_sorted_order_and_numbers_by_their_value(names: list[str], 
         (["red  fox", "red fox"], "`red  fox` and `red fox` differ only in blanks or invisible characters"),
         (["cat", "cat\u200b"], "`cat` and `cat\\u200b` differ only in blanks or invisible characters"),
         (["Cat ", "cat"], "`Cat ` and `cat` differ only in case, blanks or how they are written"),
+        (["1152921504606846976", "1152921504606846977"], ""),  # ids above what a float tells apart
         (["\uff10\uff11", "1"], "`1` and `０１` differ only in case, blanks or how they are written"),
         (["\ue001", "\ue002"], ""),  # of a private font
         (["B\udce4r", "B\udcf6r"], ""),  # of folders that are not UTF-8

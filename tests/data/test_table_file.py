@@ -1,3 +1,5 @@
+import datetime
+import decimal
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +74,7 @@ def test_parquet_is_read_where_pyarrow_is_there(tmp_path: Path, monkeypatch: pyt
     frame = pd.DataFrame(
         {"file": ["a", "b", "c"], "kind": [1.0, None, 3.0], "share": [0.5, 1, None], "name": ["x", None, "NA"]}
     )
-    monkeypatch.setattr(pd, "read_parquet", lambda _: frame)
+    monkeypatch.setattr(pd, "read_parquet", lambda _, dtype_backend: frame)
     table = table_file.open_table(path, "data.train")
     assert table.where(2) == f"{path} row 2"
     found, faults = table_file.columns(table, ["kind", "share", "name"])
@@ -86,9 +88,73 @@ def test_numbers_of_a_parquet_have_the_digits_of_their_type(monkeypatch: pytest.
     frame = pd.DataFrame(
         {"single": np.array([0.7, np.nan], np.float32), "double": [0.7, 0.1 + 0.2], "large": [1e300, 2.0]}
     )
-    monkeypatch.setattr(pd, "read_parquet", lambda _: frame)
+    monkeypatch.setattr(pd, "read_parquet", lambda _, dtype_backend: frame)
     found, _ = table_file.columns(table_file.open_table(tmp_path / "t.parquet", "data.train"), list(frame))
     assert found.to_numpy().tolist() == [["0.7", "0.7", "1e+300"], ["", "0.30000000000000004", "2.0"]]
+
+
+def test_whole_numbers_of_a_parquet_are_exact_beside_a_gap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Read as floats, patients 2**60 + 1 and 2**60 + 2 would be one."""
+    (tmp_path / "t.parquet").touch()
+    monkeypatch.setattr(table_file, "find_spec", lambda _: True)
+    ids = pd.DataFrame({"patient": pd.array([2**60 + 1, 2**60 + 2, None], dtype="Int64")})
+    floats = {"numpy_nullable": ids}.get
+    monkeypatch.setattr(pd, "read_parquet", lambda _, dtype_backend="": floats(dtype_backend, ids.astype(float)))
+    found, _ = table_file.columns(table_file.open_table(tmp_path / "t.parquet", "data.train"), ["patient"])
+    assert found["patient"].tolist() == ["1152921504606846977", "1152921504606846978", ""]
+
+
+def test_text_of_a_parquet_is_held_to_what_a_csv_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    path.touch()
+    monkeypatch.setattr(table_file, "find_spec", lambda _: True)
+    frame = pd.DataFrame({"a": ["x", "x\ny", " z "], "b": [b"caf\xc3\xa9", b"c", b"\xff"]})
+    monkeypatch.setattr(pd, "read_parquet", lambda _, dtype_backend: frame)
+    found, faults = table_file.columns(table_file.open_table(path, "data.train"), ["a", "b"])
+    assert [found.index.tolist(), found.to_numpy().tolist()] == [[1, 3], [["x", "café"], ["z", "b'\\xff'"]]]
+    assert list(map(str, faults)) == [f"{path} row 2: holds a control character; write the row anew"]
+
+
+def test_a_pyarrow_that_cannot_be_used_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def too_old(*_: object, **__: object) -> None:
+        raise ImportError("Pandas requires version '13.0.0' or newer of 'pyarrow'")
+
+    (tmp_path / "t.parquet").touch()
+    monkeypatch.setattr(table_file, "find_spec", lambda _: True)
+    monkeypatch.setattr(pd, "read_parquet", too_old)
+    with pytest.raises(
+        UserError, match=r"t.parquet: the pyarrow that is installed is too old for this pandas or numpy; `"
+    ):
+        table_file.open_table(tmp_path / "t.parquet", "data.train")
+
+
+def test_a_parquet_of_each_type_is_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    given = {
+        "text": pyarrow.array(["a", None]),
+        "category": pyarrow.array(["a", None]).dictionary_encode(),
+        "bytes": pyarrow.array([b"a", None]),
+        "whole": pyarrow.array([2**60 + 1, None]),
+        "unsigned": pyarrow.array([2**64 - 1, None], pyarrow.uint64()),
+        "float": pyarrow.array([0.7, None], pyarrow.float32()),
+        "whole float": pyarrow.array([7.0, None]),
+        "bool": pyarrow.array([True, None]),
+        "date": pyarrow.array([datetime.date(2026, 1, 2), None]),
+        "decimal": pyarrow.array([decimal.Decimal("0.70"), None]),
+        "nothing": pyarrow.nulls(2),
+    }
+    parquet.write_table(pyarrow.table(given), tmp_path / "t.parquet")
+    found, faults = table_file.columns(table_file.open_table(tmp_path / "t.parquet", "data.train"), list(given))
+    first = ["a", "a", "a", f"{2**60 + 1}", f"{2**64 - 1}", "0.7", "7", "True", "2026-01-02", "0.70", ""]
+    assert (found.to_numpy().tolist(), faults) == ([first, [""] * len(given)], [])
+
+
+def test_an_empty_parquet_has_its_columns(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"file": []}, dtype=str).to_parquet(tmp_path / "t.parquet")
+    found, faults = table_file.columns(table_file.open_table(tmp_path / "t.parquet", "data.train"), ["file"])
+    assert (list(found), len(found), faults) == (["file"], 0, [])
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_one_that_fails_and_one_that_is_killed_leave_the_others_to_new_processes
 
 @pytest.fixture
 def engine() -> Iterator[LocalProcesses]:
-    made = LocalProcesses(gpus=Gpus(("0",)))
+    made = LocalProcesses(gpus=Gpus(("",)))  # as it is seen: "0" would be warned of where there is none
     yield made
     made.close([])
 
