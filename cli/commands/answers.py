@@ -219,7 +219,9 @@ def runs(
     base: Annotated[
         str | None, typer.Option(help="The run that the others are compared with; by default the oldest one shown.")
     ] = None,
-    everywhere: Annotated[bool, typer.Option("--all", help="Also commits of other branches and of tags.")] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="Also commits of other branches, of remotes too, and of tags.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List commits and experiments: what changed, and is it better?

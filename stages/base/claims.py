@@ -5,7 +5,8 @@ it. It is made by a push that expects no such ref there, so of several pushes at
 until it is released: that the experiment is trained does not end it, or the next one would train it again.
 
 <start> is a digest of what the experiment starts from, params, data and code, and not a commit: who has committed results or
-words meanwhile would train the same from another commit.
+words meanwhile would train the same from another commit. Data and code that are not committed count as what the experiment
+has of them.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stages.base import git
+from stages.base import git, paths
 from stages.base.errors import UserError, nearest
 
 WHERE = "refs/maskcli/claims"
@@ -61,14 +62,14 @@ class Claim:
     holder: Holder
 
 
-def claim(remote: str, name: str, base: str) -> Holder | None:
+def claim(remote: str, name: str, base: str, tree: str = "") -> Holder | None:
     """Claim an experiment on the commit `base`. None: this clone holds it now, or did before; else the holder.
 
-    Raises UserError where there is no such git remote or commit, the remote cannot be reached or refuses, or nothing can be named
-    so.
+    tree: a commit of the files that it is trained with, where those are not the base's. Raises UserError where there is no such
+    git remote or commit, the remote cannot be reached or refuses, or nothing can be named so.
     """
     _check(remote)
-    ref, clone = _ref(name, start(base)), _clone()
+    ref, clone = _ref(name, start(base, tree)), _clone()
     made = _written(name, clone)
     for again in range(TRIES):
         why = _pushed(remote, made, ref, expected="")
@@ -125,12 +126,21 @@ def experiment_name(changes: Mapping[str, Any]) -> str:
     return f"{fit[: LONGEST - len(digest) - 1]}-{digest}"
 
 
-def start(base: str) -> str:
-    """A digest of what trainings start from in a commit: the project's files that shape them. Raises UserError."""
-    files = git.ask("ls-tree", "-r", "-z", base).decode(errors="surrogateescape").split("\0")
-    kept = [line for line in files if not NO_INPUT.match(line.partition("\t")[2])]
-    whole = "\0".join([git.prefix(), *kept])
+def start(base: str, tree: str = "") -> str:
+    """A digest of what trainings start from in a commit: the project's files that shape them; those of `tree`, where one is
+    given, but for params.yaml, whose changes an experiment is named by. Raises UserError."""
+    found = _listed(base)
+    if tree:
+        found = _listed(tree) | {name: line for name, line in found.items() if name == paths.PARAMS.name}
+    kept = [found[name] for name in sorted(found) if not NO_INPUT.match(name)]
+    whole = "\0".join([git.prefix(), *kept, ""])
     return hashlib.blake2b(whole.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+
+def _listed(commit: str) -> dict[str, str]:
+    """What git has of each file of the project in a commit, by its name."""
+    lines = git.ask("ls-tree", "-r", "-z", commit).decode(errors="surrogateescape").split("\0")
+    return {line.partition("\t")[2]: line for line in lines if line}
 
 
 def _ref(name: str, where: str) -> str:
@@ -159,14 +169,11 @@ def _clone() -> str:
 
 def _written(name: str, clone: str) -> str:
     """A commit, in no branch, that says who claims; its hash, which no other claim has."""
-    who, host = git.user() or "somebody without a name", socket.gethostname()
+    who, host = git.user() or git.signature()[0], socket.gethostname()
     when = datetime.now(UTC).isoformat(timespec="seconds")
     said = json.dumps({"who": who, "host": host, "when": when, "clone": clone, "drawn": secrets.token_hex(8)})
-    # git commits for nobody whose name and address it does not know; nobody reads these two, what is read stands in the message.
-    unknown = git.run("var", "GIT_COMMITTER_IDENT") is None
-    named = ("-c", f"user.name={who}", "-c", f"user.email=maskcli@{host}") if unknown else ()
     tree = git.ask("mktree").decode().strip()
-    return git.ask(*named, "commit-tree", tree, "-m", f"maskcli: claim of {name}", "-m", said).decode().strip()
+    return git.ask(*git.signed(), "commit-tree", tree, "-m", f"maskcli: claim of {name}", "-m", said).decode().strip()
 
 
 def _pushed(remote: str, made: str, ref: str, expected: str) -> str:

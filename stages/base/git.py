@@ -3,6 +3,7 @@
 import getpass
 import os
 import re
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,12 @@ def run(*words: str) -> bytes | None:
     return None if done.returncode else done.stdout
 
 
+def history(*words: str) -> bytes:
+    """What `git log` prints, nothing where there is no commit yet. Raises UserError where the history cannot be read."""
+    unborn = run("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None
+    return (run("log", *words) or b"") if unborn else ask("log", *words)
+
+
 def user() -> str:
     """Who works here, by git, or else by the system; empty for a user without a name, in a container."""
     try:
@@ -98,6 +105,24 @@ def user() -> str:
         return found or getpass.getuser()
     except (OSError, KeyError):
         return ""
+
+
+def signature() -> tuple[str, str]:
+    """Name and address by which commits are made here; git itself makes none for somebody whose name it does not know, as in a
+    container."""
+    known = (run("var", "GIT_COMMITTER_IDENT") or b"").decode(errors="surrogateescape")
+    if found := re.match(r"(.*) <(.*)> ", known):
+        return found[1], found[2]
+    name, address = (
+        (run("config", key) or b"").decode(errors="surrogateescape").strip() for key in ("user.name", "user.email")
+    )
+    return name or user() or "somebody without a name", address or f"maskcli@{socket.gethostname()}"
+
+
+def signed() -> tuple[str, ...]:
+    """Words for git before a command that commits."""
+    name, address = signature()
+    return "-c", f"user.name={name}", "-c", f"user.email={address}"
 
 
 def tried(*words: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
@@ -125,6 +150,11 @@ def _refused(message: str) -> str:
         )
     if "not a git repository" in message:
         return "this folder is no git repository, so it has no revisions; run `git init`"
+    if "Failed to traverse parents" in message:
+        return (
+            "commits are missing in this repository's history, as in a shallow clone after `dvc exp pull`; run `git fetch "
+            "--refetch` (and `git fetch --unshallow` before `dvc exp pull`, in the next clone)"
+        )
     return f"git: {' '.join(lines)}; mend the repository (`git fsck` looks for what is broken)"
 
 

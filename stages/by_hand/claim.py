@@ -80,7 +80,7 @@ def _divided(repo: "Repo", remote: str, most: int | None) -> Divided:
         one = Queued(_name_of(entry), entry.name or entry.stash_rev[: git.SHORT])
         if most is not None and len(found.ours) >= most:
             found.left.append(one)
-        elif holder := claims.claim(remote, one.name, entry.baseline_rev):
+        elif holder := claims.claim(remote, one.name, entry.baseline_rev, entry.stash_rev):
             found.held.append(Queued(one.name, one.queued_as, holder))
         else:
             found.ours.append(one)

@@ -200,7 +200,7 @@ def _claimed(experiments: list[Experiment], asked: Asked, found: Found) -> list[
     left = []
     for one in experiments:
         holder = (
-            claims.claim(asked.claim, cluster_experiments.claimed_as(one.base, one.params), one.base)
+            claims.claim(asked.claim, cluster_experiments.claimed_as(one.base, one.params), one.base, one.tree)
             if asked.claim
             else None
         )

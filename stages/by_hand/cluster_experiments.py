@@ -170,7 +170,7 @@ def snapshot(everything: bool) -> str:
         tree = ask("write-tree")
         if tree == ask("rev-parse", f"{head}^{{tree}}"):
             return head
-        return ask("commit-tree", tree, "-p", head, "-m", "maskcli cluster run: the workspace as it was")
+        return ask(*git.signed(), "commit-tree", tree, "-p", head, "-m", "maskcli cluster run: the workspace as it was")
 
 
 def _params_of(commit: str) -> bytes:

@@ -80,6 +80,11 @@ class Sender:
         known = known if self.remote else []
         if known and not _lines("rev-list", "-1", revision, *known):
             return b""
+        if not known and _lines("rev-parse", "--is-shallow-repository") == ["true"]:
+            raise UserError(
+                "cluster run: this clone is shallow, so its history cannot be sent to other machines; run `git fetch "
+                "--unshallow`, or have them fetch it: --git-remote origin"
+            )
         with (
             tempfile.TemporaryDirectory() as folder
         ):  # a clone of its own: the ref that a bundle needs is none of the project's

@@ -100,13 +100,9 @@ def _check_out(experiment: Experiment, clone: Path) -> None:
 
 
 def _sign_alike(clone: Path) -> None:
-    """Whoever commits here commits there."""
-    for name in ("user.name", "user.email"):
-        value = git.run("config", name)
-        if value:
-            programs.run(
-                ["git", "-C", str(clone), "config", name, value.decode(errors="surrogateescape").strip()], clone
-            )
+    """Whoever commits here commits there; DVC wants a name in git's config, once all is trained."""
+    for name, value in zip(("user.name", "user.email"), git.signature(), strict=True):
+        programs.run(["git", "-C", str(clone), "config", name, value], clone)
 
 
 def _link_pixels(project: Path) -> None:

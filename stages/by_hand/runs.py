@@ -87,7 +87,7 @@ def run(talk: Talk, limit: int = 20, base: str | None = None, everywhere: bool =
     """The newest `limit` runs of HEAD's history, DVC experiments and the workspace, best macro F1 first.
 
     base: the run that the others are compared with, as `maskcli compare` does, all rows sharing one error
-    rate; None: the oldest one shown. everywhere: also commits of other branches and of tags.
+    rate; None: the oldest one shown. everywhere: also commits of other branches, of remotes too, and of tags.
     Raises UserError if git cannot be asked, or if there are no results.
     """
     named = [_place_of(base)] if base else []
@@ -123,8 +123,8 @@ def places(everywhere: bool) -> list[Place]:
         title = (ref.name, "") if names[ref.name] == 1 else (ref.commit[: git.SHORT], ref.name)
         when, who, _ = _described(ref.commit)
         found.append(Place(title[0], ref.commit, title[1], when, who))
-    tips = ["HEAD", "--branches", "--tags"] if everywhere else ["HEAD"]
-    lines = git.run("log", f"--max-count={FAR_BACK}", f"--format=%H%x00{DESCRIBED}", *tips) or b""
+    tips = ["HEAD", "--branches", "--tags", "--remotes"] if everywhere else ["HEAD"]
+    lines = git.history(f"--max-count={FAR_BACK}", f"--format=%H%x00{DESCRIBED}", *tips)
     for line in lines.decode(errors="replace").splitlines():
         commit, seconds, who, subject = line.split("\0", 3)
         found.append(Place(commit[: git.SHORT], commit, subject, _moment(seconds), who))
@@ -298,7 +298,7 @@ def _seconds(revision: str) -> float | None:
 
 
 def changes(before: Made, after: Made) -> list[str]:
-    """What was run otherwise `after` than `before`: params, data, code."""
+    """What was run otherwise `after` than `before`: params, data, code, and what else computed."""
     found = run_record.differing(before.record, after.record)
     parts = [
         run_record.CONTENTS.get(key) or f"{key} {run_record.value_in_words(b)} (was {run_record.value_in_words(a)})"
@@ -310,6 +310,11 @@ def changes(before: Made, after: Made) -> list[str]:
         parts.append("other data")
     if code := [path.removeprefix(CODE) for path in differ if path.startswith(CODE)]:
         parts.append(f"other code ({', '.join(code)})")
+    if paths.REQUIREMENTS.as_posix() in differ:
+        parts.append(f"another {paths.REQUIREMENTS}")
+    but = (*(["pixel_cache"] if found else []), *(["code"] if code else []))
+    if setting := run_record.other_settings(before.record, after.record, but):
+        parts.append(f"computed with another {', '.join(setting)}")
     return parts
 
 

@@ -4,7 +4,7 @@ import configparser
 from pathlib import Path
 from typing import Any
 
-from stages.base import git, paths, revisions
+from stages.base import dvc_cache, git, paths, revisions
 from stages.base.errors import UserError
 from stages.base.files import read_csv, read_json
 from stages.data import photos
@@ -128,9 +128,9 @@ def _experiments() -> list[str]:
 
 def _has_remote() -> bool:
     """Whether DVC knows a place from where to pull."""
-    config = configparser.ConfigParser()
+    place, config = dvc_cache.settings(Path.cwd()), configparser.ConfigParser()
     try:
-        config.read([Path(".dvc/config"), Path(".dvc/config.local")], encoding="utf-8")
+        config.read([place / name for name in ("config", "config.local")] if place else [], encoding="utf-8")
     except configparser.Error:
         return False
     return any("remote" in section for section in config.sections())

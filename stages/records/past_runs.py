@@ -119,7 +119,7 @@ def origin(revision: str, record: Record) -> str:
     commit, date = told.split() if told else ("", "")
     if workspace:
         date = f"{datetime.fromtimestamp(paths.OOF_ARRAYS.stat().st_mtime, UTC):%Y-%m-%d}"
-    changed = workspace and git.run("status", "--porcelain", "--untracked-files=no")
+    changed = workspace and git.run("status", "--porcelain", "--untracked-files=no", "--", ".")
     facts = {
         f"commit {commit[: git.SHORT]}{' and uncommitted changes' if changed else ''}": commit,
         f"results of {date}": date,

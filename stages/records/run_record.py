@@ -346,6 +346,14 @@ def settings_in_words(records: dict[str, Record], but: tuple[str, ...] = ()) -> 
     return lines
 
 
+def other_settings(before: Record, after: Record, but: tuple[str, ...] = ()) -> list[str]:
+    """Names of the settings, `but` those, that two records know and have otherwise, as `torch` and `timm`."""
+    old, new = (flat(record.setting) for record in (before, after))
+    differ = [key for key in old if key in new and old[key] != new[key]]
+    names = (key.removeprefix("libraries.").partition(".")[0].replace("_", " ") for key in differ if key not in but)
+    return list(dict.fromkeys(names))
+
+
 def named(folds: Sequence[int]) -> str:
     """`fold 0 was`, `folds 1 and 2 were`."""
     if len(folds) == 1:

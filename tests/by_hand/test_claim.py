@@ -135,6 +135,23 @@ def test_two_queues_of_one_grid_hold_no_experiment_twice(ann: Path, monkeypatch:
     assert as_json["held"][0]["holder"]["who"] == "ann"
 
 
+def test_an_experiment_on_labels_that_are_not_committed_is_not_that_on_the_committed_ones(
+    ann: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = histories.git(ann, "rev-parse", "HEAD")
+    (ann / "corrections.csv").write_text("id,axis,old,new,who,when,why\n")
+    (ann / "params.yaml").write_text("folds: [0, 1]\nloss: focal\n")
+    made = histories.commit(ann, "queued")  # as DVC keeps it: the workspace as it was, with the change
+    histories.git(ann, "reset", "-q", "--hard", base)
+    assert [one.name for one in divided(Queue([Entry(made, base, "q0")])).ours] == ["loss=focal"]
+    monkeypatch.chdir(ann.parent.parent / "bob/photos")
+    of_bob = queue(Path(), "folds: [0, 1]\nloss: focal\n")
+    assert [one.name for one in divided(of_bob).ours] == ["loss=focal"]
+    starts = {one.holder.who: one.start for one in claim.listed("origin")}
+    assert starts["bob"] == claims.start("HEAD")
+    assert starts["ann"] != starts["bob"]
+
+
 def test_a_queue_that_a_worker_empties_is_not_divided(ann: Path) -> None:
     busy = queue(ann, "loss: focal\n")
     busy.workers = {"worker": []}

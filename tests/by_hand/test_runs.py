@@ -13,6 +13,7 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.base.talk import SILENT
 from stages.by_hand import compare, runs
+from stages.records.run_record import Record
 from tests import histories
 from tests.conftest import maskcli
 
@@ -85,6 +86,35 @@ def test_other_branches_are_looked_at_on_request(history: Path) -> None:
     histories.write_results(history, histories.oof(3, lift=3), 0.80, loss="ldam")
     assert "f1" not in by_name(runs.run(SILENT))
     assert by_name(runs.run(SILENT, everywhere=True))["f1"].changed == ["loss f1 (was ce)"]
+
+
+def test_a_branch_of_a_remote_is_one_of_the_others(history: Path) -> None:
+    test_other_branches_are_looked_at_on_request(history)
+    histories.git(history, "update-ref", "refs/remotes/origin/side", "side")
+    histories.git(history, "branch", "-q", "-D", "side")
+    assert "f1" in by_name(runs.run(SILENT, everywhere=True))
+
+
+def test_commits_that_cannot_be_read_are_not_left_out_in_silence(history: Path) -> None:
+    """As in a shallow clone whose end DVC has forgotten by `dvc exp pull`."""
+    first = git.resolve("HEAD~2")
+    Path(f".git/objects/{first[:2]}/{first[2:]}").unlink()
+    with pytest.raises(UserError, match=r"^commits are missing .*`git fetch --refetch`"):
+        runs.run(SILENT)
+
+
+def test_what_else_computed_is_told_beside_the_same_params(history: Path) -> None:
+    base = {"torch": "2.8.0", "threads": {"0": 1, "1": 1}, "libraries": {"timm": "1.0.1", "numpy": "2.0"}, "code": "a"}
+    other = base | {"torch": "2.13.0", "threads": {"0": 2, "1": 2}, "libraries": {"timm": "1.0.2", "numpy": "2.0"}}
+    for seed, setting in enumerate((base, other, base | {"code": "b"}), 10):
+        write_json(paths.OOF_RUN, Record(params={"loss": "ce"}, setting=setting).model_dump())
+        histories.write_results(history, histories.oof(seed), 0.5, loss="ce")
+        histories.commit(history, f"run {seed}", day=seed)
+    rows = by_name(runs.run(SILENT, base="HEAD~2"))
+    assert rows["run 11"].changed == ["computed with another torch, threads, timm"]
+    assert rows["run 12"].changed == ["computed with another code"]
+    pinned = [runs.Made(Record(), {"requirements.txt": pin}) for pin in ("old", "new")]
+    assert runs.changes(*pinned) == ["another requirements.txt"]
 
 
 def test_equal_predictions_of_two_runs_are_told(history: Path) -> None:

@@ -122,6 +122,8 @@ def test_a_fresh_clone_is_told_which_files_are_not_there_and_how_to_get_them(com
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    remote = team\n['remote \"team\"']\n    url = /somewhere\n")
     assert summary.run(small())["next"] == ["dvc pull"]
+    Path(".dvc").rename(Path("..", ".dvc"))  # the repository's, of which the project is a sub-folder
+    assert summary.run(small())["next"] == ["dvc pull"]
     paths.REPORT.parent.mkdir(parents=True)
     paths.REPORT.touch()
     assert summary.run(small())["files"]["report"] == str(paths.REPORT)
