@@ -69,8 +69,8 @@ def claim(remote: str, name: str, base: str, tree: str = "") -> Holder | None:
     git remote or commit, the remote cannot be reached or refuses, or nothing can be named so.
     """
     _check(remote)
-    ref, clone = _ref(name, start(base, tree)), _clone()
-    made = _written(name, clone)
+    ref, own = _ref(name, start(base, tree)), clone()
+    made = _written(name, own)
     for again in range(TRIES):
         why = _pushed(remote, made, ref, expected="")
         if not why:
@@ -79,7 +79,7 @@ def claim(remote: str, name: str, base: str, tree: str = "") -> Holder | None:
         if made in there.values():  # the remote took it, and the connection was cut before it said so
             return None
         for holder in _holders(remote, there).values():
-            return None if holder.clone == clone else holder
+            return None if holder.clone == own else holder
         if not there and not any(sign in why for sign in OVERTAKEN):
             break
         time.sleep(PAUSE * again)
@@ -158,7 +158,7 @@ def _check(remote: str) -> None:
         raise UserError(f"{remote}: no such git remote{nearest(remote, known, otherwise=mend)}")
 
 
-def _clone() -> str:
+def clone() -> str:
     """A digest of this clone: of a number drawn once and kept in .git/config, and of where it lies, so that a copy is another."""
     key = "maskcli.clone"
     if git.run("config", "--local", key) is None:

@@ -104,7 +104,8 @@ def listed(remote: str) -> list[Claim]:
 def release(remote: str, names: Sequence[str]) -> list[Claim]:
     """Remove claims by name, whoever holds them; returns them.
 
-    Of one name those that start from HEAD; where there are none, those that start from elsewhere. Raises UserError.
+    Of one name those of this clone, where it has some: what it has claimed from the queue may start from what is not committed.
+    Of these, or else of all, those that start from HEAD; where there are none, those that start from elsewhere. Raises UserError.
     """
     there, start = claims.listed(remote), claims.start(git.resolve("HEAD"))
     known = [one.name for one in there]
@@ -112,9 +113,10 @@ def release(remote: str, names: Sequence[str]) -> list[Claim]:
         raise UserError(
             f"{missing[0]}: nobody claims it on {remote}{nearest(missing[0], known, otherwise=_all(known))}"
         )
-    chosen = []
+    chosen, clone = [], claims.clone()
     for name in dict.fromkeys(names):
         named = [one for one in there if one.name == name]
+        named = [one for one in named if one.holder.clone == clone] or named
         chosen += [one for one in named if one.start == start] or named
     for one in chosen:
         claims.release(remote, one)

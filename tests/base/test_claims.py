@@ -112,7 +112,7 @@ def test_a_connection_that_is_cut_after_the_push_leaves_the_claim_ours(
 ) -> None:
     real = claims._pushed
     monkeypatch.setattr(claims, "_pushed", lambda *words, **more: real(*words, **more) or "the remote end hung up")
-    monkeypatch.setattr(claims, "_clone", lambda: "")  # it is told by the push, not by the clone
+    monkeypatch.setattr(claims, "clone", lambda: "")  # it is told by the push, not by the clone
     assert claims.claim("origin", "focal", "HEAD") is None
     assert claims.claim("origin", "focal", "HEAD") is None
     assert names() == ["focal"]

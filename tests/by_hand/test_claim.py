@@ -150,6 +150,8 @@ def test_an_experiment_on_labels_that_are_not_committed_is_not_that_on_the_commi
     starts = {one.holder.who: one.start for one in claim.listed("origin")}
     assert starts["bob"] == claims.start("HEAD")
     assert starts["ann"] != starts["bob"]
+    monkeypatch.chdir(ann)
+    assert [one.holder.who for one in claim.release("origin", ["loss=focal"])] == ["ann"]
 
 
 def test_a_queue_that_a_worker_empties_is_not_divided(ann: Path) -> None:
