@@ -90,8 +90,11 @@ class Sender:
         ):  # a clone of its own: the ref that a bundle needs is none of the project's
             bare, top = Path(folder) / "bare", programs.git_top(Path.cwd())
             programs.run(["git", "clone", "-q", "--shared", "--bare", str(top), str(bare)], top)
-            programs.run(["git", "update-ref", SENT, revision], bare)
-            programs.run(["git", "bundle", "create", "-q", "sent.bundle", SENT, *known], bare)
+            # Of a shallow clone git shares nothing, and copies only what branches have, which a workspace's commit is not in.
+            objects = Path(git.ask("rev-parse", "--git-path", "objects").decode(errors="surrogateescape").strip())
+            shared = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects.resolve())}
+            programs.run(["git", "update-ref", SENT, revision], bare, more=shared)
+            programs.run(["git", "bundle", "create", "-q", "sent.bundle", SENT, *known], bare, more=shared)
             return (bare / "sent.bundle").read_bytes()
 
 

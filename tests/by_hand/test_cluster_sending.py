@@ -7,7 +7,7 @@ import yaml
 
 from stages.base import git
 from stages.base.errors import UserError
-from stages.by_hand import cluster_sending
+from stages.by_hand import cluster_experiments, cluster_sending
 from stages.by_hand.cluster_sending import Sender
 from tests import histories
 from tests.conftest import command
@@ -35,5 +35,7 @@ def test_a_shallow_clone_has_no_history_to_send_and_other_machines_fetch_it(
     with pytest.raises(UserError, match=r"^cluster run: this clone is shallow, .*`git fetch --unshallow`"):
         Sender()._bundle(git.resolve("HEAD"))
     assert Sender("origin")._bundle(git.resolve("HEAD")) == b""
+    Path("more.txt").touch()
+    assert Sender("origin")._bundle(cluster_experiments.snapshot(everything=True))  # in no branch
     command(Path(), "git", "fetch", "-q", "--unshallow")
     assert Sender()._bundle(git.resolve("HEAD"))
