@@ -126,3 +126,11 @@ def test_keys_also_work_under_caps_lock_and_with_a_keyboard_of_other_letters(key
         opened.evaluate(SENDS, [key, code])
         settled(opened)
     assert decided() == [("cat", "dog")]
+
+
+def test_a_letter_that_is_written_with_alt_gr_decides_nothing() -> None:
+    """On Linux it comes without ctrl and alt: German alt gr and a is ae, in the place of a."""
+    with page("cat", "dog", given="cat", suggested="dog") as opened:
+        opened.evaluate(SENDS.replace("bubbles", "modifierAltGraph: true, bubbles"), ["æ", "KeyA"])
+        settled(opened)
+    assert decided() == []
