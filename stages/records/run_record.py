@@ -333,7 +333,7 @@ def value_in_words(value: Any) -> str:
 
 def settings_in_words(records: dict[str, Record], but: tuple[str, ...] = ()) -> list[str]:
     """One line for each setting, `but` those, that is not the same in all records, by name; nothing for records without."""
-    known = {name: flat(record.setting) for name, record in records.items() if record.setting}
+    known = {name: _known(record.setting) for name, record in records.items() if record.setting}
     lines = []
     for key in dict.fromkeys(key for values in known.values() for key in values):
         by_value: dict[str, list[str]] = {}
@@ -348,10 +348,16 @@ def settings_in_words(records: dict[str, Record], but: tuple[str, ...] = ()) -> 
 
 def other_settings(before: Record, after: Record, but: tuple[str, ...] = ()) -> list[str]:
     """Names of the settings, `but` those, that two records know and have otherwise, as `torch` and `timm`."""
-    old, new = (flat(record.setting) for record in (before, after))
+    old, new = (_known(record.setting) for record in (before, after))
     differ = [key for key in old if key in new and old[key] != new[key]]
     names = (key.removeprefix("libraries.").partition(".")[0].replace("_", " ") for key in differ if key not in but)
     return list(dict.fromkeys(names))
+
+
+def _known(setting: dict[str, Any]) -> dict[str, Any]:
+    """A setting by key, with what its threads tell: 0 is a GPU's, and a CPU's stand by fold, so that no key is in both."""
+    device = {"device": "CPU" if setting["threads"] else "GPU"} if "threads" in setting else {}
+    return flat(setting) | device
 
 
 def named(folds: Sequence[int]) -> str:

@@ -207,7 +207,7 @@ def test_the_same_trained_models_are_said_to_be_so(monkeypatch: pytest.MonkeyPat
 def test_what_differs_between_two_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(past_runs, "not_run", lambda name, record: "")
     params = [run_record.training(small(**change)) for change in ({}, {"loss": "focal", "train": {"epochs": 9}})]
-    settings = [{"torch": "2.1+cpu"}, {"torch": "2.2+cu1"}]
+    settings = [{"torch": "2.1+cpu", "threads": {"0": 2}}, {"torch": "2.2+cu1", "threads": 0}]
     base, other = (
         replace(made(name, number), record=Record(run=name, params=params[number], setting=settings[number]))
         for number, name in enumerate(("a", "b"))
@@ -215,6 +215,7 @@ def test_what_differs_between_two_runs_is_named(monkeypatch: pytest.MonkeyPatch)
     assert compare.of_records(base, other) == [
         "a was trained with loss: ce (b: focal), train.epochs: 2 (b: 9)",
         "computed with another torch (a: 2.1+cpu; b: 2.2+cu1): last digits may differ by it",
+        "computed with another device (a: CPU; b: GPU): last digits may differ by it",
     ]
 
 

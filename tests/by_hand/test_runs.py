@@ -97,7 +97,7 @@ def test_a_branch_of_a_remote_is_one_of_the_others(history: Path) -> None:
 
 def test_commits_that_cannot_be_read_are_not_left_out_in_silence(history: Path) -> None:
     """As in a shallow clone whose end DVC has forgotten by `dvc exp pull`."""
-    first = git.resolve("HEAD~2")
+    first = git.resolve("HEAD~3")
     Path(f".git/objects/{first[:2]}/{first[2:]}").unlink()
     with pytest.raises(UserError, match=r"^commits are missing .*`git fetch --refetch`"):
         runs.run(SILENT)
@@ -115,6 +115,18 @@ def test_what_else_computed_is_told_beside_the_same_params(history: Path) -> Non
     assert rows["run 12"].changed == ["computed with another code"]
     pinned = [runs.Made(Record(), {"requirements.txt": pin}) for pin in ("old", "new")]
     assert runs.changes(*pinned) == ["another requirements.txt"]
+    on_gpu = Record(params={"loss": "ce"}, setting=base | {"threads": 0})
+    assert runs.changes(runs.Made(on_gpu, {}), runs.Made(Record(params={"loss": "ce"}, setting=base), {})) == [
+        "computed with another device"
+    ]
+
+
+def test_what_follows_from_other_params_or_code_is_not_told_twice() -> None:
+    made = [
+        runs.Made(Record(params={"seed": seed}, setting={"pixel_cache": text, "code": text}), {"stages/train.py": text})
+        for seed, text in enumerate(("old", "new"))
+    ]
+    assert runs.changes(*made) == ["seed 1 (was 0)", "other code (train.py)"]
 
 
 def test_equal_predictions_of_two_runs_are_told(history: Path) -> None:
