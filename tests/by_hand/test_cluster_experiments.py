@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.base import git, paths
+from stages.base import claims, git, paths
 from stages.base.errors import UserError
-from stages.by_hand import cluster_experiments
+from stages.by_hand import cluster, cluster_experiments
 from stages.by_hand.cluster_experiments import Experiment
 from tests.conftest import command, small
 
@@ -77,6 +77,24 @@ def test_whoever_trains_the_same_params_from_the_same_commit_claims_the_same(rep
     }
     assert names == {"loss=focal"}
     assert [cluster_experiments.claimed_as(one.base, one.params) for one in grid("loss=ce")] == ["unchanged"]
+
+
+def test_what_is_sent_though_not_committed_is_part_of_what_is_claimed(repository: Path, tmp_path: Path) -> None:
+    command(tmp_path, "git", "init", "-q", "--bare", "origin")
+    command(repository, "git", "remote", "add", "origin", str(tmp_path / "origin"))
+    Path("corrections.csv").write_text("id,axis,old,new,who,when,why\n")
+    head, tree = git.resolve("HEAD"), cluster_experiments.snapshot(everything=True)
+    found = cluster_experiments.of_grid(["loss=focal"], "", head, tree)
+    assert cluster._claimed(found, cluster.Asked(claim="origin"), cluster.Found()) == found
+    (held,) = claims.listed("origin")
+    assert held.start == claims.start(head, tree) != claims.start(head)
+
+
+def test_the_workspace_is_a_commit_also_of_somebody_whose_name_git_does_not_know(repository: Path) -> None:
+    for words in (["--unset", "user.name"], ["--unset", "user.email"], ["user.useConfigOnly", "true"]):
+        command(repository, "git", "config", *words)
+    Path("mine.txt").touch()
+    assert cluster_experiments.snapshot(everything=True) != git.resolve("HEAD")
 
 
 def test_the_workspace_as_a_commit_holds_what_stages_wrote_and_on_demand_what_is_not_committed(

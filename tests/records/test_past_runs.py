@@ -119,6 +119,17 @@ def test_results_come_from_a_commit_a_day_and_data(history: list[Record]) -> Non
     assert past_runs.origin("workspace", history[1]) == f"commit {commit('HEAD')} and uncommitted changes, {rest}"
 
 
+def test_a_change_beside_a_project_in_a_sub_folder_is_none_of_its_results(
+    history: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.OOF_RUN.write_text("{}")
+    Path("sub").mkdir()
+    monkeypatch.chdir("sub")
+    paths.OOF_ARRAYS.parent.mkdir(parents=True)
+    paths.OOF_ARRAYS.write_text("")
+    assert "uncommitted" not in past_runs.origin("workspace", Record())
+
+
 def test_without_git_there_is_no_run_before_and_no_commit(tmp_path: Path) -> None:
     paths.OOF_ARRAYS.parent.mkdir(parents=True)
     paths.OOF_ARRAYS.write_text("")
