@@ -41,8 +41,9 @@ def test_layouts_are_told_apart(names: tuple[str, ...], expected: tuple[str, str
     assert (layout, str(place)) == expected
 
 
-def test_a_file_is_a_table() -> None:
-    assert layout_of(lay("a.parquet") / "a.parquet") == ("table", Path("data/a.parquet"))
+@pytest.mark.parametrize("name", ["a.parquet", "a.pq"])
+def test_a_file_is_a_table(name: str) -> None:
+    assert layout_of(lay(name) / name) == ("table", Path("data", name))
 
 
 @pytest.mark.parametrize(

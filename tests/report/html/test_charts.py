@@ -10,7 +10,8 @@ from matplotlib.text import Text
 from stages.data.task_and_classes import Axis
 from stages.judge.calibration import reliability
 from stages.report.colours import REVISIONS, VERDICTS
-from stages.report.html import charts, page
+from stages.report.html import charts, class_section, page
+from stages.report.html.page_scores import Oof
 from tests.report.made import MANY, oof, run
 
 
@@ -44,8 +45,16 @@ def test_cells_of_a_matrix_are_of_one_size_however_many(classes: int, side: int)
     assert round(width) == side
 
 
-def test_a_half_per_cent_reads_as_in_dvcs_plot() -> None:
+def test_a_half_per_cent_reads_as_in_dvcs_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [charts.per_cent(share) for share in (87 / 120, 3 / 24, 1 / 200, 0.004, 1.0)] == [73, 13, 1, 0, 100]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(charts, "_svg", lambda figure: str(drawn.append(figure)))
+    charts.confusion(np.array([[87, 33], [1, 999]]), ["a", "b"], normalised=True)
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["73", "28", "<1", "100"]
+    labels, predicted = np.repeat([0, 1], [24, 60]), np.repeat([2, 0, 1], [3, 21, 60])
+    of_many = Oof(labels.astype(str), labels, labels, np.eye(1000)[predicted], predicted)
+    (pair,) = class_section.confusion(of_many, MANY)["pairs"]
+    assert pair["share"] == "13\u00a0%"
 
 
 def test_of_many_classes_no_mistake_is_lost_between_the_dots(monkeypatch: pytest.MonkeyPatch) -> None:
