@@ -128,6 +128,13 @@ def test_keys_also_work_under_caps_lock_and_with_a_keyboard_of_other_letters(key
     assert decided() == [("cat", "dog")]
 
 
+def test_the_zoom_opens_and_closes_under_caps_lock() -> None:
+    with page("cat", "dog") as opened:
+        for place, shown in (("body", True), ("getElementById('zoom')", False)):
+            opened.evaluate(SENDS.replace("body", place), ["Z", "KeyZ"])
+            assert opened.locator("#zoom").is_visible() == shown
+
+
 def test_a_letter_that_is_written_with_alt_gr_decides_nothing() -> None:
     """On Linux it comes without ctrl and alt: German alt gr and a is ae, in the place of a."""
     with page("cat", "dog", given="cat", suggested="dog") as opened:
