@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -88,6 +89,19 @@ def test_what_a_killed_process_left_goes_though_nobody_has_asked_how_it_ended(tm
         with replacing(tmp_path / "a.npy") as temporary:
             assert names(tmp_path) == {temporary.name}
             temporary.touch()
+
+
+@pytest.mark.parametrize(("error", "lives"), [(psutil.ZombieProcess, False), (psutil.AccessDenied, True)])
+def test_one_that_the_system_tells_nothing_of_lives_and_a_zombie_does_not(
+    monkeypatch: pytest.MonkeyPatch, error: type[psutil.Error], lives: bool
+) -> None:
+    """On macOS asking after a zombie, or after another user's process, is an error."""
+
+    def asked(number: int) -> None:
+        raise error(number)
+
+    monkeypatch.setattr(psutil, "Process", asked)
+    assert host.lives(host.process()) == lives
 
 
 @pytest.mark.parametrize(
