@@ -437,12 +437,12 @@ const KEYS = {
   "?": help,
 };
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph") || document.querySelector("dialog[open]")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target.matches("input, select, textarea")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (event.repeat && !event.key.startsWith("Arrow")) return;
+  if (event.getModifierState("AltGraph") || (event.repeat && !event.key.startsWith("Arrow"))) return;
   const key = pressed(event);
   const action = state.view === "photos" || !state.shown ? null : acts().find((one) => one.key === key);
   if (action) decide(action);
