@@ -67,7 +67,8 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     """Write out/submit-now/submission.csv and made_of.json; return what the latter says.
 
     A model that cannot be used for whatever reason is left out, with the reason. DVC's own submission in out/tta-predict is
-    left alone. Raises UserError only if there is no eval photo.
+    left alone. Raises UserError only if there is no eval photo, or if no model can answer and an earlier submission stands there
+    that models made.
     """
     task, images = _eval_set(params)
     joined, left_out, probabilities = _predicted(params, task, images, talk)
@@ -77,6 +78,7 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
         run = run_record.joint({source.run for source in joined})
         answers = answer(voted, _offsets(params, task, run, talk))
     else:
+        _keep_earlier(task, images, left_out)
         answers = np.full(len(images), _most_common_class(params, task))
     write.write(paths.NOW_SUBMISSION, task, np.array(images), answers)
     made = {
@@ -91,6 +93,21 @@ def run(params: Params, talk: Talk) -> dict[str, Any]:
     write_json(paths.NOW_SOURCES, made)
     _tell_other_eval_set(params, images, talk)
     return made
+
+
+def _keep_earlier(task: Task, images: list[str], left_out: list[Source]) -> None:
+    """Raise UserError where a submission of these photos stands there that models made: the most common class is worse."""
+    try:
+        models = read_json(paths.NOW_SOURCES, "submit-now")["models"]
+        answered = write.read(paths.NOW_SUBMISSION, task).index.tolist()
+    except (UserError, OSError, KeyError, TypeError):  # none is there, or it is of another task
+        return
+    if models and answered == images:
+        why = f" ({left_out[0].reason})" if left_out else ""
+        raise UserError(
+            f"submit-now: no model can answer now{why}; {paths.NOW_SUBMISSION} stays, by {len(models)} model(s) that could; mend that, or "
+            "remove the file"
+        )
 
 
 def _tell_other_eval_set(params: Params, images: list[str], talk: Talk) -> None:

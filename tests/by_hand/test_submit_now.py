@@ -289,6 +289,23 @@ def test_a_plugin_that_cannot_be_imported_costs_no_model_that_does_without(ready
     assert said[0].startswith("submit-now: goes on without it: mine.py line 1: is not valid Python")
 
 
+def test_where_no_model_can_answer_any_more_an_earlier_submission_stays(ready: Path) -> None:
+    params = plugged.place()
+    train.run(params, SILENT, 0)
+    made = submit_now.run(params, SILENT)
+    earlier = [path.read_bytes() for path in (paths.NOW_SUBMISSION, paths.NOW_SOURCES)]
+    Path("nets.py").write_text("def half(:")
+    with pytest.raises(UserError, match=f"no model can answer now .*by {len(made['models'])} model.s. that could"):
+        submit_now.run(params, SILENT)
+    shutil.rmtree(paths.TRAIN)
+    shutil.rmtree(paths.CHECKPOINTS, ignore_errors=True)
+    with pytest.raises(UserError, match=r"no model can answer now; out/submit-now/submission.csv stays, by"):
+        submit_now.run(params, SILENT)
+    assert [path.read_bytes() for path in (paths.NOW_SUBMISSION, paths.NOW_SOURCES)] == earlier
+    paths.NOW_SUBMISSION.unlink()
+    assert submit_now.run(params, SILENT)["models"] == []
+
+
 def test_a_loss_that_cannot_be_imported_costs_no_model_of_ones_own(ready: Path) -> None:
     params = plugged.place()
     for fold in params.folds:
