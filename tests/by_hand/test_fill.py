@@ -74,3 +74,23 @@ def test_probabilities_are_those_beside_the_answers(
     code, _, err = maskcli(monkeypatch, capsys, "fill", "sample.csv", *blend)
     assert code == 2
     assert "is of other photos or classes than the submission beside it" in err[-1]
+
+
+@pytest.mark.parametrize("out", ["sample.csv", str(paths.SUBMISSION)])
+def test_what_is_read_is_not_written_over(
+    answered: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    Path("sample.csv").write_text("id,label\n7,x\n")
+    before = Path(out).read_bytes()
+    code, _, err = maskcli(monkeypatch, capsys, "fill", "sample.csv", "--out", out)
+    assert (code, Path(out).read_bytes()) == (2, before)
+    assert "is read; name another file to write" in err[-1]
+
+
+def test_a_sample_with_a_row_that_cannot_be_read_is_refused(
+    answered: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("sample.csv").write_text("id,label\n7,x\n8,x,y\n")
+    code, _, err = maskcli(monkeypatch, capsys, "fill", "sample.csv")
+    assert code == 2
+    assert err[-1].startswith("maskcli: sample.csv line 3")

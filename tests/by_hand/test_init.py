@@ -132,7 +132,7 @@ def test_a_contests_tables_without_endings_and_folders_are_read(
     )
     assert (len(plan.found.photos), plan.found.eval_photos) == (12, 12)
     assert any("taken as a form to fill in" in line for line in plan.found.suspicious)
-    Path("set/test_images").rename("set/lost")
+    shutil.rmtree("set/test_images")
     _, _, told = maskcli(
         *(monkeypatch, capsys, "init", "set/train.csv", "--eval", "set/sample_submission.csv", "--scratch", "--dry-run")
     )

@@ -86,9 +86,9 @@ def test_folders_are_looked_into_as_deep_as_is_said() -> None:
     assert of_train(table(["7"]), None, HERE) is None
 
 
-@pytest.mark.parametrize("text", ["a sentence " * 30, "x" * 253, "a sentence/another " * 300, "\0"], ids=len)
+@pytest.mark.parametrize("text", ["a sentence " * 30, "x" * 253, "\0"], ids=len)
 def test_a_column_of_text_that_no_file_could_be_called_by_is_passed_over(text: str) -> None:
     there("7.png")
     for notes in ([text, text + "x"], [f"{text}.jpg", f"{text}x.jpg"]):
-        found = of_train(table(["7", "8"]).assign(grade=notes), None, HERE)
-        assert found == Listed(HERE, "{image_id}.png")
+        found = of_train(table(["7", "8"], "code").assign(grade=notes), None, HERE)
+        assert found == Listed(HERE, "{code}.png")
