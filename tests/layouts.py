@@ -195,6 +195,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "table: a file listed twice with different labels": with_row("cat/1.png,p1,dog"),
     "table: a file listed twice in different groups": with_row("cat/1.png,p9,cat", group="patient"),
     "table: a file that is not there": with_row("cat/9.png,p5,cat"),
+    "table: a file that has another ending": with_row("cat/1.PNG,p5,cat"),
     "table: no file is there": table("1.png,p1,cat", "2.png,p2,dog"),
     "table: an absolute path": with_row("/pets/cat/1.png,p5,cat"),
     "table: a path with ..": with_row("../pets/cat/1.png,p5,cat"),

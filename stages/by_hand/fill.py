@@ -45,14 +45,15 @@ def run(params: Params, asked: Asked, talk: Talk) -> dict[str, Any]:
     answered = write.read(asked.submission, task)["answer"]
     beside = asked.submission.with_name(paths.PROBABILITIES.name)
     images = answered.index.tolist()
-    predicted = Predicted(images, answered.to_numpy(), lambda: _probabilities(beside, images, task))
+    told = params.data.eval_file or params.data.file or ""
+    predicted = Predicted(images, answered.to_numpy(), lambda: _probabilities(beside, images, task), told)
     filled = sample_form.fill(table, rows, task, predicted, axes, asked.one_class)
     for note in filled.notes:
         talk.say(f"fill: {note}")
     with replacing(asked.out) as temporary:
         filled.table.to_csv(temporary, sep=table.separator, index=False, float_format="%.6g", lineterminator="\n")
-    told = {"submission": str(asked.submission), "file": str(asked.out), "rows": len(rows), "holds": filled.holds}
-    return told | {"left_out": len(images) - len(rows), "notes": list(filled.notes)}
+    made = {"submission": str(asked.submission), "file": str(asked.out), "rows": len(rows), "holds": filled.holds}
+    return made | {"left_out": len(images) - len(rows), "notes": list(filled.notes)}
 
 
 def _probabilities(path: Path, images: list[str], task: Task) -> np.ndarray:

@@ -74,7 +74,7 @@ def plan(
     found = look_at_data.look(declare_task.seen_from_here(declared_only, folder), of.place, talk)
     if of.layout == "table" and not found.folders:
         _apart(of.root, folder)
-    if of.table and not found.eval_photos:
+    if of.table and of.eval is None and not found.eval_photos:
         other = listed_photos.other_table(of.table, of.values["data"]["file"])
         if other:
             talk.say(f"init: {other} lists other photos: `--eval {shlex.quote(str(other))}` has them predicted")

@@ -5,10 +5,11 @@ import posixpath
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from stages.data.csv_rows import normal
-from stages.data.photo_files import Places, leads_astray
+from stages.data.photo_files import SUFFIXES, Places, leads_astray
 
 Problem = tuple[str, str]  # what is wrong with a file, and how to mend it
 
@@ -22,6 +23,10 @@ class Listing:
     files: dict[str, bool] = field(default_factory=dict)  # by name, whether it is a link
     forms: dict[str, str] = field(default_factory=dict)  # names that are not plain ASCII, by their normal form
     problem: Problem | None = None  # of all that is in it
+
+    @cached_property
+    def without_endings(self) -> frozenset[str]:
+        return frozenset(map(_without_ending, self.files))
 
 
 def on_disk(files: Iterable[str], base: Path) -> tuple[list[str], dict[int, Problem]]:
@@ -75,11 +80,18 @@ def _find(listing: Listing, name: str, base: Path, allowed: Places) -> tuple[str
     whole = f"{listing.name}/{found}" if listing.name else found
     if listing.problem:
         return whole, listing.problem
+    if found not in listing.files and _without_ending(found) in listing.without_endings:
+        return whole, (f"has another ending in {base}", "write its name with the ending that it has there")
     if found not in listing.files:
         return whole, (f"is not in {base}", "add the photo or remove the row")
     if listing.files[found] and not allowed.hold(listing.path / found):
         return whole, (f"is a link that leads out of {base}/", "copy the photo there")
     return whole, None
+
+
+def _without_ending(name: str) -> str:
+    stem, ending = posixpath.splitext(name)
+    return stem if ending.lower() in SUFFIXES else name
 
 
 def _forms(name: str) -> tuple[str, ...]:

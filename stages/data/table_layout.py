@@ -324,7 +324,7 @@ def _codes(rows: Rows, name: str, given: AxisParams, known: tuple[str, ...]) -> 
         lacking & rows.of_eval,
         name,
         lambda _: "is in no training photo",
-        "remove the row, or add training photos of it",
+        "remove the row or its label, or add training photos of it",
     )
 
     def problem(position: int) -> str:

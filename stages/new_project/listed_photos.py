@@ -12,12 +12,13 @@ import pandas as pd
 from stages.base.errors import UserError
 from stages.data import file_pattern
 from stages.data.folder_layout import TEST, TRAIN
-from stages.data.photo_files import SUFFIXES
+from stages.data.photo_files import SUFFIXES, leads_astray
 from stages.new_project import columns, recognise_layout
 
 DEPTH = 3  # folders below a table, in which its photos are looked for
 UNIQUE = 0.9  # least share of a column's rows with a value of their own, for it to name photos
 ENDINGS = (*SUFFIXES, *(ending.upper() for ending in SUFFIXES))
+LONGEST = max(ENDINGS, key=len)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _listed(table: pd.DataFrame, names: Iterable[str], beside: Path, words: Iter
     below: list[Path] = []
     for column in names:
         first = next((file for file in table[column] if file), "")
-        if not first or Path(first).is_absolute():
+        if not first or leads_astray(f"{first}{LONGEST}"):  # as a sentence, of which a column may be full
             continue
         endings = ("",) if Path(first).suffix.lower() in SUFFIXES else ENDINGS
         places = [Listed(beside, told) for told in _there(beside, first, column, endings)]

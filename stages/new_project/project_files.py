@@ -194,8 +194,8 @@ LATER = {
         "`maskcli init --update`."
     ),
     "table": (
-        "Later: name a table of them by `data.eval` (and their folder by `data.eval_file`, where it is another), and run "
-        "`maskcli init --update`."
+        "Later: name a table of them by `data.eval`, and run `maskcli init --update`. Where they lie in another folder, set "
+        "`data.root` to the one above both, and name both in `data.file` and `data.eval_file`, as `train_images/{id}.png`."
     ),
 }
 

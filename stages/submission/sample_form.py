@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base.errors import UserError, nearest
+from stages.data import file_pattern
 from stages.data.csv_rows import normal, shown
 from stages.data.table_file import Table
 from stages.data.task_and_classes import Task
@@ -18,11 +19,15 @@ SAME = 1e-3  # how far probabilities of a photo may be from 1, together
 
 @dataclass(frozen=True)
 class Predicted:
-    """What is known of the eval photos [N]: class numbers [N], and the function that has probabilities [N, C] at hand."""
+    """What is known of the eval photos [N]: class numbers [N], and the function that has probabilities [N, C] at hand.
+
+    told: how their own table tells their files, a column or a pattern of columns.
+    """
 
     images: Sequence[str]
     answers: np.ndarray
     probabilities: Callable[[], np.ndarray]
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ def fill(
     as the columns that these are read from (axes: their names by column), take levels, and columns called as all classes their
     probabilities. Raises UserError where a photo was not predicted, or columns are none of these.
     """
-    photo, which = _photos(sample, rows, found.images)
-    columns = [str(name) for name in rows.columns if name != photo]
+    photo, which = _photos(sample, rows, found)
+    columns = [str(name) for name in rows.columns if name not in photo]
     if one_class is not None and one_class not in task.class_names:
         raise UserError(f"--probability-of {one_class}: is no class{nearest(one_class, task.class_names)}")
     if one_class is not None and len(columns) == 1:
@@ -62,39 +67,44 @@ def fill(
         there = f"are {', '.join(map(shown, columns))}" if columns else "are missing"
         wanted = ["one for the class", *([", ".join(map(shown, own.columns[:-1]))] if len(own.columns) > 1 else [])]
         raise UserError(
-            f"{sample.path}: the columns beside {shown(photo)} {there}; wanted are {', or '.join(wanted)}, or all classes by name"
+            f"{sample.path}: the columns beside {', '.join(map(shown, photo))} {there}; wanted are {', or '.join(wanted)}, or "
+            "all classes by name"
         )
     filled = rows.assign(**{name: own[known[name]].to_numpy() for name in columns})
     notes = [note for name in columns if (note := _note(sample, rows[name], filled[name], task))]
     return Filled(filled, "the class" if len(columns) == 1 else "the level of each axis", tuple(notes))
 
 
-def _photos(sample: Table, rows: pd.DataFrame, images: Sequence[str]) -> tuple[str, np.ndarray]:
-    """The sample's column of photos, and the place of each of its rows in `images`; with or without folders and endings."""
+def _photos(sample: Table, rows: pd.DataFrame, predicted: Predicted) -> tuple[tuple[str, ...], np.ndarray]:
+    """The sample's columns that name its photos, and the place of each of its rows in the predicted ones; by the pattern of
+    their own table, or by one column, with or without folders and endings."""
     places: dict[str, int] = {}
-    for place, image in enumerate(images):
+    for place, image in enumerate(predicted.images):
         path = PurePosixPath(image)
         for name in dict.fromkeys(map(normal, (str(path.with_suffix("")), path.name, path.stem))):
             places[name] = -1 if name in places else place  # -1: two photos are called so
-    places |= {normal(image): place for place, image in enumerate(images)}
-    found = {str(name): rows[name].map(lambda text: places.get(normal(text), -1)).to_numpy() for name in rows}
-    column = max(found, key=lambda name: len(np.unique(found[name][found[name] >= 0])), default="")
-    which = found.get(column, np.zeros(0, np.int64))
+    places |= {normal(image): place for place, image in enumerate(predicted.images)}
+    made = file_pattern.columns(predicted.told, rows.columns)
+    ways = [(made, file_pattern.filled(predicted.told, rows))] if set(made) <= set(rows) else []
+    ways += [((str(name),), rows[name]) for name in rows]
+    found = [texts.map(lambda text: places.get(normal(text), -1)).to_numpy() for _, texts in ways]
+    best = max(range(len(ways)), key=lambda way: len(np.unique(found[way][found[way] >= 0])))
+    (photo, names), which = ways[best], found[best]
     if not (which >= 0).any():
         raise UserError(
-            f"{sample.path}: no column names the eval photos, as {shown(images[0])}; name the contest's own sample"
+            f"{sample.path}: no column names the eval photos, as {shown(predicted.images[0])}; name the contest's own sample"
         )
     unknown, twice = which < 0, pd.Series(which).duplicated().to_numpy()
     if (unknown | twice).any():
         first = int(np.flatnonzero(unknown if unknown.any() else twice)[0])
-        row = f"{sample.where(int(rows.index[first]))}: {shown(str(rows[column].iat[first]))}"
+        row = f"{sample.where(int(rows.index[first]))}: {shown(str(names.iat[first]))}"
         if not unknown.any():
             raise UserError(f"{row} stands there already; keep one row")
         raise UserError(
             f"{row} is no eval photo, or one of several ({unknown.sum()} such rows); name the contest's table of them by "
             "data.eval, then `maskcli init --update` and `dvc repro`"
         )
-    return column, which
+    return photo, which
 
 
 def _probabilities(found: Predicted) -> np.ndarray:

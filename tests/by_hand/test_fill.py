@@ -15,12 +15,12 @@ from tests.conftest import maskcli
 
 @pytest.fixture
 def answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A prepared project with three eval photos of two classes, answered."""
-    layouts.by_pattern(eval="test.csv", eval_file="new/{id}.png")()
+    """A prepared project with three eval photos of two classes, answered; their names end in what the contest's leave out."""
+    layouts.by_pattern(eval="test.csv", eval_file="new/{id}_left.png")()
     Path("test.csv").write_text("id\n7\n8\n9\n")
-    layouts.photo("new/7.png", "new/8.png", "new/9.png")()
+    layouts.photo("new/7_left.png", "new/8_left.png", "new/9_left.png")()
     assert maskcli(monkeypatch, capsys, "prepare")[0] == 0
-    images = np.array(["new/7.png", "new/8.png", "new/9.png"])
+    images = np.array(["new/7_left.png", "new/8_left.png", "new/9_left.png"])
     for folder, answers in (("tta-predict", ["cat", "dog", "cat"]), ("blend", ["dog", "dog", "dog"])):
         path = Path("out", folder, "submission.csv")
         path.parent.mkdir(parents=True)
@@ -70,7 +70,27 @@ def test_probabilities_are_those_beside_the_answers(
     code, _, err = maskcli(monkeypatch, capsys, "fill", "sample.csv", *blend)
     assert code == 2
     assert err[-1].startswith("maskcli: out/blend/probabilities.npz: not found")
-    write_npz(paths.BLEND_PROBABILITIES, image=np.array(["new/7.png"]), probabilities=np.ones((1, 2), np.float32))
+    write_npz(paths.BLEND_PROBABILITIES, image=np.array(["new/7_left.png"]), probabilities=np.ones((1, 2), np.float32))
     code, _, err = maskcli(monkeypatch, capsys, "fill", "sample.csv", *blend)
     assert code == 2
     assert "is of other photos or classes than the submission beside it" in err[-1]
+
+
+@pytest.mark.parametrize("out", ["sample.csv", str(paths.SUBMISSION)])
+def test_what_is_read_is_not_written_over(
+    answered: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    Path("sample.csv").write_text("id,label\n7,x\n")
+    before = Path(out).read_bytes()
+    code, _, err = maskcli(monkeypatch, capsys, "fill", "sample.csv", "--out", out)
+    assert (code, Path(out).read_bytes()) == (2, before)
+    assert "is read; name another file to write" in err[-1]
+
+
+def test_a_sample_with_a_row_that_cannot_be_read_is_refused(
+    answered: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("sample.csv").write_text("id,label\n7,x\n8,x,y\n")
+    code, _, err = maskcli(monkeypatch, capsys, "fill", "sample.csv")
+    assert code == 2
+    assert err[-1].startswith("maskcli: sample.csv line 3")

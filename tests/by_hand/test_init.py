@@ -132,6 +132,11 @@ def test_a_contests_tables_without_endings_and_folders_are_read(
     )
     assert (len(plan.found.photos), plan.found.eval_photos) == (12, 12)
     assert any("taken as a form to fill in" in line for line in plan.found.suspicious)
+    shutil.rmtree("set/test_images")
+    _, _, told = maskcli(
+        *(monkeypatch, capsys, "init", "set/train.csv", "--eval", "set/sample_submission.csv", "--scratch", "--dry-run")
+    )
+    assert "has them predicted" not in " ".join(told)  # they are named already
     deps = yaml.safe_load(plan.files["dvc.yaml"])["stages"]["eda"]["deps"]
     assert deps[:4] == ["${data.train}", "${data.eval}", "${data.root}/test_images", "${data.root}/train_images"]
 

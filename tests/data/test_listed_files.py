@@ -34,6 +34,9 @@ def test_files_are_named_as_the_disk_has_them(base: Path) -> None:
     [
         ("a/9.png", "is not in"),
         ("x/1.png", "is not in"),
+        ("a/1.JPG", "has another ending in"),
+        ("a/1", "has another ending in"),
+        ("a/1.2", "is not in"),
         ("a/b", "is not in"),
         ("", "is empty"),
         ("/a/1.png", "is absolute"),

@@ -84,3 +84,11 @@ def test_a_table_of_other_photos_beside_it_is_found_the_test_set_first() -> None
 def test_folders_are_looked_into_as_deep_as_is_said() -> None:
     there("/".join(["a"] * (listed_photos.DEPTH + 1)) + "/7.png")
     assert of_train(table(["7"]), None, HERE) is None
+
+
+@pytest.mark.parametrize("text", ["a sentence " * 30, "x" * 253, "\0"], ids=len)
+def test_a_column_of_text_that_no_file_could_be_called_by_is_passed_over(text: str) -> None:
+    there("7.png")
+    for notes in ([text, text + "x"], [f"{text}.jpg", f"{text}x.jpg"]):
+        found = of_train(table(["7", "8"], "code").assign(grade=notes), None, HERE)
+        assert found == Listed(HERE, "{code}.png")

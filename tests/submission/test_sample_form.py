@@ -95,3 +95,19 @@ def test_a_samples_own_values_that_are_no_classes_are_told() -> None:
 def test_columns_that_are_neither_are_refused(columns: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="wanted are one for the class, or all classes by name"):
         filled({"id": ["a"], **{name: [""] for name in columns}})
+
+
+@pytest.mark.parametrize("told", ["{patient}/{scan}_left.png", "old/{patient}/{scan}_left.png"])
+def test_columns_that_make_the_names_by_the_tables_own_pattern_name_the_photos(told: str) -> None:
+    images = [told.format(patient=patient, scan=scan) for patient, scan in (("p", "1"), ("p", "2"), ("q", "1"))]
+    found = Predicted(images, np.array([0, 1, 2]), lambda: PROBABILITIES, told)
+    rows = {"patient": ["q", "p", "p"], "scan": ["1", "2", "1"], "label": ["", "", ""]}
+    assert filled(rows, found=found).table["label"].tolist() == ["horse", "dog", "cat"]
+    with pytest.raises(UserError, match=r"beside `patient`, `scan` are missing"):
+        filled({"patient": ["q"], "scan": ["1"]}, found=found)
+
+
+def test_names_with_endings_are_known_where_the_pattern_would_add_another() -> None:
+    found = Predicted(IMAGES[:2], np.array([0, 1]), lambda: PROBABILITIES[:2], "test/{id}.png")
+    for written in (["b", "a"], ["b.png", "a.png"], ["test/b.png", "test/a.png"]):
+        assert filled({"id": written, "label": ["", ""]}, found=found).table["label"].tolist() == ["dog", "cat"]
