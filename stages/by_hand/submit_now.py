@@ -104,10 +104,8 @@ def _keep_earlier(task: Task, images: list[str], left_out: list[Source]) -> None
         return
     if models and answered == images:
         why = f" ({left_out[0].reason})" if left_out else ""
-        raise UserError(
-            f"submit-now: no model can answer now{why}; {paths.NOW_SUBMISSION} stays, by {len(models)} model(s) that could; mend that, or "
-            "remove the file"
-        )
+        told = f"submit-now: no model can answer now{why}; {paths.NOW_SUBMISSION} stays, by {len(models)} model(s) that could"
+        raise UserError(f"{told}; mend that, or remove the file")
 
 
 def _tell_other_eval_set(params: Params, images: list[str], talk: Talk) -> None:

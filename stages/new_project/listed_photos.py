@@ -39,12 +39,23 @@ def of_train(table: pd.DataFrame, column: str | None, beside: Path) -> Listed | 
 
     None where the first of them is nowhere, or nobody can know which of several is meant.
     """
-    return next(_listed(table, [column] if column else _naming(table), beside, TRAIN), None)
+    found = _listed(table, [column] if column else _naming(table), beside, TRAIN)
+    return next((places[0] for places in found if len(places) == 1), None)
 
 
 def of_eval(table: pd.DataFrame, beside: Path) -> Listed | None:
-    """Of the photos to predict, by their own table; beside: the folder of the other one."""
-    return next(_listed(table, _naming(table), beside, TEST), None)
+    """Of the photos to predict, by their own table; beside: the folder of the other one. None where the first is nowhere.
+
+    Raises UserError where nobody can know which of several is meant: those to learn from may be called the same.
+    """
+    places = next(_listed(table, _naming(table), beside, TEST), [])
+    if len(places) > 1:
+        one, other = (str(place.folder / place.told) for place in places[:2])
+        raise UserError(
+            f"--eval: its first photo is both {one} and {other}; call the folder of the eval photos test (or test_images), or "
+            "leave --eval out, name both by data.eval and data.eval_file in params.yaml, then `maskcli init --update`"
+        )
+    return places[0] if places else None
 
 
 def other_table(place: Path, told: str) -> Path | None:
@@ -73,9 +84,9 @@ def _naming(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _listed(table: pd.DataFrame, names: Iterable[str], beside: Path, words: Iterable[str]) -> Iterator[Listed]:
-    """For each column that names photos which are there: the table's own folder, or the one folder below it that has the
-    first photo; of several that which is called by one of `words`."""
+def _listed(table: pd.DataFrame, names: Iterable[str], beside: Path, words: Iterable[str]) -> Iterator[list[Listed]]:
+    """For each column that names photos which are there: the table's own folder, or those below it that have the first photo;
+    of several those which are called by one of `words`, where there are such."""
     below: list[Path] = []
     for column in names:
         first = next((file for file in table[column] if file), "")
@@ -87,9 +98,9 @@ def _listed(table: pd.DataFrame, names: Iterable[str], beside: Path, words: Iter
             below = below or [path for depth in range(1, DEPTH + 1) for path in sorted(beside.glob("*/" * depth))]
             places = [Listed(path, told) for path in below for told in _there(path, first, column, endings)]
         if len(places) > 1:
-            places = [one for one in places if _is_called(one.folder.relative_to(beside), words)]
-        if len(places) == 1:
-            yield places[0]
+            places = [one for one in places if _is_called(one.folder.relative_to(beside), words)] or places
+        if places:
+            yield places
 
 
 def _there(folder: Path, first: str, column: str, endings: Iterable[str]) -> list[str]:

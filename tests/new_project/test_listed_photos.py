@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages.base.errors import UserError
 from stages.new_project import listed_photos
 from stages.new_project.listed_photos import Listed, of_eval, of_train, other_table
 
@@ -54,6 +55,15 @@ def test_the_same_names_in_two_folders_are_each_tables_own() -> None:
     assert mine
     assert theirs
     assert (mine.seen_from(HERE), theirs.seen_from(HERE)) == ("train_images/{image_id}.png", "test_images/{id}.png")
+
+
+def test_eval_photos_that_may_be_those_of_two_folders_are_asked_about() -> None:
+    there("train_images/1.png", "scoring/1.png")
+    with pytest.raises(UserError, match=r"its first photo is both set/(scoring|train_images)/\{id\}.png and set/"):
+        of_eval(table(["1", "3"], "id"), HERE)
+    there("scoring/3.png")
+    assert of_eval(table(["3", "1"], "id"), HERE) == Listed(HERE / "scoring", "{id}.png")
+    assert of_eval(table(["9"], "id"), HERE) is None
 
 
 def test_a_column_that_stays_one_is_told_as_a_pattern_from_a_folder_above_alone() -> None:
