@@ -100,7 +100,7 @@ def warnings(task: Task, truth: Path | None, submissions: Sequence[Path]) -> Ite
     for submission in submissions:
         learnt = list(dict.fromkeys(one for path in _models(submission) for one in learnt_photos.of_weights(path)))
         known = learnt_photos.Known(learnt)
-        if not known:
+        if not known or not paths.EVAL.is_file():
             continue
         table = photos.read_eval()
         scored = table[table["ImageID"].isin(_known(task, truth).photos)]

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from stages.data import decision_chains
+from stages.data.corrected_values import NUMBER
 from stages.data.corrections import GROUP, Row
 from stages.data.csv_rows import normal
-from stages.data.level_names import NUMBER
 from stages.data.task_and_classes import Axis, Task
 
 

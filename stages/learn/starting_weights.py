@@ -89,7 +89,7 @@ def warnings(path: Path, units: str) -> list[str]:
     trainings = learnt_photos.of_weights(path)
     if not trainings:
         return []
-    whole = all(one.smallest for one in trainings)
+    whole = all(one.smallest and one.share >= 1 for one in trainings)
     told, all_the_same = (", none of them a file of these", " all the same") if whole else ("", "")
     lines = [
         f"warning: {path}: was trained by maskcli on other photos{told}; where {units} of these are among them{all_the_same}, "

@@ -153,6 +153,8 @@ def params_yaml(revision: str) -> dict[str, Any]:
 def not_run(revision: str, record: Record) -> str:
     """One line on where the revision's params.yaml says otherwise than its results were made with; empty if nowhere."""
     asked = params_yaml(revision)
+    if "label_noise" not in record.params and mapping(asked.get("label_noise")).get("action") == "none":
+        del asked["label_noise"]  # it is off, whatever else it says
     of_joining = OF_JOINING if "ensemble" in record.params else ()
     keys = (*TRAINING, *BEFORE_TASKS, f"losses.{asked.get('loss', 'ce')}", *plugin_keys(asked), *of_joining)
     lr = asked.get("lr")

@@ -387,3 +387,8 @@ def test_a_refit_that_has_learnt_the_photos_is_told_too(submitted: list[str]) ->
     shutil.copy(paths.SUBMISSION, paths.REFIT_SUBMISSION)
     (line,) = score.warnings(CONTEST, Path("data/eval_truth.csv"), [paths.REFIT_SUBMISSION])
     assert "its models have learnt from 3 of these 42 photos" in line
+
+
+def test_without_the_eval_photos_contents_a_truth_is_scored_all_the_same(submitted: list[str]) -> None:
+    paths.EVAL.unlink()
+    assert list(score.warnings(CONTEST, Path("data/eval_truth.csv"), [paths.SUBMISSION])) == []

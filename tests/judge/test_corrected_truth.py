@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stages.data.corrections import Row
-from stages.data.task_and_classes import CONTEST
-from stages.judge.corrected_truth import Side, Truth, settle
+from stages.data.task_and_classes import CONTEST, Axis
+from stages.judge.corrected_truth import Side, Truth, code_of, settle
 
 WEAR, NONE = 0, 12  # a man below 30, with a mask and without
 FEMALE = 3
@@ -31,6 +31,14 @@ def told(found: Truth) -> tuple[list[int], list[bool]]:
 
 BEFORE, AFTER = [WEAR] * 3, [NONE, WEAR, WEAR]
 SWAP = rows("p1/a mask wear none")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("3e-05", 1), ("2E+1", None), ("high", 2), ("1e-06", 0), ("0.5", 2), ("many", None)]
+)
+def test_a_number_may_have_the_exponent_that_review_writes(text: str, code: int | None) -> None:
+    axis = Axis("dose", ("low", "middle", "high"), bins=(1e-5, 1e-4))
+    assert code_of(axis, text) == code
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -160,6 +160,18 @@ def test_models_of_other_files_start_folds_and_it_is_said_whom_they_may_know(pro
     ]
 
 
+def test_of_photos_that_are_a_sample_of_those_learnt_none_is_said_to_be_no_file_of_these(project: Path) -> None:
+    record = Record(run="there", data={"photos": "of another set"})
+    learnt = learnt_photos.of(np.arange(1, learnt_photos.MOST + 2, dtype=np.uint64), "of another set")
+    net = model.build(model.architecture(small(), CONTEST))
+    model.save(Path("other.safetensors"), net.architecture, net.state_dict(), record, [learnt])
+    edited(lambda table: table.assign(content=f"{learnt_photos.MOST + 1:016x}"))  # the one that is not in the sample
+    assert starting_weights.warnings(Path("other.safetensors"), "people") == [
+        "warning: other.safetensors: was trained by maskcli on other photos; where people of these are among them, OOF scores "
+        "flatter"
+    ]
+
+
 def test_eval_photos_that_starting_weights_have_learnt_are_told(project: Path, of_fold_0: Path) -> None:
     data = open_fold(small(), 0)
     learnt = pd.read_csv(paths.PHOTOS, dtype=str)["content"].iloc[data.train[:3]].tolist()

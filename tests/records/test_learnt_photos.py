@@ -87,6 +87,14 @@ def test_trainings_in_a_row_are_all_known_also_a_small_one_before_a_large_one() 
     assert known.standing_for(photos(1000, 3)).sum() == 0
 
 
+def test_a_photo_of_a_training_known_whole_and_of_one_known_by_a_sample_is_one_photo() -> None:
+    many = photos(100_000)
+    both = np.sort(many)[:10]  # so that the sample holds them
+    for trainings in ([many, both], [both, many]):
+        known = Known([learnt_photos.of(each) for each in trainings])
+        assert known.standing_for(both).tolist() == [1.0] * 10
+
+
 def test_models_of_several_folds_know_what_any_of_them_learnt() -> None:
     every = photos(30_000)
     folds = [learnt_photos.of(every[np.arange(30_000) % 5 != fold]) for fold in range(5)]

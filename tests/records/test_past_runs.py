@@ -7,6 +7,7 @@ import pytest
 
 from stages.base import paths
 from stages.base.errors import UserError
+from stages.params.schema import Params
 from stages.records import past_runs, run_record
 from stages.records.run_record import Record
 from tests.conftest import command, small
@@ -63,6 +64,14 @@ def test_the_record_counts_before_dvc_lock(revision: dict[Path, str]) -> None:
         UserError, match=r"old: out/oof-ensemble/run.json: is not JSON; run `dvc repro oof-ensemble` there"
     ):
         past_runs.of_revision("old")
+
+
+@pytest.mark.parametrize(("action", "told"), [("none", False), ("drop", True)])
+def test_what_label_noise_says_counts_only_where_it_is_on(revision: dict[Path, str], action: str, told: bool) -> None:
+    revision[paths.PARAMS] = f"label_noise: {{action: {action}, epochs: 2}}\n"
+    record = Record(run="key", params=run_record.training(Params()))
+    found = past_runs.not_run("old", record)
+    assert ("label_noise" in found) == told
 
 
 def test_without_record_and_lock_params_yaml_is_all_there_is(revision: dict[Path, str]) -> None:
