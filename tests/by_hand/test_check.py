@@ -20,12 +20,13 @@ from stages.base.talk import SILENT
 from stages.by_hand import check, check_batches, check_estimates, check_findings, check_trial
 from stages.by_hand.check_findings import Finding, Report
 from stages.by_hand.check_trial import Trial
-from stages.data import pseudo_labelled_photos, task_and_classes
+from stages.data import photos, pseudo_labelled_photos, task_and_classes
 from stages.data.found_photos import Found
 from stages.data.task_and_classes import CONTEST, Task
 from stages.learn import losses, model, plugins, predict
-from stages.params.load import parse
+from stages.params.load import load, parse
 from stages.params.schema import Params
+from tests import layouts
 from tests.conftest import SMALL, maskcli, small
 from tests.learn import plugged
 from tests.new_project import made
@@ -422,3 +423,16 @@ def test_the_command_exits_with_2_where_something_would_fail(
     assert not json.loads(out)["ok"]
     assert not any("Traceback" in line for line in err)
     assert not (project / "out/train").exists()
+
+
+def test_the_trial_of_a_contests_tables_has_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts.by_pattern(eval="test.csv", eval_file="new/{id}.png")()
+    Path("test.csv").write_text("id\n7\n8\n")
+    layouts.photo("new/7.png", "new/8.png")()
+    real = load()
+    found = photos.find(real)
+    check_trial.lay_out(Path("trial"), real, check_trial.params_of(real, found, cached=True), found)
+    monkeypatch.chdir("trial")
+    again = photos.find(load())
+    assert (len(again.photos), again.eval["ImageID"].tolist()) == (4, ["new/7.png", "new/8.png"])
+    assert not again.faults + again.eval_faults
