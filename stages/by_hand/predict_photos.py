@@ -114,13 +114,12 @@ def _table(path: Path, column: str | None, found: Listed) -> None:
     """The files of a table's column. Raises UserError for its first faulty row."""
     table = table_file.open_table(path, "PHOTO")
     chosen = column or next((name for name in FILE_COLUMNS if name in table.names), None)
-    parts = file_pattern.columns(chosen, table.names) if chosen else ("",)
-    lacking = next((part for part in parts if part not in table.names), None)
+    lacking = file_pattern.lacking(chosen, table.names) if chosen else None
     if chosen is None or lacking is not None:
         mend = nearest(lacking or "", table.names, otherwise=f"it has {', '.join(map(shown, table.names[:8]))}")
         which = f"has no column {shown(lacking)}" if lacking else "which column holds the files? give --column"
         raise UserError(f"{path}: {which}{mend}")
-    rows, faults = table_file.columns(table, parts)
+    rows, faults = table_file.columns(table, file_pattern.columns(chosen, table.names))
     if faults:
         raise UserError(str(faults[0]))
     if rows.empty:

@@ -97,14 +97,14 @@ def warnings(task: Task, truth: Path | None, submissions: Sequence[Path]) -> Ite
     """A line for each submission of tta-predict or refit whose models have learnt from photos that are scored: by pseudo-labels,
     by their starting weights, or as training photos. Of other submissions nobody knows whose they are.
     """
-    for submission in submissions:
-        learnt = list(dict.fromkeys(one for path in _models(submission) for one in learnt_photos.of_weights(path)))
+    told = {one: {learnt for path in _models(one) for learnt in learnt_photos.of_weights(path)} for one in submissions}
+    if not any(told.values()) or not paths.EVAL.is_file():
+        return
+    table = photos.read_eval()
+    scored = photos.content_of(table[table["ImageID"].isin(_known(task, truth).photos)])
+    for submission, learnt in told.items():
         known = learnt_photos.Known(learnt)
-        if not known or not paths.EVAL.is_file():
-            continue
-        table = photos.read_eval()
-        scored = table[table["ImageID"].isin(_known(task, truth).photos)]
-        standing_for = float(known.standing_for(photos.content_of(scored)).sum())
+        standing_for = float(known.standing_for(scored).sum())
         if standing_for:
             yield (
                 f"warning: {submission}: its models have learnt from {known.in_words(standing_for, len(scored))} of these "

@@ -17,6 +17,11 @@ def columns(told: str, names: Collection[str]) -> tuple[str, ...]:
     return (told,) if told in names or not is_pattern(told) else tuple(dict.fromkeys(_COLUMN.findall(told)))
 
 
+def lacking(told: str, names: Collection[str]) -> str | None:
+    """The first of its columns that the table has not; None: all are there."""
+    return next((column for column in columns(told, names) if column not in names), None)
+
+
 def filled(told: str, table: pd.DataFrame) -> "pd.Series[str]":
     """The files of all rows, text [N], from a table of text with the pattern's columns; "" where one of these is empty."""
     if told in table:

@@ -160,8 +160,7 @@ def _columns(table: Table, params: Params, of_eval: bool = False) -> dict[str, s
         raise UserError(
             f"params.yaml: axes.{crossed} reads the column `{second}` and axes.{second} the column `{crossed}`; swap them"
         )
-    of_file = file_pattern.columns(keys[FILE][1], table.names)
-    lacking = next((column for column in of_file if column not in table.names), None)
+    lacking = file_pattern.lacking(keys[FILE][1], table.names)
     missing = [name for name, (_, column) in keys.items() if column not in table.names and name != FILE]
     missing = ([FILE] if lacking else []) + missing
     if of_eval and FILE not in missing:

@@ -48,8 +48,8 @@ def guess(table: pd.DataFrame) -> Columns:
     labels, groups = by_name(few, LABELS), by_name(repeated, GROUPS)
     group = groups[0] if _known(repeated, GROUPS) else None
     labels = sorted((name for name in labels if name != group), key=lambda name: _is_measure(table, name))
-    named = [name for name in labels if not _is_measure(table, name)]
-    sure = _known(labels[:1], LABELS) or len(named) == 1 or len(labels) == 1
+    words = [name for name in labels if not _is_measure(table, name)]
+    sure = _known(labels[:1], LABELS) or len(words) == 1 or len(labels) == 1
     label = labels[0] if sure else None
     return Columns(file, label, group, split, tuple(labels), tuple(name for name in groups if name != label))
 
@@ -65,13 +65,9 @@ def _known(names: Iterable[str], known: tuple[str, ...]) -> int:
 
 def _place(name: str, known: tuple[str, ...]) -> int:
     """Which of `known` a name is, or has as one of its words (patient_id); their number where it is none."""
-    here = (name.strip().lower(), *words(name))
-    return next((place for place, word in enumerate(known) if word in here), len(known))
-
-
-def words(name: str) -> list[str]:
-    """Of a name of a column, a table or a folder, in small letters: of `Test-images 1` test, images and 1."""
-    return name.strip().lower().replace("-", "_").replace(" ", "_").split("_")
+    name = name.strip().lower()
+    words = name.replace("-", "_").replace(" ", "_").split("_")
+    return next((place for place, word in enumerate(known) if word == name or word in words), len(known))
 
 
 def _holds_files(column: pd.Series) -> bool:

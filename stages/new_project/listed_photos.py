@@ -65,7 +65,7 @@ def other_table(place: Path, told: str) -> Path | None:
     column = file_pattern.columns(told, table.columns)[0]
     known = set(table[column])
     there = sorted(path for path in place.parent.iterdir() if path != place and recognise_layout.may_be_table(path))
-    for path in sorted(there, key=lambda path: not set(columns.words(path.stem)) & set(TEST)):
+    for path in sorted(there, key=lambda path: not set(recognise_layout.words(path.stem)) & set(TEST)):
         try:
             other = columns.read(path)
         except UserError:
@@ -110,4 +110,4 @@ def _there(folder: Path, first: str, column: str, endings: Iterable[str]) -> lis
 
 
 def _is_called(path: Path, words: Iterable[str]) -> bool:
-    return any(set(columns.words(part)) & set(words) for part in path.parts)
+    return any(set(recognise_layout.words(part)) & set(words) for part in path.parts)

@@ -70,12 +70,17 @@ def may_be_table(file: Path) -> bool:
 def _are_parts(folders: Sequence[str], beside_a_table: bool) -> bool:
     """Whether folders are called as parts of one data set: train_images and test_images; or, where a table may have the labels,
     images_1 and images_2."""
-    words = [WORD.findall(name.lower()) for name in folders]
+    names = [words(name) for name in folders]
     if len(folders) < 2 or any(name.lower() in TRAIN for name in folders):  # train/: classes lie in it
         return False
-    if all(PARTS.intersection(found) for found in words):
+    if all(PARTS.intersection(found) for found in names):
         return True
-    return beside_a_table and all(found == words[0] for found in words) and bool(PIECES.intersection(words[0]))
+    return beside_a_table and all(found == names[0] for found in names) and bool(PIECES.intersection(names[0]))
+
+
+def words(name: str) -> list[str]:
+    """Of a folder's or a table's name: of `Test-images2` test and images."""
+    return WORD.findall(name.lower())
 
 
 def has_photos(folder: Path, depth: int) -> bool:

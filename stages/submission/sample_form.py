@@ -84,8 +84,9 @@ def _photos(sample: Table, rows: pd.DataFrame, predicted: Predicted) -> tuple[tu
         for name in dict.fromkeys(map(normal, (str(path.with_suffix("")), path.name, path.stem))):
             places[name] = -1 if name in places else place  # -1: two photos are called so
     places |= {normal(image): place for place, image in enumerate(predicted.images)}
-    made = file_pattern.columns(predicted.told, rows.columns)
-    ways = [(made, file_pattern.filled(predicted.told, rows))] if set(made) <= set(rows) else []
+    ways = []
+    if file_pattern.lacking(predicted.told, rows.columns) is None:
+        ways = [(file_pattern.columns(predicted.told, rows.columns), file_pattern.filled(predicted.told, rows))]
     ways += [((str(name),), rows[name]) for name in rows]
     found = [texts.map(lambda text: places.get(normal(text), -1)).to_numpy() for _, texts in ways]
     best = max(range(len(ways)), key=lambda way: len(np.unique(found[way][found[way] >= 0])))

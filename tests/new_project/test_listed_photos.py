@@ -32,6 +32,7 @@ def table(names: Sequence[str], column: str = "image_id") -> pd.DataFrame:
         (["images/7.png"], "7", ("images", "{image_id}.png")),
         (["a/b/c/7.png"], "7.png", ("a/b/c", "image_id")),
         (["train/7.png", "test/7.png"], "7", ("train", "{image_id}.png")),
+        (["train2017/7.png", "test2017/7.png"], "7", ("train2017", "{image_id}.png")),
         (["train/7.png", "7.png"], "7.png", (".", "image_id")),
         (["x/7.png", "y/7.png"], "7", None),
         (["train/7.png", "train_small/7.png"], "7", None),
